@@ -1,0 +1,2 @@
+//! The polywire command.
+fn main() {}
