@@ -1,0 +1,84 @@
+//! What a wire can carry, as data: the bridge's check and the conformance suite reason from this one declaration.
+
+/// What one adapter can carry with its present options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// How a response finds its request.
+    pub correlation: Correlation,
+    /// Calls of one connection that may be in flight at once, client to server; 1 where the wire has no ids.
+    pub max_concurrent_calls: u32,
+    /// May the side that listens send requests to the side that dialled?
+    pub server_calls: bool,
+    /// May the side that dialled send events?
+    pub client_events: bool,
+    /// May the side that listens send events?
+    pub push: bool,
+    /// How a failed call is told.
+    pub errors: Errors,
+    /// What bytes can travel as.
+    pub binary: BinaryForm,
+    /// Progress of a running call.
+    pub progress: ProgressForm,
+    /// Can a call be given up on the wire?
+    pub cancel: bool,
+    /// Do messages of one connection keep their order?
+    pub order: bool,
+    /// Does the wire have a login?
+    pub login: bool,
+    /// Must a request body be a JSON object (arguments by name)?
+    pub object_arguments: bool,
+    /// Can a response without a body be told from JSON `null`?
+    pub empty_body: bool,
+    /// Longest route in bytes.
+    pub max_route_bytes: usize,
+    /// Largest body in bytes.
+    pub max_body_bytes: usize,
+}
+
+/// How a response finds its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Correlation {
+    /// By an id on the wire.
+    Id,
+    /// By the route's name.
+    Name,
+    /// By order alone.
+    Order,
+}
+
+/// How a failed call is told on a wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Errors {
+    /// By convention, inside an ordinary answer.
+    InBody,
+    /// As text without a code.
+    Text,
+    /// As a code and a text.
+    Codes,
+}
+
+/// What bytes can travel as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BinaryForm {
+    /// Not at all: only as text inside JSON, when a bridge is told so.
+    None,
+    /// Without a type name.
+    Plain,
+    /// With a type name.
+    Typed,
+}
+
+/// Progress of a running call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProgressForm {
+    /// The wire has none.
+    None,
+    /// It names no call and counts for all of its connection.
+    Connection,
+    /// It names its call.
+    Call,
+}

@@ -1,0 +1,129 @@
+//! The core's only messages: request, response and event.
+
+use std::time::Duration;
+
+use bytestring::ByteString;
+
+use crate::body::Body;
+use crate::moment::Moment;
+use crate::route::Route;
+
+/// A message that wants exactly one [`Response`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Which handler.
+    pub route: Route,
+    /// The application data.
+    pub body: Body,
+    /// When the call must have ended.
+    pub due: Due,
+    /// May the call run twice? Only then is it ever sent again after an unknown outcome.
+    pub repeatable: bool,
+    /// Facts only one wire has.
+    pub meta: Meta,
+}
+
+impl Request {
+    /// A request with the default deadline of whoever sends it.
+    pub fn new(route: Route, body: impl Into<Body>) -> Self {
+        Self { route, body: body.into(), due: Due::Default, repeatable: false, meta: Meta::default() }
+    }
+
+    /// The same request, to end within `timeout` from the moment it is sent.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.due = Due::In(timeout);
+        self
+    }
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Response {
+    /// The application data.
+    pub body: Body,
+    /// Facts only one wire has.
+    pub meta: Meta,
+}
+
+impl<B: Into<Body>> From<B> for Response {
+    fn from(body: B) -> Self {
+        Self { body: body.into(), meta: Meta::default() }
+    }
+}
+
+/// A message that wants no answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Which handler.
+    pub route: Route,
+    /// The application data.
+    pub body: Body,
+    /// Facts only one wire has.
+    pub meta: Meta,
+}
+
+impl Event {
+    /// An event.
+    pub fn new(route: Route, body: impl Into<Body>) -> Self {
+        Self { route, body: body.into(), meta: Meta::default() }
+    }
+}
+
+/// When a call must have ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Due {
+    /// After the sender's default timeout.
+    #[default]
+    Default,
+    /// This long after it was handed over.
+    In(Duration),
+    /// At this moment.
+    At(Moment),
+}
+
+impl Due {
+    /// The moment meant, for a call handed over at `now` to a sender with this default.
+    pub fn moment(self, now: Moment, default: Duration) -> Moment {
+        match self {
+            Due::Default => now + default,
+            Due::In(timeout) => now + timeout,
+            Due::At(moment) => moment,
+        }
+    }
+}
+
+/// Core's number of one outbound call on one connection; never on a wire, never reused on that connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// Facts that only one wire has, under names with that adapter's prefix (`sockhop.type`).
+///
+/// Empty for nearly every message, and then it costs no allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta(Vec<(&'static str, ByteString)>);
+
+impl Meta {
+    /// The fact with this name.
+    pub fn get(&self, name: &str) -> Option<&ByteString> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// Sets a fact.
+    pub fn set(&mut self, name: &'static str, value: impl Into<ByteString>) {
+        self.0.retain(|(known, _)| *known != name);
+        self.0.push((name, value.into()));
+    }
+
+    /// The same facts and one more.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<ByteString>) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// Are there no facts?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,212 @@
+//! The ledger: every message received is delivered, used by the session, or counted under a named reason.
+//!
+//! Two identities hold at every instant a snapshot is taken:
+//! `frames_received = frames_delivered + frames_used + sum of reasons`, and for calls each way
+//! `started = answered + failed + … + running`. A connection counts in plain numbers and adds them to the shared ledger once a turn.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counts {
+    ($($(#[doc = $doc:literal])+ $name:ident => $text:literal,)+) => {
+        /// One thing that is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Count {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Count {
+            /// Every count, in the order of declaration.
+            pub const ALL: &'static [Count] = &[$(Count::$name),+];
+
+            /// The name as it stands in output.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Count::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+counts! {
+    /// Connections that were opened.
+    Connections => "connections",
+    /// Connections that have ended.
+    Closed => "closed",
+    /// Connections turned away because `max_connections` was reached.
+    TurnedAway => "turned_away",
+    /// Frames received.
+    FramesReceived => "frames_received",
+    /// Frames that held something for a handler or a caller.
+    FramesDelivered => "frames_delivered",
+    /// Frames the session used itself: greeting, login, heartbeat, a switch of mode.
+    FramesUsed => "frames_used",
+    /// Frames sent.
+    FramesSent => "frames_sent",
+    /// Requests handed to a handler.
+    Requests => "requests",
+    /// Requests answered with a body.
+    RequestsAnswered => "requests_answered",
+    /// Requests answered with a failure.
+    RequestsFailed => "requests_failed",
+    /// Requests whose caller was gone before the answer.
+    RequestsAbandoned => "requests_abandoned",
+    /// Requests refused because `max_in_flight` was reached.
+    RequestsRefused => "requests_refused",
+    /// Events handed to a handler.
+    Events => "events",
+    /// Events whose handler failed or had no handler.
+    EventsFailed => "events_failed",
+    /// Calls of ours that were accepted.
+    Calls => "calls",
+    /// Calls that got a body.
+    CallsAnswered => "calls_answered",
+    /// Calls the peer answered with a failure.
+    CallsFailed => "calls_failed",
+    /// Calls that never left.
+    CallsNotSent => "calls_not_sent",
+    /// Calls that left and have no answer.
+    CallsUnknown => "calls_unknown",
+    /// Calls the caller gave up.
+    CallsCancelled => "calls_cancelled",
+    /// Events of ours that never left.
+    EventsNotSent => "events_not_sent",
+    /// Events of ours that were sent.
+    EventsSent => "events_sent",
+    /// Reason: a message that could not be read.
+    Undecodable => "undecodable",
+    /// Reason: an answer nobody waits for: late, repeated or never asked for.
+    OrphanReply => "orphan_reply",
+    /// Reason: an id that is still in flight was used again.
+    RepeatedId => "repeated_id",
+    /// Reason: a message that has no meaning now or ever.
+    Unexpected => "unexpected",
+    /// Reason: a message of a kind this wire does not know.
+    UnknownKind => "unknown_kind",
+    /// Reason: a name that cannot be a route.
+    BadRoute => "bad_route",
+    /// Reason: a body that no envelope can hold.
+    BadBody => "bad_body",
+    /// Reason: a message that came before the login.
+    BeforeLogin => "before_login",
+    /// Reason: a message that came while the connection was closing.
+    Closing => "closing",
+    /// Note: a body was changed to what this side can hold, such as U+FFFD for bytes that are not UTF-8.
+    Mended => "mended",
+    /// Note: progress that the wire cannot carry was dropped.
+    ProgressDropped => "progress_dropped",
+}
+
+impl Count {
+    /// Is this one of the reasons for which a received frame ends without being delivered?
+    pub const fn is_reason(self) -> bool {
+        matches!(
+            self,
+            Count::Undecodable
+                | Count::OrphanReply
+                | Count::RepeatedId
+                | Count::Unexpected
+                | Count::UnknownKind
+                | Count::BadRoute
+                | Count::BadBody
+                | Count::BeforeLogin
+                | Count::Closing
+        )
+    }
+}
+
+const COUNTS: usize = Count::ALL.len();
+
+/// Counters shared by the connections of one endpoint.
+#[derive(Debug)]
+pub struct Ledger {
+    counts: [AtomicU64; COUNTS],
+}
+
+impl Ledger {
+    /// A ledger with every count at zero.
+    pub fn new() -> Self {
+        Self { counts: [const { AtomicU64::new(0) }; COUNTS] }
+    }
+
+    /// The present value of one count.
+    pub fn get(&self, count: Count) -> u64 {
+        self.counts.get(count as usize).map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+
+    /// Adds to one count.
+    pub fn add(&self, count: Count, more: u64) {
+        if let Some(cell) = self.counts.get(count as usize) {
+            cell.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// Every count that is not zero, in the order of declaration.
+    pub fn snapshot(&self) -> Vec<(Count, u64)> {
+        Count::ALL.iter().map(|count| (*count, self.get(*count))).filter(|(_, value)| *value > 0).collect()
+    }
+
+    /// Frames received that are not accounted for; anything but 0 is a fault of ours.
+    pub fn unaccounted_frames(&self) -> i64 {
+        let reasons: u64 =
+            Count::ALL.iter().filter(|count| count.is_reason()).map(|count| self.get(*count)).sum();
+        let known = self.get(Count::FramesDelivered) + self.get(Count::FramesUsed) + reasons;
+        self.get(Count::FramesReceived).cast_signed().wrapping_sub(known.cast_signed())
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What one connection has counted since it last told the [`Ledger`].
+///
+/// Few counts move in one turn, so the shared cells that did not are left alone.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    moved: u64,
+    counts: [u32; COUNTS],
+}
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        const { assert!(COUNTS <= 64) };
+        Self { moved: 0, counts: [0; COUNTS] }
+    }
+
+    pub(crate) fn add(&mut self, count: Count) {
+        if let Some(cell) = self.counts.get_mut(count as usize) {
+            *cell = cell.saturating_add(1);
+            self.moved |= 1 << count as u64;
+        }
+    }
+
+    pub(crate) fn settle(&mut self, ledger: &Ledger) {
+        while self.moved != 0 {
+            let index = self.moved.trailing_zeros() as usize;
+            self.moved &= self.moved - 1;
+            if let (Some(cell), Some(count)) = (self.counts.get_mut(index), Count::ALL.get(index)) {
+                ledger.add(*count, u64::from(std::mem::take(cell)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tally_settles_into_the_ledger_once() {
+        let ledger = Ledger::new();
+        let mut tally = Tally::new();
+        tally.add(Count::FramesReceived);
+        tally.add(Count::FramesReceived);
+        tally.add(Count::OrphanReply);
+        tally.settle(&ledger);
+        tally.settle(&ledger);
+        assert_eq!(ledger.snapshot(), [(Count::FramesReceived, 2), (Count::OrphanReply, 1)]);
+        assert_eq!(ledger.unaccounted_frames(), 1);
+    }
+}

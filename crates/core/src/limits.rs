@@ -1,0 +1,133 @@
+//! The bounds every adapter enforces, each one setting with its unit in the name.
+
+use std::time::Duration;
+
+use crate::json::JsonLimits;
+
+/// Bounds of one connection and of the server that accepts it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Largest frame or message received, in bytes; default 16 MiB, at most 1 GiB.
+    pub max_frame_bytes: usize,
+    /// Bounds on JSON text.
+    pub json: JsonLimits,
+    /// From accept to logged in, absolute; default 10 s, at most 60 s.
+    pub login_timeout: Duration,
+    /// Most bytes buffered from a peer that has not logged in, where the wire has a login; default 64 KiB.
+    pub max_login_bytes: usize,
+    /// A frame that was begun must be whole within this time; default 30 s.
+    pub frame_timeout: Duration,
+    /// A write that makes no progress for this long closes the connection; default 10 s.
+    pub write_timeout: Duration,
+    /// Most messages waiting to be written on one connection; default 1 024.
+    pub max_queue_messages: usize,
+    /// Most bytes waiting to be written on one connection; default 8 MiB.
+    pub max_queue_bytes: usize,
+    /// Most requests of one peer being handled at once; default 256.
+    pub max_in_flight: usize,
+    /// Most calls of ours one peer may owe an answer; default 1 024.
+    pub max_pending: usize,
+    /// Default deadline of a call of ours; default 15 s, at most 1 h.
+    pub call_timeout: Duration,
+    /// Longest a handler may take before its caller is told `deadline_exceeded`; default 60 s.
+    pub handler_timeout: Duration,
+    /// Undecodable messages in a row that close a connection; default 16.
+    pub max_bad_messages: u32,
+    /// Connections a server serves at once; default 16 384.
+    pub max_connections: usize,
+    /// How long a drain waits for calls in flight; default 30 s.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame_bytes: 16 << 20,
+            json: JsonLimits::default(),
+            login_timeout: Duration::from_secs(10),
+            max_login_bytes: 64 << 10,
+            frame_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(10),
+            max_queue_messages: 1_024,
+            max_queue_bytes: 8 << 20,
+            max_in_flight: 256,
+            max_pending: 1_024,
+            call_timeout: Duration::from_secs(15),
+            handler_timeout: Duration::from_secs(60),
+            max_bad_messages: 16,
+            max_connections: 16_384,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A setting outside its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} = {value} is out of range: {rule}")]
+pub struct LimitError {
+    /// The setting.
+    pub setting: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What it may be.
+    pub rule: &'static str,
+}
+
+impl Limits {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`LimitError`] naming the first setting out of range.
+    pub fn validate(&self) -> Result<(), LimitError> {
+        let size = |setting, value: usize, least: usize, most: usize, rule| {
+            if (least..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(LimitError { setting, value: value.to_string(), rule })
+            }
+        };
+        let span = |setting, value: Duration, most: Duration, rule| {
+            if !value.is_zero() && value <= most {
+                Ok(())
+            } else {
+                Err(LimitError { setting, value: format!("{value:?}"), rule })
+            }
+        };
+        size("max_frame_bytes", self.max_frame_bytes, 1_024, 1 << 30, "1 KiB to 1 GiB")?;
+        size("max_json_depth", self.json.max_json_depth as usize, 1, 128, "1 to 128")?;
+        size("max_json_keys", self.json.max_json_keys as usize, 1, 1 << 20, "1 to 1048576")?;
+        size("max_json_number_bytes", self.json.max_json_number_bytes as usize, 1, 64 << 10, "1 to 64 KiB")?;
+        span("login_timeout", self.login_timeout, Duration::from_secs(60), "more than 0, at most 60 s")?;
+        size("max_login_bytes", self.max_login_bytes, 1_024, 1 << 20, "1 KiB to 1 MiB")?;
+        span("frame_timeout", self.frame_timeout, Duration::from_secs(600), "more than 0, at most 10 min")?;
+        span("write_timeout", self.write_timeout, Duration::from_secs(300), "more than 0, at most 5 min")?;
+        size("max_queue_messages", self.max_queue_messages, 1, 65_536, "1 to 65536")?;
+        size("max_queue_bytes", self.max_queue_bytes, 1_024, 1 << 30, "1 KiB to 1 GiB")?;
+        size("max_in_flight", self.max_in_flight, 1, 65_536, "1 to 65536")?;
+        size("max_pending", self.max_pending, 1, 65_536, "1 to 65536")?;
+        span("call_timeout", self.call_timeout, Duration::from_secs(3_600), "more than 0, at most 1 h")?;
+        span(
+            "handler_timeout",
+            self.handler_timeout,
+            Duration::from_secs(3_600),
+            "more than 0, at most 1 h",
+        )?;
+        size("max_bad_messages", self.max_bad_messages as usize, 1, 1 << 20, "1 to 1048576")?;
+        size("max_connections", self.max_connections, 1, 1 << 24, "1 to 16777216")?;
+        span("drain_timeout", self.drain_timeout, Duration::from_secs(600), "more than 0, at most 10 min")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_in_range_and_a_refusal_names_setting_value_and_rule() {
+        assert_eq!(Limits::default().validate(), Ok(()));
+        let wrong = Limits { max_frame_bytes: 2 << 30, ..Limits::default() };
+        let text = wrong.validate().unwrap_err().to_string();
+        assert_eq!(text, "max_frame_bytes = 2147483648 is out of range: 1 KiB to 1 GiB");
+        assert!(Limits { call_timeout: Duration::ZERO, ..Limits::default() }.validate().is_err());
+    }
+}

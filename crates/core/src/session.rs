@@ -1,0 +1,279 @@
+//! The seam: what one wire knows about one connection, from greeting to close.
+//!
+//! A [`Session`] is a value. Frames, verdicts, envelopes and the time go in; a list of [`Action`]s comes out. It never awaits,
+//! never reads a clock, never touches a socket and never queues: the [connection engine](crate::Connection) does all of that, and
+//! nothing of a wire. In a test the engine is a loop of three lines.
+//!
+//! Unstable: it changes until an adapter from outside this workspace has used it.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::time::{Duration, SystemTime};
+
+use crate::body::Body;
+use crate::codec::Codec;
+use crate::credentials::{Credentials, Identity, Refusal};
+use crate::envelope::{CallId, Event, Request, Response};
+use crate::failure::{CallError, Failure};
+use crate::ledger::Count;
+use crate::moment::{Moment, Random};
+
+/// The frames a session reads and writes.
+pub type FrameOf<S> = <<S as Session>::Codec as Codec>::Frame;
+/// The modes a session switches between.
+pub type ModeOf<S> = <<S as Session>::Codec as Codec>::Mode;
+
+/// What one wire knows about one connection. Pure: no await, no clock, no socket, no queue.
+pub trait Session: Send + Sized + 'static {
+    /// Frames, modes and the framing error; the engine holds it.
+    type Codec: Codec;
+    /// What a response must carry back: a wire id, the slot in a batch. Leaves with a delivered request, comes back once.
+    type Reply: Debug + Send + 'static;
+    /// Inputs that only this adapter knows.
+    type Command: Debug + Send + 'static;
+
+    /// The connection is there.
+    fn open(&mut self, cx: &mut Cx<'_, Self>);
+
+    /// The next frame. It must end as a delivery, something written, a count, or a close.
+    fn receive(&mut self, frame: FrameOf<Self>, cx: &mut Cx<'_, Self>);
+
+    /// The judgement on an [`Action::Authenticate`]. No frame is received between the two.
+    fn authenticated(&mut self, verdict: Result<Identity, Refusal>, cx: &mut Cx<'_, Self>) {
+        let _ = (verdict, cx);
+    }
+
+    /// May this leave now? Must not change anything: it may be asked again.
+    fn admit(&self, outbound: &Outbound<Self>) -> Admit;
+
+    /// Sends something that was just admitted. Responses, abandoned calls and commands are never held.
+    fn send(&mut self, outbound: Outbound<Self>, cx: &mut Cx<'_, Self>);
+
+    /// Progress of a request that is being handled. Dropped and counted where the wire has none.
+    fn progress(&mut self, reply: &Self::Reply, body: Body, cx: &mut Cx<'_, Self>) {
+        let _ = (reply, body);
+        cx.count(Count::ProgressDropped);
+    }
+
+    /// The moment of the last [`Action::WakeAt`] has come.
+    fn wake(&mut self, cx: &mut Cx<'_, Self>) {
+        let _ = cx;
+    }
+}
+
+/// Something to send.
+#[derive(Debug)]
+pub enum Outbound<S: Session> {
+    /// A call of ours.
+    Request {
+        /// Its number: the answer is delivered under it.
+        call: CallId,
+        /// When it must have ended.
+        deadline: Moment,
+        /// What is asked.
+        request: Request,
+    },
+    /// An event of ours.
+    Event(Event),
+    /// The answer to a request that was delivered.
+    Response {
+        /// What left with the request.
+        reply: S::Reply,
+        /// The handler's answer.
+        result: Result<Response, Failure>,
+    },
+    /// A call of ours that is over for its caller: the deadline passed or the caller went away. Its answer, should one come,
+    /// is nobody's.
+    Abandon(CallId),
+    /// An input that only this adapter knows.
+    Command(S::Command),
+}
+
+/// May something leave now?
+#[derive(Clone, Debug, PartialEq)]
+pub enum Admit {
+    /// Yes.
+    Now,
+    /// When this gate opens; others may leave before it.
+    Hold(Gate),
+    /// Never: the wire cannot carry it, and why.
+    Refuse(Failure),
+}
+
+/// A reason to wait, numbered by the session: before login, one call in flight, this name is busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Gate(pub u64);
+
+/// What a session wants done. Actions are applied in the order given, before the next frame is decoded.
+#[derive(Debug)]
+pub enum Action<S: Session> {
+    /// Encode this frame now, under the write mode now in force.
+    Write(FrameOf<S>, Flush),
+    /// Hand something to a handler or a caller.
+    Deliver(Delivery<S>),
+    /// Read in this mode from the next byte on.
+    ReadMode(ModeOf<S>),
+    /// Write in this mode from the next frame on.
+    WriteMode(ModeOf<S>),
+    /// Have these credentials judged; no frame is decoded until the verdict is in.
+    Authenticate(Credentials),
+    /// Call [`Session::wake`] at this moment; `None` takes it back. There is one such alarm.
+    WakeAt(Option<Moment>),
+    /// Let go what waits behind this gate, in order, as far as `admit` lets it.
+    Open(Gate),
+    /// Stop decoding, or go on.
+    Reading(bool),
+    /// Logged in, or as good as: the login deadline ends. `None` where the wire has no login.
+    Established(Option<Identity>),
+    /// Count the frame under a reason, or note something.
+    Count(Count),
+    /// Write what is waiting, then close.
+    Close(Close),
+}
+
+/// How a frame is flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Together with whatever else is waiting.
+    Coalesce,
+    /// Everything up to and with this frame leaves before anything later, in a write of its own.
+    Barrier,
+}
+
+/// Something for a handler or a caller.
+#[derive(Debug)]
+pub enum Delivery<S: Session> {
+    /// A request of the peer.
+    Request {
+        /// What is asked.
+        request: Request,
+        /// What the response must carry back.
+        reply: S::Reply,
+        /// Who asks, where a wire says so with each message; otherwise whoever logged in.
+        identity: Option<Identity>,
+    },
+    /// An event of the peer.
+    Event(Event),
+    /// How a call of ours ended.
+    Response {
+        /// Which call.
+        call: CallId,
+        /// How.
+        outcome: Result<Response, CallError>,
+    },
+    /// A sign of life of one call, or of all of this connection.
+    Progress {
+        /// Which call; `None` for every pending one.
+        call: Option<CallId>,
+        /// What the peer said.
+        body: Body,
+    },
+}
+
+/// Why a connection ends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Close {
+    /// The peer closed it.
+    #[error("the peer closed the connection")]
+    Peer,
+    /// This side asked for it.
+    #[error("closed by this side")]
+    Local,
+    /// This side is shutting down.
+    #[error("shutting down")]
+    Shutdown,
+    /// The transport failed.
+    #[error("transport failed: {0}")]
+    Transport(String),
+    /// The peer broke the protocol.
+    #[error("protocol violation: {0}")]
+    Protocol(String),
+    /// The peer exceeded a limit.
+    #[error("{0}")]
+    Limit(String),
+    /// The login was refused.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// Not logged in within `login_timeout`.
+    #[error("not logged in within login_timeout = {0:?}")]
+    LoginTimeout(Duration),
+    /// A frame was begun and not finished within `frame_timeout`.
+    #[error("frame not finished within frame_timeout = {0:?}")]
+    SlowFrame(Duration),
+    /// Nothing could be written for `write_timeout`.
+    #[error("no write progress within write_timeout = {0:?}")]
+    SlowConsumer(Duration),
+    /// The peer stopped answering heartbeats.
+    #[error("no answer to heartbeats: {0}")]
+    Dead(String),
+}
+
+/// The actions of a session, in order.
+pub type Actions<S> = VecDeque<Action<S>>;
+
+/// What a session sees of the world while it is called: the moment, chance, and the list it adds to.
+pub struct Cx<'a, S: Session> {
+    now: Moment,
+    wall: &'a dyn Fn() -> SystemTime,
+    random: &'a dyn Random,
+    actions: &'a mut Actions<S>,
+}
+
+impl<'a, S: Session> Cx<'a, S> {
+    /// A view of the world at `now`.
+    pub fn new(
+        now: Moment,
+        wall: &'a dyn Fn() -> SystemTime,
+        random: &'a dyn Random,
+        actions: &'a mut Actions<S>,
+    ) -> Self {
+        Self { now, wall, random, actions }
+    }
+
+    /// The moment of this call.
+    pub fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// The wall clock, for dates that the wire carries.
+    pub fn wall(&self) -> SystemTime {
+        (self.wall)()
+    }
+
+    /// Chance.
+    pub fn random(&self) -> &'a dyn Random {
+        self.random
+    }
+
+    /// Wants `action` done.
+    pub fn act(&mut self, action: Action<S>) {
+        self.actions.push_back(action);
+    }
+
+    /// Wants `frame` written.
+    pub fn write(&mut self, frame: FrameOf<S>) {
+        self.act(Action::Write(frame, Flush::Coalesce));
+    }
+
+    /// Wants `delivery` handed up.
+    pub fn deliver(&mut self, delivery: Delivery<S>) {
+        self.act(Action::Deliver(delivery));
+    }
+
+    /// Counts the frame under a reason, or notes something.
+    pub fn count(&mut self, count: Count) {
+        self.act(Action::Count(count));
+    }
+
+    /// Wants the connection closed.
+    pub fn close(&mut self, reason: Close) {
+        self.act(Action::Close(reason));
+    }
+}
+
+impl<S: Session> Debug for Cx<'_, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cx").field("now", &self.now).field("actions", &self.actions.len()).finish()
+    }
+}
