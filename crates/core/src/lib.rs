@@ -3,22 +3,27 @@
 //! Stub of the front page; modules are listed in reading order.
 
 mod body;
+mod caller;
 mod capability;
 mod codec;
 mod credentials;
 mod envelope;
 mod failure;
+mod handler;
 pub mod json;
 mod ledger;
 mod limits;
 mod moment;
 mod outgoing;
+mod peer;
+mod queue;
 mod route;
 mod secret;
 mod session;
 
 pub use body::{Binary, Body, JsonText};
 pub use bytestring::ByteString;
+pub use caller::{Call, Caller};
 pub use capability::{BinaryForm, Capabilities, Correlation, Errors, ProgressForm};
 pub use codec::{Codec, FrameError, Message, MessageCodec, StreamCodec};
 pub use credentials::{
@@ -26,6 +31,7 @@ pub use credentials::{
 };
 pub use envelope::{CallId, Due, Event, Meta, Request, Response};
 pub use failure::{CallError, Code, Failure, Outcome, Retry};
+pub use handler::{Answer, Handler, HandlerFuture, Incoming, Kind};
 pub use json::{JsonError, JsonFault, JsonLimits};
 pub use ledger::{Count, Ledger};
 pub use limits::{LimitError, Limits};
@@ -34,6 +40,7 @@ pub use moment::{
     sleep_until,
 };
 pub use outgoing::Outgoing;
+pub use peer::Peer;
 pub use route::{Route, RouteError};
 pub use secret::Secret;
 pub use session::{

@@ -1,0 +1,198 @@
+//! The handle that sends a request and awaits its one outcome.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::body::Body;
+use crate::credentials::BoxFuture;
+use crate::envelope::{CallId, Due, Event, Request};
+use crate::failure::{CallError, Code, Failure, Outcome};
+use crate::handler::{Handler, HandlerFuture, Incoming, Kind, RunId};
+use crate::moment::{Surroundings, sleep_until};
+use crate::queue::{Outlet, Rejected};
+use crate::session::Close;
+
+/// Calls a peer over its connection, over whichever connection a supervisor has up, or through anything that implements
+/// [`Call`]. A clone calls the same peer.
+///
+/// Every call ends exactly once, at its deadline at the latest, and its error says whether the peer may have acted.
+/// A caller is a [`Handler`] too: a router whose handler is the caller of another wire is a bridge.
+#[derive(Clone)]
+pub struct Caller(Way);
+
+#[derive(Clone)]
+enum Way {
+    Queue(Arc<QueueWay>),
+    Custom(Arc<dyn Call>),
+}
+
+struct QueueWay {
+    outlet: Arc<dyn Outlet>,
+    surroundings: Surroundings,
+    timeout: Duration,
+}
+
+/// A way of calling that is not one queue in front of one connection, such as a pool.
+pub trait Call: Send + Sync + 'static {
+    /// Makes one call; the future must end at the request's deadline at the latest.
+    fn call(&self, request: Request) -> BoxFuture<'_, Outcome>;
+
+    /// Sends one event.
+    fn notify(&self, event: Event) -> BoxFuture<'_, Result<(), CallError>>;
+}
+
+impl Caller {
+    pub(crate) fn over_queue(outlet: Arc<dyn Outlet>, surroundings: Surroundings, timeout: Duration) -> Self {
+        Self(Way::Queue(Arc::new(QueueWay { outlet, surroundings, timeout })))
+    }
+
+    /// A caller that goes some way of its own.
+    pub fn custom(call: impl Call) -> Self {
+        Self(Way::Custom(Arc::new(call)))
+    }
+
+    /// Makes one call and waits for its one outcome. While the queue is full the call waits too.
+    ///
+    /// # Errors
+    /// [`CallError`], which says whether the peer may have acted.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the call up: unsent it is removed, sent its answer is nobody's.
+    pub async fn call(&self, request: Request) -> Outcome {
+        match &self.0 {
+            Way::Queue(way) => way.call(request).await,
+            Way::Custom(call) => call.call(request).await,
+        }
+    }
+
+    /// Sends one event; waits while the queue is full.
+    ///
+    /// `Ok` means that the event is queued in order behind what was sent before; where a supervisor reconnects it
+    /// survives that. It is no receipt of the peer.
+    ///
+    /// # Errors
+    /// [`CallError::NotSent`] when the connection has ended, or the wire cannot carry it.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits for room, the event is not sent.
+    pub async fn notify(&self, event: Event) -> Result<(), CallError> {
+        match &self.0 {
+            Way::Queue(way) => way.notify(event).await,
+            Way::Custom(call) => call.notify(event).await,
+        }
+    }
+
+    /// Sends one event now or not at all.
+    ///
+    /// # Errors
+    /// [`CallError::NotSent`] with `resource_exhausted` when the queue is full.
+    pub fn try_notify(&self, event: Event) -> Result<(), CallError> {
+        match &self.0 {
+            Way::Queue(way) => way.outlet.event(event).map_err(|(_, rejected)| rejected.into_error()),
+            Way::Custom(_) => {
+                Err(CallError::not_sent(Code::Unimplemented, "this caller can only wait for room"))
+            }
+        }
+    }
+
+    pub(crate) fn close(&self, reason: Close) {
+        if let Way::Queue(way) = &self.0 {
+            way.outlet.close(reason);
+        }
+    }
+
+    pub(crate) fn progress(&self, run: RunId, body: Body) {
+        if let Way::Queue(way) = &self.0 {
+            way.outlet.progress(run, body);
+        }
+    }
+}
+
+impl QueueWay {
+    async fn call(&self, mut request: Request) -> Outcome {
+        let clock = &self.surroundings.clock;
+        let deadline = request.due.moment(clock.now(), self.timeout);
+        let (call, answer) = loop {
+            match self.outlet.request(request, deadline) {
+                Ok(accepted) => break accepted,
+                Err((back, Rejected::Full { .. })) => {
+                    request = back;
+                    tokio::select! {
+                        biased;
+                        () = self.outlet.room() => {}
+                        () = sleep_until(&**clock, deadline) => {
+                            let why = "the deadline passed while the queue was full";
+                            return Err(CallError::not_sent(Code::DeadlineExceeded, why));
+                        }
+                    }
+                }
+                Err((_, rejected)) => return Err(rejected.into_error()),
+            }
+        };
+        let mut pending = PendingCall { outlet: &*self.outlet, call, answer, done: false };
+        let outcome = (&mut pending.answer).await;
+        pending.done = true;
+        outcome.unwrap_or_else(|_| {
+            Err(CallError::unknown(Code::Internal, "the connection ended without a word"))
+        })
+    }
+
+    async fn notify(&self, mut event: Event) -> Result<(), CallError> {
+        loop {
+            match self.outlet.event(event) {
+                Ok(()) => return Ok(()),
+                Err((back, Rejected::Full { .. })) => {
+                    event = back;
+                    self.outlet.room().await;
+                }
+                Err((_, rejected)) => return Err(rejected.into_error()),
+            }
+        }
+    }
+}
+
+/// Tells the connection when the caller goes away before the outcome.
+struct PendingCall<'a> {
+    outlet: &'a dyn Outlet,
+    call: CallId,
+    answer: oneshot::Receiver<Outcome>,
+    done: bool,
+}
+
+impl Drop for PendingCall<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.outlet.abandon(self.call);
+        }
+    }
+}
+
+impl Handler for Caller {
+    /// Forwards the message. A request goes on with the deadline it came with; the outcome becomes the answer.
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        let caller = self.clone();
+        Box::pin(async move {
+            let Incoming { kind, route, body, meta, deadline, .. } = incoming;
+            match kind {
+                Kind::Request => {
+                    let due = deadline.map_or(Due::Default, Due::At);
+                    let request = Request { route, body, due, repeatable: false, meta };
+                    caller.call(request).await.map_err(Failure::from)
+                }
+                Kind::Event => {
+                    caller.notify(Event { route, body, meta }).await.map_err(Failure::from)?;
+                    Ok(Body::Empty.into())
+                }
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Caller")
+    }
+}

@@ -1,0 +1,333 @@
+//! The bounded queue in front of a connection: what callers want sent, in messages and in bytes.
+//!
+//! It outlives a connection when a supervisor reconnects: what was not sent goes out on the next one, in order.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::body::Body;
+use crate::credentials::BoxFuture;
+use crate::envelope::{CallId, Event, Request};
+use crate::failure::{CallError, Code, Outcome};
+use crate::handler::RunId;
+use crate::limits::Limits;
+use crate::moment::Moment;
+use crate::session::Close;
+
+/// One thing a connection is to send.
+pub(crate) enum Job<C> {
+    Request { call: CallId, deadline: Moment, request: Request, answer: oneshot::Sender<Outcome> },
+    Event(Event),
+    Progress(RunId, Body),
+    Command(C),
+}
+
+impl<C> Job<C> {
+    /// What it counts for in the queue: one message and the bytes of its body and route.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Job::Request { request, .. } => request.route.len().saturating_add(request.body.len()),
+            Job::Event(event) => event.route.len().saturating_add(event.body.len()),
+            Job::Progress(_, body) => body.len(),
+            Job::Command(_) => 0,
+        }
+    }
+}
+
+/// Why the queue did not take something.
+#[derive(Debug)]
+pub(crate) enum Rejected {
+    Full { what: &'static str, max: usize },
+    Ended(Code, String),
+}
+
+impl Rejected {
+    pub(crate) fn into_error(self) -> CallError {
+        match self {
+            Rejected::Full { what, max } => {
+                CallError::not_sent(Code::ResourceExhausted, format!("queue is full: {what} = {max}"))
+            }
+            Rejected::Ended(code, why) => CallError::not_sent(code, why),
+        }
+    }
+}
+
+/// The queue as callers see it: no session type in sight.
+pub(crate) trait Outlet: Send + Sync {
+    fn request(
+        &self,
+        request: Request,
+        deadline: Moment,
+    ) -> Result<(CallId, oneshot::Receiver<Outcome>), (Request, Rejected)>;
+    fn event(&self, event: Event) -> Result<(), (Event, Rejected)>;
+    /// Waits until there may be room again.
+    fn room(&self) -> BoxFuture<'_, ()>;
+    fn abandon(&self, call: CallId);
+    fn progress(&self, run: RunId, body: Body);
+    fn close(&self, reason: Close);
+}
+
+pub(crate) struct Queue<C> {
+    state: Mutex<State<C>>,
+    room: Notify,
+    max_messages: usize,
+    max_bytes: usize,
+}
+
+struct State<C> {
+    jobs: VecDeque<Job<C>>,
+    abandoned: Vec<CallId>,
+    messages: usize,
+    bytes: usize,
+    next_call: u64,
+    waiting: bool,
+    reader: Option<Waker>,
+    close: Option<Close>,
+    ended: Option<(Code, String)>,
+}
+
+/// What a connection takes out of the queue in one go.
+pub(crate) struct Taken {
+    pub(crate) abandoned: Vec<CallId>,
+    pub(crate) close: Option<Close>,
+}
+
+impl<C> Queue<C> {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            state: Mutex::new(State {
+                jobs: VecDeque::new(),
+                abandoned: Vec::new(),
+                messages: 0,
+                bytes: 0,
+                next_call: 0,
+                waiting: false,
+                reader: None,
+                close: None,
+                ended: None,
+            }),
+            room: Notify::new(),
+            max_messages: limits.max_queue_messages,
+            max_bytes: limits.max_queue_bytes,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<C>> {
+        // Nothing panics while it is held, and every state of it is a whole one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, state: &mut State<C>, job: Job<C>) {
+        state.messages += 1;
+        state.bytes = state.bytes.saturating_add(job.bytes());
+        state.jobs.push_back(job);
+    }
+
+    fn check(&self, state: &mut State<C>, bytes: usize) -> Result<(), Rejected> {
+        if let Some((code, why)) = &state.ended {
+            return Err(Rejected::Ended(*code, why.clone()));
+        }
+        if state.messages >= self.max_messages {
+            state.waiting = true;
+            return Err(Rejected::Full { what: "max_queue_messages", max: self.max_messages });
+        }
+        // One message larger than the whole queue may pass alone; `max_frame_bytes` of the peer decides about it.
+        if state.messages > 0 && state.bytes.saturating_add(bytes) > self.max_bytes {
+            state.waiting = true;
+            return Err(Rejected::Full { what: "max_queue_bytes", max: self.max_bytes });
+        }
+        Ok(())
+    }
+
+    fn wake(mut state: MutexGuard<'_, State<C>>) {
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Puts an input of the adapter into the queue; commands have no limit of their own, the adapter's code bounds them.
+    pub(crate) fn command(&self, command: C) {
+        let mut state = self.lock();
+        if state.ended.is_none() {
+            self.add(&mut state, Job::Command(command));
+        }
+        Self::wake(state);
+    }
+
+    /// Moves everything into `jobs`, behind what it holds. Pending, and the waker is kept, when there is nothing.
+    pub(crate) fn poll_take(&self, jobs: &mut VecDeque<Job<C>>, waker: &Waker) -> Poll<Taken> {
+        let mut state = self.lock();
+        if state.jobs.is_empty() && state.abandoned.is_empty() && state.close.is_none() {
+            if !state.reader.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                state.reader = Some(waker.clone());
+            }
+            return Poll::Pending;
+        }
+        if jobs.is_empty() {
+            std::mem::swap(jobs, &mut state.jobs);
+        } else {
+            jobs.append(&mut state.jobs);
+        }
+        Poll::Ready(Taken { abandoned: std::mem::take(&mut state.abandoned), close: state.close.take() })
+    }
+
+    /// One message has left the queue for good: it was written, failed or was given up.
+    pub(crate) fn release(&self, messages: usize, bytes: usize) {
+        let mut state = self.lock();
+        state.messages = state.messages.saturating_sub(messages);
+        state.bytes = state.bytes.saturating_sub(bytes);
+        if state.waiting && state.messages <= self.max_messages / 2 && state.bytes <= self.max_bytes / 2 {
+            state.waiting = false;
+            drop(state);
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Puts unsent jobs back in front, in order, for the next connection.
+    pub(crate) fn put_back(&self, mut jobs: VecDeque<Job<C>>) {
+        let mut state = self.lock();
+        jobs.append(&mut state.jobs);
+        state.jobs = jobs;
+    }
+
+    /// Answers every queued call whose deadline has passed or whose caller has gone, and says when to look again.
+    pub(crate) fn expire(&self, now: Moment) -> Option<Moment> {
+        let mut state = self.lock();
+        let mut next = None;
+        let mut over = Vec::new();
+        let mut kept = VecDeque::new();
+        for job in std::mem::take(&mut state.jobs) {
+            match job {
+                Job::Request { deadline, ref answer, .. } if deadline <= now || answer.is_closed() => {
+                    over.push(job)
+                }
+                Job::Request { deadline, .. } => {
+                    next = Some(next.map_or(deadline, |known: Moment| known.min(deadline)));
+                    kept.push_back(job);
+                }
+                other => kept.push_back(other),
+            }
+        }
+        state.jobs = kept;
+        state.abandoned.clear();
+        drop(state);
+        let bytes = over.iter().map(Job::bytes).sum();
+        self.release(over.len(), bytes);
+        for job in over {
+            if let Job::Request { answer, .. } = job {
+                let why = "the deadline passed while the call waited for a connection";
+                let _ = answer.send(Err(CallError::not_sent(Code::DeadlineExceeded, why)));
+            }
+        }
+        next
+    }
+
+    /// Was a close asked for while no connection was there to hear it?
+    pub(crate) fn take_close(&self) -> Option<Close> {
+        self.lock().close.take()
+    }
+
+    /// Nothing will be sent any more: everything queued is answered, and so is whatever comes later. Says how many calls
+    /// and how many events were left over.
+    pub(crate) fn end(&self, code: Code, why: &str) -> (u64, u64) {
+        let mut state = self.lock();
+        state.ended.get_or_insert_with(|| (code, why.to_owned()));
+        let jobs = std::mem::take(&mut state.jobs);
+        state.abandoned = Vec::new();
+        state.messages = 0;
+        state.bytes = 0;
+        state.waiting = false;
+        drop(state);
+        self.room.notify_waiters();
+        let (mut calls, mut events) = (0, 0);
+        for job in jobs {
+            match job {
+                Job::Request { answer, .. } => {
+                    calls += 1;
+                    let _ = answer.send(Err(CallError::not_sent(code, why.to_owned())));
+                }
+                Job::Event(_) => events += 1,
+                Job::Progress(..) | Job::Command(_) => {}
+            }
+        }
+        (calls, events)
+    }
+
+    /// Gives back what a burst left behind.
+    pub(crate) fn rest(&self) {
+        let mut state = self.lock();
+        if state.jobs.is_empty() && state.jobs.capacity() > 0 {
+            state.jobs = VecDeque::new();
+        }
+    }
+}
+
+impl<C: Send> Outlet for Queue<C> {
+    fn request(
+        &self,
+        request: Request,
+        deadline: Moment,
+    ) -> Result<(CallId, oneshot::Receiver<Outcome>), (Request, Rejected)> {
+        let mut state = self.lock();
+        if let Err(rejected) = self.check(&mut state, request.route.len().saturating_add(request.body.len()))
+        {
+            return Err((request, rejected));
+        }
+        let (answer, outcome) = oneshot::channel();
+        let call = CallId(state.next_call);
+        state.next_call += 1;
+        self.add(&mut state, Job::Request { call, deadline, request, answer });
+        Self::wake(state);
+        Ok((call, outcome))
+    }
+
+    fn event(&self, event: Event) -> Result<(), (Event, Rejected)> {
+        let mut state = self.lock();
+        if let Err(rejected) = self.check(&mut state, event.route.len().saturating_add(event.body.len())) {
+            return Err((event, rejected));
+        }
+        self.add(&mut state, Job::Event(event));
+        Self::wake(state);
+        Ok(())
+    }
+
+    fn room(&self) -> BoxFuture<'_, ()> {
+        // Registered before the state is looked at again, so that no wake-up falls between.
+        let mut notified = Box::pin(self.room.notified());
+        notified.as_mut().enable();
+        let full = self.lock().waiting;
+        Box::pin(async move {
+            if full {
+                notified.await;
+            }
+        })
+    }
+
+    fn abandon(&self, call: CallId) {
+        let mut state = self.lock();
+        // At most one entry a call, so `max_pending` and the queue's own limit bound it.
+        if state.ended.is_none() {
+            state.abandoned.push(call);
+        }
+        Self::wake(state);
+    }
+
+    fn progress(&self, run: RunId, body: Body) {
+        let mut state = self.lock();
+        if self.check(&mut state, body.len()).is_ok() {
+            self.add(&mut state, Job::Progress(run, body));
+        }
+        Self::wake(state);
+    }
+
+    fn close(&self, reason: Close) {
+        let mut state = self.lock();
+        state.close.get_or_insert(reason);
+        Self::wake(state);
+    }
+}
