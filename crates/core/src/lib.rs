@@ -6,6 +6,7 @@ mod body;
 mod caller;
 mod capability;
 mod codec;
+mod connection;
 mod credentials;
 mod envelope;
 mod failure;
@@ -16,16 +17,21 @@ mod limits;
 mod moment;
 mod outgoing;
 mod peer;
+mod pending;
 mod queue;
 mod route;
+mod runs;
 mod secret;
 mod session;
+mod shutdown;
+mod transport;
 
 pub use body::{Binary, Body, JsonText};
 pub use bytestring::ByteString;
 pub use caller::{Call, Caller};
 pub use capability::{BinaryForm, Capabilities, Correlation, Errors, ProgressForm};
 pub use codec::{Codec, FrameError, Message, MessageCodec, StreamCodec};
+pub use connection::{Connection, Ended, Endpoint, Link, Observe};
 pub use credentials::{
     Authenticate, BoxFuture, CredentialSource, Credentials, Identity, Refusal, SharedCredentials,
 };
@@ -46,3 +52,5 @@ pub use secret::Secret;
 pub use session::{
     Action, Actions, Admit, Close, Cx, Delivery, Flush, FrameOf, Gate, ModeOf, Outbound, Session,
 };
+pub use shutdown::Shutdown;
+pub use transport::{ByteStream, MessageStream, Transport, TransportError};

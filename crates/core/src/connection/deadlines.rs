@@ -1,0 +1,109 @@
+//! Every deadline of one connection, behind one alarm.
+
+use std::task::{Context, Poll};
+
+use crate::failure::{CallError, Code, Failure};
+use crate::ledger::Count;
+use crate::moment::{Alarm, Moment};
+use crate::session::{Close, Outbound, Session};
+use crate::transport::Transport;
+
+use super::{Connection, Stage};
+
+pub(super) struct Deadlines {
+    /// The session's own alarm.
+    pub(super) session: Option<Moment>,
+    pub(super) login: Option<Moment>,
+    pub(super) frame: Option<Moment>,
+    pub(super) write: Option<Moment>,
+    pub(super) drain: Option<Moment>,
+    alarm: Option<Box<dyn Alarm>>,
+    /// When the alarm goes off; never after the first deadline, sometimes before it.
+    set_for: Option<Moment>,
+}
+
+impl Deadlines {
+    pub(super) fn new() -> Self {
+        Self { session: None, login: None, frame: None, write: None, drain: None, alarm: None, set_for: None }
+    }
+
+    fn first(&self) -> Option<Moment> {
+        [self.session, self.login, self.frame, self.write, self.drain].into_iter().flatten().min()
+    }
+}
+
+impl<T, S> Connection<T, S>
+where
+    S: Session,
+    T: Transport<S::Codec>,
+{
+    /// Does what is due, and says whether that was anything. Costs a comparison when nothing is.
+    pub(super) fn meet_deadlines(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.deadlines.set_for.is_none_or(|at| at > self.now) {
+            return false;
+        }
+        if let Some(alarm) = &mut self.deadlines.alarm
+            && alarm.poll(cx).is_ready()
+        {
+            self.deadlines.set_for = None;
+        }
+        let now = self.now;
+        let due = |deadline: &mut Option<Moment>| deadline.take_if(|at| *at <= now).is_some();
+        let limits = &self.endpoint.limits;
+        if self.deadlines.write.is_some_and(|at| at <= now) && !matches!(self.stage, Stage::Closing(_)) {
+            // Kept: a close that cannot be written is over at once.
+            self.close(Close::SlowConsumer(self.endpoint.limits.write_timeout));
+        } else if due(&mut self.deadlines.login) {
+            self.close(Close::LoginTimeout(limits.login_timeout));
+        } else if due(&mut self.deadlines.frame) {
+            self.close(Close::SlowFrame(limits.frame_timeout));
+        } else if due(&mut self.deadlines.drain) {
+            self.close(Close::Shutdown);
+        }
+        if matches!(self.stage, Stage::Closing(_)) {
+            return true;
+        }
+        let mut worked = false;
+        if due(&mut self.deadlines.session) {
+            worked = true;
+            self.with_session(|session, cx| session.wake(cx));
+            self.apply(false);
+        }
+        for reply in self.runs.expired(now) {
+            worked = true;
+            self.tally.add(Count::RequestsFailed);
+            let failure =
+                Failure::new(Code::DeadlineExceeded, "the deadline passed before the handler answered");
+            self.send(Outbound::Response { reply, result: Err(failure) });
+        }
+        for (call, answer) in self.pending.expired(now) {
+            worked = true;
+            self.tally.add(Count::CallsUnknown);
+            let _ = answer
+                .send(Err(CallError::unknown(Code::DeadlineExceeded, "no answer came before the deadline")));
+            self.send(Outbound::Abandon(call));
+        }
+        for _ in 0..self.outbox.expire(now) {
+            self.tally.add(Count::CallsNotSent);
+        }
+        worked
+    }
+
+    /// Sets the alarm for the first deadline, if it is not set early enough already.
+    pub(super) fn set_alarm(&mut self, cx: &mut Context<'_>) {
+        let others =
+            [self.deadlines.first(), self.runs.earliest(), self.pending.earliest(), self.outbox.earliest()];
+        let Some(first) = others.into_iter().flatten().min() else { return };
+        if self.deadlines.set_for.is_some_and(|at| at <= first) {
+            return;
+        }
+        let clock = &self.endpoint.surroundings.clock;
+        let alarm = self.deadlines.alarm.get_or_insert_with(|| clock.alarm());
+        alarm.set(first);
+        self.deadlines.set_for = Some(first);
+        if let Poll::Ready(()) = alarm.poll(cx) {
+            // Due already: the next turn does it.
+            cx.waker().wake_by_ref();
+        }
+    }
+}

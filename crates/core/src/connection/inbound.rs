@@ -1,0 +1,249 @@
+//! From frames to handlers, and from handlers back to frames.
+
+use std::task::{Context, Poll};
+
+use crate::envelope::{Due, Event, Request};
+use crate::failure::{CallError, Code, Failure};
+use crate::handler::{Incoming, Kind, RunId};
+use crate::ledger::Count;
+use crate::runs::Finished;
+use crate::session::{Action, Close, Delivery, FrameOf, Outbound, Session};
+use crate::transport::Transport;
+
+use super::{Connection, FRAMES_PER_TURN, Fate, Stage, fate_of};
+
+/// Written bytes waiting from which on no more requests are read, unless we wait for answers on this connection ourselves.
+const UNSENT_PAUSE: usize = 256 << 10;
+
+impl<T, S> Connection<T, S>
+where
+    S: Session,
+    T: Transport<S::Codec>,
+{
+    /// Decodes and handles frames until there are none, the budget of this turn is used up, or the peer has to wait.
+    pub(super) fn receive(&mut self, cx: &mut Context<'_>, frames: &mut usize) -> bool {
+        let mut worked = false;
+        while *frames < FRAMES_PER_TURN && self.wants_frames() {
+            match self.transport.poll_receive(cx, &mut self.codec) {
+                Poll::Ready(Ok(Some(frame))) => {
+                    *frames += 1;
+                    worked = true;
+                    self.deadlines.frame = None;
+                    self.receive_one(frame);
+                }
+                Poll::Ready(Ok(None)) => {
+                    self.close(Close::Peer);
+                    return true;
+                }
+                Poll::Ready(Err(error)) => {
+                    self.fail(error);
+                    return true;
+                }
+                Poll::Pending => {
+                    if !self.transport.has_partial() {
+                        self.deadlines.frame = None;
+                    } else if self.deadlines.frame.is_none() {
+                        self.deadlines.frame = Some(self.now + self.endpoint.limits.frame_timeout);
+                    }
+                    return worked;
+                }
+            }
+        }
+        worked
+    }
+
+    fn wants_frames(&self) -> bool {
+        if !matches!(self.stage, Stage::Open { .. }) || !self.reading || self.judging.is_some() {
+            return false;
+        }
+        let limits = &self.endpoint.limits;
+        if self.pending.is_empty() {
+            self.runs.requests() < limits.max_in_flight && self.transport.unsent() < UNSENT_PAUSE
+        } else {
+            // The peer may be waiting for us as we wait for it: go on reading, refuse what is too much.
+            self.transport.unsent() < limits.max_queue_bytes
+        }
+    }
+
+    fn receive_one(&mut self, frame: FrameOf<S>) {
+        self.tally.add(Count::FramesReceived);
+        self.with_session(|session, cx| session.receive(frame, cx));
+        self.apply(true);
+    }
+
+    /// Applies the actions of the session in order. `received` when they came of a frame, which is then accounted for.
+    pub(super) fn apply(&mut self, received: bool) {
+        if received {
+            let fate = fate_of(&self.actions);
+            self.account(fate);
+        }
+        while let Some(action) = self.actions.pop_front() {
+            match action {
+                Action::Write(frame, flush) => {
+                    if let Err(error) = self.transport.send(frame, flush, &mut self.codec) {
+                        self.unwritable(&error);
+                    } else {
+                        self.tally.add(Count::FramesSent);
+                    }
+                }
+                Action::Deliver(delivery) => self.deliver(delivery),
+                Action::ReadMode(mode) => crate::codec::Codec::set_read_mode(&mut self.codec, mode),
+                Action::WriteMode(mode) => crate::codec::Codec::set_write_mode(&mut self.codec, mode),
+                Action::Authenticate(credentials) => {
+                    self.judging = Some(match &self.endpoint.authenticator {
+                        Some(authenticator) => authenticator.authenticate(credentials),
+                        None => Box::pin(async {
+                            Err(crate::credentials::Refusal::new("nobody may log in here"))
+                        }),
+                    });
+                }
+                Action::WakeAt(at) => self.deadlines.session = at,
+                Action::Open(gate) => self.outbox.open(gate),
+                Action::Reading(on) => self.reading = on,
+                Action::Established(identity) => self.established(identity),
+                Action::Count(count) => {
+                    // The reason a received frame ended with has been counted as its fate.
+                    if !count.is_reason() || !received {
+                        self.tally.add(count);
+                    }
+                }
+                Action::Close(reason) => self.close(reason),
+            }
+        }
+    }
+
+    fn account(&mut self, fate: Fate) {
+        match fate {
+            Fate::Used => self.tally.add(Count::FramesUsed),
+            Fate::Delivered => self.tally.add(Count::FramesDelivered),
+            Fate::Ignored(reason) => {
+                self.tally.add(reason);
+                if matches!(
+                    reason,
+                    Count::Undecodable | Count::UnknownKind | Count::BadRoute | Count::BadBody
+                ) {
+                    self.bad_in_a_row += 1;
+                    let max = self.endpoint.limits.max_bad_messages;
+                    if self.bad_in_a_row >= max {
+                        let text = format!(
+                            "{} unusable messages in a row reach max_bad_messages = {max}",
+                            self.bad_in_a_row
+                        );
+                        self.actions.push_back(Action::Close(Close::Limit(text)));
+                    }
+                    return;
+                }
+            }
+        }
+        self.bad_in_a_row = 0;
+    }
+
+    fn deliver(&mut self, delivery: Delivery<S>) {
+        match delivery {
+            Delivery::Request { request, reply, identity } => self.deliver_request(request, reply, identity),
+            Delivery::Event(event) => self.deliver_event(event),
+            Delivery::Response { call, outcome } => match self.pending.remove(call) {
+                Some(answer) => {
+                    self.tally.add(match &outcome {
+                        Ok(_) => Count::CallsAnswered,
+                        Err(CallError::Failure(_)) => Count::CallsFailed,
+                        Err(CallError::NotSent(_)) => Count::CallsNotSent,
+                        Err(CallError::Unknown(_)) => Count::CallsUnknown,
+                    });
+                    // The caller may be gone already.
+                    let _ = answer.send(outcome);
+                }
+                None => self.tally.add(Count::OrphanReply),
+            },
+            Delivery::Progress { call, body: _ } => self.pending.extend(call, self.now),
+        }
+    }
+
+    fn deliver_request(
+        &mut self,
+        request: Request,
+        reply: S::Reply,
+        speaker: Option<crate::credentials::Identity>,
+    ) {
+        let limits = &self.endpoint.limits;
+        let refusal = if matches!(self.stage, Stage::Open { draining: true }) {
+            Some(Failure::new(Code::Unavailable, "shutting down"))
+        } else if self.runs.requests() >= limits.max_in_flight {
+            let text = format!("too many requests at once: max_in_flight = {}", limits.max_in_flight);
+            Some(Failure::new(Code::ResourceExhausted, text))
+        } else {
+            None
+        };
+        if let Some(failure) = refusal {
+            self.tally.add(Count::RequestsRefused);
+            return self.send(Outbound::Response { reply, result: Err(failure) });
+        }
+        self.tally.add(Count::Requests);
+        let Request { route, body, due, meta, .. } = request;
+        let deadline = match due {
+            Due::At(moment) => moment,
+            due => due.moment(self.now, limits.handler_timeout),
+        };
+        let peer = self.peer.clone();
+        let handler = &self.endpoint.handler;
+        let call = |run: RunId| {
+            handler.call(Incoming {
+                kind: Kind::Request,
+                route,
+                body,
+                meta,
+                deadline: Some(deadline),
+                peer,
+                speaker,
+                run,
+            })
+        };
+        if let Some(finished) = self.runs.start(Some(reply), Some(deadline), call) {
+            self.finished(finished);
+        }
+    }
+
+    fn deliver_event(&mut self, event: Event) {
+        self.tally.add(Count::Events);
+        let Event { route, body, meta } = event;
+        let deadline = self.now + self.endpoint.limits.handler_timeout;
+        let peer = self.peer.clone();
+        let handler = &self.endpoint.handler;
+        let call = |run: RunId| {
+            handler.call(Incoming {
+                kind: Kind::Event,
+                route,
+                body,
+                meta,
+                deadline: None,
+                peer,
+                speaker: None,
+                run,
+            })
+        };
+        if let Some(finished) = self.runs.start(None, Some(deadline), call) {
+            self.finished(finished);
+        }
+    }
+
+    /// Answers what handlers have finished since the last turn.
+    pub(super) fn answer(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut worked = false;
+        while let Poll::Ready(finished) = self.runs.poll_finished(cx) {
+            worked = true;
+            self.finished(finished);
+        }
+        worked
+    }
+
+    fn finished(&mut self, finished: Finished<S::Reply>) {
+        match (finished.reply, finished.answer) {
+            (Some(reply), result) => {
+                self.tally.add(if result.is_ok() { Count::RequestsAnswered } else { Count::RequestsFailed });
+                self.send(Outbound::Response { reply, result });
+            }
+            (None, Ok(_)) => {}
+            (None, Err(_)) => self.tally.add(Count::EventsFailed),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! From callers to frames: what may leave now leaves, what must wait waits behind its gate.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+
+use crate::codec::FrameError;
+use crate::failure::{CallError, Code, Failure, Outcome};
+use crate::ledger::{Count, Ledger};
+use crate::moment::Moment;
+use crate::queue::{Job, Queue};
+use crate::session::{Admit, Close, Gate, Outbound, Session};
+use crate::transport::Transport;
+
+use super::{Connection, Stage};
+
+/// Encoded bytes waiting from which on nothing more of ours is encoded: what is not encoded is not sent, and can say so.
+const UNSENT_FULL: usize = 64 << 10;
+
+/// What callers wanted sent and was not sent yet.
+pub(super) struct Outbox<S: Session> {
+    queue: Arc<Queue<S::Command>>,
+    keep: bool,
+    /// Taken from the queue, in order, not yet looked at.
+    jobs: VecDeque<Numbered<S>>,
+    taken: VecDeque<Job<S::Command>>,
+    held: HashMap<Gate, VecDeque<Numbered<S>>>,
+    /// Gates that were opened and may let something go.
+    opened: VecDeque<Gate>,
+    next: u64,
+    /// No deadline of a held call is before this moment.
+    earliest: Option<Moment>,
+    /// The call that is being encoded.
+    encoding: Option<crate::envelope::CallId>,
+}
+
+/// A job and its place in the order it was asked for.
+type Numbered<S> = (u64, Job<<S as Session>::Command>);
+
+impl<S: Session> Outbox<S> {
+    pub(super) fn new(queue: Arc<Queue<S::Command>>, keep: bool) -> Self {
+        Self {
+            queue,
+            keep,
+            jobs: VecDeque::new(),
+            taken: VecDeque::new(),
+            held: HashMap::new(),
+            opened: VecDeque::new(),
+            next: 0,
+            earliest: None,
+            encoding: None,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.held.is_empty()
+    }
+
+    pub(super) fn earliest(&self) -> Option<Moment> {
+        self.earliest
+    }
+
+    pub(super) fn open(&mut self, gate: Gate) {
+        if self.held.contains_key(&gate) && !self.opened.contains(&gate) {
+            self.opened.push_back(gate);
+        }
+    }
+
+    fn take(&mut self, cx: &Context<'_>) -> Option<crate::queue::Taken> {
+        let Poll::Ready(taken) = self.queue.poll_take(&mut self.taken, cx.waker()) else { return None };
+        for job in self.taken.drain(..) {
+            if let Job::Request { deadline, .. } = &job {
+                self.earliest = Some(self.earliest.map_or(*deadline, |known| known.min(*deadline)));
+            }
+            self.jobs.push_back((self.next, job));
+            self.next += 1;
+        }
+        Some(taken)
+    }
+
+    fn hold(&mut self, gate: Gate, job: Numbered<S>) {
+        self.held.entry(gate).or_default().push_back(job);
+    }
+
+    /// The next job that may be let go: first what an opened gate held, then what is new.
+    fn next(&mut self) -> Option<(Option<Gate>, Numbered<S>)> {
+        while let Some(gate) = self.opened.front().copied() {
+            if let Some(job) = self.held.get_mut(&gate).and_then(VecDeque::pop_front) {
+                return Some((Some(gate), job));
+            }
+            self.held.remove(&gate);
+            self.opened.pop_front();
+        }
+        self.jobs.pop_front().map(|job| (None, job))
+    }
+
+    /// Puts a job back where it came from: it must wait after all.
+    fn put_back(&mut self, from: Option<Gate>, to: Option<Gate>, job: Numbered<S>) {
+        match (from, to) {
+            (Some(from), Some(to)) if from == to => {
+                self.held.entry(from).or_default().push_front(job);
+                self.opened.pop_front();
+            }
+            (_, Some(to)) => self.hold(to, job),
+            (Some(from), None) => self.held.entry(from).or_default().push_front(job),
+            (None, None) => self.jobs.push_front(job),
+        }
+    }
+
+    /// Ends every waiting call that is due or whose caller has gone; says how many.
+    pub(super) fn expire(&mut self, now: Moment) -> usize {
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return 0;
+        }
+        let mut earliest: Option<Moment> = None;
+        let mut over = 0;
+        let queue = &self.queue;
+        let mut check = |waiting: &mut VecDeque<Numbered<S>>| {
+            for (number, job) in std::mem::take(waiting) {
+                match job {
+                    Job::Request { deadline, request, answer, .. } if deadline <= now => {
+                        over += 1;
+                        queue.release(1, request.route.len() + request.body.len());
+                        let why = "the deadline passed before the call could be sent";
+                        let _ = answer.send(Err(CallError::not_sent(Code::DeadlineExceeded, why)));
+                    }
+                    job => {
+                        if let Job::Request { deadline, .. } = &job {
+                            earliest = Some(earliest.map_or(*deadline, |known| known.min(*deadline)));
+                        }
+                        waiting.push_back((number, job));
+                    }
+                }
+            }
+        };
+        check(&mut self.jobs);
+        self.held.values_mut().for_each(&mut check);
+        self.held.retain(|_, waiting| !waiting.is_empty());
+        self.earliest = earliest;
+        over
+    }
+
+    /// The connection is over: what was not sent goes back in order, or is answered.
+    pub(super) fn end(&mut self, reason: &Close, ledger: &Ledger) {
+        let mut left: Vec<Numbered<S>> = self.held.drain().flat_map(|(_, held)| held).collect();
+        left.extend(self.jobs.drain(..));
+        left.sort_unstable_by_key(|(number, _)| *number);
+        self.queue.put_back(
+            left.into_iter().map(|(_, job)| job).filter(|job| !matches!(job, Job::Progress(..))).collect(),
+        );
+        if !self.keep {
+            let (calls, events) = self.queue.end(Code::Unavailable, &format!("connection closed: {reason}"));
+            ledger.add(Count::CallsNotSent, calls);
+            ledger.add(Count::EventsNotSent, events);
+        }
+    }
+
+    pub(super) fn rest(&mut self) {
+        if self.jobs.capacity() > 0 {
+            self.jobs = VecDeque::new();
+            self.taken = VecDeque::new();
+        }
+        if self.held.is_empty() {
+            self.earliest = None;
+        }
+        self.queue.rest();
+    }
+}
+
+impl<T, S> Connection<T, S>
+where
+    S: Session,
+    T: Transport<S::Codec>,
+{
+    /// Sends what callers want sent, as far as session, limits and the write buffer let it.
+    pub(super) fn take_jobs(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut worked = false;
+        if let Some(taken) = self.outbox.take(cx) {
+            worked = true;
+            for call in taken.abandoned {
+                if self.pending.remove(call).is_some() {
+                    self.tally.add(Count::CallsCancelled);
+                    self.send(Outbound::Abandon(call));
+                }
+            }
+            if let Some(reason) = taken.close {
+                self.close(reason);
+                return true;
+            }
+        }
+        let (mut messages, mut bytes) = (0, 0);
+        while matches!(self.stage, Stage::Open { .. }) && self.transport.unsent() < UNSENT_FULL {
+            let Some((from, (number, job))) = self.outbox.next() else { break };
+            let size = job.bytes();
+            if let Some((to, job)) = self.send_job(job) {
+                self.outbox.put_back(from, to, (number, job));
+                if to.is_none() {
+                    break;
+                }
+                continue;
+            }
+            worked = true;
+            messages += 1;
+            bytes += size;
+        }
+        if messages > 0 {
+            self.outbox.queue.release(messages, bytes);
+        }
+        worked
+    }
+
+    /// Sends one job, or gives it back with the gate it must wait for (`None`: until a call in flight has ended).
+    fn send_job(&mut self, job: Job<S::Command>) -> Option<(Option<Gate>, Job<S::Command>)> {
+        match job {
+            Job::Request { call, deadline, request, answer } => {
+                if answer.is_closed() {
+                    self.tally.add(Count::Calls);
+                    self.tally.add(Count::CallsCancelled);
+                    return None;
+                }
+                if deadline <= self.now {
+                    let why = "the deadline passed before the call could be sent";
+                    self.not_sent(answer, CallError::not_sent(Code::DeadlineExceeded, why));
+                    return None;
+                }
+                if self.pending.len() >= self.endpoint.limits.max_pending {
+                    return Some((None, Job::Request { call, deadline, request, answer }));
+                }
+                let outbound = Outbound::Request { call, deadline, request };
+                match self.session.admit(&outbound) {
+                    Admit::Now => {
+                        self.tally.add(Count::Calls);
+                        self.pending.insert(call, self.now, deadline, answer);
+                        self.outbox.encoding = Some(call);
+                        self.send(outbound);
+                        self.outbox.encoding = None;
+                    }
+                    Admit::Hold(gate) => {
+                        let Outbound::Request { call, deadline, request } = outbound else { return None };
+                        return Some((Some(gate), Job::Request { call, deadline, request, answer }));
+                    }
+                    Admit::Refuse(failure) => self.not_sent(answer, CallError::NotSent(failure)),
+                }
+            }
+            Job::Event(event) => {
+                let outbound = Outbound::Event(event);
+                match self.session.admit(&outbound) {
+                    Admit::Now => {
+                        self.tally.add(Count::EventsSent);
+                        self.send(outbound);
+                    }
+                    Admit::Hold(gate) => {
+                        let Outbound::Event(event) = outbound else { return None };
+                        return Some((Some(gate), Job::Event(event)));
+                    }
+                    Admit::Refuse(_) => self.tally.add(Count::EventsNotSent),
+                }
+            }
+            Job::Progress(run, body) => {
+                let Self { runs, session, actions, endpoint, now, .. } = self;
+                if let Some(reply) = runs.reply(run) {
+                    let wall = || endpoint.surroundings.clock.wall();
+                    let mut cx =
+                        crate::session::Cx::new(*now, &wall, &*endpoint.surroundings.random, actions);
+                    session.progress(reply, body, &mut cx);
+                }
+                self.apply(false);
+            }
+            Job::Command(command) => self.send(Outbound::Command(command)),
+        }
+        None
+    }
+
+    fn not_sent(&mut self, answer: oneshot::Sender<Outcome>, error: CallError) {
+        self.tally.add(Count::Calls);
+        self.tally.add(Count::CallsNotSent);
+        let _ = answer.send(Err(error));
+    }
+
+    /// Hands something to the session and applies what it wants.
+    pub(super) fn send(&mut self, outbound: Outbound<S>) {
+        self.with_session(|session, cx| session.send(outbound, cx));
+        self.apply(false);
+    }
+
+    /// A frame could not be encoded: if it was a call of ours, that call was not sent; anything else ends the connection,
+    /// because the peer would wait for what never comes.
+    pub(super) fn unwritable(&mut self, error: &FrameError) {
+        match self
+            .outbox
+            .encoding
+            .take()
+            .and_then(|call| self.pending.remove(call).map(|answer| (call, answer)))
+        {
+            Some((call, answer)) => {
+                self.tally.add(Count::CallsNotSent);
+                let failure = Failure::new(Code::InvalidArgument, error.to_string());
+                let _ = answer.send(Err(CallError::NotSent(failure)));
+                self.with_session(|session, cx| session.send(Outbound::Abandon(call), cx));
+            }
+            None => self.close(Close::Protocol(format!("cannot send: {error}"))),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Calls of ours that a peer owes an answer.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::envelope::CallId;
+use crate::failure::Outcome;
+use crate::moment::Moment;
+
+/// Progress may stretch a call to this many times its timeout, never further.
+const MAX_STRETCH: u32 = 10;
+
+pub(crate) struct Pending {
+    calls: HashMap<CallId, Call, BuildHasherDefault<CallIdHasher>>,
+    /// No deadline is before this moment; it may be earlier than the first one.
+    earliest: Option<Moment>,
+}
+
+struct Call {
+    started: Moment,
+    timeout: Duration,
+    deadline: Moment,
+    answer: oneshot::Sender<Outcome>,
+}
+
+impl Call {
+    fn extend(&mut self, now: Moment) {
+        let most = self.started + self.timeout * MAX_STRETCH;
+        self.deadline = self.deadline.max((now + self.timeout).min(most));
+    }
+}
+
+impl Pending {
+    pub(crate) fn new() -> Self {
+        Self { calls: HashMap::default(), earliest: None }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    pub(crate) fn earliest(&self) -> Option<Moment> {
+        self.earliest
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        call: CallId,
+        started: Moment,
+        deadline: Moment,
+        answer: oneshot::Sender<Outcome>,
+    ) {
+        self.earliest = Some(self.earliest.map_or(deadline, |known| known.min(deadline)));
+        let timeout = deadline - started;
+        self.calls.insert(call, Call { started, timeout, deadline, answer });
+    }
+
+    /// Ends one call; gives back what answers its caller.
+    pub(crate) fn remove(&mut self, call: CallId) -> Option<oneshot::Sender<Outcome>> {
+        self.calls.remove(&call).map(|call| call.answer)
+    }
+
+    /// Ends every call that is due.
+    pub(crate) fn expired(&mut self, now: Moment) -> Vec<(CallId, oneshot::Sender<Outcome>)> {
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return Vec::new();
+        }
+        let mut over: Vec<_> = self
+            .calls
+            .extract_if(|_, call| call.deadline <= now)
+            .map(|(id, call)| (id, call.answer))
+            .collect();
+        over.sort_unstable_by_key(|(id, _)| *id);
+        self.earliest = self.calls.values().map(|call| call.deadline).min();
+        over
+    }
+
+    /// A sign of life: restarts the timeout of one call or of all, up to [`MAX_STRETCH`] timeouts in all.
+    pub(crate) fn extend(&mut self, call: Option<CallId>, now: Moment) {
+        match call {
+            Some(id) => self.calls.get_mut(&id).into_iter().for_each(|call| call.extend(now)),
+            None => self.calls.values_mut().for_each(|call| call.extend(now)),
+        }
+    }
+
+    /// Ends every call, in the order they were made.
+    pub(crate) fn drain(&mut self) -> Vec<oneshot::Sender<Outcome>> {
+        let mut all: Vec<_> = std::mem::take(&mut self.calls).into_iter().collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
+        self.earliest = None;
+        all.into_iter().map(|(_, call)| call.answer).collect()
+    }
+
+    /// Gives back what a burst left behind.
+    pub(crate) fn rest(&mut self) {
+        if self.calls.is_empty() {
+            self.earliest = None;
+            if self.calls.capacity() > 4 {
+                self.calls = HashMap::default();
+            }
+        }
+    }
+}
+
+/// Call numbers are counted here and never come from a peer, so their hash needs no key.
+#[derive(Default)]
+struct CallIdHasher(u64);
+
+impl Hasher for CallIdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte) ^ self.0);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_start(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn calls_end_at_their_deadline_and_progress_stretches_them_within_bounds() {
+        let mut pending = Pending::new();
+        let (first, _keep) = oneshot::channel();
+        let (second, _keep) = oneshot::channel();
+        pending.insert(CallId(1), at(0), at(10), first);
+        pending.insert(CallId(2), at(0), at(20), second);
+        assert!(pending.expired(at(9)).is_empty());
+        pending.extend(Some(CallId(1)), at(9));
+        assert!(pending.expired(at(18)).is_empty());
+        assert_eq!(pending.expired(at(19)).len(), 1);
+        pending.extend(None, at(19));
+        assert!(pending.expired(at(38)).is_empty());
+        assert_eq!(pending.earliest(), Some(at(39)));
+        for second in 0..250 {
+            pending.extend(None, at(second));
+        }
+        assert_eq!(pending.expired(at(200)).len(), 1, "no call outlives ten of its timeouts");
+        assert!(pending.is_empty());
+    }
+}

@@ -1,0 +1,261 @@
+//! The handlers that are running on one connection.
+//!
+//! A handler's future is polled at once in the connection's own task; only one that is not ready takes a slot here. Slots and
+//! their wakers are used again, so a handler that waits costs no allocation of ours after the first few.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::failure::{Code, Failure};
+use crate::handler::{Answer, HandlerFuture, RunId};
+use crate::moment::Moment;
+
+pub(crate) struct Runs<R> {
+    slots: Vec<Slot<R>>,
+    free: Vec<usize>,
+    ready: Arc<Ready>,
+    running: usize,
+    requests: usize,
+    next: u64,
+    earliest: Option<Moment>,
+}
+
+struct Slot<R> {
+    run: Option<Run<R>>,
+    wake: Arc<SlotWaker>,
+    waker: Waker,
+}
+
+impl<R> Slot<R> {
+    fn new(index: usize, ready: &Arc<Ready>) -> Self {
+        let wake = Arc::new(SlotWaker { index, queued: AtomicBool::new(false), ready: Arc::clone(ready) });
+        Self { run: None, waker: Arc::clone(&wake).into(), wake }
+    }
+}
+
+struct Run<R> {
+    id: RunId,
+    future: HandlerFuture,
+    /// What a response must carry back; events have none.
+    reply: Option<R>,
+    deadline: Option<Moment>,
+}
+
+/// A handler that has ended.
+pub(crate) struct Finished<R> {
+    pub(crate) reply: Option<R>,
+    pub(crate) answer: Answer,
+}
+
+impl<R> Runs<R> {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            ready: Arc::default(),
+            running: 0,
+            requests: 0,
+            next: 1,
+            earliest: None,
+        }
+    }
+
+    /// How many requests are being handled.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests
+    }
+
+    /// How many handlers are running, those of events included.
+    pub(crate) fn len(&self) -> usize {
+        self.running
+    }
+
+    /// No deadline of a running handler is before this moment.
+    pub(crate) fn earliest(&self) -> Option<Moment> {
+        self.earliest
+    }
+
+    /// Starts a handler; gives its answer back when it is ready at once.
+    pub(crate) fn start(
+        &mut self,
+        reply: Option<R>,
+        deadline: Option<Moment>,
+        call: impl FnOnce(RunId) -> HandlerFuture,
+    ) -> Option<Finished<R>> {
+        let id = RunId(self.next);
+        self.next += 1;
+        let future = match catch_unwind(AssertUnwindSafe(|| call(id))) {
+            Ok(future) => future,
+            Err(_) => return Some(Finished { reply, answer: Err(panicked()) }),
+        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            let index = self.slots.len();
+            self.slots.push(Slot::new(index, &self.ready));
+            index
+        });
+        let Some(slot) = self.slots.get_mut(index) else {
+            return Some(Finished { reply, answer: Err(panicked()) });
+        };
+        let mut run = Run { id, future, reply, deadline };
+        match poll(&mut run, &slot.waker) {
+            Poll::Ready(answer) => {
+                self.free.push(index);
+                Some(Finished { reply: run.reply, answer })
+            }
+            Poll::Pending => {
+                self.running += 1;
+                self.requests += usize::from(run.reply.is_some());
+                if let Some(deadline) = deadline {
+                    self.earliest = Some(self.earliest.map_or(deadline, |known| known.min(deadline)));
+                }
+                slot.run = Some(run);
+                None
+            }
+        }
+    }
+
+    /// Polls the handlers that were woken until one has ended.
+    pub(crate) fn poll_finished(&mut self, cx: &Context<'_>) -> Poll<Finished<R>> {
+        if self.running == 0 {
+            return Poll::Pending;
+        }
+        while let Some(index) = self.ready.take(cx.waker()) {
+            let Some(slot) = self.slots.get_mut(index) else { continue };
+            slot.wake.queued.store(false, Ordering::Release);
+            let Some(run) = &mut slot.run else { continue };
+            if let Poll::Ready(answer) = poll(run, &slot.waker) {
+                let reply = run.reply.take();
+                self.clear(index, reply.is_some());
+                return Poll::Ready(Finished { reply, answer });
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Drops every handler that is due; gives back the replies that are owed.
+    pub(crate) fn expired(&mut self, now: Moment) -> Vec<R> {
+        let mut owed = Vec::new();
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return owed;
+        }
+        let mut earliest: Option<Moment> = None;
+        for index in 0..self.slots.len() {
+            let Some(Some(run)) = self.slots.get_mut(index).map(|slot| &mut slot.run) else { continue };
+            match run.deadline {
+                Some(deadline) if deadline <= now => {
+                    let reply = run.reply.take();
+                    self.clear(index, reply.is_some());
+                    owed.extend(reply);
+                }
+                Some(deadline) => earliest = Some(earliest.map_or(deadline, |known| known.min(deadline))),
+                None => {}
+            }
+        }
+        self.earliest = earliest;
+        owed
+    }
+
+    /// The reply that belongs to a running handler.
+    pub(crate) fn reply(&self, id: RunId) -> Option<&R> {
+        self.slots.iter().filter_map(|slot| slot.run.as_ref()).find(|run| run.id == id)?.reply.as_ref()
+    }
+
+    /// Drops every handler; says how many requests are left without an answer.
+    pub(crate) fn abandon(&mut self) -> usize {
+        let left = self.requests;
+        self.slots.clear();
+        self.free.clear();
+        self.running = 0;
+        self.requests = 0;
+        self.earliest = None;
+        left
+    }
+
+    /// Gives back what a burst left behind.
+    pub(crate) fn rest(&mut self) {
+        if self.running == 0 && self.slots.len() > 1 {
+            self.slots = Vec::new();
+            self.free = Vec::new();
+            self.ready.rest();
+        }
+    }
+
+    fn clear(&mut self, index: usize, request: bool) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.run = None;
+            self.free.push(index);
+            self.running -= 1;
+            self.requests -= usize::from(request);
+        }
+    }
+}
+
+fn poll<R>(run: &mut Run<R>, waker: &Waker) -> Poll<Answer> {
+    let mut cx = Context::from_waker(waker);
+    match catch_unwind(AssertUnwindSafe(|| run.future.as_mut().poll(&mut cx))) {
+        Ok(answer) => answer,
+        Err(_) => Poll::Ready(Err(panicked())),
+    }
+}
+
+fn panicked() -> Failure {
+    Failure::new(Code::Internal, "the handler panicked")
+}
+
+/// The slots that were woken, and whom to wake for them.
+#[derive(Default)]
+struct Ready(Mutex<Woken>);
+
+#[derive(Default)]
+struct Woken {
+    slots: VecDeque<usize>,
+    connection: Option<Waker>,
+}
+
+impl Ready {
+    fn take(&self, connection: &Waker) -> Option<usize> {
+        let mut woken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = woken.slots.pop_front();
+        if index.is_none() && !woken.connection.as_ref().is_some_and(|known| known.will_wake(connection)) {
+            woken.connection = Some(connection.clone());
+        }
+        index
+    }
+
+    fn push(&self, index: usize) {
+        let mut woken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        woken.slots.push_back(index);
+        let connection = woken.connection.take();
+        drop(woken);
+        if let Some(connection) = connection {
+            connection.wake();
+        }
+    }
+
+    fn rest(&self) {
+        let mut woken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        woken.slots = VecDeque::new();
+    }
+}
+
+struct SlotWaker {
+    index: usize,
+    /// In the list of woken slots already: however often it is woken, it stands there once.
+    queued: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+impl Wake for SlotWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.ready.push(self.index);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What carries frames: a stream of bytes, or a stream of messages.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use futures_core::Stream;
+use futures_sink::Sink;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
+
+use crate::codec::{Codec, FrameError, Message, MessageCodec, StreamCodec};
+use crate::outgoing::Outgoing;
+use crate::session::Flush;
+
+/// Carries the frames of codec `C` for one connection. The engine polls it from one task.
+pub trait Transport<C: Codec>: Send + Unpin + 'static {
+    /// The next frame, decoded under the mode the codec is in now; `None` when the peer has closed.
+    ///
+    /// # Errors
+    /// [`TransportError`]; the connection is over then.
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        codec: &mut C,
+    ) -> Poll<Result<Option<C::Frame>, TransportError>>;
+
+    /// Has a frame been begun and not finished?
+    fn has_partial(&self) -> bool;
+
+    /// Most bytes to keep of a frame that is not finished; more is a [`FrameError::TooLarge`] that names `setting`.
+    fn set_partial_limit(&mut self, max: usize, setting: &'static str);
+
+    /// Encodes `frame` at once, under the mode the codec is in now.
+    ///
+    /// # Errors
+    /// [`FrameError`] when the wire cannot hold the frame; nothing was appended then.
+    fn send(&mut self, frame: C::Frame, flush: Flush, codec: &mut C) -> Result<(), FrameError>;
+
+    /// Bytes encoded and not yet written.
+    fn unsent(&self) -> usize;
+
+    /// Writes what was encoded. Pending when the transport takes no more now.
+    ///
+    /// # Errors
+    /// Whatever the transport reports; the connection is over then.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
+
+    /// Closes in order, after a flush.
+    ///
+    /// # Errors
+    /// Whatever the transport reports.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
+
+    /// Nothing is going on: gives memory back.
+    fn rest(&mut self);
+}
+
+/// Why a transport is over.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The operating system or the layer below failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The bytes are no frames of this wire.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The message layer below failed, such as a WebSocket.
+    #[error("{0}")]
+    Layer(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Room made for a read when nothing is known of what comes.
+const READ_BYTES: usize = 16 << 10;
+/// Most room made for one read.
+const MAX_READ_BYTES: usize = 256 << 10;
+/// Most room made on a peer's word alone, before its bytes are there.
+const TRUSTED_BYTES: usize = 64 << 10;
+
+/// A stream of bytes as a transport: TCP, a Unix socket, TLS, an in-memory pipe.
+///
+/// The read buffer exists only while bytes are in it or being read, so an idle connection holds none.
+#[derive(Debug)]
+pub struct ByteStream<Io> {
+    io: Io,
+    input: BytesMut,
+    output: Outgoing,
+    /// Room for the next read; grows while reads fill it.
+    read_bytes: usize,
+    partial_limit: (usize, &'static str),
+}
+
+impl<Io> ByteStream<Io> {
+    /// A transport over `io`.
+    pub fn new(io: Io) -> Self {
+        Self {
+            io,
+            input: BytesMut::new(),
+            output: Outgoing::new(),
+            read_bytes: READ_BYTES,
+            partial_limit: (usize::MAX, "max_frame_bytes"),
+        }
+    }
+
+    /// Decodes these bytes before reading any: what a handshake of another layer has read too much.
+    #[must_use]
+    pub fn with_input(mut self, bytes: &[u8]) -> Self {
+        self.input.extend_from_slice(bytes);
+        self
+    }
+}
+
+impl<Io, C> Transport<C> for ByteStream<Io>
+where
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    C: StreamCodec,
+{
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        codec: &mut C,
+    ) -> Poll<Result<Option<C::Frame>, TransportError>> {
+        loop {
+            let mut room = self.read_bytes;
+            if !self.input.is_empty() {
+                if let Some(frame) = codec.decode(&mut self.input)? {
+                    return Poll::Ready(Ok(Some(frame)));
+                }
+                let (max, setting) = self.partial_limit;
+                if self.input.len() > max {
+                    let got = u64::try_from(self.input.len()).unwrap_or(u64::MAX);
+                    let max = u64::try_from(max).unwrap_or(u64::MAX);
+                    return Poll::Ready(Err(FrameError::TooLarge { got, max, setting }.into()));
+                }
+                let trusted = codec.missing(&self.input).min(TRUSTED_BYTES.max(self.input.len()));
+                room = room.max(trusted);
+            }
+            self.input.reserve(room);
+            let before = self.input.capacity() - self.input.len();
+            match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(read)) => {
+                    if read == before {
+                        self.read_bytes = (self.read_bytes * 2).min(MAX_READ_BYTES);
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending => {
+                    if self.input.is_empty() {
+                        self.input = BytesMut::new();
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn has_partial(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    fn set_partial_limit(&mut self, max: usize, setting: &'static str) {
+        self.partial_limit = (max, setting);
+    }
+
+    fn send(&mut self, frame: C::Frame, flush: Flush, codec: &mut C) -> Result<(), FrameError> {
+        codec.encode(frame, &mut self.output)?;
+        if flush == Flush::Barrier {
+            self.output.fence();
+        }
+        Ok(())
+    }
+
+    fn unsent(&self) -> usize {
+        self.output.len()
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        self.output.poll_write_to(Pin::new(&mut self.io), cx).map_err(TransportError::Io)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Pin::new(&mut self.io).poll_shutdown(cx).map_err(TransportError::Io)
+    }
+
+    fn rest(&mut self) {
+        self.read_bytes = READ_BYTES;
+    }
+}
+
+/// A stream of messages as a transport: a WebSocket, the channel pair behind a server library's socket.
+#[derive(Debug)]
+pub struct MessageStream<Io> {
+    io: Io,
+    output: VecDeque<Message>,
+    unsent: usize,
+}
+
+impl<Io> MessageStream<Io> {
+    /// A transport over `io`.
+    pub fn new(io: Io) -> Self {
+        Self { io, output: VecDeque::new(), unsent: 0 }
+    }
+}
+
+impl<Io, C, E> Transport<C> for MessageStream<Io>
+where
+    Io: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Send + Unpin + 'static,
+    E: Error + Send + Sync + 'static,
+    C: MessageCodec,
+{
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        codec: &mut C,
+    ) -> Poll<Result<Option<C::Frame>, TransportError>> {
+        loop {
+            match ready!(Pin::new(&mut self.io).poll_next(cx)) {
+                None => return Poll::Ready(Ok(None)),
+                Some(Err(error)) => return Poll::Ready(Err(TransportError::Layer(Box::new(error)))),
+                Some(Ok(message)) => {
+                    if let Some(frame) = codec.decode(message)? {
+                        return Poll::Ready(Ok(Some(frame)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_partial(&self) -> bool {
+        false
+    }
+
+    fn set_partial_limit(&mut self, _max: usize, _setting: &'static str) {}
+
+    fn send(&mut self, frame: C::Frame, _flush: Flush, codec: &mut C) -> Result<(), FrameError> {
+        codec.encode(frame, &mut |message| {
+            self.unsent = self.unsent.saturating_add(message.len());
+            self.output.push_back(message);
+        })
+    }
+
+    fn unsent(&self) -> usize {
+        self.unsent
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        let layer = |error: E| TransportError::Layer(Box::new(error));
+        while !self.output.is_empty() {
+            ready!(Pin::new(&mut self.io).poll_ready(cx)).map_err(layer)?;
+            if let Some(message) = self.output.pop_front() {
+                self.unsent = self.unsent.saturating_sub(message.len());
+                Pin::new(&mut self.io).start_send(message).map_err(layer)?;
+            }
+        }
+        Pin::new(&mut self.io).poll_flush(cx).map_err(layer)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Pin::new(&mut self.io).poll_close(cx).map_err(|error| TransportError::Layer(Box::new(error)))
+    }
+
+    fn rest(&mut self) {
+        if self.output.is_empty() {
+            self.output = VecDeque::new();
+        }
+    }
+}
