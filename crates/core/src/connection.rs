@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::caller::Caller;
+use crate::client::gap_event;
 use crate::credentials::{Authenticate, BoxFuture, Identity, Refusal};
 use crate::failure::{CallError, Code};
 use crate::handler::Handler;
@@ -166,6 +167,8 @@ pub struct Connection<T, S: Session> {
     stage: Stage,
     reading: bool,
     bad_in_a_row: u32,
+    /// What the handler is told once this connection is established: since when events may be missing, and why.
+    gap: Option<(Moment, String)>,
     now: Moment,
 }
 
@@ -237,10 +240,16 @@ where
             stage: Stage::New,
             reading: true,
             bad_in_a_row: 0,
+            gap: None,
             now: endpoint.surroundings.clock.now(),
             endpoint,
         };
         (connection, link)
+    }
+
+    /// Once established, tell the handler that events may be missing since a moment.
+    pub(crate) fn announce_gap(&mut self, since: Moment, reason: String) {
+        self.gap = Some((since, reason));
     }
 
     /// Calls the session and applies what it wants.
@@ -316,7 +325,10 @@ where
             self.close(Close::Shutdown);
             return true;
         }
-        if listen && self.stage == (Stage::Open { draining: false }) && self.signals.0.as_mut().poll(cx).is_ready() {
+        if listen
+            && self.stage == (Stage::Open { draining: false })
+            && self.signals.0.as_mut().poll(cx).is_ready()
+        {
             self.stage = Stage::Open { draining: true };
             self.deadlines.drain = Some(self.now + self.endpoint.limits.drain_timeout);
         }
@@ -363,6 +375,9 @@ where
             let _ = established.send(());
             if let Some(observer) = &self.endpoint.observer {
                 observer.connected(&self.peer);
+            }
+            if let Some((since, reason)) = self.gap.take() {
+                self.deliver_event(gap_event(self.now - since, &reason));
             }
         }
     }

@@ -32,8 +32,8 @@ counts! {
     Connections => "connections",
     /// Connections that have ended.
     Closed => "closed",
-    /// Connections turned away because `max_connections` was reached.
-    TurnedAway => "turned_away",
+    /// Times that accepting failed.
+    AcceptsFailed => "accepts_failed",
     /// Frames received.
     FramesReceived => "frames_received",
     /// Frames that held something for a handler or a caller.

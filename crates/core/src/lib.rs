@@ -2,9 +2,11 @@
 //!
 //! Stub of the front page; modules are listed in reading order.
 
+mod adapter;
 mod body;
 mod caller;
 mod capability;
+mod client;
 mod codec;
 mod connection;
 mod credentials;
@@ -22,14 +24,19 @@ mod queue;
 mod route;
 mod runs;
 mod secret;
+mod server;
 mod session;
 mod shutdown;
 mod transport;
 
+pub use adapter::{
+    Adapter, AdapterError, OptionKind, OptionSpec, Options, Target, parse_duration, parse_size,
+};
 pub use body::{Binary, Body, JsonText};
 pub use bytestring::ByteString;
 pub use caller::{Call, Caller};
 pub use capability::{BinaryForm, Capabilities, Correlation, Errors, ProgressForm};
+pub use client::{Client, ClientState, Commands, Dial, DialError, GAP, Reconnect};
 pub use codec::{Codec, FrameError, Message, MessageCodec, StreamCodec};
 pub use connection::{Connection, Ended, Endpoint, Link, Observe};
 pub use credentials::{
@@ -49,6 +56,7 @@ pub use outgoing::Outgoing;
 pub use peer::Peer;
 pub use route::{Route, RouteError};
 pub use secret::Secret;
+pub use server::{Accept, Audience, Listener, Parts, Server};
 pub use session::{
     Action, Actions, Admit, Close, Cx, Delivery, Flush, FrameOf, Gate, ModeOf, Outbound, Session,
 };

@@ -35,6 +35,8 @@ pub struct Limits {
     pub max_bad_messages: u32,
     /// Connections a server serves at once; default 16 384.
     pub max_connections: usize,
+    /// Connections a server serves at once that have not logged in yet; default 256.
+    pub max_strangers: usize,
     /// How long a drain waits for calls in flight; default 30 s.
     pub drain_timeout: Duration,
 }
@@ -56,6 +58,7 @@ impl Default for Limits {
             handler_timeout: Duration::from_secs(60),
             max_bad_messages: 16,
             max_connections: 16_384,
+            max_strangers: 256,
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -114,6 +117,7 @@ impl Limits {
         )?;
         size("max_bad_messages", self.max_bad_messages as usize, 1, 1 << 20, "1 to 1048576")?;
         size("max_connections", self.max_connections, 1, 1 << 24, "1 to 16777216")?;
+        size("max_strangers", self.max_strangers, 1, 1 << 24, "1 to 16777216")?;
         span("drain_timeout", self.drain_timeout, Duration::from_secs(600), "more than 0, at most 10 min")
     }
 }

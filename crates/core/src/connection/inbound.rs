@@ -203,7 +203,7 @@ where
         }
     }
 
-    fn deliver_event(&mut self, event: Event) {
+    pub(super) fn deliver_event(&mut self, event: Event) {
         self.tally.add(Count::Events);
         let Event { route, body, meta } = event;
         let deadline = self.now + self.endpoint.limits.handler_timeout;

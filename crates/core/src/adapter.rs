@@ -1,0 +1,268 @@
+//! The adapter as a value: what the bridge, the command line and a stranger's adapter meet on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::capability::Capabilities;
+use crate::client::Client;
+use crate::connection::Endpoint;
+use crate::credentials::BoxFuture;
+use crate::secret::Secret;
+use crate::server::Server;
+
+/// One wire, both roles. Dynamic dispatch happens here and at handlers and callers only.
+pub trait Adapter: fmt::Debug + Send + Sync + 'static {
+    /// The name, which is also the scheme of its URLs, such as `sockhop`.
+    fn name(&self) -> &'static str;
+
+    /// One sentence for people.
+    fn about(&self) -> &'static str;
+
+    /// The options it knows, for both roles.
+    fn options(&self) -> &'static [OptionSpec];
+
+    /// What the wire can carry with these options.
+    ///
+    /// # Errors
+    /// [`AdapterError::Option`] when an option has a value that it cannot have.
+    fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError>;
+
+    /// Names that are never routes on this wire, because the protocol uses them itself.
+    fn reserved_routes(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Listens at `target` and serves `endpoint`'s handler.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when an option is wrong or the address cannot be had.
+    fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>>;
+
+    /// Dials `target` and keeps the connection up; gives back at once, [`Client::ready`] waits.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when an option is wrong.
+    fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>>;
+}
+
+/// One option of an adapter, described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionSpec {
+    /// The name, as in a URL's query or a bridge file.
+    pub name: &'static str,
+    /// What values it takes.
+    pub takes: OptionKind,
+    /// The value it has when nobody sets it, for people.
+    pub default: &'static str,
+    /// One sentence for people.
+    pub about: &'static str,
+}
+
+/// What values an option takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OptionKind {
+    /// Any text.
+    Text,
+    /// `1`, `0`, `true`, `false`, `on` or `off`.
+    Flag,
+    /// A whole number.
+    Number,
+    /// A size with a unit, such as `16MiB`.
+    Size,
+    /// A time with a unit, such as `250ms`.
+    Duration,
+    /// A secret, given as `env:NAME` or `file:PATH`.
+    Secret,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+}
+
+/// Where to listen or what to dial.
+#[derive(Clone, Debug, Default)]
+pub struct Target {
+    /// `host:port`, or the path of a Unix socket.
+    pub address: String,
+    /// Is the address a path?
+    pub unix: bool,
+    /// The name to log in with.
+    pub user: Option<String>,
+    /// What follows the address, such as `/namespace`; empty when nothing does.
+    pub path: String,
+    /// Everything else.
+    pub options: Options,
+}
+
+/// Options by name.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    texts: BTreeMap<String, String>,
+    secrets: BTreeMap<String, Secret>,
+}
+
+impl Options {
+    /// No options.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets an option.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.texts.insert(name.into(), value.into());
+    }
+
+    /// Sets a secret option.
+    pub fn set_secret(&mut self, name: impl Into<String>, value: Secret) {
+        self.secrets.insert(name.into(), value);
+    }
+
+    /// The text of an option.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.texts.get(name).map(String::as_str)
+    }
+
+    /// A secret option.
+    pub fn secret(&self, name: &str) -> Option<&Secret> {
+        self.secrets.get(name)
+    }
+
+    /// The names that are set, secrets included.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.texts.keys().chain(self.secrets.keys()).map(String::as_str)
+    }
+
+    /// A yes or no.
+    ///
+    /// # Errors
+    /// [`AdapterError::Option`] when it is neither.
+    pub fn flag(&self, name: &'static str) -> Result<Option<bool>, AdapterError> {
+        match self.text(name) {
+            None => Ok(None),
+            Some("1" | "true" | "on") => Ok(Some(true)),
+            Some("0" | "false" | "off") => Ok(Some(false)),
+            Some(value) => Err(AdapterError::option(name, value, "1, 0, true, false, on or off")),
+        }
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// [`AdapterError::Option`] when it is none.
+    pub fn number(&self, name: &'static str) -> Result<Option<u64>, AdapterError> {
+        let parse =
+            |value: &str| value.parse().map_err(|_| AdapterError::option(name, value, "a whole number"));
+        self.text(name).map(parse).transpose()
+    }
+
+    /// A time with a unit: `250ms`, `5s`, `2min`, `1h`.
+    ///
+    /// # Errors
+    /// [`AdapterError::Option`] when it is none.
+    pub fn duration(&self, name: &'static str) -> Result<Option<std::time::Duration>, AdapterError> {
+        let rule = "a time with a unit, such as 250ms, 5s, 2min or 1h";
+        let parse =
+            |value: &str| parse_duration(value).ok_or_else(|| AdapterError::option(name, value, rule));
+        self.text(name).map(parse).transpose()
+    }
+
+    /// A size in bytes with a unit: `64KiB`, `16MiB`, `1GiB`, `512B`.
+    ///
+    /// # Errors
+    /// [`AdapterError::Option`] when it is none.
+    pub fn size(&self, name: &'static str) -> Result<Option<usize>, AdapterError> {
+        let rule = "a size with a unit, such as 512B, 64KiB or 16MiB";
+        let parse = |value: &str| parse_size(value).ok_or_else(|| AdapterError::option(name, value, rule));
+        self.text(name).map(parse).transpose()
+    }
+}
+
+/// Reads a time with a unit (`ms`, `s`, `min`, `h`); `None` when it is none.
+pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
+    let (number, unit) = split_unit(text)?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some(std::time::Duration::from_millis(number.checked_mul(millis)?))
+}
+
+/// Reads a size with a unit (`B`, `KiB`, `MiB`, `GiB`); `None` when it is none.
+pub fn parse_size(text: &str) -> Option<usize> {
+    let (number, unit) = split_unit(text)?;
+    let bytes: u64 = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    usize::try_from(number.checked_mul(bytes)?).ok()
+}
+
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+/// Why an adapter cannot be used as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdapterError {
+    /// An option has a value that it cannot have.
+    #[error("option {name} = {value:?} is not {rule}")]
+    Option {
+        /// The option.
+        name: String,
+        /// Its value; never a secret.
+        value: String,
+        /// What it may be.
+        rule: String,
+    },
+    /// An option that is needed is not there, or two do not go together.
+    #[error("{0}")]
+    Settings(String),
+    /// The address cannot be listened at.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+}
+
+impl AdapterError {
+    /// An option with a value that it cannot have.
+    pub fn option(name: impl Into<String>, value: impl Into<String>, rule: impl Into<String>) -> Self {
+        Self::Option { name: name.into(), value: value.into(), rule: rule.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn reads_times_and_sizes_with_their_units_only() {
+        assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2min"), Some(Duration::from_secs(120)));
+        assert_eq!(parse_size("16MiB"), Some(16 << 20));
+        assert_eq!(parse_size("512B"), Some(512));
+        for wrong in ["", "5", "s", "5 parsecs", "-1s", "1.5s", "99999999999999999999s", "5mb"] {
+            assert_eq!((parse_duration(wrong), parse_size(wrong)), (None, None), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_option_error_names_option_value_and_rule() {
+        let mut options = Options::new();
+        options.set("guests", "maybe");
+        let text = options.flag("guests").unwrap_err().to_string();
+        assert_eq!(text, "option guests = \"maybe\" is not 1, 0, true, false, on or off");
+    }
+}

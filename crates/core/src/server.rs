@@ -1,0 +1,298 @@
+//! Listening: accepts, limits, hands each connection to the engine, and drains.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::connection::{Connection, Endpoint, Observe};
+use crate::envelope::Event;
+use crate::ledger::{Count, Ledger};
+use crate::moment::sleep_until;
+use crate::peer::Peer;
+use crate::session::{Close, Session};
+use crate::shutdown::Shutdown;
+use crate::transport::Transport;
+
+/// How long accepting rests after it failed, for example because the process has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long connections have to end after the drain is over.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// Something that peers dial.
+pub trait Listener: Send + 'static {
+    /// One accepted stream of bytes.
+    type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next peer and its address, for people.
+    ///
+    /// # Errors
+    /// Whatever the operating system reports; the listener stays usable.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, Option<String>)>> + Send;
+
+    /// The address peers dial, as `host:port` or a path.
+    fn address(&self) -> String;
+}
+
+impl Listener for TcpListener {
+    type Io = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, Option<String>)> {
+        let (stream, address) = TcpListener::accept(self).await?;
+        stream.set_nodelay(true)?;
+        Ok((stream, Some(address.to_string())))
+    }
+
+    fn address(&self) -> String {
+        self.local_addr().map_or_else(|_| String::new(), |address| address.to_string())
+    }
+}
+
+#[cfg(unix)]
+impl Listener for tokio::net::UnixListener {
+    type Io = tokio::net::UnixStream;
+
+    async fn accept(&mut self) -> io::Result<(Self::Io, Option<String>)> {
+        let (stream, _) = tokio::net::UnixListener::accept(self).await?;
+        Ok((stream, None))
+    }
+
+    fn address(&self) -> String {
+        let path = self
+            .local_addr()
+            .ok()
+            .and_then(|address| address.as_pathname().map(|path| path.display().to_string()));
+        path.unwrap_or_default()
+    }
+}
+
+/// Makes what one accepted connection needs: its transport, codec and session.
+pub trait Accept<Io>: Send + Sync + 'static {
+    /// What the wire knows.
+    type Session: Session;
+    /// What carries its frames.
+    type Transport: Transport<<Self::Session as Session>::Codec>;
+
+    /// Prepares one connection; a handshake of a layer below (TLS, an HTTP upgrade) happens here, within `login_timeout`.
+    fn accept(
+        &self,
+        io: Io,
+    ) -> impl Future<Output = io::Result<Parts<Self::Session, Self::Transport>>> + Send;
+}
+
+/// What a connection is made of.
+pub struct Parts<S: Session, T> {
+    /// Carries the frames.
+    pub transport: T,
+    /// Bytes and frames.
+    pub codec: S::Codec,
+    /// What the wire knows.
+    pub session: S,
+}
+
+impl<S: Session, T> fmt::Debug for Parts<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts")
+    }
+}
+
+/// A running server.
+pub struct Server {
+    address: String,
+    endpoint: Endpoint,
+    peers: Arc<Peers>,
+    accepting: JoinHandle<()>,
+    connections: TaskTracker,
+}
+
+impl Server {
+    /// Starts serving `listener`. Needs a tokio runtime.
+    pub fn start<L: Listener>(listener: L, accept: impl Accept<L::Io>, mut endpoint: Endpoint) -> Self {
+        let address = listener.address();
+        endpoint.shutdown = endpoint.shutdown.child();
+        let peers = Arc::new(Peers { present: Mutex::default(), next: endpoint.observer.take() });
+        endpoint.observer = Some(Arc::clone(&peers) as _);
+        let connections = TaskTracker::new();
+        let accepting =
+            tokio::spawn(accept_loop(listener, Arc::new(accept), endpoint.clone(), connections.clone()));
+        Self { address, endpoint, peers, accepting, connections }
+    }
+
+    /// The address peers dial, as `host:port` or a path.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What was counted.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.endpoint.ledger
+    }
+
+    /// The handle that stops it.
+    pub fn shutdown_handle(&self) -> &Shutdown {
+        &self.endpoint.shutdown
+    }
+
+    /// The peers that are connected and, where the wire has a login, logged in; oldest first.
+    pub fn peers(&self) -> Vec<Peer> {
+        self.peers.all()
+    }
+
+    /// A handle that reaches every peer and outlives nothing.
+    pub fn audience(&self) -> Audience {
+        Audience(Arc::clone(&self.peers))
+    }
+
+    /// Drains: takes no new connection, lets calls in flight end for up to `drain_timeout`, then closes everything.
+    /// Gives back when every connection is gone, a second after the drain timeout at the latest.
+    pub async fn shutdown(self) {
+        let Self { endpoint, accepting, connections, .. } = self;
+        endpoint.shutdown.drain();
+        // It ends at the drain signal; a panic in it was reported by the runtime.
+        let _ = accepting.await;
+        connections.close();
+        let clock = Arc::clone(&endpoint.surroundings.clock);
+        let drained = clock.now() + endpoint.limits.drain_timeout;
+        tokio::select! {
+            biased;
+            () = connections.wait() => return,
+            () = endpoint.shutdown.stopped() => {}
+            () = sleep_until(&*clock, drained) => endpoint.shutdown.stop(),
+        }
+        let end = clock.now() + STOP_GRACE;
+        tokio::select! {
+            biased;
+            () = connections.wait() => {}
+            () = sleep_until(&*clock, end) => tracing::warn!("{} connections did not end in time", connections.len()),
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Every peer of a server.
+#[derive(Clone)]
+pub struct Audience(Arc<Peers>);
+
+impl Audience {
+    /// The peers present, oldest first.
+    pub fn peers(&self) -> Vec<Peer> {
+        self.0.all()
+    }
+
+    /// Sends `event` to every peer present, in the order they came, as far as their queues have room; says how many took it.
+    pub fn broadcast(&self, event: &Event) -> usize {
+        let peers = self.0.all();
+        peers
+            .iter()
+            .filter(|peer| peer.caller().is_some_and(|caller| caller.try_notify(event.clone()).is_ok()))
+            .count()
+    }
+}
+
+impl fmt::Debug for Audience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Audience")
+    }
+}
+
+struct Peers {
+    present: Mutex<BTreeMap<u64, Peer>>,
+    next: Option<Arc<dyn Observe>>,
+}
+
+impl Peers {
+    fn all(&self) -> Vec<Peer> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+impl Observe for Peers {
+    fn connected(&self, peer: &Peer) {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).insert(peer.id(), peer.clone());
+        if let Some(next) = &self.next {
+            next.connected(peer);
+        }
+    }
+
+    fn disconnected(&self, peer: &Peer, reason: &Close) {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer.id());
+        if let Some(next) = &self.next {
+            next.disconnected(peer, reason);
+        }
+    }
+}
+
+async fn accept_loop<L: Listener, A: Accept<L::Io>>(
+    mut listener: L,
+    accept: Arc<A>,
+    endpoint: Endpoint,
+    connections: TaskTracker,
+) {
+    let places = Arc::new(Semaphore::new(endpoint.limits.max_connections));
+    let strangers = Arc::new(Semaphore::new(endpoint.limits.max_strangers));
+    loop {
+        let accepted = async {
+            // At a limit the next peer waits in the backlog of the operating system.
+            let place = Arc::clone(&places).acquire_owned().await;
+            let stranger = Arc::clone(&strangers).acquire_owned().await;
+            (listener.accept().await, place, stranger)
+        };
+        let (accepted, place, stranger) = tokio::select! {
+            biased;
+            () = endpoint.shutdown.draining() => return,
+            accepted = accepted => accepted,
+        };
+        match accepted {
+            Ok((io, address)) => {
+                let accept = Arc::clone(&accept);
+                let endpoint = endpoint.clone();
+                connections.spawn(async move {
+                    let _place = place;
+                    let Some(parts) = prepare(&*accept, io, &endpoint).await else { return };
+                    let Parts { transport, codec, session } = parts;
+                    let (mut connection, mut link) =
+                        Connection::new(transport, codec, session, endpoint, address);
+                    tokio::select! {
+                        biased;
+                        _ = &mut connection => return,
+                        _ = link.established() => drop((stranger, link)),
+                    }
+                    connection.await;
+                });
+            }
+            Err(error) => {
+                endpoint.ledger.add(Count::AcceptsFailed, 1);
+                tracing::warn!(wire = endpoint.wire, %error, "accepting failed; trying again in {ACCEPT_PAUSE:?}");
+                let clock = &endpoint.surroundings.clock;
+                sleep_until(&**clock, clock.now() + ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn prepare<Io, A: Accept<Io>>(
+    accept: &A,
+    io: Io,
+    endpoint: &Endpoint,
+) -> Option<Parts<A::Session, A::Transport>> {
+    let clock = &endpoint.surroundings.clock;
+    let limit = clock.now() + endpoint.limits.login_timeout;
+    tokio::select! {
+        biased;
+        parts = accept.accept(io) => parts.inspect_err(|error| tracing::debug!(wire = endpoint.wire, %error, "handshake failed")).ok(),
+        () = sleep_until(&**clock, limit) => None,
+        () = endpoint.shutdown.draining() => None,
+    }
+}
