@@ -204,7 +204,7 @@ impl<C> Queue<C> {
         for job in std::mem::take(&mut state.jobs) {
             match job {
                 Job::Request { deadline, ref answer, .. } if deadline <= now || answer.is_closed() => {
-                    over.push(job)
+                    over.push(job);
                 }
                 Job::Request { deadline, .. } => {
                     next = Some(next.map_or(deadline, |known: Moment| known.min(deadline)));

@@ -87,9 +87,8 @@ impl<R> Runs<R> {
     ) -> Option<Finished<R>> {
         let id = RunId(self.next);
         self.next += 1;
-        let future = match catch_unwind(AssertUnwindSafe(|| call(id))) {
-            Ok(future) => future,
-            Err(_) => return Some(Finished { reply, answer: Err(panicked()) }),
+        let Ok(future) = catch_unwind(AssertUnwindSafe(|| call(id))) else {
+            return Some(Finished { reply, answer: Err(panicked()) });
         };
         let index = self.free.pop().unwrap_or_else(|| {
             let index = self.slots.len();
