@@ -343,7 +343,7 @@ impl<D: Dial> Supervisor<D> {
             _ => (Code::Unavailable, String::new()),
         };
         let (calls, events) = self.queue.end(code, &why);
-        self.endpoint.ledger.add(Count::CallsNotSent, calls);
+        self.count_not_sent(calls);
         self.endpoint.ledger.add(Count::EventsNotSent, events);
         self.state.send_replace(last);
     }
@@ -413,12 +413,17 @@ impl<D: Dial> Supervisor<D> {
             .map_err(|error| failed(error.to_string(), matches!(error, DialError::Settings(_))))
     }
 
+    fn count_not_sent(&self, calls: u64) {
+        self.endpoint.ledger.add(Count::Calls, calls);
+        self.endpoint.ledger.add(Count::CallsNotSent, calls);
+    }
+
     /// Awaits `work` while deadlines of waiting calls are kept; `None` when the client is shut down first.
     async fn while_waiting<W: Future>(&self, work: W) -> Option<W::Output> {
         let clock = &self.endpoint.surroundings.clock;
         let mut work = std::pin::pin!(work);
         loop {
-            self.queue.expire(clock.now());
+            self.count_not_sent(self.queue.expire(clock.now()));
             let tick = sleep_until(&**clock, clock.now() + TICK);
             tokio::select! {
                 biased;

@@ -195,36 +195,31 @@ impl<C> Queue<C> {
         state.jobs = jobs;
     }
 
-    /// Answers every queued call whose deadline has passed or whose caller has gone, and says when to look again.
-    pub(crate) fn expire(&self, now: Moment) -> Option<Moment> {
+    /// Ends every queued call whose deadline has passed or whose caller has gone, and says how many.
+    pub(crate) fn expire(&self, now: Moment) -> u64 {
         let mut state = self.lock();
-        let mut next = None;
-        let mut over = Vec::new();
-        let mut kept = VecDeque::new();
-        for job in std::mem::take(&mut state.jobs) {
-            match job {
-                Job::Request { deadline, ref answer, .. } if deadline <= now || answer.is_closed() => {
-                    over.push(job);
-                }
-                Job::Request { deadline, .. } => {
-                    next = Some(next.map_or(deadline, |known: Moment| known.min(deadline)));
-                    kept.push_back(job);
-                }
-                other => kept.push_back(other),
-            }
-        }
-        state.jobs = kept;
         state.abandoned.clear();
+        let due = |job: &Job<C>| match job {
+            Job::Request { deadline, answer, .. } => *deadline <= now || answer.is_closed(),
+            _ => false,
+        };
+        if !state.jobs.iter().any(due) {
+            return 0;
+        }
+        let (over, kept): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut state.jobs).into_iter().partition(due);
+        state.jobs = kept;
         drop(state);
-        let bytes = over.iter().map(Job::bytes).sum();
-        self.release(over.len(), bytes);
+        self.release(over.len(), over.iter().map(Job::bytes).sum());
+        let mut ended = 0;
         for job in over {
             if let Job::Request { answer, .. } = job {
+                ended += 1;
                 let why = "the deadline passed while the call waited for a connection";
                 let _ = answer.send(Err(CallError::not_sent(Code::DeadlineExceeded, why)));
             }
         }
-        next
+        ended
     }
 
     /// Was a close asked for while no connection was there to hear it?

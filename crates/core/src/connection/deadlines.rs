@@ -84,6 +84,8 @@ where
             self.send(Outbound::Abandon(call));
         }
         for _ in 0..self.outbox.expire(now) {
+            worked = true;
+            self.tally.add(Count::Calls);
             self.tally.add(Count::CallsNotSent);
         }
         worked

@@ -152,6 +152,7 @@ impl<S: Session> Outbox<S> {
         );
         if !self.keep {
             let (calls, events) = self.queue.end(Code::Unavailable, &format!("connection closed: {reason}"));
+            ledger.add(Count::Calls, calls);
             ledger.add(Count::CallsNotSent, calls);
             ledger.add(Count::EventsNotSent, events);
         }
