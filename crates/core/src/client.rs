@@ -352,8 +352,11 @@ impl<D: Dial> Supervisor<D> {
     async fn attempt(&self, number: u32, lost: Option<&(Moment, String)>) -> Attempt {
         let failed = |why: String, hopeless| Attempt { why, refused: false, up: None, hopeless };
         let clock = &self.endpoint.surroundings.clock;
-        let limit = clock.now() + self.reconnect.dial_timeout;
         let dialled = self.while_waiting(async {
+            if number > 1 || lost.is_some() {
+                sleep_until(&**clock, self.endpoint.surroundings.dial_rate.grant(clock.now())).await;
+            }
+            let limit = clock.now() + self.reconnect.dial_timeout;
             tokio::select! {
                 biased;
                 dialled = self.dial_once(number) => dialled,

@@ -10,6 +10,7 @@ mod client;
 mod codec;
 mod connection;
 mod credentials;
+mod dial_rate;
 mod envelope;
 mod failure;
 mod handler;
@@ -42,6 +43,7 @@ pub use connection::{Connection, Ended, Endpoint, Link, Observe};
 pub use credentials::{
     Authenticate, BoxFuture, CredentialSource, Credentials, Identity, Refusal, SharedCredentials,
 };
+pub use dial_rate::DialRate;
 pub use envelope::{CallId, Due, Event, Meta, Request, Response};
 pub use failure::{CallError, Code, Failure, Outcome, Retry};
 pub use handler::{Answer, Handler, HandlerFuture, Incoming, Kind};

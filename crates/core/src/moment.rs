@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use crate::dial_rate::DialRate;
+
 /// A point on the monotonic clock, in nanoseconds since the clock began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
@@ -79,17 +81,23 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Where chance comes from.
     pub random: Arc<dyn Random>,
+    /// How fast clients may dial again, together.
+    pub dial_rate: Arc<DialRate>,
 }
 
 impl Surroundings {
     /// Tokio's clock and the operating system's randomness. With tokio's clock paused, time is simulated.
     pub fn real() -> Self {
-        Self { clock: Arc::new(TokioClock::new()), random: Arc::new(SystemRandom) }
+        Self { clock: Arc::new(TokioClock::new()), random: Arc::new(SystemRandom), dial_rate: Arc::default() }
     }
 
     /// Tokio's clock, and chance that one seed decides; for tests and simulations.
     pub fn seeded(seed: u64) -> Self {
-        Self { clock: Arc::new(TokioClock::new()), random: Arc::new(SeededRandom::new(seed)) }
+        Self {
+            clock: Arc::new(TokioClock::new()),
+            random: Arc::new(SeededRandom::new(seed)),
+            dial_rate: Arc::default(),
+        }
     }
 }
 
