@@ -9,6 +9,7 @@
 //! | [`skip`] | the one way to leave out a test whose foreign peer is missing |
 //! | [`process`] | a child process spoken to line by line |
 //! | [`driver`] | a child process that answers commands in JSON lines: every program of `tests/drivers` |
+//! | [`peer`] | the foreign peers of `tests/peers`, started |
 //! | [`relay`] | a TCP or Unix relay that records, slices and cuts |
 //! | [`vectors`] | the recorded bytes of `tests/vectors` |
 
@@ -16,6 +17,8 @@
 pub mod driver;
 #[path = "support/install.rs"]
 pub mod install;
+#[path = "support/peer.rs"]
+pub mod peer;
 #[path = "support/place.rs"]
 pub mod place;
 #[path = "support/process.rs"]

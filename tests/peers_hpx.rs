@@ -3,30 +3,16 @@
 //! Each test here runs foreign code against foreign code. A failure means that the peer or its driver is broken on
 //! this machine, and that every interop test built on it proves nothing.
 
-use std::time::Duration;
-
 use polywire_tests::driver::Driver;
 use polywire_tests::install::{HPX_JS_101, HPX_JS_220, HPX_PY_100, Package};
-use polywire_tests::place;
+use polywire_tests::peer;
 use polywire_tests::process::{Process, ProcessError};
 use polywire_tests::skip::{self, Tool};
 use serde_json::{Value, json};
-use tokio::process::Command;
-
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// A running test server with the user `alice`, and its port.
-async fn server(arguments: &[&str]) -> (Process, u16) {
-    let mut python = Command::new("python3");
-    python
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .arg(place::tests().join("peers/hpx/hpx_peer_server.py"))
-        .args(["--user", "alice:s3cret"])
-        .args(arguments);
-    let mut server = Process::start("hpx_peer_server.py", python).expect("python3 was found before");
-    let listening = server.wait_for_json(|line| line["listening"].is_u64(), LIMIT).await.expect("it listens");
-    let port = listening["listening"].as_u64().and_then(|port| u16::try_from(port).ok());
-    (server, port.expect("it names its port"))
+async fn server(arguments: &[&str]) -> Result<(Process, u16), ProcessError> {
+    peer::hpx_server(&[&["--user", "alice:s3cret"], arguments].concat()).await
 }
 
 /// The driver for a client package; `None` when the test is skipped.
@@ -41,7 +27,7 @@ fn driver(test: &str, package: &Package) -> Option<Driver> {
 /// Everything a client can do, against the server in one profile.
 async fn exercise(test: &str, package: &Package, profile: &str) -> Result<(), ProcessError> {
     let Some(mut client) = driver(test, package) else { return Ok(()) };
-    let (_server, port) = server(&["--profile", profile]).await;
+    let (_server, port) = server(&["--profile", profile]).await?;
     let open = |name: &str| json!({"client": name, "port": port});
 
     let greeting = client.run("open", open("a")).await?;
@@ -89,7 +75,7 @@ async fn exercise(test: &str, package: &Package, profile: &str) -> Result<(), Pr
 /// A server without guests refuses a login without user.
 async fn guest_is_refused(test: &str, package: &Package) -> Result<(), ProcessError> {
     let Some(mut client) = driver(test, package) else { return Ok(()) };
-    let (_server, port) = server(&["--no-guests"]).await;
+    let (_server, port) = server(&["--no-guests"]).await?;
     let greeting = client.run("open", json!({"port": port})).await?;
     assert_eq!(greeting["guest_allowed"], false);
     let refused = client.ask("login", json!({})).await?.expect_err("this login is refused");

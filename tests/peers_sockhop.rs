@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use polywire_tests::driver::Driver;
 use polywire_tests::install::SOCKHOP_184;
+use polywire_tests::peer;
 use polywire_tests::place;
 use polywire_tests::process::{Process, ProcessError};
 use polywire_tests::relay::{Place, Relay};
@@ -44,6 +45,22 @@ async fn sockhop_21_peer_passes_its_own_tests() {
     let mut selftest = Process::start("selftest.mjs", node).unwrap();
     selftest.wait_for_line(|line| line == "self-test passed", Duration::from_secs(120)).await.unwrap();
     assert!(selftest.finish(LIMIT).await.unwrap().success());
+}
+
+#[tokio::test]
+async fn sockhop_21_peers_reach_binary_mode_with_each_other() {
+    if !skip::have("sockhop_21_peers_reach_binary_mode_with_each_other", &[Tool::Node]) {
+        return;
+    }
+    let (mut server, port) = peer::sockhop_21_server(&["--push", "20", "--typed", "5"]).await.unwrap();
+    let port = port.to_string();
+    let arguments = ["--port", &port, "--count", "40", "--expect-push", "20", "--expect-typed", "5"];
+    let mut client = peer::sockhop_21_client(&arguments).unwrap();
+    for side in [&mut client, &mut server] {
+        let result = side.wait_for_json(|line| line["role"].is_string(), LIMIT).await.unwrap();
+        assert_eq!((&result["ok"], &result["transitions_out"]), (&json!(true), &json!(1)), "{result}");
+        assert!(side.finish(LIMIT).await.unwrap().success());
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// Bytes of one line; a longer one is cut, so a child that never ends its line cannot fill the memory.
 const MAX_LINE_BYTES: u64 = 32 << 20;
-/// Lines waiting to be read from standard output; a child that prints more is held back by its pipe.
+/// Lines of one output waiting to be read. Standard output beyond that holds the child back, standard error is lost.
 const MAX_WAITING_LINES: usize = 4096;
 /// Lines of both outputs kept for error texts.
 const MAX_KEPT_LINES: usize = 40;
@@ -72,6 +72,7 @@ pub struct Process {
     child: Child,
     input: Option<ChildStdin>,
     lines: mpsc::Receiver<String>,
+    error_lines: mpsc::Receiver<String>,
     kept: Arc<Kept>,
     readers: [JoinHandle<()>; 2],
 }
@@ -94,13 +95,15 @@ impl Process {
                 printed: kept.text(),
             })?;
         let (sender, lines) = mpsc::channel(MAX_WAITING_LINES);
+        let (error_sender, error_lines) = mpsc::channel(MAX_WAITING_LINES);
         let stdout = child.stdout.take().expect("standard output is piped");
         let stderr = child.stderr.take().expect("standard error is piped");
         let readers = [
-            tokio::spawn(read_lines(stdout, "out", Arc::clone(&kept), Some(sender))),
-            tokio::spawn(read_lines(stderr, "err", Arc::clone(&kept), None)),
+            tokio::spawn(read_lines(stdout, "out", Arc::clone(&kept), sender, true)),
+            tokio::spawn(read_lines(stderr, "err", Arc::clone(&kept), error_sender, false)),
         ];
-        Ok(Self { name: name.to_owned(), input: child.stdin.take(), child, lines, kept, readers })
+        let name = name.to_owned();
+        Ok(Self { name, input: child.stdin.take(), child, lines, error_lines, kept, readers })
     }
 
     /// The operating system's number of the child; `None` once it ended.
@@ -154,17 +157,21 @@ impl Process {
         mut wanted: impl FnMut(&str) -> bool,
         limit: Duration,
     ) -> Result<String, ProcessError> {
-        let end = Instant::now() + limit;
-        loop {
-            match timeout_at(end, self.lines.recv()).await {
-                Ok(Some(line)) if wanted(&line) => return Ok(line),
-                Ok(Some(_)) => {}
-                Ok(None) => return Err(self.error("its output ended before the line waited for")),
-                Err(_) => {
-                    return Err(self.error(&format!("the line waited for did not come within {limit:?}")));
-                }
-            }
-        }
+        let found = first(&mut self.lines, &mut wanted, limit).await;
+        found.map_err(|what| self.error(&format!("its output {what}")))
+    }
+
+    /// Takes lines of standard error until one satisfies `wanted`, and returns that one.
+    ///
+    /// # Errors
+    /// When none does within `limit`, or the output ended.
+    pub async fn wait_for_error_line(
+        &mut self,
+        mut wanted: impl FnMut(&str) -> bool,
+        limit: Duration,
+    ) -> Result<String, ProcessError> {
+        let found = first(&mut self.error_lines, &mut wanted, limit).await;
+        found.map_err(|what| self.error(&format!("its error output {what}")))
     }
 
     /// Takes lines until one is a JSON value that satisfies `wanted`; lines that are not JSON are passed over.
@@ -225,12 +232,30 @@ impl Drop for Process {
     }
 }
 
+/// Takes lines until one satisfies `wanted`; the error ends a sentence that begins with the output's name.
+async fn first(
+    lines: &mut mpsc::Receiver<String>,
+    wanted: &mut impl FnMut(&str) -> bool,
+    limit: Duration,
+) -> Result<String, String> {
+    let end = Instant::now() + limit;
+    loop {
+        match timeout_at(end, lines.recv()).await {
+            Ok(Some(line)) if wanted(&line) => return Ok(line),
+            Ok(Some(_)) => {}
+            Ok(None) => return Err("ended before the line waited for".to_owned()),
+            Err(_) => return Err(format!("did not bring the line waited for within {limit:?}")),
+        }
+    }
+}
+
 /// Reads one output to its end, line by line.
 async fn read_lines(
     output: impl AsyncRead + Unpin,
     stream: &'static str,
     kept: Arc<Kept>,
-    lines: Option<mpsc::Sender<String>>,
+    lines: mpsc::Sender<String>,
+    hold_back: bool,
 ) {
     let mut output = BufReader::new(output);
     let mut buffer = Vec::new();
@@ -242,9 +267,11 @@ async fn read_lines(
         }
         let line = String::from_utf8_lossy(&buffer).trim_end_matches(['\n', '\r']).to_owned();
         kept.push(stream, &line);
-        if let Some(lines) = &lines {
-            // Nobody waits for lines any more: go on reading, so that the child is not held back.
+        // Failing means that nobody waits for lines any more, or not for these: the child goes on all the same.
+        if hold_back {
             let _ = lines.send(line).await;
+        } else {
+            let _ = lines.try_send(line);
         }
     }
 }
