@@ -35,22 +35,22 @@ impl Tool {
         }
     }
 
+    /// What the tool says about its version; `None` when it cannot be started here.
+    pub fn version(self) -> Option<String> {
+        let (program, arguments) = self.version_command();
+        let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     /// Whether the tool can be started here.
     pub fn is_installed(self) -> bool {
-        let (program, arguments) = self.version_command();
-        Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
+        self.version().is_some()
     }
 }
 
 impl fmt::Display for Tool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Node => "node",
             Self::Npm => "npm",
             Self::Python => "python3",
