@@ -1,1 +1,31 @@
-//! Shared parts of the workspace tests.
+//! Shared parts of the workspace tests: foreign packages, child processes, a recording relay, recorded bytes.
+//!
+//! Nothing here touches an adapter, so everything here can judge one.
+//!
+//! | module | gives |
+//! |---|---|
+//! | [`place`] | folders of the workspace |
+//! | [`install`] | npm and PyPI packages in exact versions, prepared once per machine |
+//! | [`skip`] | the one way to leave out a test whose foreign peer is missing |
+//! | [`process`] | a child process spoken to line by line |
+//! | [`driver`] | a child process that answers commands in JSON lines: every program of `tests/drivers` |
+//! | [`peer`] | the foreign peers of `tests/peers`, started |
+//! | [`relay`] | a TCP or Unix relay that records, slices and cuts |
+//! | [`vectors`] | the recorded bytes of `tests/vectors` |
+
+#[path = "support/driver.rs"]
+pub mod driver;
+#[path = "support/install.rs"]
+pub mod install;
+#[path = "support/peer.rs"]
+pub mod peer;
+#[path = "support/place.rs"]
+pub mod place;
+#[path = "support/process.rs"]
+pub mod process;
+#[path = "support/relay.rs"]
+pub mod relay;
+#[path = "support/skip.rs"]
+pub mod skip;
+#[path = "support/vectors.rs"]
+pub mod vectors;
