@@ -55,11 +55,11 @@ impl Package {
         format!("{source}-{}-{}", self.name, self.version)
     }
 
-    /// The tools needed to install it.
-    fn tools(&self) -> [Tool; 2] {
+    /// The tool that runs it and the tool that installs it.
+    fn tools(&self) -> (Tool, Tool) {
         match self.source {
-            Source::Npm => [Tool::Node, Tool::Npm],
-            Source::PyPi => [Tool::Python, Tool::Pip],
+            Source::Npm => (Tool::Node, Tool::Npm),
+            Source::PyPi => (Tool::Python, Tool::Pip),
         }
     }
 
@@ -138,14 +138,15 @@ impl From<io::Error> for InstallError {
 /// # Errors
 /// [`InstallError`]: a tool is missing, the package manager failed, or the target folder is not writable.
 pub fn prepare(package: &Package) -> Result<PathBuf, InstallError> {
+    let (runs, installs) = package.tools();
+    let have = |tool: Tool| if tool.is_installed() { Ok(()) } else { Err(InstallError::Missing(tool)) };
+    have(runs)?;
     let folder = place::foreign().join(package.folder_name());
     let marker = folder.join(".complete");
     if marker.exists() {
         return Ok(fs::canonicalize(folder)?);
     }
-    if let Some(missing) = package.tools().into_iter().find(|tool| !tool.is_installed()) {
-        return Err(InstallError::Missing(missing));
-    }
+    have(installs)?;
     fs::create_dir_all(place::foreign())?;
     let lock = File::create(folder.with_added_extension("lock"))?;
     lock.lock()?;

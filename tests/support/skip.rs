@@ -6,9 +6,10 @@
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::install::{InstallError, Package, prepare};
+use crate::install::{Package, prepare};
 use crate::place;
 
 /// A program foreign peers need.
@@ -79,18 +80,8 @@ pub fn have(test: &str, tools: &[Tool]) -> bool {
 ///
 /// # Panics
 /// When the package cannot be prepared and [`peers_are_required`].
-pub fn package(test: &str, package: &Package) -> Option<std::path::PathBuf> {
-    match prepare(package) {
-        Ok(folder) => Some(folder),
-        Err(InstallError::Missing(tool)) => {
-            record(test, &format!("{tool} is not installed"));
-            None
-        }
-        Err(error) => {
-            record(test, &error.to_string());
-            None
-        }
-    }
+pub fn package(test: &str, package: &Package) -> Option<PathBuf> {
+    prepare(package).map_err(|error| record(test, &error.to_string())).ok()
 }
 
 /// Records `test` as skipped because of `reason`.
