@@ -95,6 +95,18 @@ pub enum FrameError {
         /// The setting that holds it.
         setting: &'static str,
     },
+    /// A frame has more of something than a limit allows.
+    #[error("frame with {got} {what} exceeds {setting} = {max}")]
+    TooMany {
+        /// Of what, in the plural.
+        what: &'static str,
+        /// How many, as far as they were counted.
+        got: u64,
+        /// The limit.
+        max: u64,
+        /// The setting that holds it.
+        setting: &'static str,
+    },
     /// The bytes are no frame of this wire.
     #[error("{0}")]
     Corrupt(&'static str),
