@@ -20,6 +20,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::caller::Caller;
 use crate::client::gap_event;
+use crate::codec::FrameError;
 use crate::credentials::{Authenticate, BoxFuture, Identity, Refusal};
 use crate::failure::{CallError, Code};
 use crate::handler::Handler;
@@ -156,6 +157,8 @@ pub struct Connection<T, S: Session> {
     endpoint: Endpoint,
     peer: Peer,
     actions: Actions<S>,
+    /// The actions are being applied, further down the stack.
+    applying: bool,
     runs: Runs<S::Reply>,
     pending: Pending,
     outbox: Outbox<S>,
@@ -229,6 +232,7 @@ where
             session,
             peer,
             actions: Actions::new(),
+            applying: false,
             runs: Runs::new(),
             pending: Pending::new(),
             outbox: Outbox::new(queue, keep),
@@ -399,7 +403,7 @@ where
         let reason = match error {
             TransportError::Io(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Close::Peer,
             TransportError::Io(error) => Close::Transport(error.to_string()),
-            TransportError::Frame(error @ crate::codec::FrameError::TooLarge { .. }) => {
+            TransportError::Frame(error @ (FrameError::TooLarge { .. } | FrameError::TooMany { .. })) => {
                 Close::Limit(error.to_string())
             }
             TransportError::Frame(error) => Close::Protocol(error.to_string()),

@@ -180,6 +180,9 @@ pub enum Close {
     /// This side asked for it.
     #[error("closed by this side")]
     Local,
+    /// This side gave the connection up, and a client dials again: its state can no longer be known.
+    #[error("given up by this side: {0}")]
+    GivenUp(String),
     /// This side is shutting down.
     #[error("shutting down")]
     Shutdown,

@@ -77,6 +77,11 @@ where
             let fate = fate_of(&self.actions);
             self.account(fate);
         }
+        if std::mem::replace(&mut self.applying, true) {
+            // An action called back into the session: whoever applies that action goes on with what was added. However many
+            // answers a frame causes, the stack stays as deep as one.
+            return;
+        }
         while let Some(action) = self.actions.pop_front() {
             match action {
                 Action::Write(frame, flush) => {
@@ -110,6 +115,7 @@ where
                 Action::Close(reason) => self.close(reason),
             }
         }
+        self.applying = false;
     }
 
     fn account(&mut self, fate: Fate) {
