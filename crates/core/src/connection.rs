@@ -93,6 +93,12 @@ pub trait Observe: Send + Sync + 'static {
 
     /// A peer that was reported as connected is gone.
     fn disconnected(&self, peer: &Peer, reason: &Close);
+
+    /// A connection ended before it was established, so its peer was never reported: a refused login, a stranger that speaks
+    /// another protocol. Ignored unless implemented.
+    fn turned_away(&self, reason: &Close) {
+        let _ = reason;
+    }
 }
 
 /// What is held of a connection besides its future.
@@ -458,10 +464,11 @@ where
         self.outbox.end(reason, &self.endpoint.ledger);
         self.tally.add(Count::Closed);
         self.tally.settle(&self.endpoint.ledger);
-        if self.established.is_none()
-            && let Some(observer) = &self.endpoint.observer
-        {
-            observer.disconnected(&self.peer, reason);
+        if let Some(observer) = &self.endpoint.observer {
+            match self.established {
+                None => observer.disconnected(&self.peer, reason),
+                Some(_) => observer.turned_away(reason),
+            }
         }
         tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %reason, "connection closed");
     }

@@ -232,6 +232,12 @@ impl Observe for Peers {
             next.disconnected(peer, reason);
         }
     }
+
+    fn turned_away(&self, reason: &Close) {
+        if let Some(next) = &self.next {
+            next.turned_away(reason);
+        }
+    }
 }
 
 async fn accept_loop<L: Listener, A: Accept<L::Io>>(
