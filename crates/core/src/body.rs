@@ -130,6 +130,11 @@ impl JsonText {
         self.0.clone()
     }
 
+    /// The text as bytes, without a copy.
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+
     /// The text as `str`.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()

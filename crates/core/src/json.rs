@@ -102,16 +102,14 @@ pub struct Members<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key<'a> {
     raw: &'a [u8],
+    escaped: bool,
 }
 
 impl<'a> Key<'a> {
     /// Is this the name `name`, also when the text spells it with escapes?
+    #[inline]
     pub fn is(&self, name: &str) -> bool {
-        if self.raw.contains(&b'\\') {
-            self.decode().is_some_and(|key| key == name)
-        } else {
-            self.raw == name.as_bytes()
-        }
+        if self.escaped { self.decode().is_some_and(|key| key == name) } else { self.raw == name.as_bytes() }
     }
 
     /// The name, unescaped; `None` when it holds a lone surrogate.
@@ -164,8 +162,10 @@ impl<'a> Members<'a> {
         }
         scan.expect(at, b'"', "a member name")?;
         let name = at.saturating_add(1);
-        let after = scan.string(at)?;
-        let key = Key { raw: scan.text.get(name..after.saturating_sub(1)).unwrap_or_default() };
+        let plain = scan.plain(name);
+        let after = scan.rest_of_string(plain)?;
+        let end = after.saturating_sub(1);
+        let key = Key { raw: scan.text.get(name..end).unwrap_or_default(), escaped: plain != end };
         at = scan.space(after);
         scan.expect(at, b':', "':'")?;
         let start = scan.space(at.saturating_add(1));
@@ -285,6 +285,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
+    #[inline]
     fn peek(&self, at: usize) -> Option<u8> {
         self.text.get(at).copied()
     }
@@ -302,6 +303,7 @@ impl Scan<'_> {
         if self.peek(at) == Some(byte) { Ok(()) } else { Err(self.expected(at, what)) }
     }
 
+    #[inline]
     fn space(&self, mut at: usize) -> usize {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek(at) {
             at = at.saturating_add(1);
@@ -347,20 +349,27 @@ impl Scan<'_> {
     }
 
     /// `at` is the opening quote; returns the offset behind the closing one.
+    #[inline]
     fn string(&self, at: usize) -> Result<usize, JsonError> {
-        let mut at = at.saturating_add(1);
+        let end = self.plain(at.saturating_add(1));
+        if self.peek(end) == Some(b'"') { Ok(end.saturating_add(1)) } else { self.rest_of_string(end) }
+    }
+
+    /// The same from somewhere inside the string.
+    fn rest_of_string(&self, mut at: usize) -> Result<usize, JsonError> {
         loop {
-            at = self.plain(at);
             match self.peek(at) {
                 Some(b'"') => return Ok(at.saturating_add(1)),
                 Some(b'\\') => at = self.escape(at)?,
                 Some(_) => return Err(self.expected(at, "no raw control character in a string")),
                 None => return Err(self.fault(at, JsonFault::Truncated)),
             }
+            at = self.plain(at);
         }
     }
 
     /// Skips characters that need no look: eight bytes at a time, up to a quote, a backslash or a control character.
+    #[inline]
     fn plain(&self, mut at: usize) -> usize {
         const ONES: u64 = 0x0101_0101_0101_0101;
         const HIGHS: u64 = 0x8080_8080_8080_8080;

@@ -14,8 +14,9 @@ pub(crate) const MAX_ID_BYTES: usize = 128;
 /// A callback id of a peer. Never interpreted, only sent back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Id {
-    /// At most [`FIELD`] bytes that need no unescaping: what every known peer sends.
-    Short { len: u8, text: [u8; FIELD] },
+    /// At most [`FIELD`] bytes that need no unescaping: what every known peer sends. `plain` when they are known to stand
+    /// between quotes as they are.
+    Short { len: u8, plain: bool, text: [u8; FIELD] },
     /// Any other JSON value, as its text.
     Json(Bytes),
 }
@@ -28,7 +29,7 @@ impl Id {
         }
         match raw {
             [b'"', inner @ .., b'"'] if inner.len() <= FIELD && !inner.contains(&b'\\') => {
-                Some(Self::short(inner))
+                Some(Self::short(inner, true))
             }
             _ => Some(Self::Json(Bytes::copy_from_slice(raw))),
         }
@@ -38,21 +39,21 @@ impl Id {
     pub(crate) fn from_field(field: &[u8]) -> Self {
         let field = field.get(..FIELD).unwrap_or(field);
         let end = memchr::memchr(0, field).unwrap_or(field.len());
-        Self::short(field.get(..end).unwrap_or_default())
+        Self::short(field.get(..end).unwrap_or_default(), false)
     }
 
     /// An id of ours.
     pub(crate) fn own(text: [u8; FIELD]) -> Self {
-        Self::short(&text)
+        Self::short(&text, true)
     }
 
-    fn short(bytes: &[u8]) -> Self {
+    fn short(bytes: &[u8], plain: bool) -> Self {
         let mut text = [0; FIELD];
-        let len = bytes.len().min(FIELD);
-        for (slot, byte) in text.iter_mut().zip(bytes) {
-            *slot = *byte;
+        match bytes.first_chunk() {
+            Some(whole) => text = *whole,
+            None => text.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte),
         }
-        Self::Short { len: u8::try_from(len).unwrap_or(0), text }
+        Self::Short { len: u8::try_from(bytes.len().min(FIELD)).unwrap_or(0), plain, text }
     }
 
     /// Can the field of a binary frame hold it? Only text of at most [`FIELD`] bytes without NUL comes back from there
@@ -69,9 +70,9 @@ impl Id {
     /// Appends the id as a JSON value.
     pub(crate) fn write_json(&self, out: &mut BytesMut) {
         match self {
-            Self::Short { len, text } => {
+            Self::Short { len, plain, text } => {
                 let text = text.get(..usize::from(*len)).unwrap_or_default();
-                if text.iter().all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')) {
+                if *plain || text.iter().all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')) {
                     out.put_u8(b'"');
                     out.put_slice(text);
                     out.put_u8(b'"');
@@ -99,18 +100,14 @@ impl Id {
     /// A number for this id, the same for the same id. A peer that crafts two ids with one number harms only itself.
     pub(crate) fn fingerprint(&self) -> u64 {
         const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-        let bytes = match self {
-            Self::Short { len, text } => text.get(..usize::from(*len)).unwrap_or_default(),
-            Self::Json(raw) => raw,
+        let (bytes, len) = match self {
+            Self::Short { len, text, .. } => (&text[..], usize::from(*len)),
+            Self::Json(raw) => (&raw[..], raw.len()),
         };
-        let mut state = bytes.len() as u64;
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            for (slot, byte) in word.iter_mut().zip(chunk) {
-                *slot = *byte;
-            }
-            state = (state.rotate_left(26) ^ u64::from_le_bytes(word)).wrapping_mul(MULTIPLIER);
-        }
+        let mix = |state: u64, word: u64| (state.rotate_left(26) ^ word).wrapping_mul(MULTIPLIER);
+        let (words, rest) = bytes.as_chunks();
+        let state = words.iter().fold(len as u64, |state, word| mix(state, u64::from_le_bytes(*word)));
+        let state = rest.iter().fold(state, |state, byte| mix(state, u64::from(*byte)));
         state ^ (state >> 32)
     }
 }

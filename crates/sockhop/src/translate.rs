@@ -133,7 +133,7 @@ pub(crate) fn to_text(data: Data) -> Bytes {
 pub(crate) fn from_body(body: Body) -> Data {
     match body {
         Body::Empty => Data::Json(Bytes::from_static(b"{}")),
-        Body::Json(text) => Data::Json(text.to_bytes()),
+        Body::Json(text) => Data::Json(text.into_bytes()),
         Body::Binary(binary) => Data::Bytes(binary.bytes),
     }
 }
@@ -169,7 +169,7 @@ pub(crate) fn from_result(result: Result<Response, Failure>, framed: bool) -> (R
         Body::Json(text) => {
             let named = meta.get(TYPE).filter(|kind| is_free(kind) && **kind != *BUFFER);
             let named = named.and_then(|kind| Route::new(kind.clone()).ok());
-            (named.unwrap_or_else(|| implied(text.as_bytes())), Data::Json(text.to_bytes()))
+            (named.unwrap_or_else(|| implied(text.as_bytes())), Data::Json(text.into_bytes()))
         }
         Body::Binary(Binary { kind, bytes }) => {
             let named = framed && !kind.is_empty() && is_free(&kind);

@@ -228,9 +228,14 @@ pub(crate) fn write_line(message: Message, terminator: &[u8], out: &mut Outgoing
             Data::Bytes(_) => 0,
         };
         out.reserve(size.saturating_add(kind.len()).saturating_add(96));
-        out.put_slice(b"{\"type\":");
-        json::write_string(out, &kind);
-        out.put_slice(b",\"data\":");
+        match kind.as_str() {
+            "Object" => out.put_slice(b"{\"type\":\"Object\",\"data\":"),
+            kind => {
+                out.put_slice(b"{\"type\":");
+                json::write_string(out, kind);
+                out.put_slice(b",\"data\":");
+            }
+        }
     });
     match data {
         // A line cannot hold the white space that ends it.
