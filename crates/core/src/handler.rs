@@ -44,6 +44,16 @@ pub enum Kind {
     Event,
 }
 
+impl Kind {
+    /// The word for it: `request` or `event`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Request => "request",
+            Kind::Event => "event",
+        }
+    }
+}
+
 /// A request or an event on its way to a handler.
 #[derive(Clone)]
 pub struct Incoming {

@@ -12,9 +12,12 @@ mod connection;
 mod credentials;
 mod dial_rate;
 mod envelope;
+mod extract;
 mod failure;
 mod handler;
+mod into_handler;
 pub mod json;
+pub mod layer;
 mod ledger;
 mod limits;
 mod moment;
@@ -22,12 +25,17 @@ mod outgoing;
 mod peer;
 mod pending;
 mod queue;
+mod registry;
+mod reply;
 mod route;
+mod router;
 mod runs;
 mod secret;
 mod server;
 mod session;
 mod shutdown;
+#[cfg(test)]
+mod testing;
 mod transport;
 
 pub use adapter::{
@@ -45,8 +53,13 @@ pub use credentials::{
 };
 pub use dial_rate::DialRate;
 pub use envelope::{CallId, Due, Event, Meta, Request, Response};
+pub use extract::{
+    BodyRejection, Deadline, FromIncoming, FromIncomingRef, IdentityRejection, Json, JsonRejection, Progress,
+    State, ViaIncoming, ViaRef,
+};
 pub use failure::{CallError, Code, Failure, Outcome, Retry};
 pub use handler::{Answer, Handler, HandlerFuture, Incoming, Kind};
+pub use into_handler::{IntoHandler, Layered, SharedHandler, Whole};
 pub use json::{JsonError, JsonFault, JsonLimits};
 pub use ledger::{Count, Ledger};
 pub use limits::{LimitError, Limits};
@@ -56,7 +69,10 @@ pub use moment::{
 };
 pub use outgoing::Outgoing;
 pub use peer::Peer;
+pub use registry::{Registry, RegistryError};
+pub use reply::IntoAnswer;
 pub use route::{Route, RouteError};
+pub use router::Router;
 pub use secret::Secret;
 pub use server::{Accept, Audience, Listener, Parts, Server};
 pub use session::{

@@ -1,6 +1,7 @@
 //! The name that selects a handler.
 
 use std::borrow::Borrow;
+use std::convert::Infallible;
 use std::fmt;
 use std::ops::Deref;
 
@@ -109,4 +110,10 @@ pub enum RouteError {
     /// Not UTF-8.
     #[error("route is not UTF-8")]
     NotUtf8,
+}
+
+impl From<Infallible> for RouteError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }

@@ -1,0 +1,133 @@
+//! A typed value from the JSON of the body, and the way back.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::{Path, Segment};
+
+use crate::body::{Body, JsonText};
+use crate::failure::{Code, Failure};
+use crate::handler::Incoming;
+
+use super::{BodyRejection, FromIncoming};
+
+/// A value of the program: as an argument it is read from the JSON of the body, as a result it is written.
+///
+/// A body that is empty or binary is refused, not read as `null`. A value that does not fit is refused with
+/// `invalid_argument`, a message that names the bad field, and the detail `{"pointer": …, "reason": …}`.
+///
+/// ```
+/// use polywire_core::{Body, Json, Router};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Signup {
+///     user: User,
+/// }
+/// #[derive(serde::Deserialize)]
+/// struct User {
+///     age: u8,
+/// }
+/// async fn sign_up(Json(signup): Json<Signup>) -> Json<u8> {
+///     Json(signup.user.age)
+/// }
+///
+/// let router = Router::new().handle("signUp", sign_up).build()?;
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let body = Body::json(&serde_json::json!({"user": {"age": "old"}})).unwrap();
+/// let refused = router.request("signUp", body).await.unwrap_err();
+/// assert_eq!(refused.message, "at /user/age: invalid type: string \"old\", expected u8");
+/// # });
+/// # Ok::<(), polywire_core::RegistryError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Json<T>(pub T);
+
+/// Most bytes of a pointer or a reason that are repeated to the peer.
+const MAX_TEXT_BYTES: usize = 256;
+
+/// Why a body is not the value the handler takes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonRejection {
+    /// The body is not JSON.
+    #[error(transparent)]
+    Body(#[from] BodyRejection),
+    /// The JSON has another shape.
+    #[error("at {}: {reason}", if pointer.is_empty() { "the root" } else { pointer })]
+    Shape {
+        /// Where, as a JSON pointer (RFC 6901); empty is the whole body. At most 256 bytes and an ellipsis.
+        pointer: String,
+        /// What is wrong there. At most 256 bytes and an ellipsis.
+        reason: String,
+    },
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        #[derive(Serialize)]
+        struct Detail<'a> {
+            pointer: &'a str,
+            reason: &'a str,
+        }
+
+        let failure = Failure::new(Code::InvalidArgument, rejection.to_string());
+        match &rejection {
+            JsonRejection::Body(_) => failure,
+            JsonRejection::Shape { pointer, reason } => {
+                match JsonText::from_value(&Detail { pointer, reason }) {
+                    Ok(detail) => failure.with_detail(detail),
+                    Err(_) => failure,
+                }
+            }
+        }
+    }
+}
+
+impl<S, T: DeserializeOwned> FromIncoming<S> for Json<T> {
+    type Rejection = JsonRejection;
+
+    fn from_incoming(incoming: Incoming, _state: &S) -> Result<Self, JsonRejection> {
+        match &incoming.body {
+            Body::Json(text) => parse(text).map(Self),
+            other => Err(BodyRejection::new("JSON", other).into()),
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(text: &JsonText) -> Result<T, JsonRejection> {
+    let mut source = serde_json::Deserializer::from_slice(text.as_bytes());
+    serde_path_to_error::deserialize(&mut source).map_err(|error| {
+        let pointer = shorten(pointer(error.path()));
+        let error = error.into_inner();
+        // The pointer says where; line and column of a text that its sender may never have seen as text do not help.
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let mut reason = error.to_string();
+        reason.truncate(reason.strip_suffix(&place).map_or(reason.len(), str::len));
+        JsonRejection::Shape { pointer, reason: shorten(reason) }
+    })
+}
+
+fn pointer(path: &Path) -> String {
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                pointer.push('/');
+                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+            }
+            // Serde has buffered the value here, as it does for untagged enums: the way down is not known.
+            Segment::Unknown => break,
+        }
+    }
+    pointer
+}
+
+/// A peer chooses this text, so what is repeated of it is bounded.
+fn shorten(mut text: String) -> String {
+    if text.len() > MAX_TEXT_BYTES {
+        let end = (0..=MAX_TEXT_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,171 @@
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::*;
+use crate::body::{Binary, Body, JsonText};
+use crate::credentials::Identity;
+use crate::envelope::{Due, Meta, Response};
+use crate::failure::Code;
+use crate::handler::{Answer, Handler};
+use crate::into_handler::IntoHandler;
+use crate::moment::Moment;
+use crate::peer::Peer;
+use crate::route::Route;
+
+fn message(body: impl Into<Body>) -> Incoming {
+    Incoming {
+        meta: Meta::default().with("wire.fact", "42"),
+        deadline: Some(Moment::from_start(std::time::Duration::from_secs(9))),
+        ..Incoming::request(Route::from_static("the.route"), body, Peer::new(7, "wire", None, None))
+    }
+}
+
+async fn call<A>(handler: impl IntoHandler<A, u32>, incoming: Incoming) -> Answer {
+    handler.into_handler(&5).call(incoming).await
+}
+
+async fn refusal<A>(handler: impl IntoHandler<A, u32>, incoming: Incoming) -> (Code, String) {
+    let failure = call(handler, incoming).await.unwrap_err();
+    (failure.code, failure.message.into_owned())
+}
+
+#[tokio::test]
+async fn every_extractor_gives_its_part_of_the_message() {
+    #[allow(clippy::too_many_arguments, reason = "it takes as many as there may be")]
+    async fn all(
+        State(five): State<u32>,
+        peer: Peer,
+        route: Route,
+        meta: Meta,
+        deadline: Deadline,
+        _progress: Progress,
+        who: Option<Identity>,
+        body: Body,
+    ) -> Response {
+        assert_eq!((five, peer.id(), &*route), (5, 7, "the.route"));
+        assert_eq!(meta.get("wire.fact").map(|fact| &**fact), Some("42"));
+        let nine = Moment::from_start(std::time::Duration::from_secs(9));
+        assert_eq!((deadline, deadline.due()), (Deadline(Some(nine)), Due::At(nine)));
+        assert_eq!(Deadline(None).due(), Due::Default);
+        assert_eq!(who, None);
+        body.into()
+    }
+    assert_eq!(call(all, message(Body::null())).await, Ok(Body::null().into()));
+    assert_eq!(call(async || "none", message(Body::null())).await, Ok(Body::json("none").unwrap().into()));
+    let whole = |incoming: Incoming| async move { incoming.body };
+    assert_eq!(call(whole, message(Body::null())).await, Ok(Body::null().into()));
+    let last_is_a_look = |_: Peer, State(five): State<u32>| async move { Json(five) };
+    assert_eq!(call(last_is_a_look, message(Body::Empty)).await, Ok(Body::json(&5).unwrap().into()));
+}
+
+#[tokio::test]
+async fn a_body_of_the_wrong_kind_is_refused_in_words() {
+    let bytes = || Body::binary("png", "secret");
+    let binary = |binary: Binary| async move { binary };
+    let text = |text: JsonText| async move { text };
+    let json = |Json(n): Json<Option<u8>>| async move { Json(n) };
+    assert_eq!(call(binary, message(bytes())).await, Ok(bytes().into()));
+    assert_eq!(call(text, message(Body::null())).await, Ok(Body::null().into()));
+    assert_eq!(call(json, message(Body::null())).await, Ok(Body::null().into()));
+    let says = |text: &str| (Code::InvalidArgument, text.to_owned());
+    let wanted = says("this route takes bytes, but the message carries JSON");
+    assert_eq!(refusal(binary, message(Body::null())).await, wanted);
+    let wanted = says("this route takes JSON, but the message carries bytes");
+    assert_eq!(refusal(text, message(bytes())).await, wanted);
+    assert_eq!(refusal(json, message(bytes())).await, wanted);
+    let wanted = says("this route takes JSON, but the message carries no body");
+    assert_eq!(refusal(json, message(Body::Empty)).await, wanted, "no body is not null");
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "only its shape matters")]
+struct Order {
+    user: User,
+    #[serde(default)]
+    lines: Vec<HashMap<String, u8>>,
+    #[serde(default)]
+    pay: Option<Pay>,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "only its shape matters")]
+struct User {
+    age: u8,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "only its shape matters")]
+enum Pay {
+    Card { number: u64 },
+}
+
+#[tokio::test]
+async fn a_bad_field_is_named_by_its_pointer() {
+    async fn order(_: Json<Order>) {}
+    for (text, pointer, reason) in [
+        (r#"{"user":{"age":"old"}}"#, "/user/age", "invalid type: string \"old\", expected u8"),
+        (r#"{"user":{}}"#, "/user", "missing field `age`"),
+        (
+            r#"{"user":{"age":1},"lines":[{},{"a/b~c":-1}]}"#,
+            "/lines/1/a~1b~0c",
+            "invalid value: integer `-1`, expected u8",
+        ),
+        (
+            r#"{"user":{"age":1},"pay":{"Card":{"number":true}}}"#,
+            "/pay/Card/number",
+            "invalid type: boolean `true`, expected u64",
+        ),
+        ("[]", "", "invalid length 0, expected struct Order with 3 elements"),
+        ("7", "", "invalid type: integer `7`, expected struct Order"),
+    ] {
+        let body = JsonText::new(text, &crate::json::JsonLimits::default()).unwrap();
+        let failure = call(order, message(body)).await.unwrap_err();
+        let place = if pointer.is_empty() { "the root" } else { pointer };
+        assert_eq!(
+            (failure.code, &*failure.message),
+            (Code::InvalidArgument, &*format!("at {place}: {reason}"))
+        );
+        let detail: HashMap<String, String> = failure.detail.unwrap().parse().unwrap();
+        assert_eq!((&*detail["pointer"], &*detail["reason"]), (pointer, reason));
+    }
+}
+
+#[tokio::test]
+async fn c10_a_refusal_repeats_only_little_of_a_large_body() {
+    async fn numbers(_: Json<HashMap<String, u8>>) {}
+    let long = "é".repeat(1 << 20);
+    let body = Body::json(&HashMap::from([(&long, &long)])).unwrap();
+    let failure = call(numbers, message(body)).await.unwrap_err();
+    assert!(failure.message.len() < 600, "{} bytes", failure.message.len());
+    assert!(failure.detail.unwrap().as_bytes().len() < 700);
+}
+
+#[tokio::test]
+async fn c10_text_no_string_can_hold_is_refused_at_its_place() {
+    async fn names(_: Json<Vec<String>>) {}
+    let body = JsonText::new(r#"["ok","\ud800"]"#, &crate::json::JsonLimits::default()).unwrap();
+    let (code, words) = refusal(names, message(body)).await;
+    assert_eq!(code, Code::InvalidArgument);
+    assert!(words.starts_with("at /1: "), "{words}");
+}
+
+#[tokio::test]
+async fn an_identity_is_the_speaker_or_whoever_logged_in() {
+    let who = |who: Identity| async move { who.subject.to_string() };
+    let refused = (Code::Unauthenticated, "this route needs a login".to_owned());
+    assert_eq!(refusal(who, message(Body::Empty)).await, refused);
+    let incoming = message(Body::Empty);
+    incoming.peer.identify(Identity::user("ann"));
+    assert_eq!(call(who, incoming.clone()).await, Ok(Body::json("ann").unwrap().into()));
+    let incoming = Incoming { speaker: Some(Identity::user("bob")), ..incoming };
+    assert_eq!(call(who, incoming).await, Ok(Body::json("bob").unwrap().into()));
+}
+
+#[tokio::test]
+async fn a_rejected_argument_keeps_the_handler_from_running() {
+    async fn never(_: Identity, _: Body) {
+        panic!("must not run")
+    }
+    assert_eq!(refusal(never, message(Body::Empty)).await.0, Code::Unauthenticated);
+}

@@ -1,0 +1,142 @@
+//! A panic of a handler stays with its call.
+
+use std::any::Any;
+use std::future::ready;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tower_layer::Layer;
+use tracing::Span;
+
+use crate::failure::{Code, Failure};
+use crate::handler::{Answer, Handler, HandlerFuture, Incoming};
+
+/// Answers `internal` when the handler panics, in [`Handler::call`] or in its future.
+///
+/// The caller learns only that much; the text of the panic is logged, with the route and the peer. State that a panicking
+/// handler left half changed is the program's own matter, as with any panic that is caught.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CatchPanic;
+
+impl CatchPanic {
+    /// The layer.
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl<H: Handler> Layer<H> for CatchPanic {
+    type Service = CatchPanicHandler<H>;
+
+    fn layer(&self, inner: H) -> CatchPanicHandler<H> {
+        CatchPanicHandler { inner }
+    }
+}
+
+/// A handler whose panics are caught.
+#[derive(Clone, Debug)]
+pub struct CatchPanicHandler<H> {
+    inner: H,
+}
+
+impl<H: Handler> Handler for CatchPanicHandler<H> {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        let span = tracing::error_span!(
+            "handler",
+            route = %incoming.route,
+            wire = incoming.peer.wire(),
+            peer = incoming.peer.id(),
+        );
+        match catch_unwind(AssertUnwindSafe(|| self.inner.call(incoming))) {
+            Ok(inner) => Box::pin(Caught { inner: Some(inner), span }),
+            Err(panic) => Box::pin(ready(Err(panicked(&span, &*panic)))),
+        }
+    }
+}
+
+/// The future of a handler, with a net under it.
+struct Caught {
+    /// Gone once it has panicked.
+    inner: Option<HandlerFuture>,
+    span: Span,
+}
+
+impl Future for Caught {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let Some(inner) = &mut self.inner else { return Poll::Pending };
+        match catch_unwind(AssertUnwindSafe(|| inner.as_mut().poll(cx))) {
+            Ok(poll) => poll,
+            Err(panic) => {
+                let inner = self.inner.take();
+                // What the future held may panic once more as it is dropped.
+                let again = catch_unwind(AssertUnwindSafe(|| drop(inner)));
+                if let Err(panic) = again {
+                    panicked(&self.span, &*panic);
+                }
+                Poll::Ready(Err(panicked(&self.span, &*panic)))
+            }
+        }
+    }
+}
+
+fn panicked(span: &Span, panic: &(dyn Any + Send)) -> Failure {
+    let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        _ => "a panic without text",
+    };
+    tracing::error!(parent: span, panic = text, "a handler panicked");
+    Failure::new(Code::Internal, "the handler panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::Body;
+    use crate::into_handler::IntoHandler;
+    use crate::peer::Peer;
+    use crate::route::Route;
+    use crate::testing::Recorder;
+
+    fn request() -> Incoming {
+        Incoming::request(Route::from_static("boom"), Body::Empty, Peer::in_memory())
+    }
+
+    struct PanicsInCall;
+
+    impl Handler for PanicsInCall {
+        fn call(&self, _incoming: Incoming) -> HandlerFuture {
+            panic!("secret 1")
+        }
+    }
+
+    async fn panics_later() {
+        tokio::task::yield_now().await;
+        panic!("{}", format!("secret {}", 2));
+    }
+
+    #[tokio::test]
+    async fn c15_a_panic_becomes_an_internal_failure_and_only_the_log_knows_more() {
+        let opaque = Failure::new(Code::Internal, "the handler panicked");
+        let recorder = Recorder::default();
+        let guard = tracing::subscriber::set_default(recorder.clone());
+        assert_eq!(CatchPanic.layer(PanicsInCall).call(request()).await, Err(opaque.clone()));
+        let handler = CatchPanic::new().layer(IntoHandler::into_handler(panics_later, &()));
+        assert_eq!(handler.call(request()).await, Err(opaque.clone()));
+        assert_eq!(handler.call(request()).await, Err(opaque), "it serves on");
+        drop(guard);
+        let lines = recorder.lines();
+        assert_eq!(lines.iter().filter(|line| line.contains("panic=secret 1")).count(), 1, "{lines:?}");
+        assert_eq!(lines.iter().filter(|line| line.contains("panic=secret 2")).count(), 2, "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains("route=boom") && line.contains("wire=memory")));
+    }
+
+    #[tokio::test]
+    async fn an_answer_passes() {
+        let handler = CatchPanic.layer(IntoHandler::into_handler(|body: Body| async { body }, &()));
+        assert_eq!(handler.call(request()).await, Ok(Body::Empty.into()));
+    }
+}
