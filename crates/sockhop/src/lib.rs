@@ -9,6 +9,9 @@ mod id;
 mod session;
 mod tables;
 mod translate;
+
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use codec::{Codec, Frame, Framing};
