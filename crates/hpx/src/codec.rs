@@ -312,9 +312,14 @@ fn sniff(input: &[u8]) -> Option<Result<(), &'static str>> {
         (b"\x15\x03", "TLS"),
         (b"{\"type\":", "Sockhop"),
     ];
-    let first = *input.first()?;
-    // A MessagePack map: HPX since 1.0, which is read like nothing else here.
-    if matches!(first, 0x80..=0x8f | 0xde | 0xdf) {
+    // A MessagePack map whose first key is a short text: HPX since 1.0, which is read like nothing else here.
+    let first_key = match input.first()? {
+        0x80..=0x8f => 1,
+        0xde => 3,
+        0xdf => 5,
+        _ => 0,
+    };
+    if first_key > 0 && matches!(input.get(first_key)?, 0xa0..=0xbf) {
         return Some(Err("HPX dialect C (MessagePack, servers and clients from 1.0 on)"));
     }
     let mut open = false;
