@@ -80,6 +80,9 @@ pub fn validate(text: &[u8], limits: &JsonLimits) -> Result<(), JsonError> {
 /// # Errors
 /// [`JsonFault::NotUtf8`] at the first bad byte.
 pub fn check_utf8(text: &[u8]) -> Result<(), JsonError> {
+    if text.is_ascii() {
+        return Ok(());
+    }
     match std::str::from_utf8(text) {
         Ok(_) => Ok(()),
         Err(bad) => Err(JsonError { offset: bad.valid_up_to(), what: JsonFault::NotUtf8 }),

@@ -2,9 +2,6 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use polywire_core::{Route, RouteError};
 
 use crate::id::Id;
@@ -34,10 +31,11 @@ impl Routes {
     }
 }
 
-/// The requests of the peer that are being handled. The engine's `max_in_flight` bounds it.
+/// The requests of the peer that are being handled, by the fingerprints of their ids. The engine's `max_in_flight` bounds it,
+/// and most of the time it holds next to nothing: looking through it costs less than hashing.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
-    ids: HashSet<u64, BuildHasherDefault<AsItIs>>,
+    ids: Vec<u64>,
     /// How many of them have an id that no binary frame can hold.
     lines_only: usize,
 }
@@ -45,46 +43,34 @@ pub(crate) struct Running {
 impl Running {
     /// Notes a request; false when its id is in flight already.
     pub(crate) fn begin(&mut self, reply: &Reply) -> bool {
-        let fresh = self.ids.insert(reply.fingerprint());
-        if fresh && !reply.fits_frame() {
+        let id = reply.fingerprint();
+        if self.ids.contains(&id) {
+            return false;
+        }
+        self.ids.push(id);
+        if !reply.fits_frame() {
             self.lines_only = self.lines_only.saturating_add(1);
         }
-        fresh
+        true
     }
 
     /// Forgets a request that is answered now.
     pub(crate) fn end(&mut self, reply: &Reply) {
-        if self.ids.remove(&reply.fingerprint()) && !reply.fits_frame() {
-            self.lines_only = self.lines_only.saturating_sub(1);
+        let id = reply.fingerprint();
+        if let Some(place) = self.ids.iter().rposition(|known| *known == id) {
+            self.ids.swap_remove(place);
+            if !reply.fits_frame() {
+                self.lines_only = self.lines_only.saturating_sub(1);
+            }
         }
         if self.ids.is_empty() && self.ids.capacity() > 16 {
-            self.ids = HashSet::default();
+            self.ids = Vec::new();
         }
     }
 
     /// Could every answer that is owed travel in a frame?
     pub(crate) fn fits_frames(&self) -> bool {
         self.lines_only == 0
-    }
-}
-
-/// Fingerprints are mixed already.
-#[derive(Debug, Default)]
-pub(crate) struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
     }
 }
 
