@@ -56,6 +56,8 @@ counts! {
     Events => "events",
     /// Events whose handler failed or had no handler.
     EventsFailed => "events_failed",
+    /// Events dropped because `max_in_flight` handlers of events were running.
+    EventsRefused => "events_refused",
     /// Calls of ours that were accepted.
     Calls => "calls",
     /// Calls that got a body.

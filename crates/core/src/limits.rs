@@ -23,7 +23,7 @@ pub struct Limits {
     pub max_queue_messages: usize,
     /// Most bytes waiting to be written on one connection; default 8 MiB.
     pub max_queue_bytes: usize,
-    /// Most requests of one peer being handled at once; default 256.
+    /// Most requests and events of one peer being handled at once; default 256.
     pub max_in_flight: usize,
     /// Most calls of ours one peer may owe an answer; default 1 024.
     pub max_pending: usize,

@@ -58,7 +58,7 @@ where
         }
         let limits = &self.endpoint.limits;
         if self.pending.is_empty() {
-            self.runs.requests() < limits.max_in_flight && self.transport.unsent() < UNSENT_PAUSE
+            self.runs.len() < limits.max_in_flight && self.transport.unsent() < UNSENT_PAUSE
         } else {
             // The peer may be waiting for us as we wait for it: go on reading, refuse what is too much.
             self.transport.unsent() < limits.max_queue_bytes
@@ -210,6 +210,10 @@ where
     }
 
     pub(super) fn deliver_event(&mut self, event: Event) {
+        if self.runs.len() - self.runs.requests() >= self.endpoint.limits.max_in_flight {
+            // Only while we wait for answers of this peer: otherwise it would not have been read.
+            return self.tally.add(Count::EventsRefused);
+        }
         self.tally.add(Count::Events);
         let Event { route, body, meta } = event;
         let deadline = self.now + self.endpoint.limits.handler_timeout;
