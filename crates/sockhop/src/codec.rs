@@ -10,7 +10,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::{Buf, Bytes, BytesMut};
-use polywire_core::{FrameError, Outgoing, StreamCodec};
+use polywire_core::{FrameError, Limits, Outgoing, StreamCodec};
 
 use crate::binary;
 use crate::config::Config;
@@ -75,12 +75,12 @@ const HEADER: usize = 5;
 
 impl Codec {
     /// A codec in JSON mode both ways.
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, limits: &Limits) -> Self {
         Self {
             receive: config.terminator.receive.clone(),
             transmit: config.terminator.transmit.clone(),
-            max_frame_bytes: config.limits.max_frame_bytes,
-            max_held_bytes: config.limits.max_queue_bytes,
+            max_frame_bytes: limits.max_frame_bytes,
+            max_held_bytes: limits.max_queue_bytes,
             reading: Reading::Lines,
             writing: Framing::Json,
             scanned: 0,

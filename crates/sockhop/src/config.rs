@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use polywire_core::{LimitError, Limits};
+use polywire_core::LimitError;
 
 /// How a peer is met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Default for Terminator {
     }
 }
 
-/// The settings of one end.
+/// The settings of one end. Sizes, numbers and times that every wire bounds are in the endpoint's [`Limits`](polywire_core::Limits).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// How peers are met; default [`Mode::Auto`], which works with every version.
@@ -104,8 +104,6 @@ pub struct Config {
     /// Is an answer that is an object with the single member `error` a failure? Default no, because such an object may be what
     /// was asked for. An answer of the type `Error` always is.
     pub errors_in_reply: bool,
-    /// Bounds on sizes, numbers and times.
-    pub limits: Limits,
 }
 
 impl Default for Config {
@@ -120,7 +118,6 @@ impl Default for Config {
             ping_interval: Some(Duration::from_secs(5)),
             name_from: None,
             errors_in_reply: false,
-            limits: Limits::default(),
         }
     }
 }
@@ -137,7 +134,6 @@ impl Config {
     /// # Errors
     /// [`LimitError`] naming the first setting out of range.
     pub fn validate(&self) -> Result<(), LimitError> {
-        self.limits.validate()?;
         let refuse = |setting, value: String, rule| Err(LimitError { setting, value, rule });
         for (setting, bytes) in [
             ("terminator.receive", &self.terminator.receive),
@@ -213,6 +209,5 @@ mod tests {
         assert!(refused(|config| config.terminator = Terminator::both("END")).contains("control character"));
         assert!(refused(|config| config.name_from = Some("method".into())).contains("JSON pointer"));
         assert!(refused(|config| config.ping_interval = Some(Duration::ZERO)).starts_with("ping_interval"));
-        assert!(refused(|config| config.limits.max_frame_bytes = 1).starts_with("max_frame_bytes"));
     }
 }

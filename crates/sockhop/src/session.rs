@@ -76,6 +76,7 @@ const FENCE_PING: u64 = 2;
 /// One end of one connection.
 pub struct Session {
     config: Arc<Config>,
+    limits: JsonLimits,
     role: Role,
     own: OwnIds,
     greeting: Greeting,
@@ -96,9 +97,10 @@ pub struct Session {
 
 impl Session {
     /// One end of a connection that has just been opened. `config` has been validated.
-    pub fn new(config: Arc<Config>, role: Role) -> Self {
+    pub fn new(config: Arc<Config>, limits: JsonLimits, role: Role) -> Self {
         Self {
             config,
+            limits,
             role,
             own: OwnIds::default(),
             greeting: Greeting::Awaited,
@@ -112,10 +114,6 @@ impl Session {
             running: Running::default(),
             alarm: None,
         }
-    }
-
-    fn limits(&self) -> &JsonLimits {
-        &self.config.limits.json
     }
 
     fn bare(&self) -> bool {
@@ -160,7 +158,7 @@ impl Session {
     }
 
     fn on_handshake(&mut self, received: &Received<'_>, cx: &mut SessionCx<'_>) {
-        let asked = received.data.json().and_then(|data| control::asks_binary(data, self.limits()));
+        let asked = received.data.json().and_then(|data| control::asks_binary(data, &self.limits));
         let (Some(asked), true) = (asked, self.config.shakes_hands()) else {
             return cx.count(Count::Unexpected);
         };
@@ -182,7 +180,7 @@ impl Session {
         if self.greeting != (Greeting::Offered { answer: None }) {
             return cx.count(Count::OrphanReply);
         }
-        let allowed = control::allows_binary(data.json(), self.limits());
+        let allowed = control::allows_binary(data.json(), &self.limits);
         self.greeting = Greeting::Offered { answer: Some(allowed) };
         self.conclude(cx);
     }
@@ -277,9 +275,9 @@ impl Session {
     // ---- Ping ------------------------------------------------------------------------------------------------------
 
     fn on_ping(&mut self, data: &Value<'_>, cx: &mut SessionCx<'_>) {
-        let limits = self.limits();
-        let fence = control::ping_id(data.json(), limits).is_some_and(|id| id.starts_with(control::FENCE));
-        let pong = control::pong(data.json(), cx.wall(), limits);
+        let id = control::ping_id(data.json(), &self.limits);
+        let fence = id.is_some_and(|id| id.starts_with(control::FENCE));
+        let pong = control::pong(data.json(), cx.wall(), &self.limits);
         if !fence {
             return self.write(pong, cx);
         }
@@ -298,7 +296,7 @@ impl Session {
     }
 
     fn on_pong(&mut self, data: &Value<'_>, cx: &mut SessionCx<'_>) {
-        let Some(id) = control::ping_id(data.json(), self.limits()) else {
+        let Some(id) = control::ping_id(data.json(), &self.limits) else {
             return cx.count(Count::Unexpected);
         };
         match id.strip_prefix(control::FENCE) {
@@ -342,13 +340,13 @@ impl Session {
         if self.bare() {
             return self.on_bare(text, cx);
         }
-        let limits = *self.limits();
+        let limits = self.limits;
         let read = wire::read_line(&text, &limits);
         self.on_read(read, &text, cx);
     }
 
     fn on_bare(&mut self, text: Bytes, cx: &mut SessionCx<'_>) {
-        let Ok(text) = JsonText::new(text, self.limits()) else { return cx.count(Count::Undecodable) };
+        let Ok(text) = JsonText::new(text, &self.limits) else { return cx.count(Count::Undecodable) };
         match self.route(&Name::Missing, Some(text.as_bytes())) {
             Some(route) => cx.deliver(Delivery::Event(Event::new(route, text))),
             None => cx.count(Count::BadRoute),
@@ -395,8 +393,8 @@ impl Session {
         };
         let implied = received.data.json().map(translate::implied);
         let kind = if kind.is_empty() { implied.as_deref().unwrap_or_default() } else { kind };
-        let body = translate::to_body(received.data, kind, frame, self.limits());
-        let outcome = translate::to_outcome(kind, body, self.config.errors_in_reply, self.limits());
+        let body = translate::to_body(received.data, kind, frame, &self.limits);
+        let outcome = translate::to_outcome(kind, body, self.config.errors_in_reply, &self.limits);
         cx.deliver(Delivery::Response { call, outcome });
     }
 
@@ -410,7 +408,7 @@ impl Session {
         };
         let meta = meta(&received, &route, true);
         let kind = text_of(&received.kind);
-        let body = translate::to_body(received.data, &kind, frame, self.limits());
+        let body = translate::to_body(received.data, &kind, frame, &self.limits);
         self.deliver_request(route, body, meta, reply, cx);
     }
 
@@ -438,14 +436,15 @@ impl Session {
         };
         let meta = meta(&received, &route, false);
         let kind = text_of(&received.kind);
-        let body = translate::to_body(received.data, &kind, frame, self.limits());
+        let body = translate::to_body(received.data, &kind, frame, &self.limits);
         cx.deliver(Delivery::Event(Event { route, body, meta }));
     }
 
     /// The request of a 1.x peer: `{"uuid","data","type"}`.
     fn on_packet_request(&mut self, data: &Value<'_>, cx: &mut SessionCx<'_>) {
-        let limits = &{ *self.limits() };
-        let fields = data.json().and_then(|data| control::members(data, ["uuid", "type", "data"], limits));
+        let limits = self.limits;
+        let names = ["uuid", "type", "data"];
+        let fields = data.json().and_then(|data| control::members(data, names, &limits));
         let Some([Some(uuid), kind, inner]) = fields else { return cx.count(Count::Unexpected) };
         let Some(id) = Id::from_json(uuid) else { return cx.count(Count::Unexpected) };
         let reply = Reply { id, packet: true };
@@ -454,13 +453,13 @@ impl Session {
             cx.count(Count::BadRoute);
             return self.respond(&reply, Err(bad_route()), cx);
         };
-        let body = translate::to_inner_body(inner, &text_of(&kind), limits);
+        let body = translate::to_inner_body(inner, &text_of(&kind), &limits);
         self.deliver_request(route, body, Meta::default(), reply, cx);
     }
 
     /// One answer of a 1.x peer; all but the last are progress.
     fn on_packet_response(&mut self, data: &Value<'_>, cx: &mut SessionCx<'_>) {
-        let limits = self.limits();
+        let limits = &self.limits;
         let names = ["uuid", "type", "data", "last"];
         let fields = data.json().and_then(|data| control::members(data, names, limits));
         let Some([Some(uuid), kind, inner, last]) = fields else { return cx.count(Count::Unexpected) };
@@ -482,7 +481,7 @@ impl Session {
     fn route(&mut self, kind: &Name<'_>, data: Option<&[u8]>) -> Option<Route> {
         let config = &self.config;
         let pointed = config.name_from.as_deref().zip(data);
-        if let Some(name) = pointed.and_then(|(at, data)| translate::text_at(at, data, &config.limits.json)) {
+        if let Some(name) = pointed.and_then(|(at, data)| translate::text_at(at, data, &self.limits)) {
             return self.routes.get(&name).ok();
         }
         match kind {
@@ -598,7 +597,7 @@ impl polywire_core::Session for Session {
         match frame {
             Frame::Line(text) => self.on_line(text, cx),
             Frame::Packet { id, payload } => {
-                let limits = *self.limits();
+                let limits = self.limits;
                 let read = wire::read_packet(id, &payload, &limits);
                 self.on_read(read, &payload, cx);
             }

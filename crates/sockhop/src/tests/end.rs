@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::BytesMut;
 use polywire_core::{
     Action, Actions, Admit, Body, CallError, CallId, Close, Codec as _, Count, Cx, Delivery, Event, Failure,
-    Flush, FrameError, JsonLimits, JsonText, Moment, Outbound, Outgoing, Request, Response, Route,
+    Flush, FrameError, JsonLimits, JsonText, Limits, Moment, Outbound, Outgoing, Request, Response, Route,
     SeededRandom, Session as _, StreamCodec,
 };
 
@@ -59,8 +59,8 @@ impl End {
     pub(crate) fn new(config: &Config, role: Role) -> Self {
         config.validate().unwrap();
         let mut end = Self {
-            codec: Codec::new(config),
-            session: Session::new(Arc::new(config.clone()), role),
+            codec: Codec::new(config, &Limits::default()),
+            session: Session::new(Arc::new(config.clone()), JsonLimits::default(), role),
             now: Moment::from_start(Duration::from_secs(1)),
             alarm: None,
             got: Vec::new(),

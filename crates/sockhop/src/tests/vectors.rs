@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use bytes::{Bytes, BytesMut};
-use polywire_core::{Codec as _, JsonLimits, Outgoing, Route, StreamCodec};
+use polywire_core::{Codec as _, JsonLimits, Limits, Outgoing, Route, StreamCodec};
 use serde_json::Value as Json;
 
 use crate::binary::read_base64;
@@ -21,8 +21,8 @@ pub(crate) fn load(name: &str) -> Json {
 }
 
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().map(|byte| (byte as char).to_digit(16).unwrap() as u8).collect();
-    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
 /// The bytes of an item or unit, written out or as repeated segments; `None` when nothing was sent.
@@ -36,7 +36,7 @@ pub(crate) fn bytes_of(item: &Json) -> Option<Vec<u8>> {
         match segment["hex"].as_str() {
             Some(hex) => all.extend(unhex(hex)),
             None => {
-                let count = segment["count"].as_u64().unwrap() as usize;
+                let count = usize::try_from(segment["count"].as_u64().unwrap()).unwrap();
                 all.extend(unhex(segment["repeat"].as_str().unwrap()).repeat(count));
             }
         }
@@ -122,7 +122,7 @@ fn every_recorded_item_reads_as_recorded_and_is_written_byte_for_byte() {
         for item in load(file)["items"].as_array().unwrap() {
             let Some(bytes) = bytes_of(item) else { continue };
             let label = item.get("kind").or(item.get("label")).unwrap();
-            let mut codec = Codec::new(&Config::default());
+            let mut codec = Codec::new(&Config::default(), &Limits::default());
             codec.set_read_mode(mode);
             codec.set_write_mode(mode);
             let mut input = BytesMut::from(&bytes[..]);
@@ -149,7 +149,7 @@ fn every_recorded_item_reads_as_recorded_and_is_written_byte_for_byte() {
 
 /// Every frame of one direction of a recording, when the bytes arrive in pieces that end at `cuts`.
 fn frames(stream: &[u8], config: &Config, cuts: &[usize]) -> Vec<Frame> {
-    let mut codec = Codec::new(config);
+    let mut codec = Codec::new(config, &Limits::default());
     let mut input = BytesMut::new();
     let mut found = Vec::new();
     let mut start = 0;
@@ -204,7 +204,7 @@ fn every_recorded_session_is_cut_into_its_units_wherever_the_reads_end() {
             assert_eq!(whole.len(), parts.len(), "{name} {dir}");
             for ((frame, part), unit) in whole.iter().zip(&parts).zip(&units) {
                 let mut out = Outgoing::new();
-                Codec::new(&config).encode(frame.clone(), &mut out).unwrap();
+                Codec::new(&config, &Limits::default()).encode(frame.clone(), &mut out).unwrap();
                 assert_eq!(&out.take()[..], part, "{name} {dir}");
                 if name != "peers-184-184-barejson" {
                     compare(&read(frame), &unit["decoded"]);

@@ -1,0 +1,330 @@
+//! The adapter as a value: its options by name, what it can carry, and the two ways to start it.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use polywire_core::{
+    Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, Endpoint, Errors,
+    Limits, OptionKind, OptionSpec, Options, ProgressForm, Reconnect, Route, Server, Target,
+};
+
+use crate::address::Address;
+use crate::config::{Calls, Config, Mode, PeerType, Switch};
+
+/// Sockhop, for whoever picks an adapter by its name.
+pub const ADAPTER: Sockhop = Sockhop;
+
+/// The adapter as a value; see [`ADAPTER`].
+#[derive(Clone, Copy, Debug)]
+pub struct Sockhop;
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "mode",
+        takes: OptionKind::OneOf(&["auto", "binary", "json", "compat"]),
+        default: "auto",
+        about: "auto serves every version, binary requires frames, json refuses them, compat makes no handshake",
+    },
+    OptionSpec {
+        name: "switch",
+        takes: OptionKind::OneOf(&["never", "late", "early"]),
+        default: "late, early with mode=binary",
+        about: "when this end begins to send frames: never, for the first typed buffer, or after the handshake",
+    },
+    OptionSpec {
+        name: "terminator",
+        takes: OptionKind::Text,
+        default: "\\n",
+        about: "what ends a line, with the escapes \\n \\r \\t \\0 and \\xNN",
+    },
+    OptionSpec {
+        name: "terminator_sent",
+        takes: OptionKind::Text,
+        default: "that of terminator",
+        about: "what ends a line sent, where the directions differ",
+    },
+    OptionSpec {
+        name: "peer_type",
+        takes: OptionKind::OneOf(&["sockhop", "json"]),
+        default: "sockhop",
+        about: "json for peers that put bare JSON values on their lines",
+    },
+    OptionSpec {
+        name: "calls",
+        takes: OptionKind::OneOf(&["callback", "request"]),
+        default: "callback",
+        about: "request for peers that serve the requests of the 1.x library",
+    },
+    OptionSpec {
+        name: "name_from",
+        takes: OptionKind::Text,
+        default: "none",
+        about: "JSON pointer to the member of the data that names the route, such as /method",
+    },
+    OptionSpec {
+        name: "errors_in_reply",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "is an answer with the single member error a failure?",
+    },
+    OptionSpec {
+        name: "handshake_timeout",
+        takes: OptionKind::Duration,
+        default: "3s",
+        about: "how long the peer may take to shake hands, and to answer at the switch to binary",
+    },
+    OptionSpec {
+        name: "ping_interval",
+        takes: OptionKind::Duration,
+        default: "5s",
+        about: "time between pings, 0s for none",
+    },
+];
+
+const RESERVED: &[&str] = &[
+    "SockhopHandshake",
+    "SockhopBinaryModeTransition",
+    "SockhopPing",
+    "SockhopPong",
+    "SockhopRequest",
+    "SockhopResponsePacket",
+];
+
+impl Config {
+    /// The settings that options ask for, defaults elsewhere.
+    ///
+    /// # Errors
+    /// [`AdapterError`] naming the option that is unknown or has a value that it cannot have.
+    pub fn from_options(options: &Options) -> Result<Self, AdapterError> {
+        if let Some(name) = options.names().find(|name| OPTIONS.iter().all(|known| known.name != *name)) {
+            let known: Vec<_> = OPTIONS.iter().map(|option| option.name).collect();
+            return Err(AdapterError::Settings(format!(
+                "sockhop has no option {name:?}; it has {}",
+                known.join(", ")
+            )));
+        }
+        let mode = choose(options, "mode", &[Mode::Auto, Mode::Binary, Mode::Json, Mode::Compat])?;
+        let mut config = Self::with_mode(mode.unwrap_or_default());
+        if let Some(switch) = choose(options, "switch", &[Switch::Never, Switch::Late, Switch::Early])? {
+            config.switch = switch;
+        }
+        if let Some(peer_type) = choose(options, "peer_type", &[PeerType::Sockhop, PeerType::Json])? {
+            config.peer_type = peer_type;
+        }
+        if let Some(calls) = choose(options, "calls", &[Calls::Callback, Calls::Request])? {
+            config.calls = calls;
+        }
+        if let Some(both) = terminator(options, "terminator")? {
+            config.terminator.receive = both.clone();
+            config.terminator.transmit = both;
+        }
+        if let Some(sent) = terminator(options, "terminator_sent")? {
+            config.terminator.transmit = sent;
+        }
+        config.name_from = options.text("name_from").map(str::to_owned);
+        config.errors_in_reply = options.flag("errors_in_reply")?.unwrap_or(config.errors_in_reply);
+        config.handshake_timeout = options.duration("handshake_timeout")?.unwrap_or(config.handshake_timeout);
+        if let Some(interval) = options.duration("ping_interval")? {
+            config.ping_interval = Some(interval).filter(|interval| !interval.is_zero());
+        }
+        config.validate().map_err(crate::error::Error::from)?;
+        Ok(config)
+    }
+}
+
+/// The value whose word an option holds; words and values stand in the same order.
+fn choose<T: Copy>(options: &Options, name: &'static str, values: &[T]) -> Result<Option<T>, AdapterError> {
+    let Some(word) = options.text(name) else { return Ok(None) };
+    let spec = OPTIONS.iter().find(|option| option.name == name);
+    let Some(OptionSpec { takes: OptionKind::OneOf(words), .. }) = spec else { return Ok(None) };
+    match words.iter().position(|known| *known == word).and_then(|at| values.get(at)) {
+        Some(value) => Ok(Some(*value)),
+        None => Err(AdapterError::option(name, word, words.join(", "))),
+    }
+}
+
+fn terminator(options: &Options, name: &'static str) -> Result<Option<Bytes>, AdapterError> {
+    let Some(text) = options.text(name) else { return Ok(None) };
+    match unescape(text) {
+        Some(bytes) => Ok(Some(bytes.into())),
+        None => Err(AdapterError::option(name, text, "text with the escapes \\n \\r \\t \\0 \\\\ and \\xNN")),
+    }
+}
+
+fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        bytes.extend_from_slice(plain.as_bytes());
+        let kind = escape.chars().next()?;
+        rest = escape.get(kind.len_utf8()..)?;
+        bytes.push(match kind {
+            'n' => b'\n',
+            'r' => b'\r',
+            't' => b'\t',
+            '0' => 0,
+            '\\' => b'\\',
+            'x' => {
+                let (digits, more) = rest.split_at_checked(2)?;
+                rest = more;
+                u8::from_str_radix(digits, 16).ok()?
+            }
+            _ => return None,
+        });
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Some(bytes)
+}
+
+/// What the wire can carry with these settings, by this end alone: a peer may allow less.
+pub fn capabilities(config: &Config, limits: &Limits) -> Capabilities {
+    let bare = config.peer_type == PeerType::Json;
+    Capabilities {
+        correlation: Correlation::Id,
+        max_concurrent_calls: if bare { 0 } else { u32::try_from(limits.max_pending).unwrap_or(u32::MAX) },
+        server_calls: !bare,
+        client_events: true,
+        push: true,
+        errors: Errors::InBody,
+        binary: if bare {
+            BinaryForm::None
+        } else if config.asks_binary() {
+            BinaryForm::Typed
+        } else {
+            BinaryForm::Plain
+        },
+        progress: ProgressForm::None,
+        cancel: false,
+        order: true,
+        login: false,
+        object_arguments: false,
+        empty_body: false,
+        max_route_bytes: Route::MAX_BYTES,
+        max_body_bytes: limits.max_frame_bytes,
+    }
+}
+
+impl Sockhop {
+    fn settings(target: Target) -> Result<(Address, Config), AdapterError> {
+        if let Some(extra) = target.user.or(Some(target.path).filter(|path| !matches!(&**path, "" | "/"))) {
+            return Err(AdapterError::Settings(format!(
+                "sockhop has no users and no paths, but got {extra:?}"
+            )));
+        }
+        let config = Config::from_options(&target.options)?;
+        let address = if target.unix {
+            Address::Unix(PathBuf::from(target.address))
+        } else {
+            Address::Tcp(target.address)
+        };
+        Ok((address, config))
+    }
+}
+
+impl Adapter for Sockhop {
+    fn name(&self) -> &'static str {
+        "sockhop"
+    }
+
+    fn about(&self) -> &'static str {
+        "Node IPC over TCP or Unix sockets: JSON lines or binary frames, callbacks, typed buffers"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        OPTIONS
+    }
+
+    fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
+        Ok(capabilities(&Config::from_options(options)?, &Limits::default()))
+    }
+
+    fn reserved_routes(&self) -> &'static [&'static str] {
+        RESERVED
+    }
+
+    fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
+        Box::pin(async move {
+            let (address, config) = Self::settings(target)?;
+            Ok(crate::server::listen(address, config, endpoint).await?)
+        })
+    }
+
+    fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
+        Box::pin(async move {
+            let (address, config) = Self::settings(target)?;
+            Ok(crate::client::dial(address, config, endpoint, Reconnect::default())?)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn options(pairs: &[(&str, &str)]) -> Options {
+        let mut options = Options::new();
+        for (name, value) in pairs {
+            options.set(*name, *value);
+        }
+        options
+    }
+
+    #[test]
+    fn options_become_settings() {
+        assert_eq!(Config::from_options(&Options::new()).unwrap(), Config::default());
+        let config = Config::from_options(&options(&[
+            ("mode", "binary"),
+            ("terminator", "\\r\\n"),
+            ("terminator_sent", "\\0"),
+            ("name_from", "/method"),
+            ("ping_interval", "0s"),
+            ("handshake_timeout", "250ms"),
+            ("calls", "request"),
+            ("errors_in_reply", "1"),
+        ]))
+        .unwrap();
+        assert_eq!((config.mode, config.switch), (Mode::Binary, Switch::Early));
+        assert_eq!(
+            (&config.terminator.receive[..], &config.terminator.transmit[..]),
+            (&b"\r\n"[..], &b"\0"[..])
+        );
+        assert_eq!((config.ping_interval, config.handshake_timeout), (None, Duration::from_millis(250)));
+        assert_eq!((config.calls, config.errors_in_reply), (Calls::Request, true));
+    }
+
+    #[test]
+    fn a_wrong_option_is_named_with_its_value_and_its_rule() {
+        for (name, value, expected) in [
+            ("mode", "fast", "option mode = \"fast\" is not auto, binary, json, compat"),
+            ("colour", "red", "sockhop has no option \"colour\"; it has mode, switch,"),
+            ("terminator", "\\q", "option terminator = \"\\\\q\" is not text with the escapes"),
+            ("terminator", "END", "at least one control character"),
+            (
+                "handshake_timeout",
+                "2h",
+                "option handshake_timeout = \"7200s\" is not more than 0, at most 60 s",
+            ),
+        ] {
+            let text = Config::from_options(&options(&[(name, value)])).unwrap_err().to_string();
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn capabilities_follow_the_options() {
+        let binary = |pairs: &[(&str, &str)]| ADAPTER.capabilities(&options(pairs)).unwrap().binary;
+        assert_eq!(binary(&[]), BinaryForm::Typed);
+        assert_eq!(binary(&[("mode", "json")]), BinaryForm::Plain);
+        assert_eq!(binary(&[("switch", "never")]), BinaryForm::Plain);
+        assert_eq!(binary(&[("peer_type", "json")]), BinaryForm::None);
+    }
+
+    #[test]
+    fn terminators_are_written_with_escapes() {
+        assert_eq!(unescape("\\x1e\\\\é\\0").unwrap(), b"\x1e\\\xc3\xa9\0");
+        for wrong in ["\\", "\\x1", "\\xzz", "\\é"] {
+            assert_eq!(unescape(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Listens, and hands each connection to the engine.
+
+use std::io;
+use std::sync::Arc;
+
+use polywire_core::{Accept, ByteStream, Endpoint, JsonLimits, Limits, Parts, Server};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+
+use crate::address::Address;
+use crate::codec::Codec;
+use crate::config::Config;
+use crate::error::Error;
+use crate::session::{Role, Session};
+
+/// Listens at `address` and serves `endpoint`'s handler to every peer.
+///
+/// [`Server::audience`] reaches all peers; each gets what its own connection can carry, and a peer's session data are what
+/// [`Peer::set_data`](polywire_core::Peer::set_data) keeps. A Unix socket gets mode 0600, replaces only a dead socket, and is
+/// removed when the server is shut down.
+///
+/// # Errors
+/// [`Error`] when a setting is out of range or the address cannot be had.
+pub async fn listen(
+    address: impl Into<Address>,
+    config: Config,
+    endpoint: Endpoint,
+) -> Result<Server, Error> {
+    config.validate()?;
+    endpoint.limits.validate()?;
+    let address = address.into();
+    let make = Make { config: Arc::new(config), limits: Arc::clone(&endpoint.limits) };
+    match &address {
+        Address::Tcp(to) => {
+            let listener = TcpListener::bind(to.as_str())
+                .await
+                .map_err(|source| Error::Listen { address: to.clone(), source })?;
+            Ok(Server::start(listener, make, endpoint))
+        }
+        #[cfg(unix)]
+        Address::Unix(path) => Ok(Server::start(crate::unix::SocketFile::bind(path)?, make, endpoint)),
+        #[cfg(not(unix))]
+        Address::Unix(path) => {
+            let why = "this system has no Unix sockets";
+            Err(Error::Path { path: path.display().to_string(), why })
+        }
+    }
+}
+
+/// Makes codec and session of one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Make {
+    pub(crate) config: Arc<Config>,
+    pub(crate) limits: Arc<Limits>,
+}
+
+impl Make {
+    pub(crate) fn parts<Io>(&self, io: Io, role: Role) -> Parts<Session, ByteStream<Io>>
+    where
+        Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let json: JsonLimits = self.limits.json;
+        Parts {
+            transport: ByteStream::new(io),
+            codec: Codec::new(&self.config, &self.limits),
+            session: Session::new(Arc::clone(&self.config), json, role),
+        }
+    }
+}
+
+impl<Io> Accept<Io> for Make
+where
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    type Session = Session;
+    type Transport = ByteStream<Io>;
+
+    async fn accept(&self, io: Io) -> io::Result<Parts<Session, ByteStream<Io>>> {
+        Ok(self.parts(io, Role::Server))
+    }
+}
