@@ -66,6 +66,11 @@ impl Shared {
         }
     }
 
+    /// The settings of the server.
+    pub(crate) fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+
     /// Follows the commands that peers give.
     pub(crate) fn commands(&self) -> watch::Receiver<Option<ServerCommand>> {
         self.command.subscribe()

@@ -1,0 +1,226 @@
+//! The adapter as a value: what the bridge and the command line meet on.
+
+use std::sync::Arc;
+
+use polywire_core::{
+    Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, Credentials, Endpoint,
+    Errors, OptionKind, OptionSpec, Options, ProgressForm, Reconnect, Route, Secret, Server, Target,
+};
+
+use crate::client::HpxClient;
+use crate::config::{ClientConfig, Dialect, ServerConfig, Wire};
+use crate::server::HpxServer;
+use crate::session::ServerCommand;
+use crate::users::Users;
+
+/// HPX for whoever meets adapters as values.
+pub static ADAPTER: HpxAdapter = HpxAdapter;
+
+/// The type of [`ADAPTER`].
+#[derive(Clone, Copy, Debug)]
+pub struct HpxAdapter;
+
+/// Default port. Read in source: `common/config.py`, setting `server.port`.
+const PORT: u16 = 7007;
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "password",
+        takes: OptionKind::Secret,
+        default: "none: a guest",
+        about: "The password of the user in the URL: to log in with when dialling, to let in when listening.",
+    },
+    OptionSpec {
+        name: "dialect",
+        takes: OptionKind::OneOf(&["auto", "a", "b"]),
+        default: "auto",
+        about: "Keys of the envelopes: a has exactly three, b adds __id__.",
+    },
+    OptionSpec {
+        name: "connections",
+        takes: OptionKind::Number,
+        default: "4",
+        about: "Connections of a client that share one session, one call in flight on each.",
+    },
+    OptionSpec {
+        name: "guests",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "Listening: may somebody log in without a name?",
+    },
+    OptionSpec {
+        name: "allow_plaintext",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "May a password cross the network in clear text?",
+    },
+];
+
+/// What the wire can carry. One connection has one call in flight, whatever the dialect.
+fn capabilities(wire: &Wire) -> Capabilities {
+    Capabilities {
+        correlation: Correlation::Order,
+        max_concurrent_calls: 1,
+        server_calls: false,
+        client_events: false,
+        push: false,
+        errors: Errors::Codes,
+        binary: BinaryForm::None,
+        progress: ProgressForm::None,
+        cancel: false,
+        order: true,
+        login: true,
+        object_arguments: true,
+        empty_body: false,
+        max_route_bytes: Route::MAX_BYTES,
+        max_body_bytes: wire.limits.max_frame_bytes,
+    }
+}
+
+fn wire(options: &Options) -> Result<Wire, AdapterError> {
+    for name in options.names() {
+        if !OPTIONS.iter().any(|known| known.name == name) {
+            return Err(AdapterError::Settings(format!("hpx has no option {name:?}")));
+        }
+    }
+    let mut wire = Wire::default();
+    if let Some(name) = options.text("dialect") {
+        wire.dialect =
+            Dialect::from_name(name).ok_or_else(|| AdapterError::option("dialect", name, "auto, a or b"))?;
+    }
+    Ok(wire)
+}
+
+/// The address with the default port, when it names none.
+fn address(target: &Target) -> Result<String, AdapterError> {
+    if target.unix || !target.path.trim_matches('/').is_empty() {
+        return Err(AdapterError::Settings("an hpx address is host:port and nothing more".to_owned()));
+    }
+    let bare = target.address.rsplit(']').next().is_some_and(|end| !end.contains(':'));
+    Ok(if bare { format!("{}:{PORT}", target.address) } else { target.address.clone() })
+}
+
+fn user(target: &Target) -> Result<Option<(String, Secret)>, AdapterError> {
+    match (&target.user, target.options.secret("password")) {
+        (Some(user), Some(password)) => Ok(Some((user.clone(), password.clone()))),
+        (None, None) => Ok(None),
+        (Some(_), None) => {
+            Err(AdapterError::Settings("a user needs password=env:NAME or password=file:PATH".to_owned()))
+        }
+        (None, Some(_)) => Err(AdapterError::Settings("a password needs a user: hpx://user@host".to_owned())),
+    }
+}
+
+impl Adapter for HpxAdapter {
+    fn name(&self) -> &'static str {
+        "hpx"
+    }
+
+    fn about(&self) -> &'static str {
+        "HappyPanda X: function calls in gzip'd JSON over TCP, with logins, sessions and batches."
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        OPTIONS
+    }
+
+    fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
+        Ok(capabilities(&wire(options)?))
+    }
+
+    fn reserved_routes(&self) -> &'static [&'static str] {
+        const { &[ServerCommand::Quit.as_str(), ServerCommand::Restart.as_str(), "requestauth"] }
+    }
+
+    fn listen(
+        &self,
+        target: Target,
+        mut endpoint: Endpoint,
+    ) -> BoxFuture<'static, Result<Server, AdapterError>> {
+        Box::pin(async move {
+            let options = &target.options;
+            let mut wire = wire(options)?;
+            wire.limits = (*endpoint.limits).clone();
+            if let Some((name, password)) = user(&target)? {
+                endpoint.authenticator = Some(Arc::new(Users::new().with(name, &password)));
+            }
+            let config = ServerConfig {
+                wire,
+                guests: options.flag("guests")?.unwrap_or(false),
+                allow_plaintext: options.flag("allow_plaintext")?.unwrap_or(false),
+                ..ServerConfig::default()
+            };
+            Ok(HpxServer::bind(&address(&target)?, config, endpoint).await?.into_core())
+        })
+    }
+
+    fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
+        Box::pin(async move {
+            let options = &target.options;
+            let mut wire = wire(options)?;
+            wire.limits = (*endpoint.limits).clone();
+            let mut config = ClientConfig {
+                wire,
+                allow_plaintext: options.flag("allow_plaintext")?.unwrap_or(false),
+                ..ClientConfig::default()
+            };
+            if let Some(connections) = options.number("connections")? {
+                config.connections = usize::try_from(connections).unwrap_or(usize::MAX);
+            }
+            let credentials = match user(&target)? {
+                Some((name, password)) => Credentials::new(name, password),
+                None => Credentials::guest(),
+            };
+            let address = address(&target)?;
+            let client = HpxClient::connect(
+                &address,
+                Arc::new(credentials),
+                config,
+                endpoint,
+                Reconnect::default(),
+            )?;
+            Ok(client.into_core())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(address: &str, user: Option<&str>) -> Target {
+        Target { address: address.to_owned(), user: user.map(str::to_owned), ..Target::default() }
+    }
+
+    #[test]
+    fn an_address_without_a_port_gets_the_default_one() {
+        for (given, wanted) in [
+            ("localhost", "localhost:7007"),
+            ("127.0.0.1:9", "127.0.0.1:9"),
+            ("[::1]", "[::1]:7007"),
+            ("[::1]:9", "[::1]:9"),
+        ] {
+            assert_eq!(address(&target(given, None)).unwrap(), wanted);
+        }
+        assert!(address(&Target { unix: true, ..target("/tmp/x", None) }).is_err());
+    }
+
+    #[test]
+    fn a_user_needs_a_password_and_an_unknown_option_is_refused() {
+        assert_eq!(user(&target("x", None)).unwrap().map(|(name, _)| name), None);
+        assert!(user(&target("x", Some("alice"))).is_err());
+        let mut options = Options::new();
+        options.set("dialect", "b");
+        assert_eq!(wire(&options).unwrap().dialect, Dialect::B);
+        assert_eq!(ADAPTER.capabilities(&options).unwrap().correlation, Correlation::Order);
+        options.set("dialect", "c");
+        assert_eq!(
+            wire(&options).unwrap_err().to_string(),
+            "option dialect = \"c\" is not auto, a or b"
+        );
+        let mut options = Options::new();
+        options.set("conections", "4");
+        assert!(ADAPTER.capabilities(&options).is_err());
+        assert!(ADAPTER.reserved_routes().contains(&"serverquit"));
+    }
+}

@@ -1,0 +1,361 @@
+//! Dialling: a few connections that share one session, one call in flight on each, and a queue in front.
+//!
+//! The first connection logs in; the others are dialled once it has. Each is kept up by core's supervisor on its own, so a
+//! connection that was given up is replaced while the others go on.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use polywire_core::{
+    BoxFuture, ByteStream, Call, CallError, Caller, Client, ClientState, Code, Commands, CredentialSource,
+    Credentials, Dial, DialError, Due, Endpoint, Event, Failure, Outcome, Parts, Reconnect, Request,
+    Shutdown, Surroundings, sleep_until,
+};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::codec::{HpxCodec, Trust};
+use crate::config::ClientConfig;
+use crate::error::Error;
+use crate::server::elsewhere;
+use crate::session::pool::Pool;
+use crate::session::{ClientSession, Wake};
+use crate::stream::Stream;
+
+/// An HPX client.
+pub struct HpxClient {
+    client: Client,
+}
+
+impl HpxClient {
+    /// Starts dialling `address`, such as `127.0.0.1:7007`, and keeps the connections up. Gives back at once;
+    /// [`HpxClient::ready`] waits.
+    ///
+    /// The limits of `config` replace those of the endpoint. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error`] when a setting is out of range.
+    pub fn connect(
+        address: &str,
+        credentials: Arc<dyn CredentialSource>,
+        config: ClientConfig,
+        mut endpoint: Endpoint,
+        reconnect: Reconnect,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        endpoint.limits = Arc::new(config.wire.limits.clone());
+        endpoint.shutdown = endpoint.shutdown.child();
+        let (tell, state) = watch::channel(ClientState::Connecting);
+        let lanes = Arc::new(Lanes {
+            lanes: Mutex::default(),
+            free: Semaphore::new(0),
+            places: Semaphore::new(config.connections.saturating_add(config.wire.limits.max_queue_messages)),
+            max_waiting: config.wire.limits.max_queue_messages,
+            state: tell,
+            surroundings: endpoint.surroundings.clone(),
+            timeout: config.wire.limits.call_timeout,
+        });
+        let tasks = TaskTracker::new();
+        let (ledger, shutdown) = (Arc::clone(&endpoint.ledger), endpoint.shutdown.clone());
+        let opener = Opener {
+            address: address.to_owned(),
+            config: Arc::new(config),
+            pool: Arc::new(Pool::default()),
+            credentials,
+            endpoint,
+            reconnect,
+            lanes: Arc::clone(&lanes),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(opener.run());
+        tasks.close();
+        let caller = Caller::custom(Entry(lanes));
+        Ok(Self { client: Client::custom(caller, state, ledger, shutdown, tasks) })
+    }
+
+    /// The client as every adapter has it: caller, state, counts.
+    pub fn core(&self) -> &Client {
+        &self.client
+    }
+
+    /// The same, kept.
+    pub fn into_core(self) -> Client {
+        self.client
+    }
+
+    /// Waits until one connection is logged in; see [`Client::ready`].
+    ///
+    /// # Errors
+    /// `unauthenticated` when the login was refused for good, `unavailable` when the client is over.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn ready(&self) -> Result<(), Failure> {
+        self.client.ready().await
+    }
+
+    /// Calls the server.
+    pub fn caller(&self) -> &Caller {
+        self.client.caller()
+    }
+
+    /// Makes one call and waits for its one outcome.
+    ///
+    /// # Errors
+    /// [`CallError`], which says whether the server may have acted.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the call up; the server may have acted, and the connection is replaced.
+    pub async fn call(&self, request: Request) -> Outcome {
+        self.caller().call(request).await
+    }
+
+    /// Makes several calls in one message; see [`batch`](crate::batch()).
+    ///
+    /// # Cancel safety
+    /// As for [`HpxClient::call`].
+    pub async fn batch(&self, calls: Vec<Request>) -> Vec<Outcome> {
+        crate::batch::batch(self.caller(), calls).await
+    }
+
+    /// Drains calls in flight, closes every connection and gives back when they are gone.
+    pub async fn shutdown(self) {
+        self.client.shutdown().await;
+    }
+}
+
+impl fmt::Debug for HpxClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HpxClient").field("state", &self.client.state()).finish_non_exhaustive()
+    }
+}
+
+/// Opens the lanes of one client, one connection each.
+struct Opener {
+    address: String,
+    config: Arc<ClientConfig>,
+    pool: Arc<Pool>,
+    credentials: Arc<dyn CredentialSource>,
+    endpoint: Endpoint,
+    reconnect: Reconnect,
+    lanes: Arc<Lanes>,
+    tasks: TaskTracker,
+}
+
+impl Opener {
+    /// Opens the first lane, and the others once it is logged in.
+    async fn run(self) {
+        let commands: Arc<Mutex<Vec<Commands<Wake>>>> = Arc::default();
+        let reach = Arc::clone(&commands);
+        self.pool.set_tell(move |slot, wake| {
+            if let Some(commands) = reach.lock().unwrap_or_else(PoisonError::into_inner).get(slot) {
+                commands.send(wake);
+            }
+        });
+        for slot in 0..self.config.connections {
+            let dialer = Dialer {
+                address: self.address.clone(),
+                config: Arc::clone(&self.config),
+                pool: Arc::clone(&self.pool),
+                slot,
+            };
+            let (client, commander) = Client::start_with_commands(
+                dialer,
+                Arc::clone(&self.credentials),
+                self.endpoint.clone(),
+                self.reconnect.clone(),
+            );
+            commands.lock().unwrap_or_else(PoisonError::into_inner).push(commander);
+            self.lanes.open(&client);
+            let mut state = client.watch();
+            self.tasks.spawn(follow(Arc::clone(&self.lanes), client, self.endpoint.shutdown.clone()));
+            if slot > 0 {
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = self.endpoint.shutdown.draining() => return,
+                ready = state.wait_for(|state| *state == ClientState::Ready) => if ready.is_err() { return },
+            }
+        }
+    }
+}
+
+/// Tells how one lane stands, until the client is shut down; then closes it.
+async fn follow(lanes: Arc<Lanes>, client: Client, shutdown: Shutdown) {
+    let mut state = client.watch();
+    loop {
+        lanes.publish();
+        tokio::select! {
+            biased;
+            () = shutdown.draining() => return client.shutdown().await,
+            changed = state.changed() => if changed.is_err() { break },
+        }
+    }
+    lanes.publish();
+}
+
+/// Dials one connection.
+struct Dialer {
+    address: String,
+    config: Arc<ClientConfig>,
+    pool: Arc<Pool>,
+    slot: usize,
+}
+
+impl Dial for Dialer {
+    type Session = ClientSession;
+    type Transport = ByteStream<Stream>;
+
+    async fn dial(
+        &self,
+        credentials: Credentials,
+    ) -> Result<Parts<ClientSession, ByteStream<Stream>>, DialError> {
+        let failed = |source| DialError::Unreachable { address: self.address.clone(), source };
+        let stream = TcpStream::connect(&self.address).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        let far = elsewhere(stream.peer_addr().map_err(failed)?.ip());
+        if let (Some(far), Some(_), false) = (far, &credentials.secret, self.config.allow_plaintext) {
+            return Err(DialError::Settings(format!(
+                "a password would go to {far} in clear text: use TLS, or set allow_plaintext"
+            )));
+        }
+        let stream: Stream = Box::new(stream);
+        Ok(Parts {
+            transport: ByteStream::new(stream),
+            codec: HpxCodec::new(&self.config.wire, Trust::Known),
+            session: ClientSession::new(
+                Arc::clone(&self.config),
+                Arc::clone(&self.pool),
+                self.slot,
+                credentials,
+            ),
+        })
+    }
+
+    fn address(&self) -> String {
+        self.address.clone()
+    }
+}
+
+/// The connections of one client, as its callers see them.
+struct Lanes {
+    lanes: Mutex<Vec<Lane>>,
+    /// One permit for each lane that no call uses; whoever waits for one is served in turn.
+    free: Semaphore,
+    /// One permit for each call that may be in flight or wait.
+    places: Semaphore,
+    max_waiting: usize,
+    state: watch::Sender<ClientState>,
+    surroundings: Surroundings,
+    timeout: Duration,
+}
+
+struct Lane {
+    caller: Caller,
+    state: watch::Receiver<ClientState>,
+    busy: bool,
+}
+
+/// The use of one lane for one call.
+struct Use<'a> {
+    lanes: &'a Lanes,
+    lane: usize,
+    caller: Caller,
+}
+
+impl Lanes {
+    fn lock(&self) -> MutexGuard<'_, Vec<Lane>> {
+        // Nothing panics while it is held, and every state of it is a whole one.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, client: &Client) {
+        self.lock().push(Lane { caller: client.caller().clone(), state: client.watch(), busy: false });
+        self.free.add_permits(1);
+    }
+
+    /// The client stands as well as its best lane.
+    fn publish(&self) {
+        let rank = |state: &ClientState| match state {
+            ClientState::Ready => 0,
+            ClientState::Connecting => 1,
+            ClientState::Waiting(_) => 2,
+            ClientState::Refused(_) => 3,
+            _ => 4,
+        };
+        let lanes = self.lock();
+        let best = lanes.iter().map(|lane| lane.state.borrow().clone()).min_by_key(rank);
+        if let Some(best) = best {
+            self.state.send_if_modified(|state| {
+                let changed = *state != best;
+                *state = best;
+                changed
+            });
+        }
+    }
+
+    /// Takes a lane that is free, one that is connected if there is any. A permit was had before.
+    fn take(&self) -> Option<Use<'_>> {
+        let mut lanes = self.lock();
+        let free = || lanes.iter().enumerate().filter(|(_, lane)| !lane.busy);
+        let connected = free().find(|(_, lane)| *lane.state.borrow() == ClientState::Ready);
+        let (number, _) = connected.or_else(|| free().next())?;
+        let lane = lanes.get_mut(number)?;
+        lane.busy = true;
+        Some(Use { lanes: self, lane: number, caller: lane.caller.clone() })
+    }
+
+    async fn call(&self, mut request: Request) -> Outcome {
+        let clock = &self.surroundings.clock;
+        let deadline = request.due.moment(clock.now(), self.timeout);
+        let Ok(_place) = self.places.try_acquire() else {
+            let why = format!("queue is full: max_queue_messages = {}", self.max_waiting);
+            return Err(CallError::not_sent(Code::ResourceExhausted, why));
+        };
+        let _permit = match self.free.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => tokio::select! {
+                biased;
+                permit = self.free.acquire() => match permit {
+                    Ok(permit) => permit,
+                    Err(_) => return Err(CallError::not_sent(Code::Unavailable, "the client is over")),
+                },
+                () = sleep_until(&**clock, deadline) => {
+                    let why = "the deadline passed while every connection was busy";
+                    return Err(CallError::not_sent(Code::DeadlineExceeded, why));
+                }
+            },
+        };
+        let Some(lane) = self.take() else {
+            return Err(CallError::not_sent(Code::Internal, "no connection is free"));
+        };
+        request.due = Due::At(deadline);
+        // The lane is given back before the permit, in reverse order of their making.
+        lane.caller.call(request).await
+    }
+}
+
+impl Drop for Use<'_> {
+    fn drop(&mut self) {
+        if let Some(lane) = self.lanes.lock().get_mut(self.lane) {
+            lane.busy = false;
+        }
+    }
+}
+
+/// How callers reach the lanes.
+struct Entry(Arc<Lanes>);
+
+impl Call for Entry {
+    fn call(&self, request: Request) -> BoxFuture<'_, Outcome> {
+        Box::pin(self.0.call(request))
+    }
+
+    fn notify(&self, _event: Event) -> BoxFuture<'_, Result<(), CallError>> {
+        let why = "HPX carries no events";
+        Box::pin(async move { Err(CallError::not_sent(Code::Unimplemented, why)) })
+    }
+}

@@ -1,0 +1,138 @@
+//! Listening: hands each socket to the engine, ends the server when a peer that may commands it.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polywire_core::{
+    Accept, Body, ByteStream, Endpoint, Event, Parts, Route, Server, Surroundings, sleep_until,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::codec::{HpxCodec, Trust};
+use crate::config::ServerConfig;
+use crate::error::Error;
+use crate::session::{ServerCommand, ServerSession, Shared};
+use crate::stream::Stream;
+
+/// How long connections get answers after the broadcast of a command, as the original gives them. Observed: `py-quit-broadcast`.
+const COMMAND_GRACE: Duration = Duration::from_secs(1);
+
+/// A running HPX server.
+pub struct HpxServer {
+    server: Server,
+    commands: watch::Receiver<Option<ServerCommand>>,
+    surroundings: Surroundings,
+}
+
+impl HpxServer {
+    /// Listens at `address`, such as `127.0.0.1:7007`, and serves the endpoint's handler to whoever its authenticator lets in.
+    ///
+    /// The limits of `config` replace those of the endpoint. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error`] when a setting is out of range or the address cannot be had.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, nothing listens.
+    pub async fn bind(address: &str, config: ServerConfig, endpoint: Endpoint) -> Result<Self, Error> {
+        config.validate()?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| Error::Listen { address: address.to_owned(), source })?;
+        Self::start(listener, config, endpoint)
+    }
+
+    /// The same over a listener that exists already.
+    ///
+    /// # Errors
+    /// [`Error`] when a setting is out of range.
+    pub fn start(
+        listener: TcpListener,
+        config: ServerConfig,
+        mut endpoint: Endpoint,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        endpoint.limits = Arc::new(config.wire.limits.clone());
+        let surroundings = endpoint.surroundings.clone();
+        let shared = Arc::new(Shared::new(config));
+        let commands = shared.commands();
+        let server = Server::start(listener, Accepting { shared }, endpoint);
+        Ok(Self { server, commands, surroundings })
+    }
+
+    /// The server as every adapter has it: address, peers, counts.
+    pub fn core(&self) -> &Server {
+        &self.server
+    }
+
+    /// The same, kept; commands of peers are not heard then.
+    pub fn into_core(self) -> Server {
+        self.server
+    }
+
+    /// The address peers dial, as `host:port`.
+    pub fn address(&self) -> &str {
+        self.server.address()
+    }
+
+    /// Drains and ends; see [`Server::shutdown`].
+    pub async fn shutdown(self) {
+        self.server.shutdown().await;
+    }
+
+    /// Serves until a peer that may (`may_command`) commands an end: tells every peer, goes on answering for a second, drains
+    /// and gives back what was commanded. Whether and how to start again is the program's business.
+    ///
+    /// # Cancel safety
+    /// Dropping it drops the server, which goes on until its endpoint is shut down.
+    pub async fn run(mut self) -> ServerCommand {
+        let command = match self.commands.wait_for(Option::is_some).await.map(|command| *command) {
+            Ok(Some(command)) => command,
+            // The sessions are gone, so the server is over.
+            _ => return ServerCommand::Quit,
+        };
+        let event = Event::new(Route::from_static(command.as_str()), Body::Empty);
+        let told = self.server.audience().broadcast(&event);
+        tracing::info!(command = command.as_str(), told, "ending on the command of a peer");
+        let clock = &self.surroundings.clock;
+        sleep_until(&**clock, clock.now() + COMMAND_GRACE).await;
+        self.server.shutdown().await;
+        command
+    }
+}
+
+impl fmt::Debug for HpxServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HpxServer").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+/// Makes what one accepted connection needs.
+struct Accepting {
+    shared: Arc<Shared>,
+}
+
+impl Accept<TcpStream> for Accepting {
+    type Session = ServerSession;
+    type Transport = ByteStream<Stream>;
+
+    async fn accept(&self, stream: TcpStream) -> io::Result<Parts<ServerSession, ByteStream<Stream>>> {
+        let address = elsewhere(stream.peer_addr()?.ip());
+        let stream: Stream = Box::new(stream);
+        Ok(Parts {
+            transport: ByteStream::new(stream),
+            codec: HpxCodec::new(&self.shared.config().wire, Trust::Stranger),
+            session: ServerSession::new(Arc::clone(&self.shared), address, false),
+        })
+    }
+}
+
+/// The address, unless it is this machine's own.
+pub(crate) fn elsewhere(address: IpAddr) -> Option<IpAddr> {
+    let address = address.to_canonical();
+    (!address.is_loopback()).then_some(address)
+}
