@@ -172,13 +172,8 @@ impl Adapter for HpxAdapter {
                 None => Credentials::guest(),
             };
             let address = address(&target)?;
-            let client = HpxClient::connect(
-                &address,
-                Arc::new(credentials),
-                config,
-                endpoint,
-                Reconnect::default(),
-            )?;
+            let client =
+                HpxClient::connect(&address, Arc::new(credentials), config, endpoint, Reconnect::default())?;
             Ok(client.into_core())
         })
     }
@@ -214,10 +209,7 @@ mod tests {
         assert_eq!(wire(&options).unwrap().dialect, Dialect::B);
         assert_eq!(ADAPTER.capabilities(&options).unwrap().correlation, Correlation::Order);
         options.set("dialect", "c");
-        assert_eq!(
-            wire(&options).unwrap_err().to_string(),
-            "option dialect = \"c\" is not auto, a or b"
-        );
+        assert_eq!(wire(&options).unwrap_err().to_string(), "option dialect = \"c\" is not auto, a or b");
         let mut options = Options::new();
         options.set("conections", "4");
         assert!(ADAPTER.capabilities(&options).is_err());

@@ -51,7 +51,10 @@ pub async fn batch(caller: &Caller, calls: Vec<Request>) -> Vec<Outcome> {
         }
     };
     let mut answers = answers.into_iter();
-    outcomes.into_iter().map(|outcome| outcome.or_else(|| answers.next()).unwrap_or_else(|| Err(lost()))).collect()
+    outcomes
+        .into_iter()
+        .map(|outcome| outcome.or_else(|| answers.next()).unwrap_or_else(|| Err(lost())))
+        .collect()
 }
 
 /// The outcome of each call in the reply.
@@ -62,7 +65,10 @@ fn told_apart(sent: &[Route], reply: &Body, limits: &JsonLimits) -> Vec<Outcome>
     let found = translate::match_results(&names, &results, limits, false);
     found
         .into_iter()
-        .map(|at| at.and_then(|at| results.get(at)).map_or_else(|| Err(lost()), |result| translate::outcome(result, limits)))
+        .map(|at| {
+            at.and_then(|at| results.get(at))
+                .map_or_else(|| Err(lost()), |result| translate::outcome(result, limits))
+        })
         .collect()
 }
 

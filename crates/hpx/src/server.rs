@@ -50,11 +50,7 @@ impl HpxServer {
     ///
     /// # Errors
     /// [`Error`] when a setting is out of range.
-    pub fn start(
-        listener: TcpListener,
-        config: ServerConfig,
-        mut endpoint: Endpoint,
-    ) -> Result<Self, Error> {
+    pub fn start(listener: TcpListener, config: ServerConfig, mut endpoint: Endpoint) -> Result<Self, Error> {
         config.validate()?;
         endpoint.limits = Arc::new(config.wire.limits.clone());
         let surroundings = endpoint.surroundings.clone();

@@ -35,8 +35,7 @@ fn vector(name: &str) -> Value {
 fn captures(prefixes: &[&str]) -> Vec<Value> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/hpx/");
     let files = std::fs::read_dir(folder).expect("the recorded bytes are there");
-    let mut names: Vec<String> =
-        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     let wanted = |name: &&String| prefixes.iter().any(|prefix| name.starts_with(prefix));
     names.iter().filter(wanted).map(|name| vector(name)).collect()

@@ -189,7 +189,8 @@ pub(crate) fn match_results(
     limits: &JsonLimits,
     in_order: bool,
 ) -> Vec<Option<usize>> {
-    let names: Vec<Option<Cow<'_, str>>> = results.iter().map(|result| json::as_string(&result.fname)).collect();
+    let names: Vec<Option<Cow<'_, str>>> =
+        results.iter().map(|result| json::as_string(&result.fname)).collect();
     let is = |at: usize, call: &str| names.get(at).is_some_and(|name| name.as_deref() == Some(call));
     let refused = |at: usize| {
         let error = results.get(at).and_then(|result| result.error.as_ref());
@@ -235,11 +236,8 @@ mod tests {
     }
 
     fn request(body: &'static str) -> Request {
-        let body = if body.is_empty() {
-            Body::Empty
-        } else {
-            Body::Json(JsonText::new(body, &limits()).unwrap())
-        };
+        let body =
+            if body.is_empty() { Body::Empty } else { Body::Json(JsonText::new(body, &limits()).unwrap()) };
         Request::new(Route::from_static("f"), body)
     }
 
@@ -293,7 +291,10 @@ mod tests {
         assert_eq!((failure.code, &*failure.message), (Code::Unknown, "odd"));
         assert_eq!(failure.detail.unwrap().as_bytes(), &error[..]);
         assert_eq!(to_failure(&Bytes::from_static(b"7"), &limits()).code, Code::Unknown);
-        assert_eq!(to_failure(&Bytes::from_static(br#"{"code":"408"}"#), &limits()).code, Code::Unauthenticated);
+        assert_eq!(
+            to_failure(&Bytes::from_static(br#"{"code":"408"}"#), &limits()).code,
+            Code::Unauthenticated
+        );
     }
 
     #[test]

@@ -66,11 +66,7 @@ impl From<JsonError> for Unreadable {
 
 impl Message {
     /// Reads the keys of `text` and validates all of it.
-    pub(crate) fn read(
-        text: &Bytes,
-        limits: &JsonLimits,
-        non_finite: NonFinite,
-    ) -> Result<Self, Unreadable> {
+    pub(crate) fn read(text: &Bytes, limits: &JsonLimits, non_finite: NonFinite) -> Result<Self, Unreadable> {
         json::check_utf8(text)?;
         match Self::read_keys(text, limits) {
             Err(Unreadable::Json(error)) if non_finite == NonFinite::Null => {
@@ -231,8 +227,7 @@ impl FunctionCall {
                 fname = Some(entry.slice(value));
                 continue;
             }
-            let start =
-                member.iter().position(|byte| !matches!(byte, b',' | b' ' | b'\t' | b'\n' | b'\r'));
+            let start = member.iter().position(|byte| !matches!(byte, b',' | b' ' | b'\t' | b'\n' | b'\r'));
             if arguments.is_empty() {
                 arguments.reserve(entry.len().saturating_sub(value.start).saturating_add(member.len() + 2));
                 arguments.extend_from_slice(b"{");

@@ -100,13 +100,18 @@ async fn calls_batches_failures_and_identities_cross() {
     let server = serve(guests()).await;
     let client = connect(server.address(), alice(), ClientConfig::default());
     client.ready().await.unwrap();
-    assert_eq!(text(client.call(request("echo", r#"{"a":9007199254740993,"b":"<EOF>"}"#)).await), r#"{"a":9007199254740993,"b":"<EOF>"}"#.replace("<EOF>", "\\u003cEOF>"));
+    assert_eq!(
+        text(client.call(request("echo", r#"{"a":9007199254740993,"b":"<EOF>"}"#)).await),
+        r#"{"a":9007199254740993,"b":"<EOF>"}"#.replace("<EOF>", "\\u003cEOF>")
+    );
     assert_eq!(text(client.call(request("whoami", "{}")).await), r#"["alice"]"#);
     let Err(CallError::Failure(failure)) = client.call(request("fail", "{}")).await else { panic!() };
     assert_eq!(failure.detail.unwrap().as_str(), r#"{"code":303,"msg":"no such item"}"#);
     let Err(CallError::Failure(failure)) = client.call(request("panic", "{}")).await else { panic!() };
     assert_eq!(failure.code, Code::Internal);
-    let Err(CallError::NotSent(failure)) = client.call(request("echo", r#"{"fname":1}"#)).await else { panic!() };
+    let Err(CallError::NotSent(failure)) = client.call(request("echo", r#"{"fname":1}"#)).await else {
+        panic!()
+    };
     assert_eq!(failure.code, Code::InvalidArgument);
     let calls = ["echo", "nope", "fail", "echo", "panic"].map(|name| request(name, "{}")).to_vec();
     let outcomes = client.batch(calls).await;
@@ -163,7 +168,8 @@ async fn p16_a_wrong_password_ends_the_client_with_a_definite_error() {
 #[tokio::test]
 async fn a_call_that_times_out_costs_its_connection_and_no_other_call() {
     let server = serve(guests()).await;
-    let client = connect(server.address(), guest(), ClientConfig { connections: 1, ..ClientConfig::default() });
+    let client =
+        connect(server.address(), guest(), ClientConfig { connections: 1, ..ClientConfig::default() });
     client.ready().await.unwrap();
     let slow = client.call(request("never", "{}").timeout(Duration::from_millis(50))).await;
     let Err(CallError::Unknown(failure)) = slow else { panic!("{slow:?}") };
@@ -253,7 +259,8 @@ async fn scripted(answer: impl Fn(usize, &str) -> Vec<String> + Send + Sync + 's
             let answer = Arc::clone(&answer);
             tokio::spawn(async move {
                 let mut buffer = Vec::new();
-                send(&mut stream, r#"{"session":"","name":"s","data":{"version":{},"guest_allowed":true}}"#).await;
+                send(&mut stream, r#"{"session":"","name":"s","data":{"version":{},"guest_allowed":true}}"#)
+                    .await;
                 loop {
                     while !buffer.windows(5).any(|window| window == b"<EOF>") {
                         if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {

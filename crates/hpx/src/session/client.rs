@@ -216,7 +216,8 @@ impl ClientSession {
         self.empty_in_a_row = self.empty_in_a_row.saturating_add(1);
         let max = self.config.wire.max_empty_frames;
         if self.empty_in_a_row >= max {
-            let text = format!("{} empty frames in a row reach max_empty_frames = {max}", self.empty_in_a_row);
+            let text =
+                format!("{} empty frames in a row reach max_empty_frames = {max}", self.empty_in_a_row);
             cx.close(Close::Limit(text));
         }
     }
@@ -269,13 +270,7 @@ impl ClientSession {
         }
     }
 
-    fn login_answered(
-        &mut self,
-        error: Option<Bytes>,
-        data: &Data,
-        message: &Message,
-        cx: Context<'_, '_>,
-    ) {
+    fn login_answered(&mut self, error: Option<Bytes>, data: &Data, message: &Message, cx: Context<'_, '_>) {
         if let Some(error) = error {
             let failure = translate::to_failure(&error, self.limits());
             return self.login_failed(failure, cx);
@@ -319,13 +314,7 @@ impl ClientSession {
         }
     }
 
-    fn call_answered(
-        &mut self,
-        error: Option<Bytes>,
-        data: &Data,
-        message: &Message,
-        cx: Context<'_, '_>,
-    ) {
+    fn call_answered(&mut self, error: Option<Bytes>, data: &Data, message: &Message, cx: Context<'_, '_>) {
         if let Some(error) = error {
             let failure = translate::to_failure(&error, self.limits());
             if matches!(translate::error_number(&error, self.limits()), 407 | 408 | 411 | 412) {
@@ -359,7 +348,8 @@ impl ClientSession {
     /// somebody with a name would have become a guest and logs in again.
     fn taken_for_a_login(&mut self, message: &Message, cx: Context<'_, '_>) {
         let failure = Failure::new(Code::Unauthenticated, "the server does not know the session any more");
-        let fresh = message.session().filter(|session| !session.is_empty()).map(|session| wire::quoted(&session));
+        let fresh =
+            message.session().filter(|session| !session.is_empty()).map(|session| wire::quoted(&session));
         let guest = self.credentials.subject.is_none();
         match (fresh, &mut self.call) {
             (Some(fresh), Some(call)) if guest && !call.renewed => {
@@ -406,7 +396,9 @@ impl ClientSession {
         self.call = None;
         match self.phase {
             Phase::Ready => {
-                cx.close(Close::GivenUp("a call was abandoned, and its late answer would be taken for another's".to_owned()));
+                cx.close(Close::GivenUp(
+                    "a call was abandoned, and its late answer would be taken for another's".to_owned(),
+                ));
             }
             Phase::CallPaused => {
                 cx.act(Action::WakeAt(None));
@@ -456,7 +448,9 @@ impl Session for ClientSession {
 
     fn admit(&self, outbound: &Outbound<Self>) -> Admit {
         match outbound {
-            Outbound::Request { .. } if self.phase != Phase::Ready || self.call.is_some() || self.draining => {
+            Outbound::Request { .. }
+                if self.phase != Phase::Ready || self.call.is_some() || self.draining =>
+            {
                 Admit::Hold(READY)
             }
             Outbound::Request { request, .. } => match translate::refusal(request, self.limits()) {

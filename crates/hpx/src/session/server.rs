@@ -340,7 +340,8 @@ impl ServerSession {
             return Err(Refused::new(407, text));
         }
         if let Some(pause) = self.shared.throttle.pause(&subject, self.address, cx.now()) {
-            let text = format!("too many failed logins: try again in {} s", pause.as_secs().saturating_add(1));
+            let text =
+                format!("too many failed logins: try again in {} s", pause.as_secs().saturating_add(1));
             return Err(Refused(411, text));
         }
         self.login = Some(Login { id: id.cloned(), subject: subject.clone() });

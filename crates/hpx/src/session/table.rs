@@ -125,7 +125,8 @@ impl Table {
     ) -> Result<Arc<Entry>, Full> {
         let mut entries = self.lock();
         if !identity.guest {
-            let of_subject = |entry: &Entry| !entry.identity.guest && entry.identity.subject == identity.subject;
+            let of_subject =
+                |entry: &Entry| !entry.identity.guest && entry.identity.subject == identity.subject;
             let limit = Full { setting: "max_sessions_per_subject", max: self.max_per_subject };
             self.make_room(&mut entries, limit, now, of_subject)?;
         }

@@ -7,8 +7,10 @@ use crate::gzip::Fault;
 fn expected(case: &Value) -> Vec<Result<Vec<u8>, ()>> {
     let texts = case["expect"].as_array().unwrap().iter().map(|expect| {
         if let Some(recipe) = expect.get("json_recipe") {
-            let fill = recipe["fill"].as_str().unwrap().repeat(recipe["fill_count"].as_u64().unwrap() as usize);
-            let text = format!("{}{fill}{}", recipe["prefix"].as_str().unwrap(), recipe["suffix"].as_str().unwrap());
+            let fill =
+                recipe["fill"].as_str().unwrap().repeat(recipe["fill_count"].as_u64().unwrap() as usize);
+            let text =
+                format!("{}{fill}{}", recipe["prefix"].as_str().unwrap(), recipe["suffix"].as_str().unwrap());
             assert_eq!(text.len() as u64, recipe["length"].as_u64().unwrap());
             Ok(text.into_bytes())
         } else if let Some(bytes) = expect.get("bytes_hex") {
@@ -38,8 +40,12 @@ fn agrees(frames: &[Frame], expected: &[Result<Vec<u8>, ()>]) -> bool {
 fn p02_p03_p05_every_recorded_stream_gives_the_frames_it_holds() {
     for case in vector("framing.json")["entries"].as_array().unwrap() {
         let stream = unhex(case["stream_hex"].as_str().unwrap());
-        let sizes: Vec<usize> =
-            case["chunk_sizes"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).collect();
+        let sizes: Vec<usize> = case["chunk_sizes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|size| size.as_u64().unwrap() as usize)
+            .collect();
         let expected = expected(case);
         for sizes in [sizes, vec![stream.len()], vec![1; stream.len()]] {
             let frames = decode(&stream, &sizes).unwrap();
@@ -201,7 +207,8 @@ fn p05_broken_gzip_is_one_bad_frame_and_the_stream_goes_on() {
 #[test]
 fn p06_sixteen_mebibytes_a_byte_at_a_time_take_linear_time() {
     // A quarter of the size of the row, in a debug build; rescanning would take hours.
-    let noise: Vec<u8> = (0..4_u32 << 20).map(|n| b'0' + (n.wrapping_mul(2_654_435_761) >> 24) as u8 % 10).collect();
+    let noise: Vec<u8> =
+        (0..4_u32 << 20).map(|n| b'0' + (n.wrapping_mul(2_654_435_761) >> 24) as u8 % 10).collect();
     let stream = [gzip(&noise, 0), DELIMITER.to_vec()].concat();
     let mut codec = HpxCodec::new(&Wire::default(), Trust::Known);
     let mut input = BytesMut::with_capacity(stream.len());
@@ -233,7 +240,9 @@ fn c04_another_protocol_is_named_from_its_first_bytes() {
     }
     for capture in captures(&["js3."]) {
         if capture["dialect"] == "msgpack" {
-            for frame in capture["frames"].as_array().unwrap().iter().filter_map(|frame| frame["hex"].as_str()) {
+            for frame in
+                capture["frames"].as_array().unwrap().iter().filter_map(|frame| frame["hex"].as_str())
+            {
                 assert!(matches!(decode(&unhex(frame), &[]), Err(FrameError::WrongProtocol(_))));
             }
         }

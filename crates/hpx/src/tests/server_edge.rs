@@ -122,7 +122,10 @@ fn check(file: &str, guests: bool) {
     let found = differences(file, guests);
     let new: Vec<_> = found.iter().filter(|row| !listed.contains(row)).collect();
     let gone: Vec<_> = listed.iter().filter(|row| !found.contains(row)).collect();
-    assert!(new.is_empty() && gone.is_empty(), "not listed (row, recorded, ours): {new:#?}\nlisted in vain: {gone:#?}");
+    assert!(
+        new.is_empty() && gone.is_empty(),
+        "not listed (row, recorded, ours): {new:#?}\nlisted in vain: {gone:#?}"
+    );
 }
 
 #[test]

@@ -1,0 +1,39 @@
+//! What the operating system says a process has used.
+
+use std::fs;
+use std::io;
+
+/// Processor time of every thread of a process so far, in nanoseconds.
+///
+/// # Errors
+/// When the process is gone, or the system has no `/proc`.
+pub(crate) fn cpu_nanos(pid: u32) -> io::Result<u64> {
+    let mut total = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        total += text.split_whitespace().next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(total)
+}
+
+/// Resident memory of a process now, in bytes.
+///
+/// # Errors
+/// When the process is gone, or the system has no `/proc`.
+pub(crate) fn resident_bytes(pid: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let kilobytes = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kilobytes.map(|kilobytes| kilobytes * 1_024).ok_or_else(|| io::Error::other("no Rss in smaps_rollup"))
+}
+
+/// The median of `values`; 0 of none.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => values[n / 2],
+        n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
+    }
+}

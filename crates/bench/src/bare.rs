@@ -1,0 +1,5 @@
+//! The bare loops: the same system calls and the same parsing as an adapter, without the framework. What they cost is the
+//! least that any framework can cost.
+
+pub(crate) mod hpx;
+pub(crate) mod sockhop;

@@ -1,0 +1,293 @@
+//! polywire as a contender, and the measurements that need both of its ends in one program.
+
+use std::hint::black_box;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clap::{Args, ValueEnum};
+use polywire_core::{
+    Adapter, Body, Client, Endpoint, Event, Handler, HandlerFuture, Incoming, Kind, Limits, Request,
+    Response, Route, Server, Target,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use crate::accounting::median;
+use crate::bare;
+use crate::report::{Bar, Figure};
+use crate::scenario::figure;
+
+/// Which server to be.
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// The server.
+    what: What,
+    /// Where a bridge forwards to.
+    #[arg(long)]
+    upstream: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    Sockhop,
+    SockhopBare,
+    Hpx,
+    HpxBare,
+    Bridge,
+}
+
+/// Bodies up to this size are answered stored by the bare HPX loop, as by ours.
+const STORED_UP_TO: usize = 4 << 10;
+
+/// Serves until standard input closes.
+///
+/// # Errors
+/// When it cannot listen.
+pub(crate) async fn serve(serve: Serve) -> Result<(), String> {
+    let text = |error: io::Error| error.to_string();
+    match serve.what {
+        What::SockhopBare | What::HpxBare => {
+            let listener = TcpListener::bind("127.0.0.1:0").await.map_err(text)?;
+            println!("READY {}", listener.local_addr().map_err(text)?);
+            let serving = async {
+                match serve.what {
+                    What::HpxBare => bare::hpx::serve(listener, STORED_UP_TO).await,
+                    _ => bare::sockhop::serve(listener).await,
+                }
+            };
+            tokio::select! {
+                end = serving => end.map_err(text),
+                () = closed() => Ok(()),
+            }
+        }
+        What::Sockhop | What::Hpx | What::Bridge => {
+            let (adapter, handler): (&dyn Adapter, Arc<dyn Handler>) = match serve.what {
+                What::Hpx => (&polywire_hpx::ADAPTER, Arc::new(Echo)),
+                What::Bridge => {
+                    let to = serve.upstream.ok_or("a bridge needs --upstream")?;
+                    let client =
+                        dial(&polywire_sockhop::ADAPTER, &to, Endpoint::new("sockhop", Echo)).await?;
+                    let caller = client.caller().clone();
+                    // The client lives as long as this process.
+                    tokio::spawn(async move {
+                        let _client = client;
+                        std::future::pending::<()>().await;
+                    });
+                    (&polywire_sockhop::ADAPTER, Arc::new(caller))
+                }
+                _ => (&polywire_sockhop::ADAPTER, Arc::new(Echo)),
+            };
+            let mut endpoint = Endpoint::new(adapter.name(), Echo);
+            endpoint.handler = handler;
+            let server = listen(adapter, endpoint).await?;
+            println!("READY {}", server.address());
+            closed().await;
+            server.shutdown().await;
+            Ok(())
+        }
+    }
+}
+
+/// Standard input has closed.
+pub(crate) async fn closed() {
+    let mut rest = Vec::new();
+    // Whatever ends it ends this program.
+    let _ = tokio::io::stdin().read_to_end(&mut rest).await;
+}
+
+/// Answers every request with its body, and counts events.
+pub(crate) struct Echo;
+
+impl Handler for Echo {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        Box::pin(async move { Ok(Response { body: argument(incoming.body), meta: incoming.meta }) })
+    }
+}
+
+/// The body, or on HPX the argument `value` of it.
+fn argument(body: Body) -> Body {
+    if let Body::Json(text) = &body
+        && text.as_bytes().starts_with(b"{\"value\":")
+    {
+        let bytes = text.to_bytes();
+        let inner = bytes.slice(b"{\"value\":".len()..bytes.len() - 1);
+        return Body::Json(polywire_core::JsonText::from_validated(inner));
+    }
+    body
+}
+
+/// Listens on a free port of the loopback.
+///
+/// # Errors
+/// When it cannot.
+pub(crate) async fn listen(adapter: &dyn Adapter, endpoint: Endpoint) -> Result<Server, String> {
+    let target = Target { address: "127.0.0.1:0".to_owned(), ..Target::default() };
+    adapter.listen(target, endpoint).await.map_err(|error| error.to_string())
+}
+
+/// Dials and waits until the login is done.
+///
+/// # Errors
+/// When that fails.
+pub(crate) async fn dial(adapter: &dyn Adapter, address: &str, endpoint: Endpoint) -> Result<Client, String> {
+    let mut target = Target { address: address.to_owned(), ..Target::default() };
+    if adapter.name() == "hpx" {
+        target.options.set("connections", "1");
+    }
+    let client = adapter.dial(target, endpoint).await.map_err(|error| error.to_string())?;
+    client.ready().await.map_err(|failure| failure.to_string())?;
+    Ok(client)
+}
+
+const BUFFER: usize = 64 << 10;
+const BUFFERS: u64 = 40_000;
+
+struct Sink {
+    seen: Arc<AtomicU64>,
+    done: Arc<Notify>,
+    until: u64,
+}
+
+impl Handler for Sink {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        if incoming.kind == Kind::Event && self.seen.fetch_add(1, Ordering::Relaxed) + 1 == self.until {
+            self.done.notify_one();
+        }
+        Box::pin(async { Ok(Response::default()) })
+    }
+}
+
+/// One-way typed buffers between our own ends, against a bare copy of the same bytes.
+///
+/// # Errors
+/// When an end fails.
+pub(crate) async fn typed_buffers(
+    runs: usize,
+    figures: &mut Vec<Figure>,
+    bars: &mut Vec<Bar>,
+) -> Result<(), String> {
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        ours.push(typed_buffers_ours().await?);
+        bare.push(typed_buffers_bare().await.map_err(|error| error.to_string())?);
+    }
+    let scenario = "typed-buffers";
+    figures.push(figure(scenario, "polywire", "MiB a second", &mut ours));
+    figures.push(figure(scenario, "bare copy", "MiB a second", &mut bare));
+    bars.push(Bar {
+        scenario: scenario.to_owned(),
+        text: "share of a bare copy".to_owned(),
+        reached: median(&mut ours) / median(&mut bare),
+        asked: 0.7,
+        at_most: false,
+    });
+    Ok(())
+}
+
+fn rate(elapsed: Duration) -> f64 {
+    (BUFFER as u64 * BUFFERS) as f64 / f64::from(1 << 20) / elapsed.as_secs_f64()
+}
+
+async fn typed_buffers_ours() -> Result<f64, String> {
+    let (seen, done) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
+    let sink = Sink { seen, done: Arc::clone(&done), until: BUFFERS };
+    let server = listen(&polywire_sockhop::ADAPTER, Endpoint::new("sockhop", sink)).await?;
+    let mut target = Target { address: server.address().to_owned(), ..Target::default() };
+    target.options.set("mode", "binary");
+    let client = polywire_sockhop::ADAPTER
+        .dial(target, Endpoint::new("sockhop", Echo))
+        .await
+        .map_err(|error| error.to_string())?;
+    client.ready().await.map_err(|failure| failure.to_string())?;
+    let bytes = Bytes::from(vec![7_u8; BUFFER]);
+    let route = Route::from_static("Frame");
+    let start = Instant::now();
+    for _ in 0..BUFFERS {
+        let event = Event::new(route.clone(), Body::binary("Frame", bytes.clone()));
+        client.caller().notify(event).await.map_err(|error| error.to_string())?;
+    }
+    done.notified().await;
+    let elapsed = start.elapsed();
+    client.shutdown().await;
+    server.shutdown().await;
+    Ok(rate(elapsed))
+}
+
+async fn typed_buffers_bare() -> io::Result<f64> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let total = BUFFER as u64 * BUFFERS;
+    let sink = tokio::spawn(bare::sockhop::sink(listener, BUFFER, total));
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let bytes = vec![7_u8; BUFFER];
+    let start = Instant::now();
+    for _ in 0..BUFFERS {
+        stream.write_all(&bytes).await?;
+    }
+    sink.await.map_err(io::Error::other)??;
+    Ok(rate(start.elapsed()))
+}
+
+/// Messages of 16, 32 and 64 MiB: the time a byte must not grow with the size.
+///
+/// # Errors
+/// When an end fails.
+pub(crate) async fn large_messages(figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> Result<(), String> {
+    let scenario = "large-message";
+    let limits = Limits { max_frame_bytes: 256 << 20, max_queue_bytes: 256 << 20, ..Limits::default() };
+    let mut endpoint = Endpoint::new("sockhop", Echo);
+    endpoint.limits = Arc::new(limits);
+    let server = listen(&polywire_sockhop::ADAPTER, endpoint.clone()).await?;
+    let client = dial(&polywire_sockhop::ADAPTER, server.address(), endpoint).await?;
+    let mut per_mebibyte = Vec::new();
+    for (mebibytes, what) in
+        [(16, "ms for 16 MiB there and back"), (32, "ms for 32 MiB"), (64, "ms for 64 MiB")]
+    {
+        let text = format!("\"{}\"", "x".repeat((mebibytes << 20) - 2));
+        let body = polywire_core::JsonText::from_validated(text.into());
+        let mut times = Vec::new();
+        for _ in 0..3 {
+            let request =
+                Request::new(Route::from_static("String"), body.clone()).timeout(Duration::from_secs(120));
+            let start = Instant::now();
+            client.caller().call(request).await.map_err(|error| error.to_string())?;
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        per_mebibyte.push(median(&mut times) / mebibytes as f64);
+        figures.push(figure(scenario, "polywire", what, &mut times));
+    }
+    bars.push(Bar {
+        scenario: scenario.to_owned(),
+        text: "time a MiB at 64 MiB against 16 MiB".to_owned(),
+        reached: per_mebibyte[2] / per_mebibyte[0],
+        asked: 1.5,
+        at_most: true,
+    });
+    client.shutdown().await;
+    server.shutdown().await;
+    Ok(())
+}
+
+/// Decode to handler to encoded answer, without a socket.
+pub(crate) fn in_process(runs: usize, figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) {
+    let calls = 400_000;
+    let mut times = Vec::new();
+    for _ in 0..runs {
+        let start = Instant::now();
+        black_box(crate::in_process::run(calls));
+        times.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(calls));
+    }
+    figures.push(figure("in-process", "polywire", "us a callback", &mut times));
+    bars.push(Bar {
+        scenario: "in-process".to_owned(),
+        text: "decode to handler to encoded answer, us".to_owned(),
+        reached: median(&mut times),
+        asked: 0.45,
+        at_most: true,
+    });
+}

@@ -1,0 +1,297 @@
+//! The scenarios: who is measured under which load, and which bars the figures are held against.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::accounting::median;
+use crate::contender::Contender;
+use crate::load::Seen;
+use crate::load::sockhop::Mode;
+use crate::report::{Bar, Figure};
+use crate::{load, memory, ours, report};
+
+/// A run that differs by more than this from the median of its fellows is repeated.
+const STRAY: f64 = 0.20;
+/// How often a stray run is repeated at most.
+const REPEATS: usize = 3;
+
+/// What to measure.
+#[derive(Args, Debug)]
+pub(crate) struct Plan {
+    /// Only scenarios whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Runs of each contender.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Calls of one run, for the fastest contenders; slower ones get a fraction of it.
+    #[arg(long, default_value_t = 1_600_000)]
+    calls: u64,
+    /// The folder that holds `node_modules` with sockhop 1.8.4.
+    #[arg(long)]
+    node_modules: Option<String>,
+    /// The Python HPX peer, `hpx_peer_server.py`.
+    #[arg(long)]
+    hpx_peer: Option<String>,
+}
+
+/// One run of one contender.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    cpu_micros_per_call: f64,
+    calls_per_second: f64,
+    calls_per_read: f64,
+}
+
+/// A load on one address.
+#[derive(Clone, Copy, Debug)]
+enum Load {
+    Sockhop { mode: Mode, connections: usize },
+    Hpx { connections: usize, body_bytes: usize },
+}
+
+impl Load {
+    async fn run(self, address: SocketAddr, calls: u64) -> io::Result<Seen> {
+        match self {
+            Load::Sockhop { mode, connections } => {
+                load::sockhop::run(address, mode, connections, 64, calls / connections as u64, 100).await
+            }
+            Load::Hpx { connections, body_bytes } => {
+                load::hpx::run(address, connections, calls / connections as u64, body_bytes).await
+            }
+        }
+    }
+}
+
+/// Measures what the plan names and prints it.
+///
+/// # Errors
+/// When a contender cannot be started or a load fails, naming which.
+pub(crate) async fn run(plan: Plan) -> Result<(), String> {
+    let (mut figures, mut bars) = (Vec::new(), Vec::new());
+    for connections in [16, 1] {
+        sockhop(&plan, connections, &mut figures, &mut bars).await?;
+    }
+    for (connections, body_bytes) in [(16, 100), (1, 100), (16, 64 << 10), (1, 64 << 10)] {
+        hpx(&plan, connections, body_bytes, &mut figures, &mut bars).await?;
+    }
+    if wanted(&plan, "typed-buffers") {
+        ours::typed_buffers(plan.runs, &mut figures, &mut bars)
+            .await
+            .map_err(|error| format!("typed-buffers: {error}"))?;
+    }
+    if wanted(&plan, "bridge") {
+        bridge(&plan, &mut figures, &mut bars).await?;
+    }
+    if wanted(&plan, "large-message") {
+        ours::large_messages(&mut figures, &mut bars)
+            .await
+            .map_err(|error| format!("large-message: {error}"))?;
+    }
+    if wanted(&plan, "in-process") {
+        ours::in_process(plan.runs, &mut figures, &mut bars);
+    }
+    if wanted(&plan, "idle") {
+        memory::measure(&mut figures, &mut bars).await.map_err(|error| format!("idle: {error}"))?;
+    }
+    report::print(&figures, &bars);
+    Ok(())
+}
+
+fn wanted(plan: &Plan, scenario: &str) -> bool {
+    scenario.contains(&plan.only)
+}
+
+async fn sockhop(
+    plan: &Plan,
+    connections: usize,
+    figures: &mut Vec<Figure>,
+    bars: &mut Vec<Bar>,
+) -> Result<(), String> {
+    let scenario = format!("sockhop-{connections}");
+    if !wanted(plan, &scenario) {
+        return Ok(());
+    }
+    let json = Load::Sockhop { mode: Mode::Json, connections };
+    let binary = Load::Sockhop { mode: Mode::Binary, connections };
+    let mut group = vec![
+        (ourselves("polywire", &["serve", "sockhop"])?, json, plan.calls),
+        (ourselves("bare loop", &["serve", "sockhop-bare"])?, json, plan.calls),
+        (ourselves("polywire binary", &["serve", "sockhop"])?, binary, plan.calls),
+    ];
+    if let Some(modules) = &plan.node_modules {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/sockhop184.mjs");
+        let command = vec!["node".to_owned(), script.to_owned(), modules.clone()];
+        group.push((Contender { name: "npm sockhop 1.8.4", command }, json, plan.calls / 8));
+    }
+    let medians = compare(&scenario, plan, &group, figures).await?;
+    let (least, over) = if connections == 16 { (8.0, 0.25) } else { (4.5, 0.40) };
+    let bar = |text: &str, reached, asked, at_most| Bar {
+        scenario: scenario.clone(),
+        text: text.to_owned(),
+        reached,
+        asked,
+        at_most,
+    };
+    bars.push(bar("server CPU us a call over the bare loop", medians[0] - medians[1], over, true));
+    bars.push(bar("binary mode CPU against JSON mode", medians[2] / medians[0], 1.0, true));
+    if let Some(node) = medians.get(3) {
+        bars.push(bar("times less server CPU than npm sockhop", node / medians[0], least, false));
+    }
+    Ok(())
+}
+
+async fn hpx(
+    plan: &Plan,
+    connections: usize,
+    body_bytes: usize,
+    figures: &mut Vec<Figure>,
+    bars: &mut Vec<Bar>,
+) -> Result<(), String> {
+    let scenario = format!("hpx-{connections}-{body_bytes}");
+    if !wanted(plan, &scenario) {
+        return Ok(());
+    }
+    let echo = Load::Hpx { connections, body_bytes };
+    let calls = if body_bytes > 1_024 { plan.calls / 64 } else { plan.calls / 8 };
+    let mut group = vec![
+        (ourselves("polywire", &["serve", "hpx"])?, echo, calls),
+        (ourselves("bare loop", &["serve", "hpx-bare"])?, echo, calls),
+    ];
+    if let Some(peer) = plan.hpx_peer.as_ref().filter(|_| body_bytes <= 1_024) {
+        let command = ["python3", peer, "--port", "0", "--seconds", "600"].map(str::to_owned).to_vec();
+        group.push((Contender { name: "Python peer", command }, echo, calls / 8));
+    }
+    let medians = compare(&scenario, plan, &group, figures).await?;
+    let bar = |text: &str, reached, asked, at_most| Bar {
+        scenario: scenario.clone(),
+        text: text.to_owned(),
+        reached,
+        asked,
+        at_most,
+    };
+    bars.push(bar("server CPU against the bare loop", medians[0] / medians[1], 1.3, true));
+    if let Some(python) = medians.get(2) {
+        bars.push(bar("times less server CPU than the Python peer", python / medians[0], 15.0, false));
+    }
+    Ok(())
+}
+
+async fn bridge(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> Result<(), String> {
+    let scenario = "bridge".to_owned();
+    let json = Load::Sockhop { mode: Mode::Json, connections: 16 };
+    let upstream = ourselves("polywire", &["serve", "sockhop"])?
+        .start()
+        .await
+        .map_err(|error| format!("bridge: {error}"))?;
+    let to = upstream.address.to_string();
+    let group = [
+        (ourselves("bridge", &["serve", "bridge", "--upstream", &to])?, json, plan.calls / 4),
+        (ourselves("echo server", &["serve", "sockhop"])?, json, plan.calls / 4),
+    ];
+    let medians = compare(&scenario, plan, &group, figures).await?;
+    bars.push(Bar {
+        scenario: scenario.clone(),
+        text: "bridge CPU a call against an echo server".to_owned(),
+        reached: medians[0] / medians[1],
+        asked: 2.2,
+        at_most: true,
+    });
+    let bridged = group[0].0.start().await.map_err(|error| format!("bridge: {error}"))?;
+    let calls = 20_000;
+    let mut added = Vec::new();
+    for _ in 0..plan.runs {
+        let through = load::sockhop::latency(bridged.address, calls)
+            .await
+            .map_err(|error| format!("bridge: {error}"))?;
+        let direct = load::sockhop::latency(upstream.address, calls)
+            .await
+            .map_err(|error| format!("bridge: {error}"))?;
+        added.push((through.as_secs_f64() - direct.as_secs_f64()) * 1e6);
+    }
+    figures.push(figure(&scenario, "bridge", "added p50 latency, us", &mut added));
+    bars.push(Bar {
+        scenario,
+        text: "added p50 latency at one in flight, us".to_owned(),
+        reached: median(&mut added),
+        asked: 100.0,
+        at_most: true,
+    });
+    bridged.stop().await;
+    upstream.stop().await;
+    Ok(())
+}
+
+fn ourselves(name: &'static str, arguments: &[&str]) -> Result<Contender, String> {
+    Contender::ourselves(name, arguments).map_err(|error| format!("cannot find this program: {error}"))
+}
+
+/// Runs the contenders of one scenario in turn, and gives back the median CPU microseconds a call of each.
+async fn compare(
+    scenario: &str,
+    plan: &Plan,
+    group: &[(Contender, Load, u64)],
+    figures: &mut Vec<Figure>,
+) -> Result<Vec<f64>, String> {
+    eprint!("{scenario} ");
+    let mut runs: Vec<Vec<Run>> = vec![Vec::new(); group.len()];
+    for _ in 0..plan.runs {
+        for ((contender, load, calls), runs) in group.iter().zip(&mut runs) {
+            runs.push(once(scenario, contender, *load, *calls).await?);
+        }
+    }
+    let mut medians = Vec::new();
+    for ((contender, load, calls), runs) in group.iter().zip(&mut runs) {
+        for _ in 0..REPEATS {
+            let middle = median(&mut runs.iter().map(|run| run.cpu_micros_per_call).collect::<Vec<_>>());
+            let Some(stray) =
+                runs.iter().position(|run| (run.cpu_micros_per_call / middle - 1.0).abs() > STRAY)
+            else {
+                break;
+            };
+            runs[stray] = once(scenario, contender, *load, *calls).await?;
+        }
+        let mut of = |what, value: fn(&Run) -> f64| {
+            let mut values: Vec<f64> = runs.iter().map(value).collect();
+            figures.push(figure(scenario, contender.name, what, &mut values));
+            median(&mut values)
+        };
+        medians.push(of("server CPU us a call", |run| run.cpu_micros_per_call));
+        of("calls a second", |run| run.calls_per_second);
+        of("answers a read at the load", |run| run.calls_per_read);
+    }
+    eprintln!();
+    Ok(medians)
+}
+
+/// The median and spread of some values.
+pub(crate) fn figure(
+    scenario: &str,
+    contender: &'static str,
+    what: &'static str,
+    values: &mut [f64],
+) -> Figure {
+    let middle = median(values);
+    let spread = (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(0.0));
+    Figure { scenario: scenario.to_owned(), contender, what, median: middle, spread }
+}
+
+async fn once(scenario: &str, contender: &Contender, load: Load, calls: u64) -> Result<Run, String> {
+    eprint!(".");
+    let failed = |error: io::Error| format!("{scenario}, {}: {error}", contender.name);
+    let running = contender.start().await.map_err(failed)?;
+    load.run(running.address, (calls / 20).max(64)).await.map_err(failed)?;
+    let before = running.cpu_nanos().map_err(failed)?;
+    let seen = load.run(running.address, calls).await.map_err(failed)?;
+    let after = running.cpu_nanos().map_err(failed)?;
+    running.stop().await;
+    let count = seen.calls as f64;
+    Ok(Run {
+        cpu_micros_per_call: (after - before) as f64 / 1e3 / count,
+        calls_per_second: count / seen.elapsed.max(Duration::from_nanos(1)).as_secs_f64(),
+        calls_per_read: count / seen.reads.max(1) as f64,
+    })
+}
