@@ -1,5 +1,7 @@
 //! The table from route to handler while it is being built; what it becomes is a [`Router`].
 
+mod error;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
@@ -11,6 +13,8 @@ use crate::handler::{Handler, Kind};
 use crate::into_handler::{IntoHandler, SharedHandler};
 use crate::route::{Route, RouteError};
 use crate::router::{Router, Table};
+
+pub use error::RegistryError;
 
 /// A table of handlers that still waits for its state `S`.
 ///
@@ -64,26 +68,6 @@ type Key = (Kind, Route);
 type Pending<S> = Box<dyn FnOnce(&S) -> SharedHandler + Send>;
 
 type LayerFn = Box<dyn FnOnce(SharedHandler) -> SharedHandler + Send>;
-
-/// Why a registry cannot become a router.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegistryError {
-    /// Two handlers for the same kind of message under one name.
-    #[error("route `{route}` has two handlers for {}s; remove or rename one", kind.as_str())]
-    Duplicate {
-        /// For requests or for events.
-        kind: Kind,
-        /// The name.
-        route: Route,
-    },
-    /// Two fallbacks.
-    #[error("the registry has two fallbacks; remove one")]
-    DuplicateFallback,
-    /// A name that is no route.
-    #[error(transparent)]
-    Route(#[from] RouteError),
-}
 
 impl<S: 'static> Registry<S> {
     /// An empty table.
