@@ -42,6 +42,11 @@ pub trait Call: Send + Sync + 'static {
 
     /// Sends one event.
     fn notify(&self, event: Event) -> BoxFuture<'_, Result<(), CallError>>;
+
+    /// Will every call from now on be `NotSent`? A way that cannot tell says no.
+    fn has_ended(&self) -> bool {
+        false
+    }
 }
 
 impl Caller {
@@ -95,6 +100,14 @@ impl Caller {
             Way::Custom(_) => {
                 Err(CallError::not_sent(Code::Unimplemented, "this caller can only wait for room"))
             }
+        }
+    }
+
+    /// Has the connection, or the supervisor that would make a new one, ended for good? Every call is then `NotSent`.
+    pub fn has_ended(&self) -> bool {
+        match &self.0 {
+            Way::Queue(way) => way.outlet.has_ended(),
+            Way::Custom(call) => call.has_ended(),
         }
     }
 

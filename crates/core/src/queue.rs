@@ -68,6 +68,8 @@ pub(crate) trait Outlet: Send + Sync {
     fn abandon(&self, call: CallId);
     fn progress(&self, run: RunId, body: Body);
     fn close(&self, reason: Close);
+    /// Will nothing be sent any more?
+    fn has_ended(&self) -> bool;
 }
 
 pub(crate) struct Queue<C> {
@@ -324,5 +326,9 @@ impl<C: Send> Outlet for Queue<C> {
         let mut state = self.lock();
         state.close.get_or_insert(reason);
         Self::wake(state);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.lock().ended.is_some()
     }
 }
