@@ -15,6 +15,7 @@ mod envelope;
 mod extract;
 mod failure;
 mod handler;
+mod hub;
 mod into_handler;
 pub mod json;
 pub mod layer;
@@ -59,6 +60,7 @@ pub use extract::{
 };
 pub use failure::{CallError, Code, Failure, Outcome, Retry};
 pub use handler::{Answer, Handler, HandlerFuture, Incoming, Kind};
+pub use hub::{Hub, HubConfig, HubCounts, Slow};
 pub use into_handler::{IntoHandler, Layered, SharedHandler, Whole};
 pub use json::{JsonError, JsonFault, JsonLimits};
 pub use ledger::{Count, Ledger};
