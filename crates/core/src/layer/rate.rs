@@ -30,7 +30,7 @@ struct Bucket {
 }
 
 impl RateLimit {
-    /// `max_calls` in any `per`, on the clock of `surroundings`; 0 refuses all.
+    /// `max_calls` per `per` in the long run, on the clock of `surroundings`; 0 refuses all.
     pub fn new(max_calls: u32, per: Duration, surroundings: &Surroundings) -> Self {
         let bucket = Arc::default();
         Self { max_calls, per, burst: max_calls, bucket, surroundings: surroundings.clone() }
