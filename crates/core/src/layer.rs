@@ -8,7 +8,7 @@
 //! | [`ConcurrencyLimit`], [`RateLimit`] | `resource_exhausted` |
 //!
 //! A limit belongs to the layer value: a clone of it, or using it on several routes, shares the one limit. With the feature
-//! `tower`, any tower middleware is a layer too, through `tower_layer`.
+//! `tower`, any tower middleware is a layer too, through `from_tower_layer`.
 //!
 //! A layer of one's own is a struct and two implementations:
 //!

@@ -37,6 +37,8 @@ mod session;
 mod shutdown;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "tower")]
+mod tower;
 mod transport;
 
 pub use adapter::{
@@ -81,4 +83,9 @@ pub use session::{
     Action, Actions, Admit, Close, Cx, Delivery, Flush, FrameOf, Gate, ModeOf, Outbound, Session,
 };
 pub use shutdown::Shutdown;
+#[cfg(feature = "tower")]
+pub use tower::{
+    FromTower, FromTowerShared, IntoTower, TowerLayer, TowerLayerShared, from_tower, from_tower_layer,
+    from_tower_layer_shared, from_tower_shared, into_tower,
+};
 pub use transport::{ByteStream, MessageStream, Transport, TransportError};
