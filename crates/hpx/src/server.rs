@@ -86,10 +86,9 @@ impl HpxServer {
     /// # Cancel safety
     /// Dropping it drops the server, which goes on until its endpoint is shut down.
     pub async fn run(mut self) -> ServerCommand {
-        let command = match self.commands.wait_for(Option::is_some).await.map(|command| *command) {
-            Ok(Some(command)) => command,
-            // The sessions are gone, so the server is over.
-            _ => return ServerCommand::Quit,
+        let Ok(Some(command)) = self.commands.wait_for(Option::is_some).await.map(|command| *command) else {
+            // Nothing is left that could command, so the server is over.
+            return ServerCommand::Quit;
         };
         let event = Event::new(Route::from_static(command.as_str()), Body::Empty);
         let told = self.server.audience().broadcast(&event);

@@ -1,5 +1,7 @@
 //! The adapter without a runtime: recorded bytes in, frames and actions out, at moments that the test chooses.
 
+#![allow(clippy::cast_possible_truncation, reason = "sizes of recorded bytes are small")]
+
 mod captures;
 mod client_edge;
 mod client_session;

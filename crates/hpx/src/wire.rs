@@ -79,12 +79,9 @@ impl Message {
     }
 
     fn read_keys(text: &Bytes, limits: &JsonLimits) -> Result<Self, Unreadable> {
-        let mut members = match Members::new(text, limits) {
-            Ok(members) => members,
-            Err(_) => {
-                json::validate(text, limits)?;
-                return Err(Unreadable::NotAnObject);
-            }
+        let Ok(mut members) = Members::new(text, limits) else {
+            json::validate(text, limits)?;
+            return Err(Unreadable::NotAnObject);
         };
         let mut message = Self {
             text: text.clone(),

@@ -1,5 +1,7 @@
 //! Client and server over real sockets, and servers that misbehave.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test fail like the test")]
+
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

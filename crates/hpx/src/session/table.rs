@@ -131,19 +131,15 @@ impl Table {
             self.make_room(&mut entries, limit, now, of_subject)?;
         }
         self.make_room(&mut entries, Full { setting: "max_sessions", max: self.max }, now, |_| true)?;
-        let mut bytes = [0; ID_DIGITS / 2];
-        random.fill(&mut bytes);
-        let text = u128::from_be_bytes(bytes);
-        let text = format!("\"{text:032x}\"");
-        let mut id = [0; ID_DIGITS];
-        id.copy_from_slice(text.as_bytes().get(1..=ID_DIGITS).unwrap_or(&[0; ID_DIGITS]));
-        let entry = Arc::new(Entry {
-            id,
-            quoted: Bytes::from(text),
-            identity,
-            used: AtomicU64::new(0),
-            gone: AtomicBool::new(false),
-        });
+        let (id, quoted) = loop {
+            let (id, quoted) = draw(random);
+            // Chance that gives a session away twice would be broken; only a seeded test comes here again.
+            if !entries.contains_key(&id) {
+                break (id, quoted);
+            }
+        };
+        let entry =
+            Arc::new(Entry { id, quoted, identity, used: AtomicU64::new(0), gone: AtomicBool::new(false) });
         entry.touch(now);
         entries.insert(id, Arc::clone(&entry));
         Ok(entry)
@@ -172,6 +168,18 @@ impl Table {
         }
         Ok(())
     }
+}
+
+/// A random id, and the same with its quotes.
+fn draw(random: &dyn Random) -> (Id, Bytes) {
+    let mut bytes = [0; ID_DIGITS / 2];
+    random.fill(&mut bytes);
+    let quoted = format!("\"{:032x}\"", u128::from_be_bytes(bytes));
+    let mut id = [0; ID_DIGITS];
+    for (digit, text) in id.iter_mut().zip(quoted.trim_matches('"').bytes()) {
+        *digit = text;
+    }
+    (id, Bytes::from(quoted))
 }
 
 #[cfg(test)]

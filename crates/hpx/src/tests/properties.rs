@@ -1,1 +1,121 @@
+//! What holds for every text: our output never holds the delimiter, any split gives the same frames, any text comes back.
 
+use super::*;
+use proptest::prelude::*;
+
+fn encode(text: &[u8], stored_up_to: usize) -> Bytes {
+    let wire = Wire { stored_up_to, ..Wire::default() };
+    let mut codec = HpxCodec::new(&wire, Trust::Known);
+    let mut out = Outgoing::new();
+    codec.encode(Frame::Text(Bytes::copy_from_slice(text)), &mut out).unwrap();
+    out.take()
+}
+
+/// JSON strings in which the delimiter, and pieces of it, stand in every way.
+fn awkward() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("<EOF>".to_owned()),
+        Just("<EO".to_owned()),
+        Just("F>".to_owned()),
+        Just("<<EOF>EOF>".to_owned()),
+        Just("\\\\<EOF>".to_owned()),
+        Just("漢<EOF>é".to_owned()),
+        "[a-z]{0,8}",
+        "[\u{4e00}-\u{4eff}]{0,6}",
+    ];
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| format!("\"{}\"", pieces.concat()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn p18_our_output_holds_the_delimiter_at_its_end_only(text in awkward(), stored in any::<bool>()) {
+        let bytes = encode(text.as_bytes(), if stored { 1 << 20 } else { 0 });
+        let first = memchr::memmem::find(&bytes, DELIMITER).unwrap();
+        prop_assert_eq!(first, bytes.len() - DELIMITER.len());
+        let read = &plain_read(&bytes)[0];
+        let value: Value = serde_json::from_slice(read).unwrap();
+        prop_assert_eq!(value, serde_json::from_str::<Value>(&text).unwrap());
+    }
+
+    #[test]
+    fn any_text_comes_back_whatever_the_split(
+        texts in prop::collection::vec(awkward(), 1..5),
+        cuts in prop::collection::vec(1_usize..40, 0..30),
+        stored in any::<bool>(),
+    ) {
+        let stream: Vec<u8> =
+            texts.iter().flat_map(|text| encode(text.as_bytes(), if stored { 1 << 20 } else { 0 })).collect();
+        let frames = decode(&stream, &cuts).unwrap();
+        prop_assert_eq!(frames.len(), texts.len());
+        for (frame, text) in frames.iter().zip(&texts) {
+            let Frame::Text(read) = frame else { panic!("{frame:?}") };
+            prop_assert_eq!(serde_json::from_slice::<Value>(read).unwrap(), serde_json::from_str::<Value>(text).unwrap());
+        }
+    }
+
+    #[test]
+    fn hostile_bytes_never_panic_and_a_split_changes_nothing(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..200),
+        cuts in prop::collection::vec(1_usize..20, 0..20),
+        gzip_start in any::<bool>(),
+        markers in prop::collection::vec(0_usize..200, 0..4),
+    ) {
+        if gzip_start {
+            bytes.splice(0..0, [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
+        }
+        for marker in markers {
+            let at = marker.min(bytes.len());
+            bytes.splice(at..at, DELIMITER.iter().copied());
+        }
+        let whole = decode(&bytes, &[]);
+        let split = decode(&bytes, &cuts);
+        prop_assert_eq!(whole, split);
+    }
+
+    #[test]
+    fn a_server_survives_any_text_and_answers_in_strict_json(text in "[\\[\\]{}\":,a-z0-9 ]{0,60}", key in "session|name|data") {
+        let mut desk = desk(&shared(true));
+        let message = format!("{{\"{key}\":{text},\"session\":\"\",\"name\":\"\",\"data\":[{text}]}}");
+        for text in [&text, &message] {
+            desk.receive(&frame(text.as_bytes())).unwrap();
+        }
+        for reply in &desk.written {
+            prop_assert!(serde_json::from_str::<Value>(reply).is_ok(), "{}", reply);
+        }
+    }
+}
+
+#[test]
+fn p18_a_trailer_that_spells_the_delimiter_is_written_differently() {
+    // The text of the recorded stream whose checksum and length spell the delimiter.
+    let framing = vector("framing.json");
+    let entries = framing["entries"].as_array().unwrap();
+    for id in ["delimiter-in-crc-and-length", "delimiter-in-length-4081231"] {
+        let entry = entries.iter().find(|entry| entry["id"] == id).unwrap();
+        let frames = decode(&unhex(entry["stream_hex"].as_str().unwrap()), &[]).unwrap();
+        let Frame::Text(text) = &frames[0] else { panic!() };
+        for stored_up_to in [0, 8 << 20] {
+            let bytes = encode(text, stored_up_to);
+            assert_eq!(memchr::memmem::find(&bytes, DELIMITER), Some(bytes.len() - DELIMITER.len()), "{id}");
+            let read = &plain_read(&bytes)[0];
+            assert_eq!(read, &[&text[..], b" "].concat(), "{id}: a blank was appended");
+        }
+    }
+}
+
+#[test]
+fn the_decoder_reads_what_every_level_writes_and_a_few_bytes_of_state_are_left() {
+    let text = format!("[{}0]", (0..20_000).map(|n| format!("{},", n * 7919 % 104_729)).collect::<String>());
+    for level in 0..=9 {
+        let stream = [gzip(text.as_bytes(), level), DELIMITER.to_vec()].concat();
+        for sizes in [vec![], vec![1_000; stream.len() / 1_000]] {
+            assert_eq!(
+                decode(&stream, &sizes).unwrap(),
+                [Frame::Text(Bytes::from(text.clone()))],
+                "level {level}"
+            );
+        }
+    }
+}
