@@ -224,6 +224,21 @@ async fn a_drain_lets_calls_in_flight_end_and_takes_no_new_ones() {
 }
 
 #[tokio::test]
+async fn a_drain_sends_what_was_queued_before() {
+    let (server, _there) = serve("127.0.0.1:0", Config::default(), Limits::default()).await;
+    let (client, mut here) = connect(server.address(), Config::default());
+    client.caller().call(request("echo", json("1"))).await.unwrap();
+    for number in 0..500 {
+        let event = Event::new(Route::from_static("n"), json(&number.to_string()));
+        assert_eq!(server.audience().broadcast(&event), 1);
+    }
+    server.shutdown().await;
+    for number in 0..500 {
+        assert_eq!(here.events.recv().await.unwrap().1, json(&number.to_string()));
+    }
+}
+
+#[tokio::test]
 async fn a_client_comes_back_and_shakes_hands_anew() {
     let place = Place::new("again");
     let path = place.0.join("s");
