@@ -343,7 +343,7 @@ where
             self.deadlines.drain = Some(self.now + self.endpoint.limits.drain_timeout);
         }
         let idle = self.runs.len() == 0 && self.pending.is_empty() && self.outbox.is_empty();
-        if self.stage == (Stage::Open { draining: true }) && idle {
+        if self.stage == (Stage::Open { draining: true }) && idle && self.outbox.queue_is_empty() {
             self.close(Close::Shutdown);
             return true;
         }

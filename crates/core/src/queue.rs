@@ -161,6 +161,11 @@ impl<C> Queue<C> {
         Self::wake(state);
     }
 
+    /// Does nothing wait to be taken?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().jobs.is_empty()
+    }
+
     /// Moves everything into `jobs`, behind what it holds. Pending, and the waker is kept, when there is nothing.
     pub(crate) fn poll_take(&self, jobs: &mut VecDeque<Job<C>>, waker: &Waker) -> Poll<Taken> {
         let mut state = self.lock();

@@ -207,9 +207,10 @@ impl StreamCodec for Codec {
     }
 
     fn missing(&self, input: &BytesMut) -> usize {
-        match (self.is_packet(input), input.first_chunk()) {
-            (Some(true), Some(length)) => {
-                (u32::from_le_bytes(*length) as usize).saturating_add(HEADER).saturating_sub(input.len())
+        match (self.is_packet(input), input.first_chunk::<HEADER>()) {
+            // The length was held against the limit when the header was whole.
+            (Some(true), Some(&[a, b, c, d, _])) => {
+                (u32::from_le_bytes([a, b, c, d]) as usize).saturating_add(HEADER).saturating_sub(input.len())
             }
             _ => 0,
         }

@@ -563,6 +563,11 @@ impl Session {
         result: Result<polywire_core::Response, Failure>,
         cx: &mut SessionCx<'_>,
     ) {
+        let typed = matches!(&result, Ok(response) if translate::is_typed(&response.body));
+        if typed && !reply.packet {
+            // A line would lose the type.
+            self.switch(cx);
+        }
         let framed = self.sending != Sending::Lines && !reply.packet;
         let (kind, data) = translate::from_result(result, framed);
         cx.write(Frame::Message(if reply.packet {

@@ -179,6 +179,11 @@ pub(crate) fn from_result(result: Result<Response, Failure>, framed: bool) -> (R
     }
 }
 
+/// Does this body of an answer have a type that only a frame can carry?
+pub(crate) fn is_typed(body: &Body) -> bool {
+    matches!(body, Body::Binary(binary) if !binary.kind.is_empty() && *binary.kind != *BUFFER && is_free(&binary.kind))
+}
+
 fn is_free(kind: &str) -> bool {
     kind.len() <= Route::MAX_BYTES && Control::named(kind).is_none()
 }

@@ -58,6 +58,11 @@ impl<S: Session> Outbox<S> {
         self.jobs.is_empty() && self.held.is_empty()
     }
 
+    /// Has everything that callers queued been taken?
+    pub(super) fn queue_is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(super) fn earliest(&self) -> Option<Moment> {
         self.earliest
     }

@@ -1,0 +1,309 @@
+//! Our Sockhop ends against the independent 2.1 peer, which loses and dies where the original does.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "support/sockhop_ends.rs"]
+mod ends;
+
+use std::path::PathBuf;
+
+use ends::{End, LIMIT, assert_bursts, echoes, json};
+use polywire_core::{Body, Event, Route};
+use polywire_sockhop::{Address, Config, Mode, Switch};
+use polywire_tests::peer;
+use polywire_tests::process::Process;
+use polywire_tests::skip::{self, Tool};
+use serde_json::{Value, json as value};
+
+/// The peer dies of what kills the original, and of every protocol error, as the original does without a listener.
+const MORTAL: [&str; 2] = ["--crash-like-original", "--crash-on-error"];
+const KINDS: &str = "object,string,number,boolean,array,widget,unicode,buffer";
+
+/// How our side goes to frames, and which modes that goes with.
+const OURS: [(Mode, Switch); 4] = [
+    (Mode::Auto, Switch::Late),
+    (Mode::Auto, Switch::Early),
+    (Mode::Auto, Switch::Never),
+    (Mode::Binary, Switch::Early),
+];
+
+fn config(mode: Mode, switch: Switch) -> Config {
+    Config { switch, ..Config::with_mode(mode) }
+}
+
+async fn result(mut peer: Process, what: &str) -> Value {
+    let result = peer.wait_for_json(|line| line["role"].is_string(), LIMIT * 2).await.unwrap();
+    assert_eq!((&result["ok"], &result["crashed"]), (&value!(true), &value!(null)), "{what}: {result}");
+    assert_eq!(result["lost_frames"], 0, "{what}: {result}");
+    assert!(peer.finish(LIMIT).await.unwrap().success(), "{what}");
+    result
+}
+
+/// The peer's client against our server, which pushes `push` events from the first moment.
+async fn their_client(
+    address: impl Into<Address>,
+    config: Config,
+    push: usize,
+    flags: &[&str],
+) -> (Value, End) {
+    let what = format!("{config:?} {flags:?}");
+    let end = End::new(push);
+    let server = end.serve(address, config).await;
+    let address = server.address().to_owned();
+    let port = address.rsplit(':').next().unwrap();
+    let place = if address.starts_with('/') { ["--path", &address] } else { ["--port", port] };
+    let mut arguments = vec!["--timeout", "100000"];
+    arguments.extend_from_slice(&place);
+    arguments.extend_from_slice(&MORTAL);
+    arguments.extend_from_slice(flags);
+    let found = result(peer::sockhop_21_client(&arguments).unwrap(), &what).await;
+    assert_eq!(server.ledger().unaccounted_frames(), 0);
+    (found, end)
+}
+
+#[tokio::test]
+async fn ten_thousand_messages_each_way_with_a_2_1_client_from_the_first_moment() {
+    if !skip::have("ten_thousand_messages_each_way_with_a_2_1_client_from_the_first_moment", &[Tool::Node]) {
+        return;
+    }
+    for (mode, switch) in OURS {
+        let flags = [
+            "--settle-ms",
+            "0",
+            "--count",
+            "10000",
+            "--inflight",
+            "64",
+            "--kinds",
+            KINDS,
+            "--typed",
+            "200",
+            "--typed-callback",
+            "--oneway",
+            "1000",
+            "--expect-push",
+            "10000",
+            "--receive",
+            "reference",
+        ];
+        let (found, end) = their_client("127.0.0.1:0", config(mode, switch), 10_000, &flags).await;
+        assert_eq!((&found["echo_ok"], &found["pushed_total"]), (&value!(10_000), &value!(10_000)));
+        assert_eq!(end.wait_for(|heard| heard.events.len() >= 1_000).await.requests, 10_200);
+        // A typed buffer was answered, so every side that may switch has switched.
+        assert_eq!(found["binary_rx"], switch != Switch::Never, "{mode:?} {switch:?}");
+    }
+}
+
+#[tokio::test]
+async fn json_and_compatible_2_1_clients_are_served_the_same() {
+    if !skip::have("json_and_compatible_2_1_clients_are_served_the_same", &[Tool::Node]) {
+        return;
+    }
+    for (mode, theirs) in [
+        (Mode::Json, "binary"),
+        (Mode::Auto, "json"),
+        (Mode::Json, "json"),
+        (Mode::Auto, "compat"),
+        (Mode::Compat, "compat"),
+        (Mode::Json, "compat"),
+    ] {
+        let flags = [
+            "--mode",
+            theirs,
+            "--settle-ms",
+            "0",
+            "--count",
+            "10000",
+            "--inflight",
+            "64",
+            "--kinds",
+            KINDS,
+            "--expect-push",
+            "10000",
+        ];
+        let (found, _) = their_client("127.0.0.1:0", config(mode, Switch::Early), 10_000, &flags).await;
+        assert_eq!(
+            (&found["binary_rx"], &found["binary_tx"]),
+            (&value!(false), &value!(false)),
+            "{mode:?} {theirs}"
+        );
+    }
+    let flags =
+        ["--use-connect", "--expect-handshake", "fail", "--handshake-timeout", "200", "--count", "100"];
+    their_client("127.0.0.1:0", config(Mode::Compat, Switch::Late), 100, &flags).await;
+}
+
+#[tokio::test]
+async fn frames_and_lines_right_behind_the_transition_of_a_client_arrive_complete() {
+    if !skip::have("frames_and_lines_right_behind_the_transition_of_a_client_arrive_complete", &[Tool::Node])
+    {
+        return;
+    }
+    for quirk in ["", "json-after-transition"] {
+        for (mode, switch) in OURS {
+            let flags = [
+                "--burst",
+                "500",
+                "--quirk",
+                quirk,
+                "--settle-ms",
+                "0",
+                "--count",
+                "100",
+                "--typed",
+                "20",
+                "--expect-push",
+                "500",
+            ];
+            let (found, end) = their_client("127.0.0.1:0", config(mode, switch), 500, &flags).await;
+            let heard = end.wait_for(|heard| heard.events.len() >= 520).await;
+            assert_bursts(&heard.events, 500);
+            let behind = found["json_after_transition_out"].as_u64().unwrap();
+            assert_eq!(behind > 0, !quirk.is_empty(), "{found}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_2_1_client_comes_over_unix_sockets_again_and_again_with_pings() {
+    if !skip::have("a_2_1_client_comes_over_unix_sockets_again_and_again_with_pings", &[Tool::Node]) {
+        return;
+    }
+    for (mode, switch) in OURS {
+        for receive in ["reference", "exact"] {
+            let name = format!("polywire-{}-{mode:?}-{switch:?}-{receive}.sock", std::process::id());
+            let path: PathBuf = std::env::temp_dir().join(name);
+            let ours =
+                Config { ping_interval: Some(std::time::Duration::from_millis(20)), ..config(mode, switch) };
+            let flags = [
+                "--receive",
+                receive,
+                "--reconnects",
+                "3",
+                "--count",
+                "200",
+                "--kinds",
+                KINDS,
+                "--typed",
+                "10",
+                "--expect-push",
+                "100",
+                "--ping",
+                "20",
+                "--hold",
+                "150",
+                "--settle-ms",
+                "0",
+            ];
+            let (found, _) = their_client(path, ours, 100, &flags).await;
+            assert!(found["pings_in"].as_u64().unwrap() > 0, "{found}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_2_1_client_that_never_switches_itself_still_reads_our_frames() {
+    if !skip::have("a_2_1_client_that_never_switches_itself_still_reads_our_frames", &[Tool::Node]) {
+        return;
+    }
+    let flags = [
+        "--no-transmit-switch",
+        "--count",
+        "500",
+        "--kinds",
+        KINDS,
+        "--expect-push",
+        "500",
+        "--settle-ms",
+        "0",
+    ];
+    let (found, _) = their_client("127.0.0.1:0", config(Mode::Auto, Switch::Early), 500, &flags).await;
+    assert_eq!((&found["binary_rx"], &found["binary_tx"]), (&value!(true), &value!(false)));
+}
+
+/// Our client against the peer's server: calls, events and typed buffers of ours, pushes and questions of theirs.
+async fn their_server(config: Config, flags: &[&str], count: usize) -> (Value, End) {
+    let what = format!("{config:?} {flags:?}");
+    let mut arguments = vec!["--duration", "100000", "--settle-ms", "0"];
+    arguments.extend_from_slice(&MORTAL);
+    arguments.extend_from_slice(flags);
+    let (server, port) = peer::sockhop_21_server(&arguments).await.unwrap();
+    let end = End::new(count);
+    let typed = matches!(config.mode, Mode::Auto | Mode::Binary) && config.switch != Switch::Never;
+    let typed = typed && !flags.contains(&"json") && !flags.contains(&"compat");
+    let client = end.dial(format!("127.0.0.1:{port}"), config);
+    if typed {
+        for number in 0..50_usize {
+            let bytes = Body::binary("picture", format!("\n{number}\n"));
+            client.caller().notify(Event::new(Route::from_static("picture"), bytes)).await.unwrap();
+        }
+    }
+    echoes(&client, count, |number| match number % 5 {
+        0 => ("Object", json(&value!({"seq": number, "text": "x\n\u{1f680}"}))),
+        1 => ("Array", json(&value!([number]))),
+        2 => ("String", json(&value!(format!("text {number}")))),
+        3 if typed => ("picture", Body::binary("picture", format!("\n{number}"))),
+        3 => ("Buffer", Body::binary("Buffer", format!("\n{number}"))),
+        _ => ("Number", json(&value!(number))),
+    })
+    .await;
+    let wanted = |name: &str| {
+        let at = flags.iter().position(|flag| *flag == name);
+        at.map_or(0, |at| flags[at + 1].parse::<usize>().unwrap())
+    };
+    let pushed = wanted("--push") + wanted("--typed") + wanted("--burst");
+    let asked = wanted("--ask");
+    let heard = end.wait_for(|heard| heard.events.len() >= pushed && heard.requests >= asked).await;
+    assert_eq!((heard.events.len(), heard.requests), (pushed, asked), "{what}");
+    assert_eq!(client.ledger().unaccounted_frames(), 0);
+    client.shutdown().await;
+    let found = result(server, &what).await;
+    assert_eq!(found["received"]["Object"].as_u64().unwrap() as usize, count + count / 5, "{what}: {found}");
+    if typed {
+        assert_eq!(
+            found["received_typed"]["picture"].as_u64().unwrap() as usize,
+            50 + count / 5,
+            "{what}: {found}"
+        );
+    }
+    (found, end)
+}
+
+#[tokio::test]
+async fn ten_thousand_messages_each_way_with_a_2_1_server_from_the_first_moment() {
+    if !skip::have("ten_thousand_messages_each_way_with_a_2_1_server_from_the_first_moment", &[Tool::Node]) {
+        return;
+    }
+    for (mode, switch) in OURS {
+        let flags = ["--push", "10000", "--typed", "100", "--ask", "1000"];
+        their_server(config(mode, switch), &flags, 10_000).await;
+    }
+}
+
+#[tokio::test]
+async fn json_and_compatible_2_1_servers_are_called_the_same() {
+    if !skip::have("json_and_compatible_2_1_servers_are_called_the_same", &[Tool::Node]) {
+        return;
+    }
+    for (mode, theirs) in
+        [(Mode::Auto, "json"), (Mode::Json, "binary"), (Mode::Compat, "compat"), (Mode::Auto, "compat")]
+    {
+        let flags = ["--mode", theirs, "--push", "2000", "--ask", "200"];
+        their_server(config(mode, Switch::Early), &flags, 2_000).await;
+    }
+}
+
+#[tokio::test]
+async fn frames_and_lines_right_behind_the_transition_of_a_server_arrive_complete() {
+    if !skip::have("frames_and_lines_right_behind_the_transition_of_a_server_arrive_complete", &[Tool::Node])
+    {
+        return;
+    }
+    for quirk in ["", "json-after-transition"] {
+        for (mode, switch) in OURS {
+            let flags = ["--burst", "500", "--quirk", quirk, "--ask", "50"];
+            let (_, end) = their_server(config(mode, switch), &flags, 500).await;
+            assert_bursts(&end.wait_for(|heard| heard.events.len() == 500).await.events, 500);
+        }
+    }
+}
