@@ -265,3 +265,101 @@ fn unwrap(value: &[u8]) -> Option<(ByteString, Option<Vec<u8>>)> {
 fn first_byte(text: &[u8]) -> Option<u8> {
     text.iter().copied().find(|byte| !byte.is_ascii_whitespace())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polywire_core::{Correlation, Errors, ProgressForm};
+    use proptest::prelude::*;
+
+    fn wire(binary: BinaryForm) -> Capabilities {
+        Capabilities {
+            correlation: Correlation::Id,
+            max_concurrent_calls: 1,
+            server_calls: true,
+            client_events: true,
+            push: true,
+            errors: Errors::Codes,
+            binary,
+            progress: ProgressForm::None,
+            cancel: false,
+            order: true,
+            login: false,
+            object_arguments: false,
+            empty_body: true,
+            max_route_bytes: 255,
+            max_body_bytes: 1_000,
+        }
+    }
+
+    fn json(text: &str) -> Body {
+        Body::Json(JsonText::new(text.to_owned(), &JsonLimits::default()).unwrap())
+    }
+
+    fn onto_json() -> Conversion {
+        Conversion::new(&wire(BinaryForm::Typed), &wire(BinaryForm::None), true, None)
+    }
+
+    #[test]
+    fn json_between_wires_that_are_alike_is_never_looked_at() {
+        for form in [BinaryForm::None, BinaryForm::Typed] {
+            let alike = Conversion::new(&wire(form), &wire(form), true, None);
+            let body = json(r#" {"$bytes": {"type":"T","b64":"AQ=="} } "#);
+            assert_eq!(alike.there(body.clone()), Ok(body.clone()));
+            assert_eq!(alike.back(body.clone()), Ok(body));
+        }
+    }
+
+    #[test]
+    fn text_that_only_looks_like_bytes_stays_text_and_spoilt_base64_is_told() {
+        let conversion = onto_json();
+        for text in [
+            r#"{"$bytes":{"type":"T"}}"#,
+            r#"{"$bytes":{"type":1,"b64":"AQ=="}}"#,
+            r#"{"$bytes":{"type":"T","b64":"AQ==","more":1}}"#,
+            r#"{"$bytes":{"type":"T","b64":"AQ=="},"more":1}"#,
+            r#"{"bytes":1}"#,
+            r#"{"$byte":1}"#,
+            r#""$bytes""#,
+        ] {
+            assert_eq!(conversion.back(json(text)), Ok(json(text)), "{text}");
+        }
+        let spoilt = conversion.back(json(r#"{"$bytes":{"type":"T","b64":"A*=="}}"#)).unwrap_err();
+        assert_eq!(spoilt.code, Code::InvalidArgument);
+        let escaped = conversion.there(json(r#"{"\u0024bytes" : 1}"#));
+        assert_eq!(escaped, Ok(json(r#"{"$$bytes":1}"#)));
+    }
+
+    #[test]
+    fn b09_sizes_are_checked_before_anything_is_encoded() {
+        let conversion = onto_json();
+        let largest = (1_000 - WRAPPER_BYTES - 1) / 4 * 3;
+        assert!(conversion.there(Body::binary("T", vec![0; largest])).is_ok());
+        let failure = conversion.there(Body::binary("T", vec![0; largest + 1])).unwrap_err();
+        assert_eq!((failure.code, failure.retry), (Code::ResourceExhausted, Retry::Never));
+        assert!(failure.message.contains("max_body_bytes = 1000"), "{}", failure.message);
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_survives_the_way_there_and_back(
+            kind in "[a-z$\"\\\\]{0,5}",
+            bytes in proptest::collection::vec(any::<u8>(), 0..60),
+            dollars in "\\${0,3}",
+            value in "[0-9]{1,3}",
+        ) {
+            let bodies = [
+                Body::Empty,
+                Body::null(),
+                Body::binary(kind, bytes),
+                json(&format!("{{\"{dollars}bytes\":0.{value}}}")),
+                json(&format!("[{{\"{dollars}bytes\":{{}}}}]")),
+            ];
+            for body in bodies {
+                let crossing = onto_json().there(body.clone()).unwrap();
+                prop_assert!(!matches!(crossing, Body::Binary(_)));
+                prop_assert_eq!(onto_json().back(crossing).unwrap(), body);
+            }
+        }
+    }
+}

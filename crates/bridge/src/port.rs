@@ -7,6 +7,7 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 
 use polywire_core::{CallError, Caller, ClientState, Close, Code, Event, Observe, Outcome, Peer, Request};
 use tokio::sync::{Mutex, watch};
+use tokio::task::unconstrained;
 
 /// Most events that wait for room on one endpoint.
 const MAX_WAITING: usize = 1_024;
@@ -116,10 +117,11 @@ impl Port {
         }
         let Some(_waiting) = Waiting::enter(&self.waiting) else { return Emitted::Overflow };
         let mut state = dialled.state.clone();
-        let queued = async {
+        // Unconstrained: a task that has used up its budget would not be given its place in the line.
+        let queued = unconstrained(async {
             let _turn = self.turn.lock().await;
             dialled.caller.notify(event).await
-        };
+        });
         tokio::select! {
             biased;
             queued = queued => match queued {
