@@ -104,6 +104,12 @@ impl Conversion {
             Body::Json(text) => first_byte(text.as_bytes()) == Some(b'{'),
             Body::Binary(_) => false,
         };
+        if self.objects_only && self.wrap.is_none() && !is_object && matches!(body, Body::Json(_)) {
+            return Err(Failure::new(
+                Code::InvalidArgument,
+                "the wire this goes to takes objects only; set wrap = \"value\" on the route of the bridge",
+            ));
+        }
         let body = convert(self.there, body, self.max_there)?;
         match (&self.wrap, body) {
             (Some(wrap), Body::Json(text)) if !is_object => {
@@ -117,10 +123,6 @@ impl Conversion {
                     Err(error) => Err(Failure::new(Code::InvalidArgument, format!("wrapped body: {error}"))),
                 }
             }
-            (None, Body::Json(_)) if self.objects_only && !is_object => Err(Failure::new(
-                Code::InvalidArgument,
-                "the wire this goes to takes objects only; set wrap = \"value\" on the route of the bridge",
-            )),
             (_, body) => Ok(body),
         }
     }

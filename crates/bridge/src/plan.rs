@@ -261,7 +261,7 @@ fn kinds_that_cross(
 fn carries(endpoint: &Resolved, sender: Role) -> (bool, bool) {
     let capabilities = &endpoint.capabilities;
     match sender {
-        Role::Client => (true, capabilities.client_events),
+        Role::Client => (capabilities.max_concurrent_calls > 0, capabilities.client_events),
         Role::Server => (capabilities.server_calls, capabilities.push),
     }
 }
