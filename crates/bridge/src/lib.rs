@@ -1,1 +1,36 @@
-//! Placeholder.
+//! One wire to another.
+mod check;
+mod config;
+mod counts;
+mod error;
+mod failure;
+mod finding;
+mod hops;
+mod loops;
+mod loss;
+mod pattern;
+mod payload;
+mod plan;
+mod port;
+mod read;
+mod registry;
+mod report;
+mod resolve;
+mod rule;
+mod run;
+mod secret;
+mod snapshot;
+mod source;
+mod table;
+
+pub use check::check;
+pub use config::{Config, MAX_ENDPOINTS, MAX_ROUTES, Role};
+pub use counts::Ending;
+pub use error::{NotReady, ReadError, StartError};
+pub use finding::{Area, Finding, Problem, Severity};
+pub use hops::MAX_HOPS;
+pub use registry::Registry;
+pub use report::{Aspect, Report, RouteReport, Verdict};
+pub use run::Bridge;
+pub use snapshot::{EndpointSnapshot, EndpointState, RouteSnapshot, Snapshot};
+pub use source::{MAX_FILE_BYTES, Source};

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::caller::Caller;
-use crate::client::gap_event;
+use crate::client::{Reconnect, gap_event};
 use crate::codec::FrameError;
 use crate::credentials::{Authenticate, BoxFuture, Identity, Refusal};
 use crate::failure::{CallError, Code};
@@ -56,6 +56,8 @@ pub struct Endpoint {
     pub observer: Option<Arc<dyn Observe>>,
     /// The bounds.
     pub limits: Arc<Limits>,
+    /// When and how often to dial; only clients look at it.
+    pub reconnect: Reconnect,
     /// Where everything is counted.
     pub ledger: Arc<Ledger>,
     /// Time and chance.
@@ -73,6 +75,7 @@ impl Endpoint {
             authenticator: None,
             observer: None,
             limits: Arc::new(Limits::default()),
+            reconnect: Reconnect::default(),
             ledger: Arc::new(Ledger::new()),
             surroundings: Surroundings::real(),
             shutdown: Shutdown::new(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use polywire_core::{
     Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, Credentials, Endpoint,
-    Errors, OptionKind, OptionSpec, Options, ProgressForm, Reconnect, Route, Secret, Server, Target,
+    Errors, OptionKind, OptionSpec, Options, ProgressForm, Route, Secret, Server, Target,
 };
 
 use crate::client::HpxClient;
@@ -172,8 +172,8 @@ impl Adapter for HpxAdapter {
                 None => Credentials::guest(),
             };
             let address = address(&target)?;
-            let client =
-                HpxClient::connect(&address, Arc::new(credentials), config, endpoint, Reconnect::default())?;
+            let reconnect = endpoint.reconnect.clone();
+            let client = HpxClient::connect(&address, Arc::new(credentials), config, endpoint, reconnect)?;
             Ok(client.into_core())
         })
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use polywire_core::{
     Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, Endpoint, Errors,
-    Limits, OptionKind, OptionSpec, Options, ProgressForm, Reconnect, Route, Server, Target,
+    Limits, OptionKind, OptionSpec, Options, ProgressForm, Route, Server, Target,
 };
 
 use crate::address::Address;
@@ -252,7 +252,8 @@ impl Adapter for Sockhop {
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
             let (address, config) = Self::settings(target)?;
-            Ok(crate::client::dial(address, config, endpoint, Reconnect::default())?)
+            let reconnect = endpoint.reconnect.clone();
+            Ok(crate::client::dial(address, config, endpoint, reconnect)?)
         })
     }
 }

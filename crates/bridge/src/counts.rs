@@ -1,0 +1,149 @@
+//! The ledger of one route: every message received is delivered, still running, or counted under a named reason.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use polywire_core::Moment;
+
+macro_rules! route_counts {
+    ($($(#[doc = $doc:literal])+ $name:ident => $text:literal,)+) => {
+        /// How a message of a route ended. Every message received ends under exactly one of these.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Ending {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Ending {
+            /// Every ending, in the order of declaration.
+            pub const ALL: &'static [Ending] = &[$(Ending::$name),+];
+
+            /// The name as it stands in output.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Ending::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+route_counts! {
+    /// A request that was answered with a body.
+    Answered => "answered",
+    /// An event that was handed on.
+    Delivered => "delivered",
+    /// A request the other side answered with a failure.
+    Failed => "failed",
+    /// Never sent: nobody to send it to, or no connection.
+    NotSent => "not_sent",
+    /// Sent, and no answer came.
+    Unknown => "unknown",
+    /// Never sent: too little time was left.
+    OutOfTime => "out_of_time",
+    /// Never sent, or not handed back: the body or name cannot cross.
+    Unsuitable => "unsuitable",
+    /// Never sent: an event for which there was no room.
+    Overflow => "overflow",
+    /// Never sent: it had gone round.
+    Loop => "loop",
+    /// Its sender went away, or its time passed, while it was on its way.
+    Abandoned => "abandoned",
+}
+
+const ENDINGS: usize = Ending::ALL.len();
+
+/// The counters of one route.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    received: AtomicU64,
+    endings: [AtomicU64; ENDINGS],
+    /// Copies of broadcast events that one peer had no room for; the event itself counts as delivered.
+    pub(crate) copies_dropped: AtomicU64,
+}
+
+impl Counts {
+    pub(crate) fn new() -> Self {
+        Self {
+            received: AtomicU64::new(0),
+            endings: [const { AtomicU64::new(0) }; ENDINGS],
+            copies_dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// A message was received; the guard counts how it ends.
+    pub(crate) fn receive(&self) -> Underway<'_> {
+        self.received.fetch_add(1, Ordering::Relaxed);
+        Underway { counts: self, ending: Ending::Abandoned }
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn get(&self, ending: Ending) -> u64 {
+        self.endings.get(ending as usize).map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+}
+
+/// One message on its way. Dropped before it has an ending, it was abandoned.
+pub(crate) struct Underway<'a> {
+    counts: &'a Counts,
+    ending: Ending,
+}
+
+impl Underway<'_> {
+    pub(crate) fn end(&mut self, ending: Ending) {
+        self.ending = ending;
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        if let Some(cell) = self.counts.endings.get(self.ending as usize) {
+            cell.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Lets a log line through once in ten seconds.
+#[derive(Debug)]
+pub(crate) struct Seldom(AtomicU64);
+
+impl Seldom {
+    const PAUSE_MS: u64 = 10_000;
+
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    pub(crate) fn now(&self, now: Moment) -> bool {
+        let now = u64::try_from(now.since_start().as_millis()).unwrap_or(u64::MAX);
+        let next = self.0.load(Ordering::Relaxed);
+        let later = now.saturating_add(Self::PAUSE_MS);
+        now >= next && self.0.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn every_message_has_one_ending_also_one_that_is_dropped() {
+        let counts = Counts::new();
+        counts.receive().end(Ending::Answered);
+        drop(counts.receive());
+        let running = counts.receive();
+        let ended: u64 = Ending::ALL.iter().map(|ending| counts.get(*ending)).sum();
+        assert_eq!((counts.received(), ended), (3, 2));
+        assert_eq!((counts.get(Ending::Answered), counts.get(Ending::Abandoned)), (1, 1));
+        drop(running);
+    }
+
+    #[test]
+    fn logs_once_in_ten_seconds() {
+        let seldom = Seldom::new();
+        let at = |seconds| Moment::from_start(Duration::from_secs(seconds));
+        let seen: Vec<bool> = [1, 2, 10, 11, 20, 21].map(|second| seldom.now(at(second))).into();
+        assert_eq!(seen, [true, false, false, true, false, true]);
+    }
+}

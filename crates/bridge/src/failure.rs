@@ -1,0 +1,116 @@
+//! What the caller of a forwarded call is told when it fails.
+//!
+//! The code and the words of the other side go on, without control characters and at most 512 bytes, and its raw detail, such
+//! as a number of its own, up to 4 KiB. What went wrong on the way is told in words of our own, because the engine's name
+//! addresses. Identity ends at the bridge: a login of the bridge that was refused is `unavailable` to its callers.
+
+use std::borrow::Cow;
+
+use polywire_core::{CallError, Code, Failure, Retry};
+
+use crate::counts::Ending;
+
+/// Longest text of a failure in bytes.
+const MAX_TEXT: usize = 512;
+/// Longest detail of a failure in bytes; a longer one is left out.
+const MAX_DETAIL: usize = 4 << 10;
+
+/// How a call that failed counts, and what its caller is told.
+pub(crate) fn told(error: CallError) -> (Ending, Failure) {
+    match error {
+        CallError::Failure(failure) => (Ending::Failed, clean(failure)),
+        CallError::NotSent(failure) => match failure.code {
+            Code::InvalidArgument | Code::Unimplemented => (Ending::Unsuitable, clean(failure)),
+            Code::ResourceExhausted => (Ending::NotSent, clean(failure)),
+            Code::DeadlineExceeded => {
+                let text = "the deadline passed before the call could be sent";
+                (Ending::OutOfTime, Failure::new(Code::DeadlineExceeded, text).with_retry(Retry::Safe))
+            }
+            _ => {
+                let text = "nothing was sent: the other side of the bridge is not connected";
+                (Ending::NotSent, Failure::new(Code::Unavailable, text))
+            }
+        },
+        CallError::Unknown(failure) => {
+            let text = match failure.code {
+                Code::DeadlineExceeded => {
+                    "no answer came before the deadline; the other side of the bridge may have acted"
+                }
+                _ => "the connection was lost before the answer; the other side of the bridge may have acted",
+            };
+            (Ending::Unknown, Failure::new(failure.code, text).with_retry(Retry::Unknown))
+        }
+    }
+}
+
+fn clean(failure: Failure) -> Failure {
+    let detail = failure.detail.filter(|detail| detail.as_bytes().len() <= MAX_DETAIL);
+    Failure { message: clean_text(failure.message), detail, ..failure }
+}
+
+fn clean_text(text: Cow<'static, str>) -> Cow<'static, str> {
+    if text.len() <= MAX_TEXT && !text.contains(char::is_control) {
+        return text;
+    }
+    let mut short = String::with_capacity(text.len().min(MAX_TEXT));
+    for character in text.chars().filter(|character| !character.is_control()) {
+        if short.len().saturating_add(character.len_utf8()) > MAX_TEXT {
+            break;
+        }
+        short.push(character);
+    }
+    Cow::Owned(short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polywire_core::{JsonLimits, JsonText};
+
+    #[test]
+    fn tells_code_words_and_detail_of_the_peer_within_bounds_and_no_control_characters() {
+        let text = format!("no such\r\n\u{1b}[31m {}é", "x".repeat(600));
+        let failed = |detail: JsonText| {
+            let failure = Failure::new(Code::NotFound, text.clone()).with_detail(detail);
+            told(CallError::Failure(failure))
+        };
+        let number = JsonText::new("{\"code\":303}", &JsonLimits::default()).unwrap();
+        let (ending, told) = failed(number.clone());
+        assert_eq!((ending, told.code, told.retry), (Ending::Failed, Code::NotFound, Retry::Never));
+        assert_eq!(told.detail, Some(number));
+        assert!(told.message.starts_with("no such[31m xxx") && told.message.len() == MAX_TEXT);
+        assert_eq!(failed(JsonText::from_value(&"x".repeat(5_000)).unwrap()).1.detail, None);
+    }
+
+    #[test]
+    fn says_whether_a_call_may_have_run_and_names_no_address() {
+        let why = "cannot connect to 10.0.0.5:7007: refused";
+        for (error, ending, code, retry) in [
+            (CallError::not_sent(Code::Unavailable, why), Ending::NotSent, Code::Unavailable, Retry::Safe),
+            (
+                CallError::not_sent(Code::Unauthenticated, why),
+                Ending::NotSent,
+                Code::Unavailable,
+                Retry::Safe,
+            ),
+            (
+                CallError::not_sent(Code::DeadlineExceeded, why),
+                Ending::OutOfTime,
+                Code::DeadlineExceeded,
+                Retry::Safe,
+            ),
+            (CallError::unknown(Code::Unavailable, why), Ending::Unknown, Code::Unavailable, Retry::Unknown),
+            (
+                CallError::unknown(Code::DeadlineExceeded, why),
+                Ending::Unknown,
+                Code::DeadlineExceeded,
+                Retry::Unknown,
+            ),
+        ] {
+            let shown = error.to_string();
+            let (counted, told) = told(error);
+            assert_eq!((counted, told.code, told.retry), (ending, code, retry), "{shown}");
+            assert!(!told.message.contains("10.0.0.5"), "{}", told.message);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What of a message does not cross, told from the capabilities of the wires at both ends.
+
+use polywire_core::{BinaryForm, Capabilities, Correlation, Errors, ProgressForm};
+
+use crate::config::Verb;
+use crate::finding::{Findings, Problem};
+use crate::plan::{Plan, PlannedRoute};
+use crate::report::{Aspect, RouteReport, Verdict};
+
+/// The loss report of one route; every loss is a finding too.
+pub(crate) fn report(route: &PlannedRoute, plan: &Plan, findings: &mut Findings) -> Option<RouteReport> {
+    let (from, to) = (plan.endpoints.get(route.from)?, plan.endpoints.get(route.to)?);
+    let (ingress, egress) = (&from.capabilities, &to.capabilities);
+    let mut losses = Losses { line: route.line, findings, aspects: Vec::new() };
+    let calls = route.makes_requests();
+    losses.there(if calls { "request" } else { "event" }, route, ingress, egress);
+    let answers = route.requests && route.verb != Verb::Emit;
+    if answers {
+        losses.back(route, ingress, egress);
+        losses.errors(ingress, egress);
+    }
+    if calls {
+        losses.concurrency(ingress, egress, &to.name);
+        losses.note(
+            "cancel",
+            egress.cancel,
+            match egress.cancel {
+                true => "a call that is given up is given up there too",
+                false => "a call that is given up runs to its end there",
+            },
+        );
+        if egress.progress != ProgressForm::None {
+            losses.note("progress", false, "the bridge does not hand progress on");
+        }
+    }
+    let Losses { aspects, .. } = losses;
+    Some(RouteReport {
+        title: route.title.clone(),
+        line: route.line,
+        from: format!("{} {}", from.name, route.pattern),
+        to: format!("{} {}", to.name, route.target),
+        aspects,
+    })
+}
+
+struct Losses<'f> {
+    line: u32,
+    findings: &'f mut Findings,
+    aspects: Vec<Aspect>,
+}
+
+impl Losses<'_> {
+    fn lose(&mut self, name: &'static str, problem: Problem, text: String, fix: &str) {
+        self.findings.add(problem, self.line, format!("{name}: {text}"), fix);
+        self.aspects.push(Aspect { name, verdict: Verdict::Degraded, text, problem: Some(problem) });
+    }
+
+    fn note(&mut self, name: &'static str, carried: bool, text: &str) {
+        let verdict = if carried { Verdict::Lossless } else { Verdict::NotCarried };
+        self.aspects.push(Aspect { name, verdict, text: text.to_owned(), problem: None });
+    }
+
+    fn lossless_unless_lost(&mut self, name: &'static str, before: usize) {
+        if self.aspects.len() == before {
+            let aspect = Aspect { name, verdict: Verdict::Lossless, text: String::new(), problem: None };
+            self.aspects.push(aspect);
+        }
+    }
+
+    fn there(&mut self, name: &'static str, route: &PlannedRoute, from: &Capabilities, to: &Capabilities) {
+        let before = self.aspects.len();
+        if to.object_arguments && route.makes_requests() {
+            if route.conversion.wraps() {
+                let text = "a body that is no object travels inside one".to_owned();
+                self.lose(name, Problem::Arguments, text, "send objects");
+            } else {
+                let text = "only objects cross, other bodies are refused".to_owned();
+                self.lose(name, Problem::Arguments, text, "send objects, or set wrap = \"value\"");
+            }
+        }
+        self.bytes(name, route, from, to);
+        if to.max_route_bytes < from.max_route_bytes && !route.target.is_exact() {
+            let text = format!("names above {} bytes are refused", to.max_route_bytes);
+            self.lose(name, Problem::Size, text, "use short names");
+        }
+        self.lossless_unless_lost(name, before);
+    }
+
+    fn back(&mut self, route: &PlannedRoute, ingress: &Capabilities, egress: &Capabilities) {
+        let before = self.aspects.len();
+        self.bytes("reply", route, egress, ingress);
+        if egress.empty_body && !ingress.empty_body {
+            let text = "a reply without a body becomes null".to_owned();
+            self.lose("reply", Problem::Empty, text, "answer with a value");
+        }
+        self.lossless_unless_lost("reply", before);
+    }
+
+    fn bytes(&mut self, name: &'static str, route: &PlannedRoute, from: &Capabilities, to: &Capabilities) {
+        match (from.binary, to.binary) {
+            (BinaryForm::None, _) => {}
+            (_, BinaryForm::None) if route.conversion.encodes() => {
+                let usable = size(to.max_body_bytes / 4 * 3);
+                let text = format!("bytes as base64: +33 %, {usable} usable");
+                self.lose(name, Problem::Binary, text, "none needed where both sides know the form");
+            }
+            (_, BinaryForm::None) => {
+                let text = "bytes are refused".to_owned();
+                self.lose(name, Problem::Binary, text, "send JSON, or set binary = \"base64\"");
+            }
+            (BinaryForm::Typed, BinaryForm::Plain) => {
+                let text = "bytes lose the name of their type".to_owned();
+                self.lose(name, Problem::BinaryType, text, "do not rely on the type");
+            }
+            _ => {}
+        }
+        if to.max_body_bytes < from.max_body_bytes {
+            let text = format!("bodies above {} are refused", size(to.max_body_bytes));
+            self.lose(name, Problem::Size, text, "send smaller bodies, or raise the limit of that endpoint");
+        }
+    }
+
+    fn errors(&mut self, ingress: &Capabilities, egress: &Capabilities) {
+        let before = self.aspects.len();
+        let fix = "do not rely on codes";
+        match egress.errors {
+            Errors::Codes => {}
+            Errors::Text => {
+                let text = "the other wire tells no codes, only text".to_owned();
+                self.lose("errors", Problem::Errors, text, fix);
+            }
+            _ => {
+                let text = "the other wire tells failures by convention, inside a reply".to_owned();
+                self.lose("errors", Problem::Errors, text, fix);
+            }
+        }
+        match ingress.errors {
+            Errors::Codes => {}
+            Errors::Text => {
+                self.lose("errors", Problem::Errors, "codes reach the caller as text".to_owned(), fix);
+            }
+            _ => {
+                let text = "failures reach the caller inside an ordinary reply".to_owned();
+                self.lose("errors", Problem::Errors, text, fix);
+            }
+        }
+        self.lossless_unless_lost("errors", before);
+    }
+
+    fn concurrency(&mut self, ingress: &Capabilities, egress: &Capabilities, to: &str) {
+        let most = egress.max_concurrent_calls;
+        let fix = "nothing, or more connections where that endpoint has such an option";
+        if egress.correlation == Correlation::Name {
+            let text = format!("{to} answers by name: one call per name at a time, others wait");
+            self.lose("order", Problem::Concurrency, text, fix);
+        } else if most < ingress.max_concurrent_calls {
+            let text = format!("{to} has {most} at a time per connection, others wait");
+            self.lose("order", Problem::Concurrency, text, fix);
+        }
+    }
+}
+
+fn size(bytes: usize) -> String {
+    for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
+        if bytes >= unit {
+            return format!("{} {name}", bytes / unit);
+        }
+    }
+    format!("{bytes} B")
+}

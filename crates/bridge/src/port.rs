@@ -1,0 +1,191 @@
+//! Where messages leave the bridge: the connection of a client endpoint, or the peers of a server endpoint.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock};
+
+use polywire_core::{CallError, Caller, ClientState, Close, Code, Event, Observe, Outcome, Peer, Request};
+use tokio::sync::{Mutex, watch};
+use tokio::task::unconstrained;
+
+/// Most events that wait for room on one endpoint.
+const MAX_WAITING: usize = 1_024;
+
+/// The way out through one endpoint.
+pub(crate) struct Port {
+    way: Way,
+    /// Whose turn it is among the events that wait for room, so that they leave in the order they came.
+    turn: Mutex<()>,
+    waiting: AtomicUsize,
+}
+
+enum Way {
+    /// Empty until the endpoint has been dialled.
+    Client(OnceLock<Dialled>),
+    Server(Present),
+}
+
+struct Dialled {
+    caller: Caller,
+    state: watch::Receiver<ClientState>,
+}
+
+/// The peers that are connected to a server endpoint.
+#[derive(Default)]
+struct Present {
+    peers: RwLock<Vec<Peer>>,
+    next: AtomicUsize,
+}
+
+/// What became of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Emitted {
+    /// It is queued, for every peer but this many.
+    Queued { dropped: u64 },
+    /// There was no room for it.
+    Overflow,
+    /// There was nobody to send it to.
+    Nobody,
+}
+
+impl Port {
+    pub(crate) fn client() -> Self {
+        Self::new(Way::Client(OnceLock::new()))
+    }
+
+    pub(crate) fn server() -> Self {
+        Self::new(Way::Server(Present::default()))
+    }
+
+    fn new(way: Way) -> Self {
+        Self { way, turn: Mutex::new(()), waiting: AtomicUsize::new(0) }
+    }
+
+    /// The endpoint has been dialled.
+    pub(crate) fn dialled(&self, caller: Caller, state: watch::Receiver<ClientState>) {
+        if let Way::Client(slot) = &self.way {
+            // Set once: an endpoint is dialled once and its supervisor dials again below this.
+            let _ = slot.set(Dialled { caller, state });
+        }
+    }
+
+    /// How many peers a server endpoint has now.
+    pub(crate) fn peers(&self) -> usize {
+        match &self.way {
+            Way::Client(_) => 0,
+            Way::Server(present) => present.peers.read().unwrap_or_else(PoisonError::into_inner).len(),
+        }
+    }
+
+    /// Makes one call: over the connection, or to the next peer in turn. Never back to the peer it came from.
+    pub(crate) async fn call(&self, request: Request, from: &Peer) -> Outcome {
+        match &self.way {
+            Way::Client(slot) => match slot.get() {
+                Some(dialled) => dialled.caller.call(request).await,
+                None => Err(CallError::not_sent(Code::Unavailable, "not dialled yet")),
+            },
+            Way::Server(present) => match present.next(from) {
+                Some(peer) => peer.call(request).await,
+                None => Err(CallError::not_sent(Code::Unavailable, "no peer is connected")),
+            },
+        }
+    }
+
+    /// Sends one event: over the connection, or to every peer but the one it came from.
+    pub(crate) async fn emit(&self, event: Event, from: &Peer) -> Emitted {
+        match &self.way {
+            Way::Client(slot) => match slot.get() {
+                Some(dialled) => self.emit_in_turn(dialled, event).await,
+                None => Emitted::Nobody,
+            },
+            Way::Server(present) => present.broadcast(&event, from),
+        }
+    }
+
+    /// A slow consumer slows its producers down, one that is not there does not: while the connection is up an event waits
+    /// for room, in order; otherwise it waits in the queue of the client, or is dropped when that is full.
+    async fn emit_in_turn(&self, dialled: &Dialled, event: Event) -> Emitted {
+        if let Ok(_turn) = self.turn.try_lock() {
+            match dialled.caller.try_notify(event.clone()) {
+                Ok(()) => return Emitted::Queued { dropped: 0 },
+                Err(error) if error.code() == Code::ResourceExhausted => {}
+                // A caller that can only wait.
+                Err(error) if error.code() == Code::Unimplemented => {}
+                Err(_) => return Emitted::Nobody,
+            }
+        }
+        let Some(_waiting) = Waiting::enter(&self.waiting) else { return Emitted::Overflow };
+        let mut state = dialled.state.clone();
+        // Unconstrained: a task that has used up its budget would not be given its place in the line.
+        let queued = unconstrained(async {
+            let _turn = self.turn.lock().await;
+            dialled.caller.notify(event).await
+        });
+        tokio::select! {
+            biased;
+            queued = queued => match queued {
+                Ok(()) => Emitted::Queued { dropped: 0 },
+                Err(_) => Emitted::Nobody,
+            },
+            // An error means that the client is over.
+            _ = state.wait_for(|state| *state != ClientState::Ready) => Emitted::Overflow,
+        }
+    }
+}
+
+impl Present {
+    fn next(&self, from: &Peer) -> Option<Peer> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let start = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(peers.len())?;
+        let (before, after) = peers.split_at(start);
+        after.iter().chain(before).find(|peer| peer.id() != from.id()).cloned()
+    }
+
+    fn broadcast(&self, event: &Event, from: &Peer) -> Emitted {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let (mut queued, mut dropped) = (0_u64, 0);
+        for caller in peers.iter().filter(|peer| peer.id() != from.id()).filter_map(Peer::caller) {
+            match caller.try_notify(event.clone()) {
+                Ok(()) => queued += 1,
+                Err(_) => dropped += 1,
+            }
+        }
+        match (queued, dropped) {
+            (0, 0) => Emitted::Nobody,
+            (0, _) => Emitted::Overflow,
+            _ => Emitted::Queued { dropped },
+        }
+    }
+}
+
+impl Observe for Port {
+    fn connected(&self, peer: &Peer) {
+        if let Way::Server(present) = &self.way {
+            present.peers.write().unwrap_or_else(PoisonError::into_inner).push(peer.clone());
+        }
+    }
+
+    fn disconnected(&self, peer: &Peer, _reason: &Close) {
+        if let Way::Server(present) = &self.way {
+            let mut peers = present.peers.write().unwrap_or_else(PoisonError::into_inner);
+            peers.retain(|known| known.id() != peer.id());
+        }
+    }
+}
+
+/// A place among the events that wait.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(waiting: &'a AtomicUsize) -> Option<Self> {
+        let place = Self(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < MAX_WAITING).then_some(place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,218 @@
+//! Reads TOML tables key by key: a wrong type, unit or key becomes a finding with its line, and reading goes on.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use polywire_core::parse_duration;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::finding::{Findings, Problem, suggest};
+use crate::source::Source;
+
+/// A value and the line it stands on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    /// From 1.
+    pub(crate) line: u32,
+}
+
+/// A table, and what it is called in findings.
+#[derive(Clone, Copy)]
+pub(crate) struct Table<'t> {
+    pub(crate) entries: &'t DeTable<'t>,
+    pub(crate) place: &'t str,
+    pub(crate) line: u32,
+}
+
+/// A value of a kind that adapters' options have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scalar {
+    Text(String),
+    Number(String),
+    Flag(bool),
+    Other(&'static str),
+}
+
+impl Scalar {
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Scalar::Text(_) => "text",
+            Scalar::Number(_) => "a number",
+            Scalar::Flag(_) => "true or false",
+            Scalar::Other(name) => name,
+        }
+    }
+}
+
+/// Reads values out of tables and notes what is wrong with them.
+pub(crate) struct Reader<'a> {
+    source: &'a Source,
+    pub(crate) findings: Findings,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(source: &'a Source) -> Self {
+        Self { source, findings: Findings::default() }
+    }
+
+    pub(crate) fn line(&self, span: &Range<usize>) -> u32 {
+        self.source.line(span.start)
+    }
+
+    /// Every key that is not one of `known`, as a finding.
+    pub(crate) fn refuse_unknown(&mut self, table: Table<'_>, known: &[&str]) {
+        for (key, _) in table.entries.iter().filter(|(key, _)| !known.contains(&&**key.get_ref())) {
+            let line = self.line(&key.span());
+            let name = key.get_ref();
+            let text = format!("unknown key `{name}` in {}", table.place);
+            self.findings.add(Problem::UnknownKey, line, text, suggest(name, known));
+        }
+    }
+
+    /// Every entry whose key is not one of `known`.
+    pub(crate) fn others(&self, table: Table<'_>, known: &[&str]) -> Vec<(String, At<Scalar>)> {
+        let others = table.entries.iter().filter(|(key, _)| !known.contains(&&**key.get_ref()));
+        let read = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let scalar = match value.get_ref() {
+                DeValue::String(text) => Scalar::Text(text.to_string()),
+                DeValue::Integer(number) => Scalar::Number(number.to_string()),
+                DeValue::Boolean(flag) => Scalar::Flag(*flag),
+                other => Scalar::Other(type_name(other)),
+            };
+            let key: &Spanned<std::borrow::Cow<'_, str>> = key;
+            (key.get_ref().to_string(), At { value: scalar, line: self.line(&key.span()) })
+        };
+        others.map(read).collect()
+    }
+
+    /// The value of a key and its line.
+    pub(crate) fn value<'t>(&self, table: Table<'t>, key: &str) -> Option<At<&'t DeValue<'t>>> {
+        let (_, value) = table.entries.iter().find(|(known, _)| known.get_ref() == key)?;
+        Some(At { value: value.get_ref(), line: self.line(&value.span()) })
+    }
+
+    fn wrong_type(&mut self, table: Table<'_>, key: &str, found: &At<&DeValue<'_>>, wanted: &str) {
+        let text =
+            format!("`{key}` in {} is {}, which should be {wanted}", table.place, type_name(found.value));
+        self.findings.add(Problem::Type, found.line, text, format!("write {key} = {}", example(wanted)));
+    }
+
+    pub(crate) fn text(&mut self, table: Table<'_>, key: &str) -> Option<At<String>> {
+        let found = self.value(table, key)?;
+        match found.value {
+            DeValue::String(text) => Some(At { value: text.to_string(), line: found.line }),
+            _ => {
+                self.wrong_type(table, key, &found, "text");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn flag(&mut self, table: Table<'_>, key: &str) -> Option<bool> {
+        let found = self.value(table, key)?;
+        if let DeValue::Boolean(flag) = found.value {
+            return Some(*flag);
+        }
+        self.wrong_type(table, key, &found, "true or false");
+        None
+    }
+
+    /// A time with a unit that is more than nothing and at most `most`.
+    pub(crate) fn duration(&mut self, table: Table<'_>, key: &str, most: Duration) -> Option<Duration> {
+        let found = self.value(table, key)?;
+        let written = match found.value {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Integer(number) => number.to_string(),
+            _ => {
+                self.wrong_type(table, key, &found, "a time with a unit");
+                return None;
+            }
+        };
+        match parse_duration(&written) {
+            Some(span) if !span.is_zero() && span <= most => Some(span),
+            Some(_) => {
+                let text = format!("{key} = {written:?} is out of range: more than 0, at most {most:?}");
+                self.findings.add(Problem::Value, found.line, text, "write a time in this range");
+                None
+            }
+            None => {
+                let text = format!("{key} = {written:?} is no time with a unit");
+                self.findings.add(Problem::Unit, found.line, text, time_fix(key, &written));
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(crate) fn word<T: Copy>(
+        &mut self,
+        table: Table<'_>,
+        key: &str,
+        words: &[(&str, T)],
+    ) -> Option<At<T>> {
+        let found = self.text(table, key)?;
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        match words.iter().find(|(word, _)| *word == found.value) {
+            Some((_, value)) => Some(At { value: *value, line: found.line }),
+            None => {
+                let text = format!("{key} = {:?} is not one of: {}", found.value, known.join(", "));
+                self.findings.add(Problem::Value, found.line, text, suggest(&found.value, &known));
+                None
+            }
+        }
+    }
+
+    /// A table inside a table.
+    pub(crate) fn table<'t>(
+        &mut self,
+        table: Table<'t>,
+        key: &str,
+        place: &'t str,
+        wanted: &str,
+    ) -> Option<Table<'t>> {
+        let found = self.value(table, key)?;
+        if let DeValue::Table(entries) = found.value {
+            return Some(Table { entries, place, line: found.line });
+        }
+        self.wrong_type(table, key, &found, wanted);
+        None
+    }
+
+    pub(crate) fn missing(&mut self, table: Table<'_>, key: &str, example: &str) {
+        let text = format!("{} has no `{key}`", table.place);
+        self.findings.add(Problem::MissingKey, table.line, text, format!("add {key} = {example}"));
+    }
+}
+
+/// What to write instead of a time without a unit.
+pub(crate) fn time_fix(key: &str, written: &str) -> String {
+    if written.bytes().all(|byte| byte.is_ascii_digit()) && !written.is_empty() {
+        format!("write {key} = \"{written}ms\" or {key} = \"{written}s\"")
+    } else {
+        format!("write {key} = \"250ms\", \"5s\", \"2min\" or \"1h\"")
+    }
+}
+
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn example(wanted: &str) -> &'static str {
+    match wanted {
+        "text" => "\"...\"",
+        "true or false" => "true",
+        "a time with a unit" => "\"5s\"",
+        "an endpoint and a name" => "{ endpoint = \"...\", match = \"...\" }",
+        _ => "{ ... }",
+    }
+}

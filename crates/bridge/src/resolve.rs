@@ -1,0 +1,176 @@
+//! From an endpoint as written to one that can be started: its adapter, target, secrets and capabilities.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polywire_core::{
+    Adapter, Capabilities, OptionKind, OptionSpec, Options, Secret, Target, parse_duration, parse_size,
+};
+
+use crate::config::{ENDPOINT_KEYS, EndpointConfig, Role};
+use crate::finding::{Findings, Problem, suggest};
+use crate::read::{At, Scalar, time_fix};
+use crate::registry::Registry;
+use crate::secret;
+
+/// An endpoint that can be started.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) adapter: Arc<dyn Adapter>,
+    pub(crate) target: Target,
+    pub(crate) address_line: u32,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) prefix: String,
+    pub(crate) required: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) users: HashMap<String, Secret>,
+}
+
+/// Resolves an endpoint, or notes why it cannot be started.
+pub(crate) fn resolve(
+    config: &EndpointConfig,
+    registry: &Registry,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<Resolved> {
+    let protocol = config.protocol.as_ref()?;
+    let Some(adapter) = registry.get(&protocol.value) else {
+        let known: Vec<&str> = registry.names().collect();
+        let text = format!("protocol = {:?} is no wire known here", protocol.value);
+        findings.add(Problem::Protocol, protocol.line, text, suggest(&protocol.value, &known));
+        return None;
+    };
+    let options = read_options(config, &**adapter, folder, findings);
+    let users = read_users(config, folder, findings);
+    let (options, role, address) = (options?, config.role?, config.address.as_ref()?);
+    let capabilities = match adapter.capabilities(&options) {
+        Ok(capabilities) => capabilities,
+        Err(error) => {
+            let fix = format!("see the options of {}", adapter.name());
+            findings.add(Problem::Option, config.line, format!("[endpoint.{}]: {error}", config.name), fix);
+            return None;
+        }
+    };
+    if !config.users.is_empty() && (role == Role::Client || !capabilities.login) {
+        let text = format!("[endpoint.{}] has users, but nobody logs in there", config.name);
+        findings.add(Problem::Conflict, config.line, text, "remove `users`");
+    }
+    let unix = address.value.strip_prefix("unix:");
+    Some(Resolved {
+        name: config.name.clone(),
+        role,
+        adapter: Arc::clone(adapter),
+        target: Target {
+            address: unix.unwrap_or(&address.value).to_owned(),
+            unix: unix.is_some(),
+            user: config.user.clone(),
+            path: config.path.clone().unwrap_or_default(),
+            options,
+        },
+        address_line: address.line,
+        capabilities,
+        prefix: config.prefix.clone(),
+        required: config.required,
+        timeout: config.timeout,
+        users: users?,
+    })
+}
+
+fn read_options(
+    config: &EndpointConfig,
+    adapter: &dyn Adapter,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<Options> {
+    let mut options = Options::new();
+    let mut sound = true;
+    for (name, value) in &config.options {
+        let Some(spec) = adapter.options().iter().find(|spec| spec.name == name) else {
+            let own = ENDPOINT_KEYS.into_iter();
+            let known: Vec<&str> = own.chain(adapter.options().iter().map(|spec| spec.name)).collect();
+            let text =
+                format!("unknown key `{name}` in [endpoint.{}] of protocol {}", config.name, adapter.name());
+            findings.add(Problem::UnknownKey, value.line, text, suggest(name, &known));
+            sound = false;
+            continue;
+        };
+        if spec.takes == OptionKind::Secret {
+            match secret::read(name, value, folder, findings) {
+                Some(secret) => options.set_secret(name.clone(), secret),
+                None => sound = false,
+            }
+        } else if let Some(text) = read_option(spec, value, findings) {
+            options.set(name.clone(), text);
+        } else {
+            sound = false;
+        }
+    }
+    sound.then_some(options)
+}
+
+/// The value of an option as the adapter reads it, or a finding.
+fn read_option(spec: &OptionSpec, value: &At<Scalar>, findings: &mut Findings) -> Option<String> {
+    let name = spec.name;
+    let mut wrong_type = |wanted: &str, example: &str| {
+        let text = format!("`{name}` is {}, which should be {wanted}", value.value.type_name());
+        findings.add(Problem::Type, value.line, text, format!("write {name} = {example}"));
+        None
+    };
+    match (spec.takes, &value.value) {
+        (OptionKind::Flag, Scalar::Flag(flag)) => Some(flag.to_string()),
+        (OptionKind::Flag, Scalar::Text(text))
+            if ["1", "0", "true", "false", "on", "off"].contains(&text.as_str()) =>
+        {
+            Some(text.clone())
+        }
+        (OptionKind::Flag, _) => wrong_type("true or false", "true"),
+        (OptionKind::Number, Scalar::Number(number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(number.clone())
+        }
+        (OptionKind::Number, _) => wrong_type("a whole number from 0", "4"),
+        (OptionKind::Duration, Scalar::Text(text) | Scalar::Number(text)) => {
+            if parse_duration(text).is_some() {
+                return Some(text.clone());
+            }
+            let what = format!("{name} = {text:?} is no time with a unit");
+            findings.add(Problem::Unit, value.line, what, time_fix(name, text));
+            None
+        }
+        (OptionKind::Size, Scalar::Text(text) | Scalar::Number(text)) => {
+            if parse_size(text).is_some() {
+                return Some(text.clone());
+            }
+            let what = format!("{name} = {text:?} is no size with a unit");
+            let fix = format!("write {name} = \"512B\", \"64KiB\", \"16MiB\" or \"1GiB\"");
+            findings.add(Problem::Unit, value.line, what, fix);
+            None
+        }
+        (OptionKind::OneOf(words), Scalar::Text(text)) => {
+            if words.contains(&text.as_str()) {
+                return Some(text.clone());
+            }
+            let what = format!("{name} = {text:?} is not one of: {}", words.join(", "));
+            findings.add(Problem::Value, value.line, what, suggest(text, words));
+            None
+        }
+        (OptionKind::Duration, _) => wrong_type("a time with a unit", "\"5s\""),
+        (OptionKind::Size, _) => wrong_type("a size with a unit", "\"16MiB\""),
+        (_, Scalar::Text(text)) => Some(text.clone()),
+        (_, _) => wrong_type("text", "\"...\""),
+    }
+}
+
+fn read_users(
+    config: &EndpointConfig,
+    folder: &Path,
+    findings: &mut Findings,
+) -> Option<HashMap<String, Secret>> {
+    let read = |(name, value): &(String, At<Scalar>)| {
+        secret::read(name, value, folder, findings).map(|secret| (name.clone(), secret))
+    };
+    config.users.iter().map(read).collect()
+}

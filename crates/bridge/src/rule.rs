@@ -1,0 +1,185 @@
+//! One route at work: takes a message, gives it a name, a body and a deadline for the other wire, and brings the outcome back.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use polywire_core::{
+    Answer, Body, Clock, Code, Due, Event, Failure, Incoming, Kind, Meta, Moment, Request, Response, Retry,
+    Route,
+};
+
+use crate::config::Verb;
+use crate::counts::{Counts, Ending, Seldom, Underway};
+use crate::failure::told;
+use crate::hops;
+use crate::pattern::{Naming, Pattern};
+use crate::payload::Conversion;
+use crate::port::{Emitted, Port};
+
+/// Least time a call must have left to be sent at all.
+const MIN_BUDGET: Duration = Duration::from_millis(50);
+
+/// One route, bound to the way out it leads to.
+pub(crate) struct Rule {
+    pub(crate) title: String,
+    pub(crate) pattern: Pattern,
+    pub(crate) requests: bool,
+    pub(crate) events: bool,
+    pub(crate) naming: Naming,
+    pub(crate) verb: Verb,
+    pub(crate) timeout: Duration,
+    pub(crate) conversion: Conversion,
+    /// The member that lists bridges, and the name of this one.
+    pub(crate) via: Option<(String, Arc<str>)>,
+    pub(crate) port: Arc<Port>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) counts: Counts,
+    pub(crate) seldom: Seldom,
+}
+
+/// A message as it goes on.
+struct Ready {
+    route: Route,
+    body: Body,
+    meta: Meta,
+}
+
+impl Rule {
+    /// Does this route take messages of this kind?
+    pub(crate) fn takes(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Request => self.requests,
+            Kind::Event => self.events,
+        }
+    }
+
+    /// Carries one message over, once: what was not sent is not sent again, and what was sent neither.
+    pub(crate) async fn carry(self: Arc<Self>, incoming: Incoming) -> Answer {
+        let mut underway = self.counts.receive();
+        let Incoming { kind, route, body, meta, deadline, peer, .. } = incoming;
+        let ready = match self.prepare(route, body, &meta) {
+            Ok(ready) => ready,
+            Err((ending, failure)) => return Err(self.refuse(&mut underway, ending, failure)),
+        };
+        let Ready { route, body, meta } = ready;
+        let calls = match self.verb {
+            Verb::Same => kind == Kind::Request,
+            Verb::Call => true,
+            Verb::Emit => false,
+        };
+        if !calls {
+            let emitted = self.port.emit(Event { route, body, meta }, &peer).await;
+            return self.emitted(&mut underway, &emitted);
+        }
+        let Some(due) = budget(self.clock.now(), deadline, self.timeout) else {
+            let text = "too little time was left to send the call on";
+            let failure = Failure::new(Code::DeadlineExceeded, text).with_retry(Retry::Safe);
+            return Err(self.refuse(&mut underway, Ending::OutOfTime, failure));
+        };
+        let request = Request { route, body, due: Due::At(due), repeatable: false, meta };
+        match self.port.call(request, &peer).await {
+            Ok(response) => match self.conversion.back(response.body) {
+                Ok(body) => {
+                    underway.end(Ending::Answered);
+                    // Facts of the other wire mean nothing on this one, and may be secrets of it.
+                    Ok(Response { body, meta: Meta::default() })
+                }
+                Err(failure) => Err(self.refuse(&mut underway, Ending::Unsuitable, failure)),
+            },
+            Err(error) => {
+                tracing::debug!(route = %self.title, %error, "call failed");
+                let (ending, failure) = told(error);
+                Err(self.refuse(&mut underway, ending, failure))
+            }
+        }
+    }
+
+    /// Name, hops and body, for the wire the message goes to.
+    fn prepare(&self, route: Route, body: Body, meta: &Meta) -> Result<Ready, (Ending, Failure)> {
+        let meta = hops::count(meta).map_err(|_| went_round())?;
+        let body = match &self.via {
+            Some((member, node)) => hops::list(body, member, node).map_err(|_| went_round())?,
+            None => body,
+        };
+        let unsuitable = |failure| (Ending::Unsuitable, failure);
+        let route = self.naming.apply(route, &self.pattern).map_err(|bytes| {
+            let text = format!("name of {bytes} bytes exceeds the 255 bytes a name may have");
+            unsuitable(Failure::new(Code::InvalidArgument, text))
+        })?;
+        let body = self.conversion.there(body).map_err(unsuitable)?;
+        Ok(Ready { route, body, meta })
+    }
+
+    fn emitted(&self, underway: &mut Underway<'_>, emitted: &Emitted) -> Answer {
+        match emitted {
+            Emitted::Queued { dropped } => {
+                if *dropped > 0 {
+                    self.counts.copies_dropped.fetch_add(*dropped, Ordering::Relaxed);
+                }
+                underway.end(Ending::Delivered);
+                Ok(Response::default())
+            }
+            Emitted::Overflow => {
+                let failure = Failure::new(Code::ResourceExhausted, "no room: the receiver is too slow");
+                Err(self.refuse(underway, Ending::Overflow, failure))
+            }
+            Emitted::Nobody => {
+                let failure = Failure::new(Code::Unavailable, "nobody is connected to receive it");
+                Err(self.refuse(underway, Ending::NotSent, failure))
+            }
+        }
+    }
+
+    /// Counts how a message ended, and says so in the log, once in a while.
+    fn refuse(&self, underway: &mut Underway<'_>, ending: Ending, failure: Failure) -> Failure {
+        underway.end(ending);
+        if ending != Ending::Failed && self.seldom.now(self.clock.now()) {
+            tracing::warn!(route = %self.title, ending = ending.as_str(), %failure, "messages do not cross; further ones are only counted for 10 s");
+        }
+        failure
+    }
+}
+
+fn went_round() -> (Ending, Failure) {
+    let text = "the message went round a loop of bridges";
+    (Ending::Loop, Failure::new(Code::Unavailable, text).with_retry(Retry::Never))
+}
+
+/// When the call that is sent on must have ended, so that its outcome gets back in time; `None` when too little is left.
+///
+/// The total is what the caller has left, at most the timeout of the route. A fiftieth of it stays here, 20 ms at least and
+/// 500 ms at most.
+fn budget(now: Moment, deadline: Option<Moment>, timeout: Duration) -> Option<Moment> {
+    let total = deadline.map_or(timeout, |deadline| deadline.since(now).min(timeout));
+    let margin = (total / 50).clamp(Duration::from_millis(20), Duration::from_millis(500));
+    let left = total.saturating_sub(margin);
+    (left >= MIN_BUDGET).then(|| now + left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_a_margin_and_sends_nothing_when_too_little_is_left() {
+        let now = Moment::from_start(Duration::from_secs(100));
+        let ms = Duration::from_millis;
+        for (caller, timeout, left) in [
+            (None, ms(15_000), Some(14_700)),
+            (Some(ms(1_000)), ms(15_000), Some(980)),
+            (Some(ms(10_000)), ms(2_000), Some(1_960)),
+            (Some(ms(60_000)), ms(60_000), Some(59_500)),
+            (Some(ms(70)), ms(15_000), Some(50)),
+            (Some(ms(69)), ms(15_000), None),
+            (Some(ms(0)), ms(15_000), None),
+            (None, ms(60), None),
+        ] {
+            let deadline = caller.map(|span| now + span);
+            let expected = left.map(|left| now + ms(left));
+            assert_eq!(budget(now, deadline, timeout), expected, "{caller:?} {timeout:?}");
+        }
+    }
+}

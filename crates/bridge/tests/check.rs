@@ -1,0 +1,309 @@
+//! What the check of a bridge file finds: mistakes with their id, line and fix, loops, and what of a message is lost.
+
+mod toy;
+
+use polywire_bridge::{Config, Registry, Report, Severity, Source, check};
+use polywire_core::{BinaryForm, Capabilities};
+use toy::{FULL, PLAIN, Toy};
+
+fn registry() -> Registry {
+    let wordless = Capabilities { errors: polywire_core::Errors::Text, binary: BinaryForm::Plain, ..FULL };
+    Registry::new()
+        .with(Toy::new("full", FULL))
+        .with(Toy::new("plain", PLAIN))
+        .with(Toy::new("wordless", wordless))
+}
+
+fn report(text: &str) -> Report {
+    check(&Config::parse(Source::new("test.toml", text)), &registry())
+}
+
+/// A file in order, in which a test replaces a part.
+const GOOD: &str = r#"[bridge]
+node = "den-1"
+drain = "30s"
+
+[endpoint.robot]
+protocol = "full"
+role = "server"
+listen = "127.0.0.1:50000"
+mode = "auto"
+ping_interval = "5s"
+
+[endpoint.library]
+protocol = "plain"
+role = "client"
+address = "127.0.0.1:7007"
+prefix = "hpx."
+connections = 4
+required = true
+
+[[route]]
+name = "find"
+from = { endpoint = "robot", match = "search" }
+to = { endpoint = "library", call = "hpx.search_item" }
+timeout = "8s"
+wrap = "value"
+
+[[route]]
+name = "rest"
+from = { endpoint = "robot", match = "lib.*", kind = "request" }
+to = { endpoint = "library", call = "hpx.*" }
+"#;
+
+#[test]
+fn a_good_file_has_no_error_and_no_warning() {
+    let report = report(GOOD);
+    assert_eq!((report.errors(), report.count(Severity::Warning)), (0, 0), "{}", report.to_text());
+    assert_eq!((report.endpoints, report.routes.len()), (2, 2));
+}
+
+/// What is replaced by what, the finding and the line it must be in, and words that text or fix must have.
+type Mistake = (&'static str, &'static str, &'static str, u32, &'static str);
+
+const MISTAKES: &[Mistake] = &[
+    ("node = \"den-1\"", "node = den-1", "E-SYNTAX", 2, ""),
+    ("[bridge]", "[brigde]", "E-UNKNOWN-KEY", 1, "did you mean `bridge`?"),
+    ("node = \"den-1\"", "nodes = \"den-1\"", "E-UNKNOWN-KEY", 2, "did you mean `node`?"),
+    ("node = \"den-1\"", "node = \"\"", "E-VALUE", 2, "1 to 64 bytes"),
+    ("node = \"den-1\"", "node = 1", "E-TYPE", 2, "should be text"),
+    ("drain = \"30s\"", "drain = 30", "E-UNIT", 3, "drain = \"30s\""),
+    ("drain = \"30s\"", "drain = \"30 parsecs\"", "E-UNIT", 3, "no time with a unit"),
+    ("drain = \"30s\"", "drain = \"3h\"", "E-VALUE", 3, "at most 600s"),
+    ("protocol = \"full\"", "protocl = \"full\"", "E-MISSING-KEY", 5, "has no `protocol`"),
+    ("protocol = \"full\"", "protocol = \"ful\"", "E-PROTOCOL", 6, "did you mean `full`?"),
+    ("role = \"server\"", "role = \"sever\"", "E-VALUE", 7, "did you mean `server`?"),
+    ("role = \"server\"\n", "\n", "E-MISSING-KEY", 5, "has no `role`"),
+    ("listen = \"127", "address = \"127", "E-CONFLICT", 8, "write `listen`"),
+    ("listen = \"127.0.0.1:50000\"", "listen = \"127.0.0.1\"", "E-VALUE", 8, "has no port"),
+    ("listen = \"127.0.0.1:50000\"", "listen = \"127.0.0.1:99999\"", "E-VALUE", 8, "0 to 65535"),
+    ("listen = \"127.0.0.1:50000\"", "listen = \"0.0.0.0:50000\"", "W-EXPOSURE", 8, "listen at 127.0.0.1"),
+    ("mode = \"auto\"", "moode = \"auto\"", "E-UNKNOWN-KEY", 9, "did you mean `mode`?"),
+    ("mode = \"auto\"", "mode = \"binray\"", "E-VALUE", 9, "did you mean `binary`?"),
+    ("mode = \"auto\"", "password = \"swordfish\"", "E-SECRET-LITERAL", 9, "env:NAME"),
+    ("mode = \"auto\"", "password = \"env:POLYWIRE_TEST_UNSET\"", "E-SECRET", 9, "is not set"),
+    ("mode = \"auto\"", "password = \"file:no/such.pass\"", "E-SECRET", 9, "no/such.pass"),
+    ("mode = \"auto\"", "max_frame_bytes = 16", "E-UNIT", 9, "16MiB"),
+    ("mode = \"auto\"", "guests = \"maybe\"", "E-TYPE", 9, "true or false"),
+    ("mode = \"auto\"", "users = { ann = \"env:ANN\" }", "E-SECRET", 9, "ANN"),
+    ("ping_interval = \"5s\"", "ping_interval = 5", "E-UNIT", 10, "ping_interval = \"5s\""),
+    ("address = \"127.0.0.1:7007\"", "address = \"127.0.0.1:0\"", "E-VALUE", 15, "port 0"),
+    ("connections = 4", "connections = \"4\"", "E-TYPE", 17, "whole number"),
+    ("connections = 4", "connections = 0", "E-OPTION", 12, "1 to 64"),
+    ("required = true", "required = \"yes\"", "E-TYPE", 18, "true or false"),
+    ("name = \"rest\"", "name = \"find\"", "E-DUPLICATE", 28, "rename"),
+    (
+        "{ endpoint = \"robot\", match = \"search\" }",
+        "{ endpoint = \"robto\", match = \"search\" }",
+        "E-REFERENCE",
+        22,
+        "did you mean `robot`?",
+    ),
+    ("match = \"search\"", "mach = \"search\"", "E-UNKNOWN-KEY", 22, "did you mean `match`?"),
+    ("match = \"search\"", "match = \"a*b*\"", "E-NAME", 22, "more than one `*`"),
+    ("match = \"search\"", "match = \"ToyPing\"", "E-RESERVED", 20, "protocol uses it"),
+    ("match = \"search\"", "match = \"search\", kind = \"evnt\"", "E-VALUE", 22, "did you mean `event`?"),
+    ("call = \"hpx.search_item\"", "call = \"search_item\"", "E-PREFIX", 23, "hpx.search_item"),
+    ("call = \"hpx.search_item\"", "call = \"hpx.*\"", "E-NAME", 23, "`match` has none"),
+    (
+        "call = \"hpx.search_item\"",
+        "emit = \"hpx.search_item\"",
+        "E-DIRECTION",
+        20,
+        "no events can go to `library`",
+    ),
+    ("call = \"hpx.search_item\"", "call = \"hpx.a\", emit = \"hpx.b\"", "E-CONFLICT", 23, "both"),
+    ("timeout = \"8s\"", "timeout = 8", "E-UNIT", 24, "\"8s\""),
+    ("wrap = \"value\"", "binary = \"base46\"", "E-VALUE", 25, "did you mean `base64`?"),
+    ("wrap = \"value\"", "wrap = \"\"", "E-VALUE", 25, "name of a member"),
+    ("match = \"search\"", "match = \"*\"", "E-SHADOWED", 27, "line 20"),
+    (
+        "{ endpoint = \"robot\", match = \"lib.*\", kind = \"request\" }",
+        "\"robot\"",
+        "E-TYPE",
+        29,
+        "endpoint and a name",
+    ),
+    (
+        "[[route]]\nname = \"rest\"",
+        "[route.rest]\nname = \"rest\"",
+        "E-UNKNOWN-KEY",
+        27,
+        "unknown key `rest`",
+    ),
+    ("to = { endpoint = \"library\", call = \"hpx.*\" }", "", "E-MISSING-KEY", 27, "has no `to`"),
+    (
+        "endpoint = \"robot\", match = \"lib.*\"",
+        "endpoint = \"library\", match = \"hpx.*\"",
+        "E-DIRECTION",
+        27,
+        "no requests ever come",
+    ),
+];
+
+#[test]
+fn every_seeded_mistake_is_found_with_its_line_and_a_fix() {
+    for (good, bad, id, line, words) in MISTAKES {
+        let text = GOOD.replacen(good, bad, 1);
+        assert_ne!(text, GOOD, "{good}");
+        let report = report(&text);
+        let found =
+            report.findings.iter().find(|finding| finding.problem.id() == *id && finding.line == *line);
+        let Some(found) = found else { panic!("{bad}: no {id} in line {line}\n{}", report.to_text()) };
+        assert!(!found.fix.is_empty() && !found.text.is_empty());
+        assert!(format!("{} {}", found.text, found.fix).contains(words), "{bad}: {found:?}");
+    }
+}
+
+#[test]
+fn bad_syntax_and_a_file_that_is_not_there_are_told_apart() {
+    assert!(report("[[route").findings.iter().all(|finding| finding.problem.id() == "E-SYNTAX"));
+    let empty = report("");
+    let ids: Vec<&str> = empty.findings.iter().map(|finding| finding.problem.id()).collect();
+    assert_eq!(ids, ["E-MISSING-KEY", "E-MISSING-KEY"]);
+    let missing = Source::read("no/such/bridge.toml".as_ref()).unwrap_err();
+    assert!(missing.to_string().starts_with("cannot read no/such/bridge.toml: "));
+}
+
+fn both_ways(routes: &str) -> Report {
+    let text = format!(
+        r#"
+[endpoint.a]
+protocol = "full"
+role = "server"
+listen = "127.0.0.1:1"
+[endpoint.b]
+protocol = "full"
+role = "client"
+address = "127.0.0.1:2"
+[endpoint.c]
+protocol = "full"
+role = "client"
+address = "localhost:1"
+{routes}"#
+    );
+    report(&text)
+}
+
+fn loops(routes: &str) -> Vec<String> {
+    let report = both_ways(routes);
+    let found = report.findings.into_iter().filter(|finding| finding.problem.id() == "E-LOOP");
+    found.map(|finding| finding.text).collect()
+}
+
+#[test]
+fn b01_routes_that_form_a_loop_are_an_error_that_prints_the_way_round() {
+    let one = "[[route]]\nfrom = { endpoint = \"a\", match = \"*\" }\nto = { endpoint = \"b\" }\n";
+    let back = "[[route]]\nfrom = { endpoint = \"b\", match = \"x.*\" }\nto = { endpoint = \"a\" }\n";
+    let other = back
+        .replace("x.*", "y")
+        .replace("to = { endpoint = \"a\" }", "to = { endpoint = \"a\", emit = \"z\" }");
+    let only_x = one.replace("\"*\"", "\"x.1\"");
+    assert_eq!(loops(one), [""; 0]);
+    assert_eq!(
+        loops(&format!("{one}{back}")),
+        ["messages go round: a * (line 14) -> b x.* (line 17) -> a * (line 14)"]
+    );
+    assert_eq!(loops(&format!("{only_x}{other}")), [""; 0]);
+    assert_eq!(loops(&format!("{one}allow_loop = true\n{back}")), [""; 0]);
+    // Requests there, events back: no message goes round.
+    let requests = one.replace("\"*\"", "\"*\", kind = \"request\"");
+    let events = back.replace("\"x.*\"", "\"x.*\", kind = \"event\"");
+    assert_eq!(loops(&format!("{requests}{events}")), [""; 0]);
+    // `c` dials `a` of the same file: what leaves there comes in here.
+    let own = "[[route]]\nfrom = { endpoint = \"a\", match = \"*\" }\nto = { endpoint = \"c\" }\n";
+    assert_eq!(loops(own), ["messages go round: a * (line 14) -> a * (line 14)"]);
+}
+
+#[test]
+fn losses_are_told_for_each_route_from_the_capabilities_of_both_ends() {
+    let text = r#"
+[endpoint.full]
+protocol = "full"
+role = "server"
+listen = "127.0.0.1:0"
+[endpoint.wordless]
+protocol = "wordless"
+role = "server"
+listen = "127.0.0.1:0"
+[endpoint.plain]
+protocol = "plain"
+role = "client"
+address = "127.0.0.1:7007"
+[[route]]
+from = { endpoint = "full", match = "*" }
+to = { endpoint = "plain" }
+binary = "base64"
+[[route]]
+from = { endpoint = "wordless", match = "*" }
+to = { endpoint = "full" }
+"#;
+    let report = report(text);
+    assert_eq!((report.errors(), report.count(Severity::Warning)), (0, 0), "{}", report.to_text());
+    let ids = |line: u32| {
+        let found = report.findings.iter().filter(move |finding| finding.line == line);
+        found.map(|finding| finding.problem.id()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(14), ["D-KIND", "D-ARGUMENTS", "D-BINARY", "D-CONCURRENCY"]);
+    assert_eq!(ids(18), ["D-BINARY-TYPE", "D-ERRORS"]);
+    let shown = report.to_text();
+    assert!(shown.contains("bytes as base64: +33 %, 768 KiB usable [D-BINARY]"), "{shown}");
+}
+
+#[test]
+fn strict_makes_warnings_errors_and_json_lines_carry_the_ids() {
+    let text = GOOD.replace("127.0.0.1:50000", "0.0.0.0:50000");
+    let lax = report(&text);
+    assert_eq!(lax.errors(), 0);
+    let strict = lax.strict();
+    assert_eq!(strict.errors(), 1);
+    let mut out = Vec::new();
+    strict.write_json(&mut out).unwrap();
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let exposure = lines.iter().find(|line| line["id"] == "W-EXPOSURE").unwrap();
+    assert_eq!(exposure["line"], 8);
+    assert_eq!(exposure["severity"], "error");
+    assert_eq!(lines.last().unwrap()["errors"], 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn b17_a_secret_that_others_may_read_is_a_warning_and_never_shown() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = std::env::temp_dir().join(format!("polywire-check-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("robot.pass");
+    std::fs::write(&file, "swordfish\n").unwrap();
+    let text = GOOD.replace("mode = \"auto\"", "password = \"file:robot.pass\"");
+    let checked = |mode| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let source = Source::new("test.toml", text.as_str()).in_folder(&folder);
+        check(&Config::parse(source), &registry())
+    };
+    let open = checked(0o644);
+    let closed = checked(0o600);
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!((open.errors(), open.count(Severity::Warning)), (0, 1), "{}", open.to_text());
+    assert_eq!((closed.errors(), closed.count(Severity::Warning)), (0, 0), "{}", closed.to_text());
+    assert!(open.to_text().contains("mode 0644") && !open.to_text().contains("swordfish"));
+}
+
+#[test]
+fn b17_a_large_file_is_checked_in_linear_time_or_refused_by_a_limit() {
+    let ends = GOOD.split("[[route]]").next().unwrap();
+    let routes = |count: usize| {
+        let route = |n| {
+            format!(
+                "[[route]]\nfrom = {{ endpoint = \"robot\", match = \"r{n}\" }}\nto = {{ endpoint = \"library\", call = \"hpx.r{n}\" }}\n"
+            )
+        };
+        (0..count).map(route).collect::<String>()
+    };
+    let many = report(&format!("{ends}{}", routes(10_000)));
+    assert_eq!((many.errors(), many.routes.len()), (0, 10_000));
+    let more = report(&format!("{ends}{}", routes(10_001)));
+    assert!(more.findings.iter().any(|finding| finding.problem.id() == "E-LIMIT"));
+    let deep = format!("x = {}", "[".repeat(100_000));
+    assert!(report(&deep).errors() > 0);
+}

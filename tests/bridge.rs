@@ -1,0 +1,168 @@
+//! The bridge between real wires over loopback, both ways: what is measured against foreign peers elsewhere, here end to end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use polywire_bridge::{Bridge, Config, Registry, Source, StartError};
+use polywire_core::{
+    Answer, Body, Client, Code, Endpoint, Failure, Handler, HandlerFuture, Incoming, JsonLimits, JsonText,
+    Kind, Request, Response, Route, Server, Surroundings, Target,
+};
+use tokio::sync::mpsc;
+
+/// Answers what it is sent, `fail` with a failure, `hang` never; shows every event.
+struct App(mpsc::UnboundedSender<(String, Body)>);
+
+impl Handler for App {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        if incoming.kind == Kind::Event || &*incoming.route == "hang" {
+            self.0.send((incoming.route.to_string(), incoming.body.clone())).unwrap();
+        }
+        Box::pin(async move {
+            match &*incoming.route {
+                "hang" => std::future::pending::<Answer>().await,
+                "fail" => Err(Failure::new(Code::PermissionDenied, "not you")),
+                _ => Ok(Response::from(incoming.body)),
+            }
+        })
+    }
+}
+
+fn registry() -> Registry {
+    Registry::new().with(polywire_sockhop::ADAPTER).with(polywire_hpx::ADAPTER)
+}
+
+fn target(address: &str, guests: bool) -> Target {
+    let mut target = Target { address: address.to_owned(), ..Target::default() };
+    if guests {
+        target.options.set("guests", "1");
+    }
+    target
+}
+
+async fn serve(wire: &str) -> (Server, mpsc::UnboundedReceiver<(String, Body)>) {
+    let registry = registry();
+    let adapter = registry.get(wire).unwrap();
+    let (show, seen) = mpsc::unbounded_channel();
+    let mut endpoint = Endpoint::new(adapter.name(), App(show));
+    endpoint.authenticator = Some(Arc::new(|_| async { Ok(polywire_core::Identity::guest()) }));
+    (adapter.listen(target("127.0.0.1:0", wire == "hpx"), endpoint).await.unwrap(), seen)
+}
+
+async fn dial(wire: &str, address: &str) -> Client {
+    let (show, _) = mpsc::unbounded_channel();
+    let endpoint = Endpoint::new("test", App(show));
+    let client = registry().get(wire).unwrap().dial(target(address, false), endpoint).await.unwrap();
+    client.ready().await.unwrap();
+    client
+}
+
+async fn bridge(from: &str, to: &str, upstream: &str, more: &str) -> Bridge {
+    let guests = if from == "hpx" { "guests = true" } else { "" };
+    let text = format!(
+        r#"
+[endpoint.in]
+protocol = "{from}"
+role = "server"
+listen = "127.0.0.1:0"
+{guests}
+
+[endpoint.out]
+protocol = "{to}"
+role = "client"
+address = "{upstream}"
+required = true
+
+[[route]]
+from = {{ endpoint = "in", match = "*" }}
+to = {{ endpoint = "out" }}
+timeout = "5s"
+{more}
+"#
+    );
+    let config = Config::parse(Source::new("bridge.toml", text));
+    let bridge = match Bridge::start(&config, &registry(), Surroundings::real()).await {
+        Ok(bridge) => bridge,
+        Err(StartError::Check(report)) => panic!("{}", report.to_text()),
+        Err(error) => panic!("{error}"),
+    };
+    bridge.ready().await.unwrap();
+    bridge
+}
+
+fn json(text: &str) -> Body {
+    Body::Json(JsonText::new(text.to_owned(), &JsonLimits::default()).unwrap())
+}
+
+/// The same bytes as the answer to a Sockhop call, which names no type unless frames are binary already.
+fn answered(body: &Body) -> Body {
+    let Body::Binary(binary) = body else { panic!("{body:?}") };
+    Body::binary("Buffer", binary.bytes.clone())
+}
+
+fn request(name: &'static str, body: Body) -> Request {
+    Request::new(Route::from_static(name), body)
+}
+
+#[tokio::test]
+async fn a_call_crosses_every_pair_of_wires_and_comes_back_byte_for_byte() {
+    for (from, to) in [("sockhop", "sockhop"), ("sockhop", "hpx"), ("hpx", "sockhop"), ("hpx", "hpx")] {
+        let (server, _seen) = serve(to).await;
+        let bridge = bridge(from, to, server.address(), "").await;
+        let client = dial(from, bridge.address("in").unwrap()).await;
+        let body = json(r#"{"big":12345678901234567890,"z":1.50,"a":["\ud83d\ude00",null]}"#);
+        let answer = client.caller().call(request("echo", body.clone())).await;
+        assert_eq!(answer.map(|answer| answer.body), Ok(body), "{from} to {to}");
+        let error = client.caller().call(request("fail", json("{}"))).await.unwrap_err();
+        assert_eq!(error.code(), Code::PermissionDenied, "{from} to {to}: {error}");
+        bridge.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn bytes_and_events_cross_between_wires_that_have_them() {
+    let (server, mut seen) = serve("sockhop").await;
+    let bridge = bridge("sockhop", "sockhop", server.address(), "").await;
+    let client = dial("sockhop", bridge.address("in").unwrap()).await;
+    let bytes = Body::binary("Pose", vec![0, 10, 255]);
+    assert_eq!(client.caller().call(request("echo", bytes.clone())).await.unwrap().body, answered(&bytes));
+    client
+        .caller()
+        .notify(polywire_core::Event::new(Route::from_static("Pose"), bytes.clone()))
+        .await
+        .unwrap();
+    assert_eq!(seen.recv().await.unwrap(), ("Pose".to_owned(), bytes));
+    let event = polywire_core::Event::new(Route::from_static("moved"), json("{\"x\":1}"));
+    client.caller().notify(event).await.unwrap();
+    assert_eq!(seen.recv().await.unwrap(), ("moved".to_owned(), json("{\"x\":1}")));
+}
+
+#[tokio::test]
+async fn bytes_onto_hpx_are_refused_or_wrapped_and_come_back_as_bytes() {
+    let (server, _seen) = serve("hpx").await;
+    let bytes = Body::binary("Pose", vec![0, 10, 255]);
+    let refusing = bridge("sockhop", "hpx", server.address(), "").await;
+    let client = dial("sockhop", refusing.address("in").unwrap()).await;
+    let error = client.caller().call(request("echo", bytes.clone())).await.unwrap_err();
+    assert_eq!(error.code(), Code::Unimplemented, "{error}");
+    let encoding = bridge("sockhop", "hpx", server.address(), "binary = \"base64\"").await;
+    let client = dial("sockhop", encoding.address("in").unwrap()).await;
+    assert_eq!(client.caller().call(request("echo", bytes.clone())).await.unwrap().body, answered(&bytes));
+}
+
+#[tokio::test]
+async fn pending_calls_end_at_once_when_the_upstream_dies() {
+    for to in ["sockhop", "hpx"] {
+        let (server, mut seen) = serve(to).await;
+        let bridge = bridge("sockhop", to, server.address(), "").await;
+        let client = dial("sockhop", bridge.address("in").unwrap()).await;
+        let start = Instant::now();
+        let kill = async {
+            seen.recv().await.unwrap();
+            server.shutdown_handle().stop();
+        };
+        let (outcome, ()) = tokio::join!(client.caller().call(request("hang", json("{}"))), kill);
+        assert_eq!(outcome.unwrap_err().code(), Code::Unavailable, "{to}");
+        assert!(start.elapsed() < Duration::from_secs(2), "{to}: {:?}", start.elapsed());
+    }
+}
