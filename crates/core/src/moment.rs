@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -88,13 +88,13 @@ pub struct Surroundings {
 impl Surroundings {
     /// Tokio's clock and the operating system's randomness. With tokio's clock paused, time is simulated.
     pub fn real() -> Self {
-        Self { clock: Arc::new(TokioClock::new()), random: Arc::new(SystemRandom), dial_rate: Arc::default() }
+        Self { clock: Arc::new(TokioClock), random: Arc::new(SystemRandom), dial_rate: Arc::default() }
     }
 
     /// Tokio's clock, and chance that one seed decides; for tests and simulations.
     pub fn seeded(seed: u64) -> Self {
         Self {
-            clock: Arc::new(TokioClock::new()),
+            clock: Arc::new(TokioClock),
             random: Arc::new(SeededRandom::new(seed)),
             dial_rate: Arc::default(),
         }
@@ -113,33 +113,22 @@ impl fmt::Debug for Surroundings {
     }
 }
 
-/// Tokio's clock, which tests can pause and advance.
-#[derive(Debug)]
-pub struct TokioClock {
-    start: std::sync::OnceLock<(tokio::time::Instant, SystemTime)>,
-}
+/// Tokio's clock, which tests can pause and advance. It is the same clock wherever it is made in one process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokioClock;
 
-impl TokioClock {
-    /// A clock that begins when it is first read.
-    pub fn new() -> Self {
-        Self { start: std::sync::OnceLock::new() }
-    }
-
-    fn start(&self) -> &(tokio::time::Instant, SystemTime) {
-        self.start.get_or_init(|| (tokio::time::Instant::now(), SystemTime::now()))
-    }
-}
-
-impl Default for TokioClock {
-    fn default() -> Self {
-        Self::new()
-    }
+/// When the clock began: a day before it was first read, because a paused clock of another runtime may stand a little earlier.
+fn start() -> tokio::time::Instant {
+    static START: OnceLock<tokio::time::Instant> = OnceLock::new();
+    *START.get_or_init(|| {
+        let now = tokio::time::Instant::now();
+        now.checked_sub(Duration::from_secs(86_400)).unwrap_or(now)
+    })
 }
 
 impl Clock for TokioClock {
     fn now(&self) -> Moment {
-        // One second in, so that a moment before the start can be named.
-        Moment::from_start(self.start().0.elapsed() + Duration::from_secs(1))
+        Moment::from_start(start().elapsed())
     }
 
     fn wall(&self) -> SystemTime {
@@ -147,20 +136,18 @@ impl Clock for TokioClock {
     }
 
     fn alarm(&self) -> Box<dyn Alarm> {
-        Box::new(TokioAlarm { start: self.start().0, sleep: None })
+        Box::new(TokioAlarm { sleep: None })
     }
 }
 
 struct TokioAlarm {
-    start: tokio::time::Instant,
     sleep: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Alarm for TokioAlarm {
     fn set(&mut self, at: Moment) {
-        let after = at.since_start().saturating_sub(Duration::from_secs(1));
-        let at =
-            self.start.checked_add(after).unwrap_or_else(|| self.start + Duration::from_secs(86_400 * 365));
+        let far = || tokio::time::Instant::now() + Duration::from_secs(86_400 * 365);
+        let at = start().checked_add(at.since_start()).unwrap_or_else(far);
         match &mut self.sleep {
             Some(sleep) => sleep.as_mut().reset(at),
             None => self.sleep = Some(Box::pin(tokio::time::sleep_until(at))),
