@@ -12,6 +12,7 @@ use polywire_core::{Body, Event, Route};
 use polywire_sockhop::{Address, Config, Mode, Switch};
 use polywire_tests::peer;
 use polywire_tests::process::Process;
+use polywire_tests::relay::{Place, Relay};
 use polywire_tests::skip::{self, Tool};
 use serde_json::{Value, json as value};
 
@@ -306,4 +307,27 @@ async fn frames_and_lines_right_behind_the_transition_of_a_server_arrive_complet
             assert_bursts(&end.wait_for(|heard| heard.events.len() == 500).await.events, 500);
         }
     }
+}
+
+#[tokio::test]
+async fn s17_a_fence_cut_into_single_bytes_loses_nothing() {
+    if !skip::have("s17_a_fence_cut_into_single_bytes_loses_nothing", &[Tool::Node]) {
+        return;
+    }
+    let flags = ["--duration", "100000", "--settle-ms", "0", "--push", "50"];
+    let flags: Vec<&str> = flags.into_iter().chain(MORTAL).collect();
+    let (server, port) = peer::sockhop_21_server(&flags).await.unwrap();
+    let relay = Relay::start(Place::local(0), Place::local(port)).await.unwrap();
+    relay.slice_writes(1);
+    let end = End::new(50);
+    let client =
+        end.dial(format!("127.0.0.1:{}", relay.port().unwrap()), config(Mode::Binary, Switch::Early));
+    echoes(&client, 50, |number| ("picture", Body::binary("picture", format!("\n{number}")))).await;
+    end.wait_for(|heard| heard.events.len() == 50).await;
+    client.shutdown().await;
+    let found = result(server, "sliced").await;
+    assert_eq!(
+        (&found["received"]["Object"], &found["received_typed"]["picture"]),
+        (&value!(50), &value!(50))
+    );
 }

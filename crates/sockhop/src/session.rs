@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use polywire_core::{
-    Action, Admit, Body, CallId, Close, Code, Count, Cx, Delivery, Due, Event, Failure, Flush, Gate,
-    JsonLimits, JsonText, Meta, Moment, Outbound, Outgoing, Refusal, Request, Route, json,
+    Action, Admit, Body, ByteString, CallId, Close, Code, Count, Cx, Delivery, Due, Event, Failure, Flush,
+    Gate, JsonLimits, JsonText, Meta, Moment, Outbound, Outgoing, Refusal, Request, Route, json,
 };
 
 use crate::codec::{Codec, Frame, Framing};
@@ -378,7 +378,7 @@ impl Session {
                 None => cx.count(Count::OrphanReply),
             },
             (None, Wanted::Ask(id)) => match id.to_id() {
-                Some(id) => self.on_request(Reply { id, packet: false }, received, frame, cx),
+                Some(id) => self.on_request(Reply::new(id, false), received, frame, cx),
                 None => cx.count(Count::Unexpected),
             },
             (None, Wanted::None) => self.on_event(received, frame, cx),
@@ -447,7 +447,7 @@ impl Session {
         let fields = data.json().and_then(|data| control::members(data, names, &limits));
         let Some([Some(uuid), kind, inner]) = fields else { return cx.count(Count::Unexpected) };
         let Some(id) = Id::from_json(uuid) else { return cx.count(Count::Unexpected) };
-        let reply = Reply { id, packet: true };
+        let reply = Reply::new(id, true);
         let kind = kind.map_or(Name::Missing, |kind| json::as_string(kind).map_or(Name::Odd, Name::Text));
         let Some(route) = self.route(&kind, inner) else {
             cx.count(Count::BadRoute);
@@ -705,8 +705,14 @@ fn meta(received: &Received<'_>, route: &Route, request: bool) -> Meta {
     let (Name::Text(kind), Some(text)) = (&received.kind, received.data.json()) else {
         return Meta::default();
     };
-    let told = if request { translate::implied(text).as_str() == kind } else { route.as_str() == kind };
-    if told { Meta::default() } else { Meta::default().with(translate::TYPE, kind.as_ref()) }
+    let is_route = route.as_str() == kind;
+    let told = if request { translate::implied(text).as_str() == kind } else { is_route };
+    if told {
+        return Meta::default();
+    }
+    // The bytes of the route are there already.
+    let shared = if is_route { ByteString::try_from(route.to_bytes()).ok() } else { None };
+    Meta::default().with(translate::TYPE, shared.unwrap_or_else(|| kind.as_ref().into()))
 }
 
 fn bad_route() -> Failure {

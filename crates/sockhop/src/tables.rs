@@ -43,7 +43,7 @@ pub(crate) struct Running {
 impl Running {
     /// Notes a request; false when its id is in flight already.
     pub(crate) fn begin(&mut self, reply: &Reply) -> bool {
-        let id = reply.fingerprint();
+        let id = reply.mark;
         if self.ids.contains(&id) {
             return false;
         }
@@ -56,7 +56,7 @@ impl Running {
 
     /// Forgets a request that is answered now.
     pub(crate) fn end(&mut self, reply: &Reply) {
-        let id = reply.fingerprint();
+        let id = reply.mark;
         if let Some(place) = self.ids.iter().rposition(|known| *known == id) {
             self.ids.swap_remove(place);
             if !reply.fits_frame() {
@@ -80,11 +80,14 @@ pub struct Reply {
     pub(crate) id: Id,
     /// A request of the 1.x library rather than a callback.
     pub(crate) packet: bool,
+    /// What the table of running requests knows it by.
+    mark: u64,
 }
 
 impl Reply {
-    fn fingerprint(&self) -> u64 {
-        self.id.fingerprint() ^ u64::from(self.packet)
+    pub(crate) fn new(id: Id, packet: bool) -> Self {
+        let mark = id.fingerprint() ^ u64::from(packet);
+        Self { id, packet, mark }
     }
 
     /// An id inside the data of a packet is JSON in both modes.
@@ -98,7 +101,7 @@ mod tests {
     use super::*;
 
     fn reply(raw: &str, packet: bool) -> Reply {
-        Reply { id: Id::from_json(raw.as_bytes()).unwrap(), packet }
+        Reply::new(Id::from_json(raw.as_bytes()).unwrap(), packet)
     }
 
     #[test]

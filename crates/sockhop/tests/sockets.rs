@@ -332,6 +332,67 @@ async fn c04_another_protocol_on_the_port_is_closed_with_its_name() {
 }
 
 #[tokio::test]
+async fn s06_sixteen_unknown_message_ids_in_a_row_close_the_connection() {
+    let (mut endpoint, mut there) = demo(Limits::default());
+    let (left, mut leaving) = mpsc::unbounded_channel();
+    endpoint.observer = Some(Arc::new(Leaving(left)));
+    let server = listen("127.0.0.1:0", Config::default(), endpoint).await.unwrap();
+    let mut peer = TcpStream::connect(server.address()).await.unwrap();
+    let mut bytes = b"{\"type\":\"SockhopBinaryModeTransition\",\"data\":{}}\n".to_vec();
+    for id in (0..=9).chain(16..=20) {
+        bytes.extend_from_slice(&[2, 0, 0, 0, id, b'\n', b'x']);
+    }
+    // Fifteen are forgiven when a good frame follows.
+    bytes.extend_from_slice(b"\x06\0\0\0\x0a\0\x01\0\0\x007");
+    peer.write_all(&bytes).await.unwrap();
+    assert_eq!(there.events.recv().await.unwrap().1, json("7"));
+    peer.write_all(&[0, 0, 0, 0, 255].repeat(16)).await.unwrap();
+    let Close::Limit(why) = leaving.recv().await.unwrap() else { panic!("another reason") };
+    assert!(why.contains("max_bad_messages = 16"), "{why}");
+    assert_eq!(server.ledger().get(Count::UnknownKind), 31);
+}
+
+#[tokio::test]
+async fn s11_a_flood_of_pings_from_a_peer_that_does_not_read_ends_its_connection() {
+    let limits = Limits { write_timeout: Duration::from_millis(200), ..Limits::default() };
+    let (mut endpoint, _there) = demo(limits);
+    let (left, mut leaving) = mpsc::unbounded_channel();
+    endpoint.observer = Some(Arc::new(Leaving(left)));
+    let server = listen("127.0.0.1:0", Config::default(), endpoint).await.unwrap();
+    let mut peer = TcpStream::connect(server.address()).await.unwrap();
+    let flood = b"{\"type\":\"SockhopPing\",\"data\":{\"_id\":\"p\"}}\n".repeat(1_000);
+    // Nothing is read while nothing can be written, so the flood comes to a stop long before its end.
+    while peer.write_all(&flood).await.is_ok() {}
+    assert!(matches!(leaving.recv().await.unwrap(), Close::SlowConsumer(_)));
+}
+
+#[tokio::test]
+async fn s12_a_peer_gets_as_many_handlers_as_max_in_flight_and_the_rest_waits() {
+    let limits = Limits { max_in_flight: 4, ..Limits::default() };
+    let (server, mut there) = serve("127.0.0.1:0", Config::default(), limits).await;
+    let mut peer = TcpStream::connect(server.address()).await.unwrap();
+    for number in 0..6 {
+        let line = format!("{{\"type\":\"wait\",\"data\":{number},\"id\":\"{number}\"}}\n");
+        peer.write_all(line.as_bytes()).await.unwrap();
+    }
+    for _ in 0..4 {
+        there.waiting.recv().await.unwrap();
+    }
+    let (client, _here) = connect(server.address(), Config::default());
+    client.caller().call(request("echo", json("1"))).await.unwrap();
+    assert!(there.waiting.try_recv().is_err(), "the fifth waits, other peers do not");
+    there.go.notify_waiters();
+    for _ in 0..2 {
+        there.waiting.recv().await.unwrap();
+    }
+    there.go.notify_waiters();
+    let mut answers = Vec::new();
+    while answers.iter().filter(|byte| **byte == b'\n').count() < 6 {
+        assert!(peer.read_buf(&mut answers).await.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
 async fn the_connection_limit_makes_others_wait() {
     let limits = Limits { max_connections: 1, ..Limits::default() };
     let (server, _there) = serve("127.0.0.1:0", Config::default(), limits).await;
