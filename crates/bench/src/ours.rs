@@ -125,7 +125,11 @@ fn argument(body: Body) -> Body {
 /// # Errors
 /// When it cannot.
 pub(crate) async fn listen(adapter: &dyn Adapter, endpoint: Endpoint) -> Result<Server, String> {
-    let target = Target { address: "127.0.0.1:0".to_owned(), ..Target::default() };
+    let mut target = Target { address: "127.0.0.1:0".to_owned(), ..Target::default() };
+    if adapter.name() == "sockhop" {
+        // Both directions of a 2.x peer become binary after the handshake; the load without a handshake stays in lines.
+        target.options.set("switch", "early");
+    }
     adapter.listen(target, endpoint).await.map_err(|error| error.to_string())
 }
 

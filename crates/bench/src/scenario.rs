@@ -17,6 +17,8 @@ use crate::{load, memory, ours, report};
 const STRAY: f64 = 0.20;
 /// How often a stray run is repeated at most.
 const REPEATS: usize = 3;
+/// A load that takes longer than this has stalled.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// What to measure.
 #[derive(Args, Debug)]
@@ -55,6 +57,10 @@ enum Load {
 
 impl Load {
     async fn run(self, address: SocketAddr, calls: u64) -> io::Result<Seen> {
+        tokio::time::timeout(LONGEST, self.run_on(address, calls)).await?
+    }
+
+    async fn run_on(self, address: SocketAddr, calls: u64) -> io::Result<Seen> {
         match self {
             Load::Sockhop { mode, connections } => {
                 load::sockhop::run(address, mode, connections, 64, calls / connections as u64, 100).await

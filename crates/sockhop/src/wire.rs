@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use bytes::{BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::{Count, JsonLimits, Outgoing, Route, json};
 
 use crate::binary::{self, FieldLink};
@@ -148,6 +148,53 @@ impl Bad {
 
 /// Reads one line, which is UTF-8.
 pub(crate) fn read_line<'a>(text: &'a [u8], limits: &JsonLimits) -> Result<Received<'a>, Bad> {
+    match read_usual_line(text, limits) {
+        Some(received) => Ok(received),
+        None => read_any_line(text, limits),
+    }
+}
+
+/// Reads a line that stands as every stock peer writes it: `type`, `data` and at most one id, compact and in this order. `None`
+/// for any other line, valid or not.
+fn read_usual_line<'a>(text: &'a [u8], limits: &JsonLimits) -> Option<Received<'a>> {
+    const TYPE: &[u8] = b"{\"type\":\"";
+    const DATA: &[u8] = b"\",\"data\":";
+    const ID: &[u8] = b",\"id\":\"";
+    const CALLBACK_ID: &[u8] = b",\"callback_id\":\"";
+    if !text.starts_with(TYPE) {
+        return None;
+    }
+    let kind = json::plain_string(text, TYPE.len())?;
+    let after = TYPE.len().saturating_add(kind.len());
+    if !text.get(after..)?.starts_with(DATA) {
+        return None;
+    }
+    let data = after.saturating_add(DATA.len());
+    let end = json::value_end(text, data, limits).ok()?;
+    let rest = text.get(end..)?;
+    let id = |key: &[u8]| {
+        let start = end.saturating_add(key.len());
+        let id = json::plain_string(text, start)?;
+        // With its quotes, as it stands.
+        let id = text.get(start.saturating_sub(1)..start.saturating_add(id.len()).saturating_add(1))?;
+        (text.get(start.saturating_sub(1)..)?.strip_prefix(id)? == b"}" && id.len() > 2)
+            .then_some(WireId::Json(id))
+    };
+    let link = if rest.starts_with(ID) {
+        Wanted::Ask(id(ID)?)
+    } else if rest.starts_with(CALLBACK_ID) {
+        Wanted::Answer(id(CALLBACK_ID)?)
+    } else if rest == b"}" {
+        Wanted::None
+    } else {
+        return None;
+    };
+    let kind = Name::Text(Cow::Borrowed(std::str::from_utf8(kind).ok()?));
+    Some(Received { kind, data: Value::Line(text.get(data..end)?), link, mended: false })
+}
+
+/// Reads a line whatever the order of its members.
+fn read_any_line<'a>(text: &'a [u8], limits: &JsonLimits) -> Result<Received<'a>, Bad> {
     let not_an_object = |_| match json::validate(text, limits) {
         Ok(()) => Bad::NotAnObject,
         Err(_) => Bad::Undecodable,
@@ -222,42 +269,56 @@ pub(crate) fn is_truthy(value: &[u8]) -> bool {
 /// Appends `message` as one line.
 pub(crate) fn write_line(message: Message, terminator: &[u8], out: &mut Outgoing) {
     let Message { kind, data, link } = message;
-    out.put_with(|out| {
-        let size = match &data {
-            Data::Json(text) => text.len().min(1 << 10),
-            Data::Bytes(_) => 0,
-        };
-        out.reserve(size.saturating_add(kind.len()).saturating_add(96));
-        match kind.as_str() {
-            "Object" => out.put_slice(b"{\"type\":\"Object\",\"data\":"),
-            kind => {
-                out.put_slice(b"{\"type\":");
-                json::write_string(out, kind);
-                out.put_slice(b",\"data\":");
-            }
-        }
-    });
     match data {
         // A line cannot hold the white space that ends it.
-        Data::Json(text) if memchr::memchr3(b'\n', b'\r', b'\t', &text).is_some() => {
-            out.put_with(|out| json::write_compact(out, &text));
+        Data::Json(text) if memchr::memchr3(b'\n', b'\r', b'\t', &text).is_some() => out.put_with(|out| {
+            write_head(out, &kind, text.len());
+            json::write_compact(out, &text);
+            write_tail(out, &link, terminator);
+        }),
+        Data::Json(text) if text.len() <= COPY_UP_TO => out.put_with(|out| {
+            write_head(out, &kind, text.len());
+            out.put_slice(&text);
+            write_tail(out, &link, terminator);
+        }),
+        Data::Json(text) => {
+            out.put_with(|out| write_head(out, &kind, 0));
+            out.put_bytes(text);
+            out.put_with(|out| write_tail(out, &link, terminator));
         }
-        Data::Json(text) => out.put_bytes(text),
-        Data::Bytes(bytes) => out.put_with(|out| binary::write_base64(out, &bytes)),
+        Data::Bytes(bytes) => out.put_with(|out| {
+            write_head(out, &kind, bytes.len());
+            binary::write_base64(out, &bytes);
+            write_tail(out, &link, terminator);
+        }),
     }
-    out.put_with(|out| {
-        match &link {
-            Link::None => {}
-            Link::Ask(id) => {
-                out.put_slice(b",\"id\":");
-                id.write_json(out);
-            }
-            Link::Answer(id) => {
-                out.put_slice(b",\"callback_id\":");
-                id.write_json(out);
-            }
+}
+
+/// Text up to this size is written in one go with what stands around it.
+const COPY_UP_TO: usize = 4 << 10;
+
+fn write_head(out: &mut BytesMut, kind: &str, data_bytes: usize) {
+    out.reserve(data_bytes.saturating_add(kind.len()).saturating_add(128));
+    if kind == "Object" {
+        return out.put_slice(b"{\"type\":\"Object\",\"data\":");
+    }
+    out.put_slice(b"{\"type\":");
+    json::write_string(out, kind);
+    out.put_slice(b",\"data\":");
+}
+
+fn write_tail(out: &mut BytesMut, link: &Link, terminator: &[u8]) {
+    match link {
+        Link::None => {}
+        Link::Ask(id) => {
+            out.put_slice(b",\"id\":");
+            id.write_json(out);
         }
-        out.put_u8(b'}');
-        out.put_slice(terminator);
-    });
+        Link::Answer(id) => {
+            out.put_slice(b",\"callback_id\":");
+            id.write_json(out);
+        }
+    }
+    out.put_u8(b'}');
+    out.put_slice(terminator);
 }
