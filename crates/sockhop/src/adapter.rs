@@ -79,6 +79,34 @@ const OPTIONS: &[OptionSpec] = &[
         default: "5s",
         about: "time between pings, 0s for none",
     },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "TLS on a TCP address; listening needs tls_cert and tls_key, dialling needs tls_ca",
+    },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls_cert",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "the certificates of this end in PEM",
+    },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls_key",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "the private key of this end in PEM",
+    },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls_ca",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "the certificates that the peer's must be signed with, in PEM",
+    },
 ];
 
 const RESERVED: &[&str] = &[
@@ -219,6 +247,22 @@ impl Sockhop {
         };
         Ok((address, config))
     }
+
+    /// The TCP address to use TLS on, if options ask for it.
+    #[cfg(feature = "tls")]
+    fn sealed(address: &Address, options: &Options) -> Result<Option<String>, AdapterError> {
+        match (options.flag("tls")?.unwrap_or(false), address) {
+            (false, _) => Ok(None),
+            (true, Address::Tcp(address)) => Ok(Some(address.clone())),
+            (true, Address::Unix(_)) => Err(AdapterError::Settings("a Unix socket has no TLS".into())),
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn secret<'a>(options: &'a Options, name: &str) -> Result<&'a [u8], AdapterError> {
+        let missing = || AdapterError::Settings(format!("tls = 1 needs {name}"));
+        options.secret(name).map(polywire_core::Secret::expose).ok_or_else(missing)
+    }
 }
 
 impl Adapter for Sockhop {
@@ -244,15 +288,33 @@ impl Adapter for Sockhop {
 
     fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
         Box::pin(async move {
+            #[cfg(feature = "tls")]
+            let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
+            #[cfg(feature = "tls")]
+            if let Some(address) = Self::sealed(&address, &options)? {
+                let (cert, key) = (Self::secret(&options, "tls_cert")?, Self::secret(&options, "tls_key")?);
+                let tls = crate::tls::server_config(cert, key)?;
+                return Ok(crate::tls::listen_tls(address, config, tls, endpoint).await?);
+            }
             Ok(crate::server::listen(address, config, endpoint).await?)
         })
     }
 
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
+            #[cfg(feature = "tls")]
+            let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
             let reconnect = endpoint.reconnect.clone();
+            #[cfg(feature = "tls")]
+            if let Some(address) = Self::sealed(&address, &options)? {
+                let trust = crate::tls::client_config(Self::secret(&options, "tls_ca")?)?;
+                let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
+                let name = host.trim_start_matches('[').trim_end_matches(']');
+                let tls = crate::tls::ClientTls::new(trust, name)?;
+                return Ok(crate::client::dial_tls(address, config, tls, endpoint, reconnect)?);
+            }
             Ok(crate::client::dial(address, config, endpoint, reconnect)?)
         })
     }

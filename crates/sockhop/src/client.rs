@@ -32,17 +32,57 @@ pub fn dial(
     endpoint: Endpoint,
     reconnect: Reconnect,
 ) -> Result<Client, Error> {
-    config.validate()?;
-    endpoint.limits.validate()?;
-    let make = Make { config: Arc::new(config), limits: Arc::clone(&endpoint.limits) };
-    let dialler = Dialler { address: address.into(), make };
-    Ok(Client::start(dialler, Arc::new(Credentials::guest()), endpoint, reconnect))
+    Ok(start(Dialler::new(address.into(), config, &endpoint)?, endpoint, reconnect))
+}
+
+/// Dials the TCP address `address` and speaks TLS; otherwise as [`dial`].
+///
+/// # Errors
+/// [`Error`] when a setting is out of range.
+#[cfg(feature = "tls")]
+pub fn dial_tls(
+    address: impl Into<String>,
+    config: Config,
+    tls: crate::tls::ClientTls,
+    endpoint: Endpoint,
+    reconnect: Reconnect,
+) -> Result<Client, Error> {
+    let dialler = Dialler::new(Address::Tcp(address.into()), config, &endpoint)?;
+    Ok(start(Dialler { tls: Some(tls), ..dialler }, endpoint, reconnect))
+}
+
+fn start(dialler: Dialler, endpoint: Endpoint, reconnect: Reconnect) -> Client {
+    Client::start(dialler, Arc::new(Credentials::guest()), endpoint, reconnect)
 }
 
 #[derive(Debug)]
 struct Dialler {
     address: Address,
     make: Make,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::ClientTls>,
+}
+
+impl Dialler {
+    fn new(address: Address, config: Config, endpoint: &Endpoint) -> Result<Self, Error> {
+        config.validate()?;
+        endpoint.limits.validate()?;
+        Ok(Self {
+            address,
+            make: Make { config: Arc::new(config), limits: Arc::clone(&endpoint.limits) },
+            #[cfg(feature = "tls")]
+            tls: None,
+        })
+    }
+
+    async fn connect(&self, address: &str) -> io::Result<Stream> {
+        let stream = connect(address).await?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return Ok(Stream::Tls(Box::new(tls.connect(stream).await?)));
+        }
+        Ok(Stream::Tcp(stream))
+    }
 }
 
 impl Dial for Dialler {
@@ -51,7 +91,7 @@ impl Dial for Dialler {
 
     async fn dial(&self, _: Credentials) -> Result<Parts<Session, ByteStream<Stream>>, DialError> {
         let stream = match &self.address {
-            Address::Tcp(address) => connect(address).await.map(Stream::Tcp),
+            Address::Tcp(address) => self.connect(address).await,
             #[cfg(unix)]
             Address::Unix(path) => tokio::net::UnixStream::connect(path).await.map(Stream::Unix),
             #[cfg(not(unix))]

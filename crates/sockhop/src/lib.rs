@@ -53,17 +53,24 @@ mod translate;
 mod unix;
 mod wire;
 
+#[cfg(feature = "tls")]
+pub mod tls;
+
 #[cfg(test)]
 mod tests;
 
 pub use adapter::{ADAPTER, Sockhop, capabilities};
 pub use address::Address;
 pub use client::dial;
+#[cfg(feature = "tls")]
+pub use client::dial_tls;
 pub use codec::{Codec, Frame, Framing};
 pub use config::{Calls, Config, Mode, PeerType, Switch, Terminator};
 pub use error::Error;
 pub use server::listen;
 pub use session::{Role, Session};
 pub use tables::Reply;
+#[cfg(feature = "tls")]
+pub use tls::listen_tls;
 pub use translate::{BUFFER, TYPE};
 pub use wire::Message;

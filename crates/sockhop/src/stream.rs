@@ -15,6 +15,8 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
 /// Runs an expression on whichever stream there is, pinned.
@@ -28,6 +30,11 @@ macro_rules! each {
             #[cfg(unix)]
             Stream::Unix(io) => {
                 let $io = Pin::new(io);
+                $run
+            }
+            #[cfg(feature = "tls")]
+            Stream::Tls(io) => {
+                let $io = Pin::new(&mut **io);
                 $run
             }
         }
