@@ -31,7 +31,7 @@ use crate::peer::Peer;
 use crate::pending::Pending;
 use crate::queue::Queue;
 use crate::runs::Runs;
-use crate::session::{Action, Actions, Close, Cx, Session};
+use crate::session::{Action, Actions, Close, Cx, Delivery, Session};
 use crate::shutdown::Shutdown;
 use crate::transport::{Transport, TransportError};
 
@@ -540,13 +540,17 @@ enum Fate {
     Ignored(Count),
 }
 
-fn fate_of<S: Session>(actions: &Actions<S>) -> Fate {
+fn fate_of<S: Session>(actions: &Actions<S>, pending: &Pending) -> Fate {
     let mut fate = Fate::Used;
     for action in actions {
-        match action {
+        let reason = match action {
+            Action::Deliver(Delivery::Response { call, .. }) if !pending.contains(*call) => Count::OrphanReply,
             Action::Deliver(_) => return Fate::Delivered,
-            Action::Count(count) if count.is_reason() && fate == Fate::Used => fate = Fate::Ignored(*count),
-            _ => {}
+            Action::Count(count) if count.is_reason() => *count,
+            _ => continue,
+        };
+        if fate == Fate::Used {
+            fate = Fate::Ignored(reason);
         }
     }
     fate
