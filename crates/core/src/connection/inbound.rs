@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use crate::envelope::{Due, Event, Request};
+use crate::envelope::{Event, Request};
 use crate::failure::{CallError, Code, Failure};
 use crate::handler::{Incoming, Kind, RunId};
 use crate::ledger::Count;
@@ -182,10 +182,8 @@ where
         }
         self.tally.add(Count::Requests);
         let Request { route, body, due, meta, .. } = request;
-        let deadline = match due {
-            Due::At(moment) => moment,
-            due => due.moment(self.now, limits.handler_timeout),
-        };
+        let timeout = limits.handler_timeout;
+        let deadline = due.moment(self.now, timeout).min(self.now + timeout);
         let peer = self.peer.clone();
         let handler = &self.endpoint.handler;
         let call = |run: RunId| {
