@@ -49,6 +49,8 @@ where
                 }
             }
         }
+        // Not reading by our own choice: the peer is not to blame for what it has begun.
+        self.deadlines.frame = None;
         worked
     }
 
