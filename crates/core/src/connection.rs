@@ -446,36 +446,6 @@ where
         Poll::Ready(Ended { established: self.established.is_none(), reason })
     }
 
-    /// Every call that was sent ends here: whether it ran nobody knows.
-    fn end_calls(&mut self, reason: &Close) {
-        for answer in self.pending.drain() {
-            self.tally.add(Count::CallsUnknown);
-            let _ =
-                answer.send(Err(CallError::unknown(Code::Unavailable, format!("connection lost: {reason}"))));
-        }
-    }
-
-    fn end(&mut self, reason: &Close) {
-        if self.stage == Stage::Ended {
-            return;
-        }
-        self.stage = Stage::Ended;
-        for _ in 0..self.runs.abandon() {
-            self.tally.add(Count::RequestsAbandoned);
-        }
-        self.end_calls(reason);
-        self.outbox.end(reason, &self.endpoint.ledger);
-        self.tally.add(Count::Closed);
-        self.tally.settle(&self.endpoint.ledger);
-        if let Some(observer) = &self.endpoint.observer {
-            match self.established {
-                None => observer.disconnected(&self.peer, reason),
-                Some(_) => observer.turned_away(reason),
-            }
-        }
-        tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %reason, "connection closed");
-    }
-
     /// Nothing is going on: memory that a burst needed is given back.
     fn rest(&mut self) {
         if self.transport.unsent() == 0
@@ -491,6 +461,41 @@ where
                 self.actions = Actions::new();
             }
         }
+    }
+}
+
+impl<T, S: Session> Connection<T, S> {
+    /// Every call that was sent ends here: whether it ran nobody knows.
+    fn end_calls(&mut self, reason: &Close) {
+        for answer in self.pending.drain() {
+            self.tally.add(Count::CallsUnknown);
+            let _ =
+                answer.send(Err(CallError::unknown(Code::Unavailable, format!("connection lost: {reason}"))));
+        }
+    }
+
+    fn end(&mut self, reason: &Close) {
+        if self.stage == Stage::Ended {
+            return;
+        }
+        let opened = self.stage != Stage::New;
+        self.stage = Stage::Ended;
+        for _ in 0..self.runs.abandon() {
+            self.tally.add(Count::RequestsAbandoned);
+        }
+        self.end_calls(reason);
+        self.outbox.end(reason, &self.endpoint.ledger);
+        if opened {
+            self.tally.add(Count::Closed);
+        }
+        self.tally.settle(&self.endpoint.ledger);
+        if let Some(observer) = &self.endpoint.observer {
+            match self.established {
+                None => observer.disconnected(&self.peer, reason),
+                Some(_) => observer.turned_away(reason),
+            }
+        }
+        tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %reason, "connection closed");
     }
 }
 
@@ -511,15 +516,11 @@ where
 
 impl<T, S: Session> Drop for Connection<T, S> {
     fn drop(&mut self) {
-        if self.stage != Stage::Ended {
-            let reason = Close::Local;
-            for answer in self.pending.drain() {
-                let _ = answer
-                    .send(Err(CallError::unknown(Code::Unavailable, format!("connection lost: {reason}"))));
-            }
-            self.outbox.end(&reason, &self.endpoint.ledger);
-            self.tally.settle(&self.endpoint.ledger);
-        }
+        let reason = match &self.stage {
+            Stage::Closing(reason) => reason.clone(),
+            _ => Close::Local,
+        };
+        self.end(&reason);
     }
 }
 
