@@ -343,7 +343,7 @@ impl<D: Dial> Supervisor<D> {
             _ => (Code::Unavailable, String::new()),
         };
         let (calls, events) = self.queue.end(code, &why);
-        self.count_not_sent(calls);
+        self.count_ended(calls, 0);
         self.endpoint.ledger.add(Count::EventsNotSent, events);
         self.state.send_replace(last);
     }
@@ -416,9 +416,11 @@ impl<D: Dial> Supervisor<D> {
             .map_err(|error| failed(error.to_string(), matches!(error, DialError::Settings(_))))
     }
 
-    fn count_not_sent(&self, calls: u64) {
-        self.endpoint.ledger.add(Count::Calls, calls);
-        self.endpoint.ledger.add(Count::CallsNotSent, calls);
+    fn count_ended(&self, not_sent: u64, cancelled: u64) {
+        let ledger = &self.endpoint.ledger;
+        ledger.add(Count::Calls, not_sent.saturating_add(cancelled));
+        ledger.add(Count::CallsNotSent, not_sent);
+        ledger.add(Count::CallsCancelled, cancelled);
     }
 
     /// Awaits `work` while deadlines of waiting calls are kept; `None` when the client is shut down first.
@@ -426,7 +428,8 @@ impl<D: Dial> Supervisor<D> {
         let clock = &self.endpoint.surroundings.clock;
         let mut work = std::pin::pin!(work);
         loop {
-            self.count_not_sent(self.queue.expire(clock.now()));
+            let (not_sent, cancelled) = self.queue.expire(clock.now());
+            self.count_ended(not_sent, cancelled);
             let tick = sleep_until(&**clock, clock.now() + TICK);
             tokio::select! {
                 biased;

@@ -94,10 +94,9 @@ where
                 .send(Err(CallError::unknown(Code::DeadlineExceeded, "no answer came before the deadline")));
             self.send(Outbound::Abandon(call));
         }
-        for _ in 0..self.outbox.expire(now) {
+        if self.outbox.is_due(now) {
             worked = true;
-            self.tally.add(Count::Calls);
-            self.tally.add(Count::CallsNotSent);
+            self.sweep_outbox();
         }
         worked
     }
