@@ -242,7 +242,7 @@ where
             peer,
             actions: Actions::new(),
             applying: false,
-            runs: Runs::new(),
+            runs: Runs::new(id),
             pending: Pending::new(),
             outbox: Outbox::new(queue, keep),
             deadlines: Deadlines::new(),

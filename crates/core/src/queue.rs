@@ -195,11 +195,15 @@ impl<C> Queue<C> {
         }
     }
 
-    /// Puts unsent jobs back in front, in order, for the next connection.
+    /// Puts unsent jobs back in front, in order, for the next connection. Progress belonged to this one and is dropped.
     pub(crate) fn put_back(&self, mut jobs: VecDeque<Job<C>>) {
         let mut state = self.lock();
         jobs.append(&mut state.jobs);
-        state.jobs = jobs;
+        let (progress, kept): (VecDeque<_>, _) =
+            jobs.into_iter().partition(|job| matches!(job, Job::Progress(..)));
+        state.jobs = kept;
+        drop(state);
+        self.release(progress.len(), progress.iter().map(Job::bytes).sum());
     }
 
     /// Ends every queued call whose deadline has passed or whose caller has gone; says how many of each.

@@ -166,9 +166,7 @@ impl<S: Session> Outbox<S> {
         let mut left: Vec<Numbered<S>> = self.held.drain().flat_map(|(_, held)| held).collect();
         left.extend(self.jobs.drain(..));
         left.sort_unstable_by_key(|(number, _)| *number);
-        self.queue.put_back(
-            left.into_iter().map(|(_, job)| job).filter(|job| !matches!(job, Job::Progress(..))).collect(),
-        );
+        self.queue.put_back(left.into_iter().map(|(_, job)| job).collect());
         if !self.keep {
             let (calls, events) = self.queue.end(Code::Unavailable, &format!("connection closed: {reason}"));
             ledger.add(Count::Calls, calls);
