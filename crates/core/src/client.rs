@@ -291,16 +291,18 @@ struct Attempt {
 
 impl<D: Dial> Supervisor<D> {
     async fn run(self) {
-        let (mut failures, mut refusals) = (0_u32, 0_u32);
+        let (mut attempts, mut failures, mut refusals) = (0_u32, 0_u32, 0_u32);
         let mut lost: Option<(Moment, String)> = None;
         let last = loop {
-            let attempt = self.attempt(failures.max(refusals).saturating_add(1), lost.as_ref()).await;
+            attempts = attempts.saturating_add(1);
+            let attempt = self.attempt(attempts, lost.as_ref()).await;
             let now = self.endpoint.surroundings.clock.now();
             if self.endpoint.shutdown.is_draining() {
                 break ClientState::Closed("shut down".to_owned());
             }
             match attempt.up {
                 Some(up) => {
+                    attempts = 0;
                     failures = if up >= self.reconnect.settled_after { 0 } else { failures };
                     refusals = 0;
                     lost = Some((now, attempt.why.clone()));
