@@ -110,6 +110,7 @@ pub struct Link<S: Session> {
     caller: Caller,
     queue: Arc<Queue<S::Command>>,
     established: oneshot::Receiver<()>,
+    was_established: Option<bool>,
 }
 
 impl<S: Session> Link<S> {
@@ -133,7 +134,12 @@ impl<S: Session> Link<S> {
     /// # Cancel safety
     /// Safe.
     pub async fn established(&mut self) -> bool {
-        (&mut self.established).await.is_ok()
+        if let Some(known) = self.was_established {
+            return known;
+        }
+        let established = (&mut self.established).await.is_ok();
+        self.was_established = Some(established);
+        established
     }
 }
 
@@ -233,8 +239,13 @@ where
         let (established, when_established) = oneshot::channel();
         let (drain, stop) = endpoint.shutdown.signals();
         transport.set_partial_limit(limits.max_login_bytes, "max_login_bytes");
-        let link =
-            Link { peer: peer.clone(), caller, queue: Arc::clone(&queue), established: when_established };
+        let link = Link {
+            peer: peer.clone(),
+            caller,
+            queue: Arc::clone(&queue),
+            established: when_established,
+            was_established: None,
+        };
         let connection = Self {
             transport,
             codec,
@@ -545,7 +556,9 @@ fn fate_of<S: Session>(actions: &Actions<S>, pending: &Pending) -> Fate {
     let mut fate = Fate::Used;
     for action in actions {
         let reason = match action {
-            Action::Deliver(Delivery::Response { call, .. }) if !pending.contains(*call) => Count::OrphanReply,
+            Action::Deliver(Delivery::Response { call, .. }) if !pending.contains(*call) => {
+                Count::OrphanReply
+            }
             Action::Deliver(_) => return Fate::Delivered,
             Action::Count(count) if count.is_reason() => *count,
             _ => continue,
