@@ -178,6 +178,8 @@ struct PendingCall<'a> {
 impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         if !self.done {
+            // First of all it is plain that nobody waits: a call that is about to be written is then left out.
+            self.answer.close();
             self.outlet.abandon(self.call);
         }
     }

@@ -291,16 +291,18 @@ struct Attempt {
 
 impl<D: Dial> Supervisor<D> {
     async fn run(self) {
-        let (mut failures, mut refusals) = (0_u32, 0_u32);
+        let (mut attempts, mut failures, mut refusals) = (0_u32, 0_u32, 0_u32);
         let mut lost: Option<(Moment, String)> = None;
         let last = loop {
-            let attempt = self.attempt(failures.max(refusals).saturating_add(1), lost.as_ref()).await;
+            attempts = attempts.saturating_add(1);
+            let attempt = self.attempt(attempts, lost.as_ref()).await;
             let now = self.endpoint.surroundings.clock.now();
             if self.endpoint.shutdown.is_draining() {
                 break ClientState::Closed("shut down".to_owned());
             }
             match attempt.up {
                 Some(up) => {
+                    attempts = 0;
                     failures = if up >= self.reconnect.settled_after { 0 } else { failures };
                     refusals = 0;
                     lost = Some((now, attempt.why.clone()));
@@ -343,7 +345,7 @@ impl<D: Dial> Supervisor<D> {
             _ => (Code::Unavailable, String::new()),
         };
         let (calls, events) = self.queue.end(code, &why);
-        self.count_not_sent(calls);
+        self.count_ended(calls, 0);
         self.endpoint.ledger.add(Count::EventsNotSent, events);
         self.state.send_replace(last);
     }
@@ -416,9 +418,11 @@ impl<D: Dial> Supervisor<D> {
             .map_err(|error| failed(error.to_string(), matches!(error, DialError::Settings(_))))
     }
 
-    fn count_not_sent(&self, calls: u64) {
-        self.endpoint.ledger.add(Count::Calls, calls);
-        self.endpoint.ledger.add(Count::CallsNotSent, calls);
+    fn count_ended(&self, not_sent: u64, cancelled: u64) {
+        let ledger = &self.endpoint.ledger;
+        ledger.add(Count::Calls, not_sent.saturating_add(cancelled));
+        ledger.add(Count::CallsNotSent, not_sent);
+        ledger.add(Count::CallsCancelled, cancelled);
     }
 
     /// Awaits `work` while deadlines of waiting calls are kept; `None` when the client is shut down first.
@@ -426,7 +430,8 @@ impl<D: Dial> Supervisor<D> {
         let clock = &self.endpoint.surroundings.clock;
         let mut work = std::pin::pin!(work);
         loop {
-            self.count_not_sent(self.queue.expire(clock.now()));
+            let (not_sent, cancelled) = self.queue.expire(clock.now());
+            self.count_ended(not_sent, cancelled);
             let tick = sleep_until(&**clock, clock.now() + TICK);
             tokio::select! {
                 biased;

@@ -31,7 +31,7 @@ use crate::peer::Peer;
 use crate::pending::Pending;
 use crate::queue::Queue;
 use crate::runs::Runs;
-use crate::session::{Action, Actions, Close, Cx, Session};
+use crate::session::{Action, Actions, Close, Cx, Delivery, Session};
 use crate::shutdown::Shutdown;
 use crate::transport::{Transport, TransportError};
 
@@ -110,6 +110,7 @@ pub struct Link<S: Session> {
     caller: Caller,
     queue: Arc<Queue<S::Command>>,
     established: oneshot::Receiver<()>,
+    was_established: Option<bool>,
 }
 
 impl<S: Session> Link<S> {
@@ -133,7 +134,12 @@ impl<S: Session> Link<S> {
     /// # Cancel safety
     /// Safe.
     pub async fn established(&mut self) -> bool {
-        (&mut self.established).await.is_ok()
+        if let Some(known) = self.was_established {
+            return known;
+        }
+        let established = (&mut self.established).await.is_ok();
+        self.was_established = Some(established);
+        established
     }
 }
 
@@ -233,8 +239,13 @@ where
         let (established, when_established) = oneshot::channel();
         let (drain, stop) = endpoint.shutdown.signals();
         transport.set_partial_limit(limits.max_login_bytes, "max_login_bytes");
-        let link =
-            Link { peer: peer.clone(), caller, queue: Arc::clone(&queue), established: when_established };
+        let link = Link {
+            peer: peer.clone(),
+            caller,
+            queue: Arc::clone(&queue),
+            established: when_established,
+            was_established: None,
+        };
         let connection = Self {
             transport,
             codec,
@@ -242,7 +253,7 @@ where
             peer,
             actions: Actions::new(),
             applying: false,
-            runs: Runs::new(),
+            runs: Runs::new(id),
             pending: Pending::new(),
             outbox: Outbox::new(queue, keep),
             deadlines: Deadlines::new(),
@@ -446,36 +457,6 @@ where
         Poll::Ready(Ended { established: self.established.is_none(), reason })
     }
 
-    /// Every call that was sent ends here: whether it ran nobody knows.
-    fn end_calls(&mut self, reason: &Close) {
-        for answer in self.pending.drain() {
-            self.tally.add(Count::CallsUnknown);
-            let _ =
-                answer.send(Err(CallError::unknown(Code::Unavailable, format!("connection lost: {reason}"))));
-        }
-    }
-
-    fn end(&mut self, reason: &Close) {
-        if self.stage == Stage::Ended {
-            return;
-        }
-        self.stage = Stage::Ended;
-        for _ in 0..self.runs.abandon() {
-            self.tally.add(Count::RequestsAbandoned);
-        }
-        self.end_calls(reason);
-        self.outbox.end(reason, &self.endpoint.ledger);
-        self.tally.add(Count::Closed);
-        self.tally.settle(&self.endpoint.ledger);
-        if let Some(observer) = &self.endpoint.observer {
-            match self.established {
-                None => observer.disconnected(&self.peer, reason),
-                Some(_) => observer.turned_away(reason),
-            }
-        }
-        tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %reason, "connection closed");
-    }
-
     /// Nothing is going on: memory that a burst needed is given back.
     fn rest(&mut self) {
         if self.transport.unsent() == 0
@@ -491,6 +472,41 @@ where
                 self.actions = Actions::new();
             }
         }
+    }
+}
+
+impl<T, S: Session> Connection<T, S> {
+    /// Every call that was sent ends here: whether it ran nobody knows.
+    fn end_calls(&mut self, reason: &Close) {
+        for answer in self.pending.drain() {
+            self.tally.add(Count::CallsUnknown);
+            let _ =
+                answer.send(Err(CallError::unknown(Code::Unavailable, format!("connection lost: {reason}"))));
+        }
+    }
+
+    fn end(&mut self, reason: &Close) {
+        if self.stage == Stage::Ended {
+            return;
+        }
+        let opened = self.stage != Stage::New;
+        self.stage = Stage::Ended;
+        for _ in 0..self.runs.abandon() {
+            self.tally.add(Count::RequestsAbandoned);
+        }
+        self.end_calls(reason);
+        self.outbox.end(reason, &self.endpoint.ledger);
+        if opened {
+            self.tally.add(Count::Closed);
+        }
+        self.tally.settle(&self.endpoint.ledger);
+        if let Some(observer) = &self.endpoint.observer {
+            match self.established {
+                None => observer.disconnected(&self.peer, reason),
+                Some(_) => observer.turned_away(reason),
+            }
+        }
+        tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %reason, "connection closed");
     }
 }
 
@@ -511,15 +527,11 @@ where
 
 impl<T, S: Session> Drop for Connection<T, S> {
     fn drop(&mut self) {
-        if self.stage != Stage::Ended {
-            let reason = Close::Local;
-            for answer in self.pending.drain() {
-                let _ = answer
-                    .send(Err(CallError::unknown(Code::Unavailable, format!("connection lost: {reason}"))));
-            }
-            self.outbox.end(&reason, &self.endpoint.ledger);
-            self.tally.settle(&self.endpoint.ledger);
-        }
+        let reason = match &self.stage {
+            Stage::Closing(reason) => reason.clone(),
+            _ => Close::Local,
+        };
+        self.end(&reason);
     }
 }
 
@@ -540,13 +552,19 @@ enum Fate {
     Ignored(Count),
 }
 
-fn fate_of<S: Session>(actions: &Actions<S>) -> Fate {
+fn fate_of<S: Session>(actions: &Actions<S>, pending: &Pending) -> Fate {
     let mut fate = Fate::Used;
     for action in actions {
-        match action {
+        let reason = match action {
+            Action::Deliver(Delivery::Response { call, .. }) if !pending.contains(*call) => {
+                Count::OrphanReply
+            }
             Action::Deliver(_) => return Fate::Delivered,
-            Action::Count(count) if count.is_reason() && fate == Fate::Used => fate = Fate::Ignored(*count),
-            _ => {}
+            Action::Count(count) if count.is_reason() => *count,
+            _ => continue,
+        };
+        if fate == Fate::Used {
+            fate = Fate::Ignored(reason);
         }
     }
     fate

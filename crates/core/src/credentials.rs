@@ -99,7 +99,7 @@ where
 
 /// Gives the credentials to log in with; asked anew before every connect, so a token may change between two.
 pub trait CredentialSource: Send + Sync + 'static {
-    /// The credentials for attempt number `attempt` (from 1, back to 1 after a success).
+    /// The credentials for attempt number `attempt` (from 1, back to 1 after a login that succeeded).
     fn credentials(&self, attempt: u32) -> BoxFuture<'_, Result<Credentials, Failure>>;
 }
 

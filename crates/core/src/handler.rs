@@ -75,9 +75,13 @@ pub struct Incoming {
     pub(crate) run: RunId,
 }
 
-/// The number of one run of a handler on one connection.
+/// The number of one run of a handler; it belongs to one connection, because what a handler says may outlive that and reach
+/// the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct RunId(pub(crate) u64);
+pub(crate) struct RunId {
+    pub(crate) connection: u64,
+    pub(crate) run: u64,
+}
 
 impl Incoming {
     /// A request made in this program, from `peer`.

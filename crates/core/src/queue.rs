@@ -195,15 +195,19 @@ impl<C> Queue<C> {
         }
     }
 
-    /// Puts unsent jobs back in front, in order, for the next connection.
+    /// Puts unsent jobs back in front, in order, for the next connection. Progress belonged to this one and is dropped.
     pub(crate) fn put_back(&self, mut jobs: VecDeque<Job<C>>) {
         let mut state = self.lock();
         jobs.append(&mut state.jobs);
-        state.jobs = jobs;
+        let (progress, kept): (VecDeque<_>, _) =
+            jobs.into_iter().partition(|job| matches!(job, Job::Progress(..)));
+        state.jobs = kept;
+        drop(state);
+        self.release(progress.len(), progress.iter().map(Job::bytes).sum());
     }
 
-    /// Ends every queued call whose deadline has passed or whose caller has gone, and says how many.
-    pub(crate) fn expire(&self, now: Moment) -> u64 {
+    /// Ends every queued call whose deadline has passed or whose caller has gone; says how many of each.
+    pub(crate) fn expire(&self, now: Moment) -> (u64, u64) {
         let mut state = self.lock();
         state.abandoned.clear();
         let due = |job: &Job<C>| match job {
@@ -211,22 +215,24 @@ impl<C> Queue<C> {
             _ => false,
         };
         if !state.jobs.iter().any(due) {
-            return 0;
+            return (0, 0);
         }
         let (over, kept): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut state.jobs).into_iter().partition(due);
         state.jobs = kept;
         drop(state);
         self.release(over.len(), over.iter().map(Job::bytes).sum());
-        let mut ended = 0;
+        let (mut not_sent, mut cancelled) = (0, 0);
         for job in over {
             if let Job::Request { answer, .. } = job {
-                ended += 1;
                 let why = "the deadline passed while the call waited for a connection";
-                let _ = answer.send(Err(CallError::not_sent(Code::DeadlineExceeded, why)));
+                match answer.send(Err(CallError::not_sent(Code::DeadlineExceeded, why))) {
+                    Ok(()) => not_sent += 1,
+                    Err(_) => cancelled += 1,
+                }
             }
         }
-        ended
+        (not_sent, cancelled)
     }
 
     /// Was a close asked for while no connection was there to hear it?

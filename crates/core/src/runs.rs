@@ -19,6 +19,7 @@ pub(crate) struct Runs<R> {
     ready: Arc<Ready>,
     running: usize,
     requests: usize,
+    connection: u64,
     next: u64,
     earliest: Option<Moment>,
 }
@@ -51,13 +52,14 @@ pub(crate) struct Finished<R> {
 }
 
 impl<R> Runs<R> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(connection: u64) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
             ready: Arc::default(),
             running: 0,
             requests: 0,
+            connection,
             next: 1,
             earliest: None,
         }
@@ -85,7 +87,7 @@ impl<R> Runs<R> {
         deadline: Option<Moment>,
         call: impl FnOnce(RunId) -> HandlerFuture,
     ) -> Option<Finished<R>> {
-        let id = RunId(self.next);
+        let id = RunId { connection: self.connection, run: self.next };
         self.next += 1;
         let Ok(future) = catch_unwind(AssertUnwindSafe(|| call(id))) else {
             return Some(Finished { reply, answer: Err(panicked()) });

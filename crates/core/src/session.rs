@@ -125,7 +125,8 @@ pub enum Action<S: Session> {
     Reading(bool),
     /// Logged in, or as good as: the login deadline ends. `None` where the wire has no login.
     Established(Option<Identity>),
-    /// Count the frame under a reason, or note something.
+    /// Count the frame being received under a reason (the first one counts, and none when the frame is delivered), or note
+    /// something at any time.
     Count(Count),
     /// Write what is waiting, then close.
     Close(Close),

@@ -31,7 +31,8 @@ pub trait Transport<C: Codec>: Send + Unpin + 'static {
     /// Has a frame been begun and not finished?
     fn has_partial(&self) -> bool;
 
-    /// Most bytes to keep of a frame that is not finished; more is a [`FrameError::TooLarge`] that names `setting`.
+    /// Most bytes to keep of a frame that is not finished, or to take of a message that comes whole; more is a
+    /// [`FrameError::TooLarge`] that names `setting`.
     fn set_partial_limit(&mut self, max: usize, setting: &'static str);
 
     /// Encodes `frame` at once, under the mode the codec is in now.
@@ -40,7 +41,7 @@ pub trait Transport<C: Codec>: Send + Unpin + 'static {
     /// [`FrameError`] when the wire cannot hold the frame; nothing was appended then.
     fn send(&mut self, frame: C::Frame, flush: Flush, codec: &mut C) -> Result<(), FrameError>;
 
-    /// Bytes encoded and not yet written.
+    /// Bytes encoded and not yet written; more than 0 as long as a flush is needed.
     fn unsent(&self) -> usize;
 
     /// Writes what was encoded. Pending when the transport takes no more now.
@@ -80,6 +81,14 @@ const READ_BYTES: usize = 16 << 10;
 const MAX_READ_BYTES: usize = 256 << 10;
 /// Most room made on a peer's word alone, before its bytes are there.
 const TRUSTED_BYTES: usize = 64 << 10;
+
+fn check(got: usize, (max, setting): (usize, &'static str)) -> Result<(), FrameError> {
+    if got <= max {
+        return Ok(());
+    }
+    let [got, max] = [got, max].map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX));
+    Err(FrameError::TooLarge { got, max, setting })
+}
 
 /// A stream of bytes as a transport: TCP, a Unix socket, TLS, an in-memory pipe.
 ///
@@ -130,12 +139,7 @@ where
                 if let Some(frame) = codec.decode(&mut self.input)? {
                     return Poll::Ready(Ok(Some(frame)));
                 }
-                let (max, setting) = self.partial_limit;
-                if self.input.len() > max {
-                    let got = u64::try_from(self.input.len()).unwrap_or(u64::MAX);
-                    let max = u64::try_from(max).unwrap_or(u64::MAX);
-                    return Poll::Ready(Err(FrameError::TooLarge { got, max, setting }.into()));
-                }
+                check(self.input.len(), self.partial_limit)?;
                 let trusted = codec.missing(&self.input).min(TRUSTED_BYTES.max(self.input.len()));
                 room = room.max(trusted);
             }
@@ -198,12 +202,16 @@ pub struct MessageStream<Io> {
     io: Io,
     output: VecDeque<Message>,
     unsent: usize,
+    /// Something was handed to `io` or is about to be, and `io` has not said since that it is gone.
+    unflushed: bool,
+    limit: (usize, &'static str),
 }
 
 impl<Io> MessageStream<Io> {
     /// A transport over `io`.
     pub fn new(io: Io) -> Self {
-        Self { io, output: VecDeque::new(), unsent: 0 }
+        let limit = (usize::MAX, "max_frame_bytes");
+        Self { io, output: VecDeque::new(), unsent: 0, unflushed: false, limit }
     }
 }
 
@@ -223,6 +231,7 @@ where
                 None => return Poll::Ready(Ok(None)),
                 Some(Err(error)) => return Poll::Ready(Err(TransportError::Layer(Box::new(error)))),
                 Some(Ok(message)) => {
+                    check(message.len(), self.limit)?;
                     if let Some(frame) = codec.decode(message)? {
                         return Poll::Ready(Ok(Some(frame)));
                     }
@@ -235,17 +244,20 @@ where
         false
     }
 
-    fn set_partial_limit(&mut self, _max: usize, _setting: &'static str) {}
+    fn set_partial_limit(&mut self, max: usize, setting: &'static str) {
+        self.limit = (max, setting);
+    }
 
     fn send(&mut self, frame: C::Frame, _flush: Flush, codec: &mut C) -> Result<(), FrameError> {
         codec.encode(frame, &mut |message| {
+            self.unflushed = true;
             self.unsent = self.unsent.saturating_add(message.len());
             self.output.push_back(message);
         })
     }
 
     fn unsent(&self) -> usize {
-        self.unsent
+        self.unsent.saturating_add(usize::from(self.unflushed))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
@@ -257,7 +269,9 @@ where
                 Pin::new(&mut self.io).start_send(message).map_err(layer)?;
             }
         }
-        Pin::new(&mut self.io).poll_flush(cx).map_err(layer)
+        ready!(Pin::new(&mut self.io).poll_flush(cx)).map_err(layer)?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {

@@ -1,6 +1,6 @@
 //! Every deadline of one connection, behind one alarm.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::failure::{CallError, Code, Failure};
 use crate::ledger::Count;
@@ -20,11 +20,22 @@ pub(super) struct Deadlines {
     alarm: Option<Box<dyn Alarm>>,
     /// When the alarm goes off; never after the first deadline, sometimes before it.
     set_for: Option<Moment>,
+    /// Whom the alarm wakes.
+    waker: Option<Waker>,
 }
 
 impl Deadlines {
     pub(super) fn new() -> Self {
-        Self { session: None, login: None, frame: None, write: None, drain: None, alarm: None, set_for: None }
+        Self {
+            session: None,
+            login: None,
+            frame: None,
+            write: None,
+            drain: None,
+            alarm: None,
+            set_for: None,
+            waker: None,
+        }
     }
 
     fn first(&self) -> Option<Moment> {
@@ -83,10 +94,9 @@ where
                 .send(Err(CallError::unknown(Code::DeadlineExceeded, "no answer came before the deadline")));
             self.send(Outbound::Abandon(call));
         }
-        for _ in 0..self.outbox.expire(now) {
+        if self.outbox.is_due(now) {
             worked = true;
-            self.tally.add(Count::Calls);
-            self.tally.add(Count::CallsNotSent);
+            self.sweep_outbox();
         }
         worked
     }
@@ -96,8 +106,12 @@ where
         let others =
             [self.deadlines.first(), self.runs.earliest(), self.pending.earliest(), self.outbox.earliest()];
         let Some(first) = others.into_iter().flatten().min() else { return };
-        if self.deadlines.set_for.is_some_and(|at| at <= first) {
+        let known = self.deadlines.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if known && self.deadlines.set_for.is_some_and(|at| at <= first) {
             return;
+        }
+        if !known {
+            self.deadlines.waker = Some(cx.waker().clone());
         }
         let clock = &self.endpoint.surroundings.clock;
         let alarm = self.deadlines.alarm.get_or_insert_with(|| clock.alarm());

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use crate::envelope::{Due, Event, Request};
+use crate::envelope::{Event, Request};
 use crate::failure::{CallError, Code, Failure};
 use crate::handler::{Incoming, Kind, RunId};
 use crate::ledger::Count;
@@ -49,6 +49,8 @@ where
                 }
             }
         }
+        // Not reading by our own choice: the peer is not to blame for what it has begun.
+        self.deadlines.frame = None;
         worked
     }
 
@@ -74,7 +76,7 @@ where
     /// Applies the actions of the session in order. `received` when they came of a frame, which is then accounted for.
     pub(super) fn apply(&mut self, received: bool) {
         if received {
-            let fate = fate_of(&self.actions);
+            let fate = fate_of(&self.actions, &self.pending);
             self.account(fate);
         }
         if std::mem::replace(&mut self.applying, true) {
@@ -106,12 +108,9 @@ where
                 Action::Open(gate) => self.outbox.open(gate),
                 Action::Reading(on) => self.reading = on,
                 Action::Established(identity) => self.established(identity),
-                Action::Count(count) => {
-                    // The reason a received frame ended with has been counted as its fate.
-                    if !count.is_reason() || !received {
-                        self.tally.add(count);
-                    }
-                }
+                // A reason belongs to a frame and was counted as its fate.
+                Action::Count(count) if count.is_reason() => {}
+                Action::Count(count) => self.tally.add(count),
                 Action::Close(reason) => self.close(reason),
             }
         }
@@ -148,19 +147,18 @@ where
         match delivery {
             Delivery::Request { request, reply, identity } => self.deliver_request(request, reply, identity),
             Delivery::Event(event) => self.deliver_event(event),
-            Delivery::Response { call, outcome } => match self.pending.remove(call) {
-                Some(answer) => {
-                    self.tally.add(match &outcome {
-                        Ok(_) => Count::CallsAnswered,
-                        Err(CallError::Failure(_)) => Count::CallsFailed,
-                        Err(CallError::NotSent(_)) => Count::CallsNotSent,
-                        Err(CallError::Unknown(_)) => Count::CallsUnknown,
-                    });
-                    // The caller may be gone already.
-                    let _ = answer.send(outcome);
-                }
-                None => self.tally.add(Count::OrphanReply),
-            },
+            Delivery::Response { call, outcome } => {
+                // One that nobody waits for any more was counted as the fate of its frame.
+                let Some(answer) = self.pending.remove(call) else { return };
+                self.tally.add(match &outcome {
+                    Ok(_) => Count::CallsAnswered,
+                    Err(CallError::Failure(_)) => Count::CallsFailed,
+                    Err(CallError::NotSent(_)) => Count::CallsNotSent,
+                    Err(CallError::Unknown(_)) => Count::CallsUnknown,
+                });
+                // The caller may be gone already.
+                let _ = answer.send(outcome);
+            }
             Delivery::Progress { call, body: _ } => self.pending.extend(call, self.now),
         }
     }
@@ -186,10 +184,8 @@ where
         }
         self.tally.add(Count::Requests);
         let Request { route, body, due, meta, .. } = request;
-        let deadline = match due {
-            Due::At(moment) => moment,
-            due => due.moment(self.now, limits.handler_timeout),
-        };
+        let timeout = limits.handler_timeout;
+        let deadline = due.moment(self.now, timeout).min(self.now + timeout);
         let peer = self.peer.clone();
         let handler = &self.endpoint.handler;
         let call = |run: RunId| {

@@ -36,6 +36,13 @@ pub(super) struct Outbox<S: Session> {
     encoding: Option<crate::envelope::CallId>,
 }
 
+/// How many waiting calls were ended.
+#[derive(Default)]
+struct Swept {
+    not_sent: usize,
+    cancelled: usize,
+}
+
 /// A job and its place in the order it was asked for.
 type Numbered<S> = (u64, Job<<S as Session>::Command>);
 
@@ -114,20 +121,27 @@ impl<S: Session> Outbox<S> {
         }
     }
 
-    /// Ends every waiting call that is due or whose caller has gone; says how many.
-    pub(super) fn expire(&mut self, now: Moment) -> usize {
-        if self.earliest.is_none_or(|earliest| earliest > now) {
-            return 0;
-        }
+    /// Is a waiting call due?
+    pub(super) fn is_due(&self, now: Moment) -> bool {
+        self.earliest.is_some_and(|earliest| earliest <= now)
+    }
+
+    /// Ends every waiting call that is due or whose caller has gone.
+    fn sweep(&mut self, now: Moment) -> Swept {
         let mut earliest: Option<Moment> = None;
-        let mut over = 0;
+        let mut swept = Swept::default();
         let queue = &self.queue;
         let mut check = |waiting: &mut VecDeque<Numbered<S>>| {
             for (number, job) in std::mem::take(waiting) {
+                let size = job.bytes();
                 match job {
-                    Job::Request { deadline, request, answer, .. } if deadline <= now => {
-                        over += 1;
-                        queue.release(1, request.route.len() + request.body.len());
+                    Job::Request { answer, .. } if answer.is_closed() => {
+                        swept.cancelled += 1;
+                        queue.release(1, size);
+                    }
+                    Job::Request { deadline, answer, .. } if deadline <= now => {
+                        swept.not_sent += 1;
+                        queue.release(1, size);
                         let why = "the deadline passed before the call could be sent";
                         let _ = answer.send(Err(CallError::not_sent(Code::DeadlineExceeded, why)));
                     }
@@ -144,7 +158,7 @@ impl<S: Session> Outbox<S> {
         self.held.values_mut().for_each(&mut check);
         self.held.retain(|_, waiting| !waiting.is_empty());
         self.earliest = earliest;
-        over
+        swept
     }
 
     /// The connection is over: what was not sent goes back in order, or is answered.
@@ -152,9 +166,7 @@ impl<S: Session> Outbox<S> {
         let mut left: Vec<Numbered<S>> = self.held.drain().flat_map(|(_, held)| held).collect();
         left.extend(self.jobs.drain(..));
         left.sort_unstable_by_key(|(number, _)| *number);
-        self.queue.put_back(
-            left.into_iter().map(|(_, job)| job).filter(|job| !matches!(job, Job::Progress(..))).collect(),
-        );
+        self.queue.put_back(left.into_iter().map(|(_, job)| job).collect());
         if !self.keep {
             let (calls, events) = self.queue.end(Code::Unavailable, &format!("connection closed: {reason}"));
             ledger.add(Count::Calls, calls);
@@ -185,11 +197,17 @@ where
         let mut worked = false;
         if let Some(taken) = self.outbox.take(cx) {
             worked = true;
+            let mut waiting = false;
             for call in taken.abandoned {
                 if self.pending.remove(call).is_some() {
                     self.tally.add(Count::CallsCancelled);
                     self.send(Outbound::Abandon(call));
+                } else {
+                    waiting = true;
                 }
+            }
+            if waiting {
+                self.sweep_outbox();
             }
             if let Some(reason) = taken.close {
                 self.close(reason);
@@ -215,6 +233,19 @@ where
             self.outbox.queue.release(messages, bytes);
         }
         worked
+    }
+
+    /// Ends calls that wait in vain: their deadline has passed or their caller has gone.
+    pub(super) fn sweep_outbox(&mut self) {
+        let swept = self.outbox.sweep(self.now);
+        for _ in 0..swept.not_sent {
+            self.tally.add(Count::Calls);
+            self.tally.add(Count::CallsNotSent);
+        }
+        for _ in 0..swept.cancelled {
+            self.tally.add(Count::Calls);
+            self.tally.add(Count::CallsCancelled);
+        }
     }
 
     /// Sends one job, or gives it back with the gate it must wait for (`None`: until a call in flight has ended).

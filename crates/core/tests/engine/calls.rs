@@ -1,0 +1,300 @@
+//! Calls of ours: one outcome each, and it says whether the peer may have acted.
+
+use std::time::Duration;
+
+use polywire_core::{Body, CallError, Code, Count, Event, Limits, Request, Response, Route};
+use tokio::time::Instant;
+
+use crate::toy::{Login, Setup, json, settle};
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[track_caller]
+fn not_sent(outcome: &Result<Response, CallError>, code: Code) {
+    assert!(matches!(outcome, Err(CallError::NotSent(failure)) if failure.code == code), "{outcome:?}");
+}
+
+#[track_caller]
+fn unknown(outcome: &Result<Response, CallError>, code: Code) {
+    assert!(matches!(outcome, Err(CallError::Unknown(failure)) if failure.code == code), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_find_their_calls_in_any_order() {
+    let mut rig = Setup::new().start();
+    let (first, second) = (rig.call("a", "1"), rig.call("b", "2"));
+    assert_eq!((rig.hear().await, rig.hear().await), ("? 1 a 1".into(), "? 2 b 2".into()));
+    rig.say("! 2 \"two\"").await;
+    rig.say("! 1").await;
+    assert_eq!(first.await.unwrap().unwrap().body, Body::Empty, "no body is not null");
+    assert_eq!(second.await.unwrap().unwrap().body, json("\"two\""));
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_no_of_the_peer_is_a_failure_with_its_code_and_words() {
+    let mut rig = Setup::new().start();
+    let call = rig.call("a", "1");
+    rig.hear().await;
+    rig.say("x 1 permission_denied not for you").await;
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "permission_denied: not for you");
+    assert!(matches!(error, CallError::Failure(_)));
+    assert_eq!(rig.count(Count::CallsFailed), 1);
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_ends_at_its_deadline_and_its_late_answer_reaches_nobody() {
+    let mut rig = Setup::new().start();
+    let start = Instant::now();
+    let late = rig.ask(Request::new(Route::from_static("a"), json("1")).timeout(secs(2)));
+    unknown(&late.await.unwrap(), Code::DeadlineExceeded);
+    assert!(start.elapsed() >= secs(2) && start.elapsed() < secs(2) + Duration::from_millis(250));
+    let next = rig.call("b", "2");
+    settle().await;
+    rig.say("! 1 \"late\"").await;
+    settle().await;
+    assert!(!next.is_finished(), "an answer never reaches another call");
+    rig.say("! 2 \"mine\"").await;
+    assert_eq!(next.await.unwrap().unwrap().body, json("\"mine\""));
+    assert_eq!(rig.count(Count::OrphanReply), 1);
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_deadline_is_call_timeout() {
+    let rig = Setup::new().start();
+    let start = Instant::now();
+    unknown(&rig.call("a", "1").await.unwrap(), Code::DeadlineExceeded);
+    assert_eq!(start.elapsed().as_secs(), Limits::default().call_timeout.as_secs());
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c14_answers_that_nobody_waits_for_are_counted_and_change_nothing() {
+    let mut rig = Setup::new().start();
+    let call = rig.call("a", "1");
+    rig.hear().await;
+    for line in ["! 9 1", "x 9 internal no", "! 1 \"yes\"", "! 1 \"again\"", "~ 1 0"] {
+        rig.say(line).await;
+    }
+    assert_eq!(call.await.unwrap().unwrap().body, json("\"yes\""));
+    settle().await;
+    assert_eq!(rig.count(Count::OrphanReply), 4);
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c14_an_answer_that_a_careless_session_delivers_late_is_an_orphan_in_the_books_too() {
+    let mut setup = Setup::new();
+    setup.session.careless = true;
+    let mut rig = setup.start();
+    let call = rig.ask(Request::new(Route::from_static("a"), json("1")).timeout(secs(1)));
+    unknown(&call.await.unwrap(), Code::DeadlineExceeded);
+    rig.say("! 1 \"late\"").await;
+    settle().await;
+    assert_eq!((rig.count(Count::OrphanReply), rig.count(Count::FramesDelivered)), (1, 0));
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_future_of_a_written_call_gives_it_up() {
+    let mut rig = Setup::new().start();
+    let call = rig.call("a", "1");
+    rig.hear().await;
+    call.abort();
+    settle().await;
+    assert_eq!(rig.count(Count::CallsCancelled), 1);
+    rig.say("! 1 \"too late\"").await;
+    settle().await;
+    assert_eq!(rig.count(Count::OrphanReply), 1);
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_future_of_a_held_call_removes_it_and_frees_its_place() {
+    let mut setup = Setup::with_login(Login::Ask);
+    setup.limits.max_queue_messages = 2;
+    let mut rig = setup.start();
+    let (first, second) = (rig.call("a", "1"), rig.call("b", "2"));
+    settle().await;
+    let third = rig.call("c", "3");
+    settle().await;
+    first.abort();
+    second.abort();
+    settle().await;
+    rig.say("login ann s3cret").await;
+    assert_eq!(rig.hear().await, "welcome ann");
+    assert_eq!(rig.hear().await, "? 1 c 3", "what was given up is never written");
+    rig.say("! 1").await;
+    third.await.unwrap().unwrap();
+    assert_eq!(rig.count(Count::CallsCancelled), 2);
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_free_as_soon_as_a_held_call_is_given_up() {
+    let mut setup = Setup::with_login(Login::Ask);
+    setup.limits.max_queue_messages = 1;
+    setup.limits.login_timeout = secs(60);
+    let rig = setup.start();
+    let first = rig.call("a", "1");
+    settle().await;
+    let event = Event::new(Route::from_static("e"), Body::Empty);
+    assert_eq!(rig.caller().try_notify(event.clone()).unwrap_err().code(), Code::ResourceExhausted);
+    first.abort();
+    settle().await;
+    rig.caller().try_notify(event).unwrap();
+    assert_eq!(rig.count(Count::CallsCancelled), 1);
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_makes_calls_wait_until_their_deadline_and_no_longer() {
+    let mut setup = Setup::with_login(Login::Ask);
+    setup.limits.max_queue_messages = 2;
+    setup.limits.login_timeout = secs(60);
+    let mut rig = setup.start();
+    let held = [rig.call("a", "1"), rig.call("b", "2")];
+    settle().await;
+    let full = rig.caller().try_notify(Event::new(Route::from_static("e"), Body::Empty)).unwrap_err();
+    assert_eq!(full.to_string(), "not sent: resource_exhausted: queue is full: max_queue_messages = 2");
+    let waits = rig.ask(Request::new(Route::from_static("c"), json("3")).timeout(secs(5)));
+    let gets_in = rig.ask(Request::new(Route::from_static("d"), json("4")).timeout(secs(20)));
+    not_sent(&waits.await.unwrap(), Code::DeadlineExceeded);
+    rig.say("login ann s3cret").await;
+    rig.hear().await;
+    assert_eq!((rig.hear().await, rig.hear().await), ("? 1 a 1".into(), "? 2 b 2".into()));
+    assert_eq!(rig.hear().await, "? 3 d 4", "the one that still waited goes out");
+    for (id, call) in (1..).zip(held.into_iter().chain([gets_in])) {
+        rig.say(&format!("! {id}")).await;
+        call.await.unwrap().unwrap();
+    }
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_is_bounded_in_bytes_too() {
+    let mut setup = Setup::with_login(Login::Ask);
+    setup.limits.max_queue_bytes = 1_024;
+    let rig = setup.start();
+    let event = |size| Event::new(Route::from_static("e"), json(&format!("\"{}\"", "x".repeat(size))));
+    rig.caller().try_notify(event(1_000)).unwrap();
+    let full = rig.caller().try_notify(event(100)).unwrap_err();
+    assert_eq!(full.to_string(), "not sent: resource_exhausted: queue is full: max_queue_bytes = 1024");
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_connection_dies_held_calls_are_not_sent_and_written_ones_unknown() {
+    let mut setup = Setup::new();
+    setup.session.order = crate::toy::Order::OneAtATime;
+    let mut rig = setup.start();
+    let (written, held) = (rig.call("a", "1"), rig.call("b", "2"));
+    rig.hear().await;
+    let caller = rig.caller().clone();
+    rig.hang_up().await;
+    unknown(&written.await.unwrap(), Code::Unavailable);
+    not_sent(&held.await.unwrap(), Code::Unavailable);
+    let after = caller.call(Request::new(Route::from_static("c"), Body::Empty)).await;
+    not_sent(&after, Code::Unavailable);
+    caller.notify(Event::new(Route::from_static("e"), Body::Empty)).await.unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stalled_peer_left_unencoded_was_not_sent() {
+    let mut setup = Setup::new();
+    setup.pipe = 1_024;
+    let rig = setup.start();
+    let big = format!("\"{}\"", "x".repeat(30 << 10));
+    let calls: Vec<_> = (0..6).map(|_| rig.call("a", &big)).collect();
+    settle().await;
+    rig.hang_up().await;
+    let mut kinds = String::new();
+    for call in calls {
+        kinds.push(match call.await.unwrap() {
+            Err(CallError::Unknown(_)) => 'u',
+            Err(CallError::NotSent(_)) => 'n',
+            other => panic!("{other:?}"),
+        });
+    }
+    assert_eq!(kinds, "uuunnn", "64 KiB are encoded ahead, and the frame that crosses that");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_the_wire_cannot_hold_is_not_sent_and_the_connection_lives() {
+    let mut setup = Setup::new();
+    setup.limits.max_frame_bytes = 1_024;
+    let mut rig = setup.start();
+    let broken = rig.call("two\nlines", "1").await.unwrap();
+    not_sent(&broken, Code::InvalidArgument);
+    let big = rig.call("big", &format!("\"{}\"", "x".repeat(2_000))).await.unwrap();
+    assert!(big.unwrap_err().to_string().ends_with("frame of 2010 bytes exceeds max_frame_bytes = 1024"));
+    let bytes = rig.ask(Request::new(Route::from_static("a"), Body::binary("png", vec![0])));
+    not_sent(&bytes.await.unwrap(), Code::Unimplemented);
+    let fine = rig.call("fine", "1");
+    assert_eq!(rig.hear().await, "? 3 fine 1");
+    rig.say("! 3").await;
+    fine.await.unwrap().unwrap();
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_max_pending_the_next_call_waits_for_an_answer() {
+    let mut setup = Setup::new();
+    setup.limits.max_pending = 2;
+    let mut rig = setup.start();
+    let calls = [rig.call("a", "1"), rig.call("b", "2"), rig.call("c", "3")];
+    assert_eq!((rig.hear().await, rig.hear().await), ("? 1 a 1".into(), "? 2 b 2".into()));
+    assert!(rig.silent().await);
+    rig.say("! 2").await;
+    assert_eq!(rig.hear().await, "? 3 c 3");
+    rig.say("! 1").await;
+    rig.say("! 3").await;
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_extends_its_call_or_every_call_but_none_for_ever() {
+    let mut rig = Setup::new().start();
+    let start = Instant::now();
+    let named = rig.ask(Request::new(Route::from_static("a"), Body::Empty).timeout(secs(10)));
+    let other = rig.ask(Request::new(Route::from_static("b"), Body::Empty).timeout(secs(10)));
+    settle().await;
+    tokio::time::sleep(secs(6)).await;
+    rig.say("~ 1 \"still here\"").await;
+    unknown(&other.await.unwrap(), Code::DeadlineExceeded);
+    assert_eq!(start.elapsed().as_secs(), 10, "progress of one call is none of another");
+    let third = rig.ask(Request::new(Route::from_static("c"), Body::Empty).timeout(secs(8)));
+    for _ in 0..30 {
+        tokio::time::sleep(secs(5)).await;
+        rig.say("~ * \"all of you\"").await;
+    }
+    unknown(&named.await.unwrap(), Code::DeadlineExceeded);
+    unknown(&third.await.unwrap(), Code::DeadlineExceeded);
+    settle().await;
+    assert_eq!(rig.count(Count::CallsUnknown), 3);
+    assert!(start.elapsed() >= secs(160));
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_stretches_a_call_to_ten_timeouts_at_most() {
+    let mut rig = Setup::new().start();
+    let start = Instant::now();
+    let call = rig.ask(Request::new(Route::from_static("a"), Body::Empty).timeout(secs(10)));
+    settle().await;
+    while !call.is_finished() {
+        rig.say("~ *").await;
+        tokio::time::sleep(secs(1)).await;
+    }
+    assert_eq!(start.elapsed().as_secs(), 100);
+    unknown(&call.await.unwrap(), Code::DeadlineExceeded);
+    rig.hang_up().await;
+}
