@@ -12,21 +12,19 @@ pub fn run(input: &[u8]) {
     let mut choices = Choices::new(input);
     let terminator: &[u8] = choices.one_of(&[b"\n", b"\r\n", b"\0", b"END\n"]);
     let max_frame_bytes = choices.one_of(&[64 << 10, 1_024, 1 << 20]);
-    let config = Config {
-        terminator: Terminator::both(terminator),
-        limits: Limits { max_frame_bytes, ..Limits::default() },
-        ..Config::default()
-    };
+    let config = Config { terminator: Terminator::both(terminator), ..Config::default() };
+    let limits = Limits { max_frame_bytes, ..Limits::default() };
+    let new = || Codec::new(&config, &limits);
     let switch = usize::from(choices.byte() % 8);
     let cuts = choices.byte();
     let cuts = if cuts == 0xff { None } else { Some(choices.cuts(input.len())) };
     let stream = choices.rest();
 
-    let whole = read(&config, [stream], switch);
+    let whole = read(new(), max_frame_bytes, [stream], switch);
     let cut = match cuts {
-        Some(cuts) => read(&config, parts(stream, &cuts), switch),
-        None if stream.len() <= 4 << 10 => read(&config, stream.chunks(1), switch),
-        None => read(&config, stream.chunks(7), switch),
+        Some(cuts) => read(new(), max_frame_bytes, parts(stream, &cuts), switch),
+        None if stream.len() <= 4 << 10 => read(new(), max_frame_bytes, stream.chunks(1), switch),
+        None => read(new(), max_frame_bytes, stream.chunks(7), switch),
     };
     assert_eq!(whole.frames, cut.frames, "other frames when the stream is cut");
     assert_eq!(whole.end.as_ref().map_err(kind), cut.end.as_ref().map_err(kind), "another end");
@@ -42,7 +40,7 @@ pub fn run(input: &[u8]) {
     trace::mark((whole.frames.len().min(20), whole.end.as_ref().map_err(kind).err()));
     if let Ok(left) = &whole.end {
         let consumed = &stream[..stream.len() - left.len()];
-        assert_eq!(write(&config, whole.frames), consumed, "frames written are other bytes");
+        assert_eq!(write(new(), whole.frames), consumed, "frames written are other bytes");
     }
 }
 
@@ -52,8 +50,12 @@ struct Read {
     end: Result<Bytes, FrameError>,
 }
 
-fn read<'a>(config: &Config, parts: impl IntoIterator<Item = &'a [u8]>, switch: usize) -> Read {
-    let mut codec = Codec::new(config);
+fn read<'a>(
+    mut codec: Codec,
+    max_frame_bytes: usize,
+    parts: impl IntoIterator<Item = &'a [u8]>,
+    switch: usize,
+) -> Read {
     let mut buffer = BytesMut::new();
     let mut frames = Vec::new();
     if switch == 0 {
@@ -73,7 +75,7 @@ fn read<'a>(config: &Config, parts: impl IntoIterator<Item = &'a [u8]>, switch: 
                 }
                 Ok(None) => {
                     assert_eq!(buffer.len(), before, "no frame, and yet bytes are gone");
-                    let most = config.limits.max_frame_bytes + 16;
+                    let most = max_frame_bytes + 16;
                     assert!(before <= most, "{before} bytes are kept for a frame of at most {most}");
                     assert!(codec.missing(&buffer) <= most, "more is missing than a frame may have");
                     break;
@@ -93,8 +95,7 @@ fn kind(error: &FrameError) -> String {
     }
 }
 
-fn write(config: &Config, frames: Vec<Frame>) -> Bytes {
-    let mut codec = Codec::new(config);
+fn write(mut codec: Codec, frames: Vec<Frame>) -> Bytes {
     let mut out = Outgoing::new();
     for frame in frames {
         codec.encode(frame, &mut out).expect("what was read can be written");

@@ -19,8 +19,9 @@ use crate::{seeds, trace};
 pub fn run(input: &[u8]) {
     let mut choices = Choices::new(input);
     let role = choices.one_of(&[Role::Server, Role::Client]);
-    let config = config(&mut choices);
-    let bench = Bench::open(Session::new(Arc::new(config.clone()), role), Codec::new(&config));
+    let (config, limits) = config(&mut choices);
+    let session = Session::new(Arc::new(config.clone()), limits.json, role);
+    let bench = Bench::open(session, Codec::new(&config, &limits));
     let mut scene = Scene { bench, stock: Stock::new(&config), end: config.terminator.receive };
     scene.settle();
     for _ in 0..STEPS {
@@ -40,7 +41,7 @@ pub fn run(input: &[u8]) {
 /// Steps of one input; what waits at a gate is looked at whenever it opens.
 const STEPS: usize = 500;
 
-fn config(choices: &mut Choices<'_>) -> Config {
+fn config(choices: &mut Choices<'_>) -> (Config, Limits) {
     let terminators: [(&[u8], &[u8]); 4] = [(b"\n", b"\n"), (b"\0", b"\n"), (b"\n", b"\r\n"), (b"END", b"\0")];
     let (receive, transmit) = choices.one_of(&terminators);
     let flags = choices.byte();
@@ -61,11 +62,11 @@ fn config(choices: &mut Choices<'_>) -> Config {
         name_from: (flags & 16 != 0).then(|| "/method".to_owned()),
         errors_in_reply: flags & 32 != 0,
         ping_interval: (flags & 64 == 0).then_some(Duration::from_secs(5)),
-        limits,
         ..Config::default()
     };
     config.validate().expect("the settings are in range");
-    config
+    limits.validate().expect("the limits are in range");
+    (config, limits)
 }
 
 /// A session and the peer it talks to.
