@@ -27,7 +27,7 @@ static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(DELIMITE
 
 /// One message of the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Frame {
+pub enum Frame {
     /// The text of one message; nothing is known of it yet.
     Text(Bytes),
     /// A body that is no gzip text. The stream goes on behind it.
@@ -36,7 +36,7 @@ pub(crate) enum Frame {
 
 /// How far the peer is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
+pub enum Trust {
     /// Not logged in: its texts are as short as `max_login_bytes`.
     Stranger,
     /// Logged in, or dialled by us.
@@ -45,7 +45,7 @@ pub(crate) enum Trust {
 
 /// Cuts the stream into frames; the same for both roles.
 #[derive(Debug)]
-pub(crate) struct HpxCodec {
+pub struct HpxCodec {
     limits: Limits,
     trust: Trust,
     /// The first bytes of the stream have been looked at.
@@ -72,7 +72,7 @@ struct Limits {
 
 impl HpxCodec {
     /// A codec at the start of a stream.
-    pub(crate) fn new(wire: &Wire, trust: Trust) -> Self {
+    pub fn new(wire: &Wire, trust: Trust) -> Self {
         let limits = Limits {
             max_frame_bytes: wire.limits.max_frame_bytes,
             max_inflated_bytes: wire.max_inflated_bytes,
