@@ -190,11 +190,12 @@ impl HpxCodec {
         }
     }
 
-    /// Inflates what is there of a frame whose end is not.
+    /// Inflates what is there of a frame whose end is not. The last bytes may be the beginning of a delimiter and are left out.
     fn run_ahead(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         let used = self.body.as_ref().map_or(0, Inflater::used);
-        if self.bad.is_none() && input.len().saturating_sub(used) >= AHEAD {
-            self.feed(input, false)?;
+        let body = input.get(..self.searched).unwrap_or_default();
+        if self.bad.is_none() && body.len().saturating_sub(used) >= AHEAD {
+            self.feed(body, false)?;
         }
         Ok(match (self.bad, self.first_marker) {
             (Some(fault), Some(end)) => Some(self.give_up(input, fault, end)),
