@@ -4,6 +4,7 @@
 //! or a caller would have got is kept for the target to look at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -29,6 +30,8 @@ pub struct Bench<S: Session> {
     reading: bool,
     next_call: u64,
     held: BTreeMap<Gate, Vec<Outbound<S>>>,
+    /// Hashes of the last two things that happened: a mark is a sequence of three.
+    last: [u64; 2],
     /// Requests that were delivered and have no answer yet.
     pub asked: Vec<(Request, S::Reply)>,
     /// Events that were delivered.
@@ -61,6 +64,7 @@ where
             reading: true,
             next_call: 0,
             held: BTreeMap::new(),
+            last: [0; 2],
             asked: Vec::new(),
             events: Vec::new(),
             calls: BTreeSet::new(),
@@ -77,6 +81,13 @@ where
         self.output.take()
     }
 
+    fn note(&mut self, what: impl Hash) {
+        let now = trace::hash(what);
+        let [before, last] = self.last;
+        trace::mark((before, last, now));
+        self.last = [last, now];
+    }
+
     fn with(&mut self, call: impl FnOnce(&mut S, &mut Cx<'_, S>)) {
         if self.closed.is_some() {
             return;
@@ -91,7 +102,7 @@ where
         while let Some(action) = self.actions.pop_front() {
             match action {
                 Action::Write(frame, _) => {
-                    trace::mark("write");
+                    self.note(("write", self.established, self.reading));
                     if let Err(error) = self.codec.encode(frame, &mut self.output) {
                         panic!("a session wrote what cannot be encoded: {error}");
                     }
@@ -107,9 +118,9 @@ where
                 Action::Open(gate) => self.let_go(gate),
                 Action::Reading(on) => self.reading = on,
                 Action::Established(_) => self.established = true,
-                Action::Count(count) => trace::mark(("count", count.as_str())),
+                Action::Count(count) => self.note(("count", count.as_str())),
                 Action::Close(reason) => {
-                    trace::mark(("close", std::mem::discriminant(&reason)));
+                    self.note(("close", std::mem::discriminant(&reason)));
                     self.closed = Some(reason);
                     self.actions.clear();
                 }
@@ -120,17 +131,18 @@ where
     fn deliver(&mut self, delivery: Delivery<S>) {
         match delivery {
             Delivery::Request { request, reply, .. } => {
-                trace::mark(("request", self.asked.len().min(4)));
+                self.note(("request", self.asked.len().min(4)));
                 self.asked.push((request, reply));
             }
             Delivery::Event(event) => {
-                trace::mark("event");
+                self.note("event");
                 self.events.push(event);
             }
             Delivery::Response { call, outcome } => {
-                trace::mark(("response", outcome.is_ok(), self.calls.remove(&call)));
+                let known = self.calls.remove(&call);
+                self.note(("response", outcome.is_ok(), known));
             }
-            Delivery::Progress { call, .. } => trace::mark(("progress", call.is_some())),
+            Delivery::Progress { call, .. } => self.note(("progress", call.is_some())),
         }
     }
 
@@ -155,13 +167,14 @@ where
         let wall = || SystemTime::UNIX_EPOCH;
         let mut cx = Cx::new(self.now, &wall, &self.random, &mut self.actions);
         self.session.receive(frame, &mut cx);
-        let fate = fate(&self.actions);
+        let fate = fate_of(&self.actions);
+        self.note(fate);
         self.apply();
         fate
     }
 
     fn broken(&mut self, error: &FrameError) {
-        trace::mark(("broken", std::mem::discriminant(error)));
+        self.note(("broken", std::mem::discriminant(error)));
         self.closed = Some(Close::Protocol(error.to_string()));
     }
 
@@ -209,10 +222,10 @@ where
                 self.with(|session, cx| session.send(outbound, cx));
             }
             Admit::Hold(gate) => {
-                trace::mark(("held", gate));
+                self.note(("held", gate));
                 self.held.entry(gate).or_default().push(outbound);
             }
-            Admit::Refuse(failure) => trace::mark(("refused", failure.code)),
+            Admit::Refuse(failure) => self.note(("refused", failure.code)),
         }
     }
 
@@ -229,7 +242,7 @@ where
                 }
                 Admit::Now => {}
                 Admit::Hold(gate) => self.held.entry(gate).or_default().push(outbound),
-                Admit::Refuse(failure) => trace::mark(("refused late", failure.code)),
+                Admit::Refuse(failure) => self.note(("refused late", failure.code)),
             }
         }
     }
@@ -261,7 +274,7 @@ pub enum Fate {
     Used,
 }
 
-fn fate<S: Session>(actions: &Actions<S>) -> Fate {
+fn fate_of<S: Session>(actions: &Actions<S>) -> Fate {
     if actions.is_empty() {
         return Fate::Nothing;
     }
@@ -269,7 +282,5 @@ fn fate<S: Session>(actions: &Actions<S>) -> Fate {
         Action::Count(count) if count.is_reason() => Some(*count),
         _ => None,
     });
-    let fate = reason.map_or(Fate::Used, Fate::Ignored);
-    trace::mark(fate);
-    fate
+    reason.map_or(Fate::Used, Fate::Ignored)
 }

@@ -17,6 +17,8 @@ use crate::{Target, trace};
 pub const TIME_LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
 /// After this long an execution is given up as endless.
 pub const STUCK: Duration = Duration::from_secs(60);
+/// Characters of a panic that are told; it may hold all that was compared.
+const MOST_WORDS: usize = 1_000;
 /// Most inputs kept to mutate further.
 const CORPUS: usize = 20_000;
 
@@ -79,9 +81,9 @@ fn slow(target: &Target, input: &[u8], mut took: Duration) -> Result<Duration, S
 }
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "a panic without words".to_owned())
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+    text.chars().take(MOST_WORDS).collect()
 }
 
 /// Runs `target` until it is enough or something was found.

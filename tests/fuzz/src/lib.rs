@@ -25,6 +25,7 @@ pub mod trace;
 pub mod words;
 
 
+pub mod hpx_codec;
 pub mod json;
 pub mod sockhop_codec;
 pub mod sockhop_session;
@@ -44,6 +45,7 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    Target { name: "hpx_codec", run: hpx_codec::run, seeds: hpx_codec::seeds, words: words::HPX },
     Target { name: "json", run: json::run, seeds: json::seeds, words: words::JSON },
     Target {
         name: "sockhop_codec",
@@ -57,5 +59,4 @@ pub const TARGETS: &[Target] = &[
         seeds: sockhop_session::seeds,
         words: words::SOCKHOP,
     },
-
 ];

@@ -27,7 +27,7 @@ struct Asked {
     list: bool,
 }
 
-/// What the last panic said, and where.
+/// Where the last panic was.
 static PANIC: Mutex<String> = Mutex::new(String::new());
 
 fn main() -> ExitCode {
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     // Panics are what is looked for, and handlers that panic are part of the tests: only the last one is of interest.
     std::panic::set_hook(Box::new(|info| {
         if let Ok(mut last) = PANIC.lock() {
-            *last = info.to_string();
+            *last = info.location().map(ToString::to_string).unwrap_or_default();
         }
     }));
     match (&asked.minimize, asked.target) {
@@ -118,7 +118,7 @@ fn hold(target: &Target, asked: &Asked) -> bool {
 fn show(target: &Target, finding: &Finding) {
     eprintln!("{}: after {} executions: {}", target.name, finding.after, finding.what);
     if let Ok(last) = PANIC.lock() {
-        eprintln!("{last}");
+        eprintln!("at {last}");
     }
     eprintln!("input, {} bytes: {}", finding.input.len(), hex(&finding.input));
     let folder = folder();

@@ -19,13 +19,19 @@ thread_local! {
 
 /// Something happened that is told from other things by its hash.
 pub fn mark(what: impl Hash) {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
+    let slot = hash(what) as usize % MARKS;
     TRACE.with_borrow_mut(|trace| {
-        let slot = &mut trace.seen[hasher.finish() as usize % MARKS];
+        let slot = &mut trace.seen[slot];
         trace.fresh |= !*slot;
         *slot = true;
     });
+}
+
+/// A number for something, the same in every run.
+pub fn hash(what: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Has anything been marked for the first time since this was asked last?

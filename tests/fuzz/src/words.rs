@@ -33,3 +33,14 @@ pub const SOCKHOP: &[&[u8]] = &[
     b"\xff\xff\xff\xff\x0a", b"\xff\xff\xff\x7f\x0f", b"\x05\0\0\0\x0e\0\0\0\0\0", b"GET / HTTP/1.1\r\n",
     b"SSH-2.0-", b"\x16\x03\x01", b"\x1f\x8b\x08", b"\xff", b"\xed\xa0\x80",
 ];
+
+/// HPX frames and their JSON.
+pub const HPX: &[&[u8]] = &[
+    b"<EOF>", b"<EO", b"F>", b"\x1f\x8b\x08\0\0\0\0\0\0\xff", b"\x1f\x8b\x08\x08", b"\x1f\x8b", b"\x01\0\0\xff\xff",
+    b"\x03\0", b"\0\0\0\0\0\0\0\0", b"\0\0\0\xff\xff", b"{\"session\":\"\",\"name\":\"x\",\"data\":{}}",
+    b"{\"session\":\"\",\"name\":\"x\",\"data\":{\"user\":\"u\",\"password\":\"p\"}}",
+    b"{\"session\":\"\",\"name\":\"x\",\"data\":[{\"fname\":\"f\",\"a\":1}]}", b"\"__id__\":\"1\",", b"\"error\":",
+    b"{\"fname\":\"f\",\"data\":1}", b"{\"code\":408,\"msg\":\"x\"}", b"\"Authenticated\"", b"{\"msg\":\"wait\"}",
+    b"\"serverquit\"", b"\"requestauth\"", b"1", b"2", b"3", b"NaN", b"-Infinity", b"null", b"\\ud800", b"\"fn\\u0061me\"",
+    b"GET / HTTP/1.1\r\n", b"\x16\x03\x01", b"SSH-2.0", b"{\"type\":\"x\"", b"\x82\xa4",
+];
