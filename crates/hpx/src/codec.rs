@@ -27,7 +27,7 @@ static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(DELIMITE
 
 /// One message of the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Frame {
+pub enum Frame {
     /// The text of one message; nothing is known of it yet.
     Text(Bytes),
     /// A body that is no gzip text. The stream goes on behind it.
@@ -36,7 +36,7 @@ pub(crate) enum Frame {
 
 /// How far the peer is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
+pub enum Trust {
     /// Not logged in: its texts are as short as `max_login_bytes`.
     Stranger,
     /// Logged in, or dialled by us.
@@ -45,7 +45,7 @@ pub(crate) enum Trust {
 
 /// Cuts the stream into frames; the same for both roles.
 #[derive(Debug)]
-pub(crate) struct HpxCodec {
+pub struct HpxCodec {
     limits: Limits,
     trust: Trust,
     /// The first bytes of the stream have been looked at.
@@ -72,7 +72,7 @@ struct Limits {
 
 impl HpxCodec {
     /// A codec at the start of a stream.
-    pub(crate) fn new(wire: &Wire, trust: Trust) -> Self {
+    pub fn new(wire: &Wire, trust: Trust) -> Self {
         let limits = Limits {
             max_frame_bytes: wire.limits.max_frame_bytes,
             max_inflated_bytes: wire.max_inflated_bytes,
@@ -190,11 +190,12 @@ impl HpxCodec {
         }
     }
 
-    /// Inflates what is there of a frame whose end is not.
+    /// Inflates what is there of a frame whose end is not. The last bytes may be the beginning of a delimiter and are left out.
     fn run_ahead(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         let used = self.body.as_ref().map_or(0, Inflater::used);
-        if self.bad.is_none() && input.len().saturating_sub(used) >= AHEAD {
-            self.feed(input, false)?;
+        let body = input.get(..self.searched).unwrap_or_default();
+        if self.bad.is_none() && body.len().saturating_sub(used) >= AHEAD {
+            self.feed(body, false)?;
         }
         Ok(match (self.bad, self.first_marker) {
             (Some(fault), Some(end)) => Some(self.give_up(input, fault, end)),

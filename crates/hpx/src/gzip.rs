@@ -37,7 +37,7 @@ const HEADER: [u8; HEADER_BYTES] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// Why a body is no gzip text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// It does not begin with a gzip member.
     #[error("not a gzipped frame")]
     NotGzip,

@@ -9,8 +9,9 @@ mod server;
 mod table;
 mod throttle;
 
-pub(crate) use client::{ClientSession, Wake};
-pub(crate) use server::{ServerSession, Shared};
+pub use client::{ClientSession, Wake};
+pub use pool::Pool;
+pub use server::{ServerSession, Shared, Turn};
 
 use polywire_core::Flush;
 

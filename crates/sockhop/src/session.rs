@@ -171,7 +171,12 @@ impl Session {
             && let Some(id) = id.to_id()
             && (id.fits_frame() || self.sending == Sending::Lines)
         {
-            self.write(control::handshake_answer(asked && self.config.allows_binary(), id), cx);
+            let reply = Reply { id, packet: false };
+            // An id in flight is answered once, by its request.
+            if self.running.begin(&reply) {
+                self.running.end(&reply);
+                self.write(control::handshake_answer(asked && self.config.allows_binary(), reply.id), cx);
+            }
         }
         self.conclude(cx);
     }
@@ -402,29 +407,26 @@ impl Session {
         if self.sending != Sending::Lines && !reply.fits_frame() {
             return cx.count(Count::Unexpected);
         }
+        if !self.running.begin(&reply) {
+            return cx.count(Count::RepeatedId);
+        }
         let Some(route) = self.route(&received.kind, received.data.json()) else {
-            cx.count(Count::BadRoute);
-            return self.respond(&reply, Err(bad_route()), cx);
+            return self.refuse_route(&reply, cx);
         };
         let meta = meta(&received, &route, true);
         let kind = text_of(&received.kind);
         let body = translate::to_body(received.data, &kind, frame, &self.limits);
-        self.deliver_request(route, body, meta, reply, cx);
-    }
-
-    fn deliver_request(
-        &mut self,
-        route: Route,
-        body: Body,
-        meta: Meta,
-        reply: Reply,
-        cx: &mut SessionCx<'_>,
-    ) {
-        if !self.running.begin(&reply) {
-            return cx.count(Count::RepeatedId);
-        }
         let request = Request { route, body, due: Due::Default, repeatable: false, meta };
         cx.deliver(Delivery::Request { request, reply, identity: None });
+    }
+
+    /// A request whose type is no route is answered at once.
+    fn refuse_route(&mut self, reply: &Reply, cx: &mut SessionCx<'_>) {
+        self.running.end(reply);
+        cx.count(Count::BadRoute);
+        let failure =
+            Failure::new(Code::InvalidArgument, "the type of the message is no text of at most 255 bytes");
+        self.respond(reply, Err(failure), cx);
     }
 
     fn on_event(&mut self, received: Received<'_>, frame: &Bytes, cx: &mut SessionCx<'_>) {
@@ -448,13 +450,15 @@ impl Session {
         let Some([Some(uuid), kind, inner]) = fields else { return cx.count(Count::Unexpected) };
         let Some(id) = Id::from_json(uuid) else { return cx.count(Count::Unexpected) };
         let reply = Reply::new(id, true);
+        if !self.running.begin(&reply) {
+            return cx.count(Count::RepeatedId);
+        }
         let kind = kind.map_or(Name::Missing, |kind| json::as_string(kind).map_or(Name::Odd, Name::Text));
         let Some(route) = self.route(&kind, inner) else {
-            cx.count(Count::BadRoute);
-            return self.respond(&reply, Err(bad_route()), cx);
+            return self.refuse_route(&reply, cx);
         };
         let body = translate::to_inner_body(inner, &text_of(&kind), &limits);
-        self.deliver_request(route, body, Meta::default(), reply, cx);
+        cx.deliver(Delivery::Request { request: Request::new(route, body), reply, identity: None });
     }
 
     /// One answer of a 1.x peer; all but the last are progress.
@@ -713,10 +717,6 @@ fn meta(received: &Received<'_>, route: &Route, request: bool) -> Meta {
     // The bytes of the route are there already.
     let shared = if is_route { ByteString::try_from(route.to_bytes()).ok() } else { None };
     Meta::default().with(translate::TYPE, shared.unwrap_or_else(|| kind.as_ref().into()))
-}
-
-fn bad_route() -> Failure {
-    Failure::new(Code::InvalidArgument, "the type of the message is no text of at most 255 bytes")
 }
 
 /// A message as a line without its end.

@@ -21,14 +21,14 @@ use crate::config::{ClientConfig, Dialect};
 use crate::translate::{self, BATCH};
 use crate::wire::{self, AUTHENTICATED, Message};
 
-pub(crate) use super::pool::Wake;
+pub use super::pool::Wake;
 
 /// Opens when a call may leave: logged in, and no other call in flight.
 const READY: Gate = Gate(0);
 
 /// The client's side of one connection.
 #[derive(Debug)]
-pub(crate) struct ClientSession {
+pub struct ClientSession {
     config: Arc<ClientConfig>,
     pool: Arc<Pool>,
     slot: usize,
@@ -88,12 +88,7 @@ type Context<'a, 'b> = &'a mut Cx<'b, ClientSession>;
 
 impl ClientSession {
     /// The session of a new connection in `slot` of `pool`.
-    pub(crate) fn new(
-        config: Arc<ClientConfig>,
-        pool: Arc<Pool>,
-        slot: usize,
-        credentials: Credentials,
-    ) -> Self {
+    pub fn new(config: Arc<ClientConfig>, pool: Arc<Pool>, slot: usize, credentials: Credentials) -> Self {
         let name = wire::quoted(&config.wire.name);
         Self {
             config,

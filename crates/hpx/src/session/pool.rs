@@ -13,7 +13,7 @@ use polywire_core::Refusal;
 
 /// What a waiting connection is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wake {
+pub enum Wake {
     /// Look again: there is a session, or nobody is getting one.
     Look,
     /// The login was refused.
@@ -36,7 +36,7 @@ type Tell = Box<dyn Fn(usize, Wake) + Send + Sync>;
 
 /// What the connections of one client share.
 #[derive(Default)]
-pub(crate) struct Pool {
+pub struct Pool {
     state: Mutex<State>,
     tell: OnceLock<Tell>,
 }

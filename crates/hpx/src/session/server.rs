@@ -32,7 +32,7 @@ use crate::wire::{self, AUTHENTICATED, FunctionCall, Message, Unreadable};
 
 /// What the connections of one server share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub struct Shared {
     config: ServerConfig,
     table: Table,
     throttle: Throttle,
@@ -46,7 +46,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The state of a server with this configuration, which was validated.
-    pub(crate) fn new(config: ServerConfig) -> Self {
+    pub fn new(config: ServerConfig) -> Self {
         let version = config.version;
         let greeting = format!(
             "{{\"version\":{{\"core\":{:?},\"db\":{:?},\"torrent\":{:?}}},\"guest_allowed\":{}}}",
@@ -79,11 +79,11 @@ impl Shared {
 
 /// What a response must carry back: nothing, for one function runs at a time.
 #[derive(Debug)]
-pub(crate) struct Turn;
+pub struct Turn;
 
 /// The server's side of one connection.
 #[derive(Debug)]
-pub(crate) struct ServerSession {
+pub struct ServerSession {
     shared: Arc<Shared>,
     /// Where the peer is, unless that is this machine.
     address: Option<IpAddr>,
@@ -137,7 +137,7 @@ impl Refused {
 
 impl ServerSession {
     /// The session of a new connection from `address`, `None` for this machine.
-    pub(crate) fn new(shared: Arc<Shared>, address: Option<IpAddr>, secure: bool) -> Self {
+    pub fn new(shared: Arc<Shared>, address: Option<IpAddr>, secure: bool) -> Self {
         let passwords = secure || address.is_none() || shared.config.allow_plaintext;
         Self {
             shared,

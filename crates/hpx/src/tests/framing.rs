@@ -1,5 +1,7 @@
 //! Frames: the recorded streams, every cut, and the rows of hostile input that concern framing.
 
+use polywire_core::Random as _;
+
 use super::*;
 use crate::gzip::Fault;
 
@@ -63,6 +65,18 @@ fn p02_a_cut_at_every_byte_changes_nothing() {
         for cut in (1..stream.len()).step_by(if large { 997 } else { 1 }) {
             assert_eq!(decode(&stream, &[cut]).unwrap(), whole, "{} cut at {cut}", case["id"]);
         }
+    }
+}
+
+#[test]
+fn p02_a_long_frame_survives_a_read_that_ends_inside_its_marker() {
+    // Long enough that it is inflated before its end is there.
+    let mut text = vec![0; 40 << 10];
+    SeededRandom::new(1).fill(&mut text);
+    let stream = frame(&text);
+    for inside in 0..=DELIMITER.len() {
+        let frames = decode(&stream, &[stream.len() - DELIMITER.len() + inside, DELIMITER.len()]).unwrap();
+        assert_eq!(frames, [Frame::Text(text.clone().into())], "{inside} bytes of the marker");
     }
 }
 

@@ -204,6 +204,25 @@ fn s08_an_id_in_flight_is_answered_once() {
 }
 
 #[test]
+fn s08_an_id_in_flight_is_answered_once_also_when_it_comes_again_without_a_usable_type() {
+    let (_, mut server) = pair(Mode::Json);
+    server.feed(b"{\"type\":\"q\",\"data\":1,\"id\":\"a\"}\n");
+    server.feed(b"{\"type\":\"SockhopRequest\",\"data\":{\"uuid\":\"a\",\"type\":\"q\",\"data\":1}}\n");
+    assert_eq!(server.replies.len(), 2, "ids of 1.x requests are ids of their own");
+    server.take();
+    server.text();
+    for again in [
+        "{\"data\":{},\"type\":5,\"id\":\"a\"}\n",
+        "{\"type\":\"SockhopRequest\",\"data\":{\"uuid\":\"a\",\"type\":5}}\n",
+    ] {
+        server.feed(again.as_bytes());
+        assert_eq!(server.take(), [Got::Count(Count::RepeatedId)], "{again}");
+    }
+    server.feed(b"{\"type\":\"SockhopHandshake\",\"data\":{},\"id\":\"a\"}\n");
+    assert_eq!(server.text(), "", "a second answer to one id ends a stock peer");
+}
+
+#[test]
 fn s07_types_that_name_nothing_are_refused_and_a_request_is_told() {
     let (_, mut server) = pair(Mode::Json);
     let long = "x".repeat(256);

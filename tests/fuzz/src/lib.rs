@@ -1,0 +1,62 @@
+//! Fuzz targets: functions that take any bytes, never panic on them, and check what has to hold whatever the bytes are.
+//!
+//! One file is one target, with a `run` that both engines call: the `driver` here, which needs nothing but a stable
+//! toolchain, and cargo-fuzz, whose entry points lie in `tests/fuzz/cargo-fuzz`. An input begins with choices
+//! (settings, places to cut) and goes on with what is fed. A target that finds a fault panics, and says what did not hold.
+//!
+//! | module | gives |
+//! |---|---|
+//! | [`driver`] | mutates inputs and runs a target on them |
+//! | [`mutate`] | makes inputs of inputs |
+//! | [`seeds`] | the inputs it begins with |
+//! | [`words`] | pieces of the wires that chance would not find |
+//! | [`trace`] | what an execution did that none before it did |
+//! | [`choices`] | the bytes of an input, read as choices |
+//! | [`bench`](mod@bench) | the engine in little: a session, its codec and the time, by hand |
+//! | [`stock`] | what a stock Sockhop peer makes of what we write, and what would kill it |
+
+pub mod bench;
+pub mod choices;
+pub mod driver;
+pub mod mutate;
+pub mod seeds;
+pub mod stock;
+pub mod trace;
+pub mod words;
+
+
+pub mod hpx_codec;
+pub mod json;
+pub mod sockhop_codec;
+pub mod sockhop_session;
+
+/// One thing to fuzz.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name, that of its module.
+    pub name: &'static str,
+    /// Runs it once.
+    pub run: fn(&[u8]),
+    /// What it begins with.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Pieces that mean something to it.
+    pub words: &'static [&'static [u8]],
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target { name: "hpx_codec", run: hpx_codec::run, seeds: hpx_codec::seeds, words: words::HPX },
+    Target { name: "json", run: json::run, seeds: json::seeds, words: words::JSON },
+    Target {
+        name: "sockhop_codec",
+        run: sockhop_codec::run,
+        seeds: sockhop_codec::seeds,
+        words: words::SOCKHOP,
+    },
+    Target {
+        name: "sockhop_session",
+        run: sockhop_session::run,
+        seeds: sockhop_session::seeds,
+        words: words::SOCKHOP,
+    },
+];
