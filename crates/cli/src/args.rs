@@ -32,6 +32,8 @@ Results are lines of JSON on standard output, words for people stand on standard
 
 #[derive(Clone, Debug, Subcommand)]
 enum Verb {
+    /// Open every wire on this machine with one service behind them, bridge them, and show that it works
+    Demo(verb::demo::Args),
     /// Serve the demo service on every URL named
     Serve(verb::serve::Args),
     /// Make one call and print its answer
@@ -64,6 +66,7 @@ impl Cli {
     /// What stood in the way.
     pub(crate) async fn run(self, context: &Context) -> Result<(), Fault> {
         match self.verb {
+            Verb::Demo(args) => verb::demo::run(args, context).await,
             Verb::Serve(args) => verb::serve::run(args, context).await,
             Verb::Call(args) => verb::call::run(args, context).await,
             Verb::Emit(args) => verb::emit::run(args, context).await,

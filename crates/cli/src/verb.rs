@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod call;
 pub(crate) mod check;
+pub(crate) mod demo;
 pub(crate) mod emit;
 pub(crate) mod listen;
 pub(crate) mod run;
