@@ -15,6 +15,7 @@ mod registry;
 mod secret;
 pub mod service;
 mod signals;
+mod tables;
 mod target;
 mod verb;
 
@@ -25,6 +26,7 @@ use clap::error::ErrorKind;
 
 pub use exit::Exit;
 pub use registry::adapters;
+pub use tables::{exit_codes, protocols, verbs};
 
 use args::Cli;
 use exit::Fault;
