@@ -1,1 +1,25 @@
-//! The examples.
+//! Programs of at most 60 lines, each about one thing; the README's example is compiled here too.
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn every_example_is_built_and_has_at_most_60_lines() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.extension().is_some_and(|extension| extension == "rs") && name != "lib.rs" {
+                assert!(manifest.contains(&format!("path = \"{name}\"\ntest = true")), "{name}");
+                let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+                assert!(lines <= 60, "{name}: {lines} lines");
+            }
+        }
+    }
+}

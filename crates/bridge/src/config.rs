@@ -139,6 +139,15 @@ impl Config {
         Self { source, node, drain, endpoints, routes, findings }
     }
 
+    /// Puts another address in place of the one an endpoint dials or listens at, for a program that knows better than its file;
+    /// says whether there is an endpoint of that name that has one.
+    pub fn set_address(&mut self, endpoint: &str, address: &str) -> bool {
+        let endpoint = self.endpoints.iter_mut().find(|known| known.name == endpoint);
+        let Some(known) = endpoint.and_then(|endpoint| endpoint.address.as_mut()) else { return false };
+        address.clone_into(&mut known.value);
+        true
+    }
+
     /// The name of the file, for people.
     pub fn name(&self) -> &str {
         self.source.name()

@@ -1,2 +1,7 @@
-//! The polywire command.
-fn main() {}
+//! The `polywire` command; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    polywire_cli::main().into()
+}

@@ -171,7 +171,7 @@ impl Session {
             && let Some(id) = id.to_id()
             && (id.fits_frame() || self.sending == Sending::Lines)
         {
-            let reply = Reply { id, packet: false };
+            let reply = Reply::new(id, false);
             // An id in flight is answered once, by its request.
             if self.running.begin(&reply) {
                 self.running.end(&reply);

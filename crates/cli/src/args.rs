@@ -1,0 +1,94 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::{Exit, Fault};
+use crate::verb::{self, Context};
+
+/// Speak Sockhop and HPX, call and serve them, and bridge one to the other.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "polywire",
+    version,
+    disable_help_subcommand = true,
+    after_help = Exit::table(),
+    after_long_help = format!("{}\n\n{}", TARGETS, Exit::table()),
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// More words about what happens, on standard error; twice for every detail. RUST_LOG overrides it
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+const TARGETS: &str = "\
+Targets:
+  sockhop://127.0.0.1:50000                 a wire, a host and a port
+  sockhop+unix:///run/robot.sock            a socket path; sockhop+unix:run/robot.sock for a relative one
+  hpx://user@127.0.0.1:7007?password=env:P  a login; secrets come as env:NAME or file:PATH, never as they are
+
+Results are lines of JSON on standard output, words for people stand on standard error.";
+
+#[derive(Clone, Debug, Subcommand)]
+enum Verb {
+    /// Open every wire on this machine with one service behind them, bridge them, and show that it works
+    Demo(verb::demo::Args),
+    /// Serve the demo service on every URL named
+    Serve(verb::serve::Args),
+    /// Make one call and print its answer
+    Call(verb::call::Args),
+    /// Send one event
+    Emit(verb::emit::Args),
+    /// Print the events of a peer, across reconnects
+    Listen(verb::listen::Args),
+    /// Run a bridge file
+    Run(verb::run::Args),
+    /// Check a bridge file without connecting to anything
+    Check(verb::check::Args),
+    /// Measure how fast a peer answers
+    Bench(verb::bench::Args),
+}
+
+impl Cli {
+    /// The default log filter that `-v` asks for.
+    pub(crate) fn log_filter(&self) -> &'static str {
+        match self.verbose {
+            0 => "warn",
+            1 => "info",
+            _ => "debug",
+        }
+    }
+
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// What stood in the way.
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Fault> {
+        match self.verb {
+            Verb::Demo(args) => verb::demo::run(args, context).await,
+            Verb::Serve(args) => verb::serve::run(args, context).await,
+            Verb::Call(args) => verb::call::run(args, context).await,
+            Verb::Emit(args) => verb::emit::run(args, context).await,
+            Verb::Listen(args) => verb::listen::run(args, context).await,
+            Verb::Run(args) => verb::run::run(args, context).await,
+            Verb::Check(args) => verb::check::run(&args, context),
+            Verb::Bench(args) => verb::bench::run(args, context).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_its_help_has_every_exit_code() {
+        Cli::command().debug_assert();
+        let help = Cli::command().render_long_help().to_string();
+        for exit in Exit::ALL {
+            assert!(help.contains(exit.about()), "{exit:?}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The `polywire` command: a thin layer over the adapters, with one contract for people and for scripts.
+//!
+//! Results are NDJSON on standard output, words for people stand on standard error, and how it went is the exit code
+//! ([`Exit`]). Everything a verb does is done through [`polywire_core::Adapter`], so a new wire is one line in `registry.rs`.
+//!
+//! This library is what the binary is made of; [`service`] is of use to tests elsewhere.
+
+mod args;
+mod body;
+mod connect;
+mod exit;
+mod histogram;
+mod output;
+mod registry;
+mod secret;
+pub mod service;
+mod signals;
+mod tables;
+mod target;
+mod verb;
+
+use std::io::IsTerminal;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+pub use exit::Exit;
+pub use registry::adapters;
+pub use tables::{exit_codes, protocols, verbs};
+
+use args::Cli;
+use exit::Fault;
+use verb::Context;
+
+/// Runs the command line of this process, and gives back how it went.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // There is nowhere left to complain when standard error is gone.
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if asked { Exit::Ok } else { Exit::Usage };
+        }
+    };
+    log_to_stderr(cli.log_filter());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Fault::new(Exit::Bug, format_args!("cannot start: {error}"))),
+    };
+    // In a task of its own, so that a panic becomes an exit code.
+    let ended =
+        runtime.block_on(runtime.spawn(async move { cli.run(&Context { adapters: adapters() }).await }));
+    runtime.shutdown_background();
+    match ended {
+        Ok(Ok(())) => Exit::Ok,
+        Ok(Err(fault)) => report(&fault),
+        Err(_) => {
+            let what = "stopped because of a fault of its own";
+            report(
+                &Fault::new(Exit::Bug, what)
+                    .hint("please report it, with what was asked and the lines above"),
+            )
+        }
+    }
+}
+
+fn report(fault: &Fault) -> Exit {
+    if fault.exit != Exit::Ok {
+        eprintln!("polywire: {fault}");
+        if let Some(hint) = &fault.hint {
+            eprintln!("  {hint}");
+        }
+    }
+    fault.exit
+}
+
+fn log_to_stderr(filter: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(filter));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}

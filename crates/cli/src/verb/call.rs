@@ -1,0 +1,106 @@
+//! `polywire call`: one request, and its one outcome as one line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use polywire_core::{Body, CallError, Code, Request, Router};
+
+use crate::body::BodyArgs;
+use crate::connect::{Connected, connect};
+use crate::exit::{Exit, Fault};
+use crate::output::{Line, failed};
+use crate::target::Url;
+use crate::verb::{Context, duration, route};
+
+/// What the command line says.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The peer, such as sockhop://127.0.0.1:50000
+    url: String,
+    /// The route to call
+    route: String,
+    #[command(flatten)]
+    body: BodyArgs,
+    /// Longest time for connecting and the call together
+    #[arg(long, value_parser = duration, default_value = "15s", value_name = "TIME")]
+    timeout: Duration,
+    /// Write the body of the answer to this file, bytes as they are, instead of printing it
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// What stood in the way, after the line that says so on standard output.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
+    let url = Url::parse(&args.url, &context.adapters)?;
+    let route = route(args.route)?;
+    let body = args.body.load()?;
+    let end = tokio::time::Instant::now() + args.timeout;
+    let connected = or_print(connect(url, nothing()?, args.timeout).await)?;
+    let left = end.saturating_duration_since(tokio::time::Instant::now());
+    match connected.call(Request::new(route, body).timeout(left)).await {
+        Ok(response) => {
+            print(&response.body, args.output)?;
+            connected.client.shutdown().await;
+            Ok(())
+        }
+        Err((error, exit)) => {
+            failed(&error).print()?;
+            Err(explain(&error, exit))
+        }
+    }
+}
+
+/// A client that serves nothing: what the peer asks of it is answered `not_found`.
+pub(crate) fn nothing() -> Result<Router, Fault> {
+    Router::new().build().map_err(|error| Fault::new(Exit::Bug, error))
+}
+
+/// Says on standard output too that there is no connection, then hands the fault on.
+pub(crate) fn or_print(connected: Result<Connected, Fault>) -> Result<Connected, Fault> {
+    if let Err(fault) = &connected
+        && fault.exit != Exit::Usage
+    {
+        let code = match fault.exit {
+            Exit::Login => Code::Unauthenticated,
+            Exit::Limit => Code::ResourceExhausted,
+            _ => Code::Unavailable,
+        };
+        failed(&CallError::not_sent(code, fault.what.clone())).print()?;
+    }
+    connected
+}
+
+fn print(body: &Body, output: Option<PathBuf>) -> Result<(), Fault> {
+    let line = Line::new().flag("ok", true);
+    let Some(path) = output else { return line.body(body).print() };
+    let bytes = match body {
+        Body::Empty => &[][..],
+        Body::Json(text) => text.as_bytes(),
+        Body::Binary(binary) => &binary.bytes,
+    };
+    std::fs::write(&path, bytes)
+        .map_err(|error| Fault::usage(format_args!("cannot write {}: {error}", path.display())))?;
+    let line = line.text("output", &path.to_string_lossy()).number("bytes", bytes.len() as u64);
+    match body {
+        Body::Binary(binary) => line.text("type", &binary.kind).print(),
+        _ => line.print(),
+    }
+}
+
+pub(crate) fn explain(error: &CallError, exit: Exit) -> Fault {
+    let hint = match (error, exit) {
+        (CallError::Unknown(_), _) => "the peer may have acted: look there before sending it again",
+        (_, Exit::Denied) => "check the name of the route, and who may use it",
+        (_, Exit::Login) => "check the user and the secret",
+        (_, Exit::Limit) => "wait and try again, or raise the limit that the message names",
+        (CallError::NotSent(_), Exit::Usage) => {
+            "this wire cannot carry that; `polywire check` says what it can"
+        }
+        (CallError::NotSent(_), _) => "nothing was sent: it is safe to try again",
+        _ => return Fault::new(exit, error),
+    };
+    Fault::new(exit, error).hint(hint)
+}

@@ -1,0 +1,49 @@
+//! `polywire check`: what is wrong with a bridge file and what its routes lose, without connecting to anything.
+
+use std::path::{Path, PathBuf};
+
+use polywire_bridge::{Config, Source, check};
+
+use crate::exit::{Exit, Fault};
+use crate::output::write_out;
+use crate::verb::Context;
+
+/// What the command line says.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The bridge file
+    file: PathBuf,
+    /// Take every warning for an error
+    #[arg(long)]
+    strict: bool,
+    /// Print the findings and routes as lines of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When the file cannot be read, or has errors.
+pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Fault> {
+    let mut report = check(&read(&args.file)?, &context.adapters);
+    if args.strict {
+        report = report.strict();
+    }
+    let mut text = Vec::new();
+    if args.json {
+        report.write_json(&mut text).map_err(|error| Fault::output(&error))?;
+    } else {
+        text = report.to_text().into_bytes();
+    }
+    write_out(&text)?;
+    match report.errors() {
+        0 => Ok(()),
+        errors => Err(Fault::new(Exit::Findings, format_args!("{} has {errors} errors", report.file))),
+    }
+}
+
+/// Reads a bridge file.
+pub(crate) fn read(file: &Path) -> Result<Config, Fault> {
+    Source::read(file).map(Config::parse).map_err(Fault::usage)
+}

@@ -1,0 +1,242 @@
+//! `polywire demo`: every wire on this machine with one service behind them, a bridge between them, and a table of what works.
+
+mod probe;
+mod table;
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polywire_bridge::{Bridge, Config, Source};
+use polywire_core::{
+    BinaryForm, Body, Caller, Capabilities, Client, Close, Observe, Peer, Route, Server, Shutdown,
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::connect::connect;
+use crate::exit::{Exit, Fault};
+use crate::output::write_out;
+use crate::signals;
+use crate::target::Url;
+use crate::verb::{Context, run, serve};
+
+use probe::{Ears, Form, Probe};
+
+/// The bridge file that is shipped.
+const BRIDGE: &str = include_str!("../../../../examples/demo.toml");
+
+/// Where its four endpoints are in a demo: which service it dials, or any free port.
+const BRIDGE_DIALS: [(&str, &str); 2] = [("robot", "sockhop"), ("library", "hpx")];
+const BRIDGE_LISTENS: [(&str, &str, Form); 2] =
+    [("workers", "sockhop > hpx", Form::Typed), ("readers", "hpx > sockhop", Form::Arguments)];
+
+/// Events that the service is asked for, and events that the robot tells over the bridge.
+const ASKED: Route = Route::from_static("tick");
+const TOLD: Route = Route::from_static("pose");
+
+/// Calls of each row before the first table.
+const FIRST_ROUND: u32 = 200;
+/// Calls of each row every second after it.
+const LATER_ROUND: u32 = 10;
+/// Longest wait for one connection.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the command line says.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// End after the table: with 0 when every row held, with 9 when not
+    #[arg(long)]
+    once: bool,
+    /// Print the rows as lines of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When something could not be started, or with `--once` when a row did not hold.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
+    let shutdown = Shutdown::new();
+    let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
+    let mut stage =
+        Stage { context, servers: Vec::new(), clients: Vec::new(), bridge: None, probes: Vec::new() };
+    for wire in context.adapters.names() {
+        stage.open(wire).await?;
+    }
+    stage.put_bridge_between().await?;
+    stage.round(FIRST_ROUND).await;
+    if args.json {
+        stage.probes.iter().try_for_each(|probe| table::line(probe).print())?;
+    } else {
+        write_out(table::text(&stage.probes, std::io::stdout().is_terminal()).as_bytes())?;
+    }
+    if !args.once {
+        stage.go_on(!args.json && std::io::stdout().is_terminal(), &shutdown).await?;
+    }
+    let outcome = stage.judge();
+    tokio::select! {
+        () = stage.close() => {}
+        () = shutdown.stopped() => {}
+    }
+    signals.abort();
+    outcome
+}
+
+/// Everything that runs in a demo.
+struct Stage<'a> {
+    context: &'a Context,
+    servers: Vec<(Url, Server)>,
+    clients: Vec<Client>,
+    bridge: Option<Bridge>,
+    probes: Vec<Probe>,
+}
+
+/// A client of the demo and what it hears.
+struct Dialled {
+    caller: Caller,
+    capabilities: Capabilities,
+    heard: mpsc::Receiver<Body>,
+}
+
+/// Knows the caller of the first peer that came.
+struct Arrivals(watch::Sender<Option<Caller>>);
+
+impl Observe for Arrivals {
+    fn connected(&self, peer: &Peer) {
+        if self.0.borrow().is_none() {
+            self.0.send_replace(peer.caller().cloned());
+        }
+    }
+
+    fn disconnected(&self, _: &Peer, _: &Close) {}
+}
+
+impl Stage<'_> {
+    fn url(&self, wire: &str, address: &str) -> Result<Url, Fault> {
+        Url::parse(&format!("{wire}://{address}"), &self.context.adapters)
+    }
+
+    async fn dial(&mut self, url: Url, event: Route) -> Result<Dialled, Fault> {
+        let capabilities = url.adapter.capabilities(&url.target.options)?;
+        let (ears, heard) = Ears::new(event)?;
+        let client = connect(url, ears, TIMEOUT).await?.client;
+        let caller = client.caller().clone();
+        self.clients.push(client);
+        Ok(Dialled { caller, capabilities, heard })
+    }
+
+    /// Serves the service on one wire, and looks at every way a message can go there.
+    async fn open(&mut self, wire: &'static str) -> Result<(), Fault> {
+        let url = self.url(wire, "127.0.0.1:0")?;
+        let (arrivals, mut arrived) = watch::channel(None);
+        let server = serve::listen(&url, &Shutdown::new(), Some(Arc::new(Arrivals(arrivals)))).await?;
+        let dialled = self.dial(self.url(wire, server.address())?, ASKED).await?;
+        let Dialled { caller, capabilities, heard } = dialled;
+        let form = match capabilities {
+            Capabilities { object_arguments: true, .. } => Form::ByName,
+            Capabilities { binary: BinaryForm::Typed, .. } => Form::Typed,
+            _ => Form::Json,
+        };
+        let rows = &mut self.probes;
+        rows.push(Probe::calls(wire, "client asks", caller.clone(), form)?);
+        if capabilities.server_calls {
+            let arrived = tokio::time::timeout(TIMEOUT, arrived.wait_for(Option::is_some)).await;
+            let back = arrived.ok().and_then(|arrived| arrived.ok()?.clone());
+            let back =
+                back.ok_or_else(|| Fault::new(Exit::Connect, "the server does not know its client"))?;
+            rows.push(Probe::calls(wire, "server asks", back, Form::Json)?);
+        }
+        if capabilities.push {
+            rows.push(Probe::asked_events(wire, "events back", ASKED, caller, heard));
+        }
+        self.servers.push((url, server));
+        Ok(())
+    }
+
+    /// Puts the bridge of the shipped file between the services, and looks at every way through it.
+    async fn put_bridge_between(&mut self) -> Result<(), Fault> {
+        let mut config = Config::parse(Source::new("examples/demo.toml", BRIDGE));
+        for (endpoint, wire) in BRIDGE_DIALS {
+            let service = self.servers.iter().find(|(url, _)| url.adapter.name() == wire);
+            config.set_address(endpoint, service.map_or("", |(_, server)| server.address()));
+        }
+        for (endpoint, ..) in BRIDGE_LISTENS {
+            config.set_address(endpoint, "127.0.0.1:0");
+        }
+        let bridge = run::start(&config, self.context).await?;
+        let listeners = run::listeners(&bridge.snapshot());
+        self.bridge = Some(bridge);
+        for (endpoint, wire, address) in listeners {
+            let Some((_, title, form)) = BRIDGE_LISTENS.iter().find(|(name, ..)| *name == endpoint) else {
+                continue;
+            };
+            let dialled = self.dial(self.url(wire, &address)?, TOLD).await?;
+            let Dialled { caller, capabilities, heard } = dialled;
+            self.probes.push(Probe::calls(title, "over the bridge", caller, *form)?);
+            let robot = self.servers.iter().find(|(url, _)| url.adapter.name() == "sockhop");
+            if let (true, Some((_, robot))) = (capabilities.push, robot) {
+                let told =
+                    Probe::told_events("sockhop > sockhop", "events bridged", TOLD, robot.audience(), heard);
+                self.probes.push(told);
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves on, with a few calls a second and the table redrawn on a terminal, until a signal.
+    async fn go_on(&mut self, redraw: bool, shutdown: &Shutdown) -> Result<(), Fault> {
+        for (url, server) in &self.servers {
+            let body = if url.adapter.name() == "hpx" { r#"{"value":"hello"}"# } else { r#""hello""# };
+            eprintln!("polywire: try: polywire call {} reverse '{body}'", url.at(server.address()));
+        }
+        if let Some(bridge) = &self.bridge {
+            for (endpoint, wire, address) in run::listeners(&bridge.snapshot()) {
+                eprintln!("polywire: the bridge's {endpoint} listen at {wire}://{address}");
+            }
+        }
+        eprintln!("polywire: serving; Ctrl-C ends");
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        if redraw {
+            write_out(format!("\n{}", table::text(&self.probes, true)).as_bytes())?;
+        }
+        loop {
+            // A call that is given up here is not counted: it has not failed.
+            tokio::select! {
+                biased;
+                () = shutdown.draining() => return Ok(()),
+                () = async {
+                    second.tick().await;
+                    self.round(LATER_ROUND).await;
+                } => {}
+            }
+            if redraw {
+                write_out(table::redrawn(&self.probes).as_bytes())?;
+            }
+        }
+    }
+
+    async fn round(&mut self, count: u32) {
+        for probe in &mut self.probes {
+            probe.round(count).await;
+        }
+    }
+
+    fn judge(&self) -> Result<(), Fault> {
+        let Some(failed) = self.probes.iter().find(|probe| probe.failures > 0) else { return Ok(()) };
+        let wrong = failed.wrong.as_deref().unwrap_or_default();
+        Err(Fault::new(Exit::Findings, format_args!("{}, {}: {wrong}", failed.wire, failed.direction)))
+    }
+
+    async fn close(self) {
+        for client in self.clients {
+            client.shutdown().await;
+        }
+        if let Some(bridge) = self.bridge {
+            bridge.shutdown().await;
+        }
+        for (_, server) in self.servers {
+            server.shutdown().await;
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Runs the real binary: to its end, or until it says a line.
+
+#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot run has failed")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Nothing here takes long; this only keeps a hang from lasting.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_polywire"));
+    command.args(args).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// The exit code.
+    pub(crate) code: Option<i32>,
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// The only line of standard output, which is JSON.
+    #[track_caller]
+    pub(crate) fn line(&self) -> Value {
+        let mut lines = self.stdout.lines();
+        let line = lines.next().unwrap_or_else(|| panic!("no line: {self:?}"));
+        assert_eq!(lines.next(), None, "{self:?}");
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Checks the exit code.
+    #[track_caller]
+    pub(crate) fn ends(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+}
+
+/// Runs to the end.
+pub(crate) fn polywire(args: &[&str]) -> Ran {
+    fed(args, &[])
+}
+
+/// Runs to the end with this on standard input.
+pub(crate) fn fed(args: &[&str], input: &[u8]) -> Ran {
+    let mut command = command(args);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // One that does not read it may have ended already.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A run that goes on; it is killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+/// Starts a run that goes on.
+pub(crate) fn start(args: &[&str]) -> Running {
+    let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let (send, lines) = channel();
+    std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+    Running { child, lines }
+}
+
+/// Serves the demo service at `url` and gives back the URL with the real address.
+pub(crate) fn serve(url: &str) -> (Running, String) {
+    let mut running = start(&["serve", url]);
+    let url = running.line()["url"].as_str().unwrap().to_owned();
+    (running, url)
+}
+
+impl Running {
+    /// The next line of standard output, as it is.
+    #[track_caller]
+    pub(crate) fn text(&mut self) -> String {
+        self.lines.recv_timeout(PATIENCE).expect("the run says a line")
+    }
+
+    /// The next line of standard output, which is JSON.
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> Value {
+        serde_json::from_str(&self.text()).unwrap()
+    }
+
+    /// Sends SIGTERM.
+    #[cfg(unix)]
+    pub(crate) fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A file in a folder of this test run.
+pub(crate) fn file(name: &str, content: &[u8]) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
+    std::fs::write(&path, content).unwrap();
+    path
+}

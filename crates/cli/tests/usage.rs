@@ -1,0 +1,66 @@
+//! What is said before anything is connected to: help, usage, secrets.
+
+mod support;
+
+use support::{file, polywire};
+
+#[test]
+fn help_lists_verbs_targets_and_exit_codes() {
+    let help = polywire(&["--help"]).ends(0);
+    for verb in ["demo", "serve", "call", "emit", "listen", "run", "check", "bench"] {
+        assert!(help.stdout.contains(&format!("  {verb}")), "{verb}");
+    }
+    for words in
+        [" 0  everything", " 9  a check found problems", "70  a fault of polywire", "sockhop+unix:///"]
+    {
+        assert!(help.stdout.contains(words), "{words}: {}", help.stdout);
+    }
+    assert!(!help.stdout.contains('\u{1b}') && help.stderr.is_empty());
+    assert!(polywire(&["--version"]).ends(0).stdout.starts_with("polywire "));
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2_and_says_nothing_on_standard_output() {
+    for (args, words) in [
+        (&["frobnicate"][..], "unrecognized subcommand"),
+        (&["call", "sockhop://127.0.0.1:1"], "<ROUTE>"),
+        (&["call", "sokhop://127.0.0.1:1", "echo"], "did you mean sockhop?"),
+        (&["call", "sockhop://127.0.0.1", "echo"], "not host:port"),
+        (&["call", "sockhop://127.0.0.1:1?mod=json", "echo"], "did you mean mode?"),
+        (&["call", "sockhop://127.0.0.1:1?mode=jsn", "echo"], "did you mean json?"),
+        (&["call", "sockhop://127.0.0.1:1", "echo", "{\"a\":}"], "the body is not JSON"),
+        (&["call", "sockhop://127.0.0.1:1", "echo", "@/no/such/file"], "/no/such/file"),
+        (&["call", "sockhop://127.0.0.1:1", "echo", "--timeout", "5"], "a time has a unit"),
+        (&["bench", "sockhop://127.0.0.1:1", "echo", "-c", "0"], "-c"),
+        (&["serve"], "<URL>"),
+        (&["serve", "hpx://alice@127.0.0.1:0"], "password=env:NAME"),
+        (&["run", "/no/such/bridge.toml"], "/no/such/bridge.toml"),
+        (&["check", "/no/such/bridge.toml"], "/no/such/bridge.toml"),
+    ] {
+        let ran = polywire(args).ends(2);
+        assert!(ran.stderr.contains(words), "{args:?}: {}", ran.stderr);
+        assert_eq!(ran.stdout, "", "{args:?}");
+    }
+    let long = "x".repeat(256);
+    assert!(polywire(&["call", "sockhop://127.0.0.1:1", &long]).ends(2).stderr.contains("255 bytes"));
+}
+
+#[test]
+fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
+    let secret = file("empty-secret", b"\n");
+    let empty = format!("hpx://alice@127.0.0.1:1?password=file:{}", secret.display());
+    for (url, words) in [
+        ("hpx://alice@127.0.0.1:1?password=hunter2", "env:NAME or file:PATH"),
+        ("hpx://alice:hunter2@127.0.0.1:1", "password=env:NAME"),
+        ("hpx://alice@127.0.0.1:1?password=env:POLYWIRE_TEST_NOT_SET", "POLYWIRE_TEST_NOT_SET is not set"),
+        (&*empty, "is empty"),
+    ] {
+        for verb in ["call", "emit", "bench"] {
+            let ran = polywire(&[verb, url, "echo"]).ends(2);
+            assert!(ran.stderr.contains(words), "{}", ran.stderr);
+            assert!(!ran.stderr.contains("hunter2") && ran.stdout.is_empty(), "{}", ran.stderr);
+        }
+        assert!(!polywire(&["serve", url]).ends(2).stderr.contains("hunter2"));
+        assert!(!polywire(&["listen", url]).ends(2).stderr.contains("hunter2"));
+    }
+}
