@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use polywire_core::{
-    Action, Actions, Admit, CallId, Close, Codec, Count, Credentials, Cx, Delivery, Event, Failure, FrameError,
-    FrameOf, Gate, Identity, Moment, Outbound, Outgoing, Refusal, Request, Response, SeededRandom, Session,
-    StreamCodec,
+    Action, Actions, Admit, CallId, Close, Codec, Count, Credentials, Cx, Delivery, Event, Failure,
+    FrameError, FrameOf, Gate, Identity, Moment, Outbound, Outgoing, Refusal, Request, Response,
+    SeededRandom, Session, StreamCodec,
 };
 
 use crate::trace;

@@ -21,7 +21,8 @@ pub const DELIMITER: &[u8] = b"<EOF>";
 pub fn run(input: &[u8]) {
     let mut choices = Choices::new(input);
     let flags = choices.byte();
-    let (max_frame_bytes, max_inflated_bytes) = choices.one_of(&[(64 << 10, 64 << 10), (1_024, 4_096), (1 << 20, 4 << 20)]);
+    let (max_frame_bytes, max_inflated_bytes) =
+        choices.one_of(&[(64 << 10, 64 << 10), (1_024, 4_096), (1 << 20, 4 << 20)]);
     let wire = Wire {
         max_inflated_bytes,
         max_members: 1 + u32::from(flags & 3),
@@ -163,7 +164,11 @@ fn read<'a>(
                 Ok(Some(frame)) => {
                     assert!(buffer.len() < before, "a frame of no bytes");
                     if let Frame::Text(text) = &frame {
-                        assert!(text.len() <= wire.max_inflated_bytes, "a text of {} bytes passed", text.len());
+                        assert!(
+                            text.len() <= wire.max_inflated_bytes,
+                            "a text of {} bytes passed",
+                            text.len()
+                        );
                     }
                     frames.push(frame);
                     if frames.len() == known_after {
@@ -215,7 +220,9 @@ fn write(wire: &Wire, text: &Bytes) {
     let at = bytes.windows(DELIMITER.len()).position(|window| window == DELIMITER);
     assert_eq!(at, Some(bytes.len() - DELIMITER.len()), "the delimiter stands elsewhere than at the end");
     let mut back = Vec::new();
-    MultiGzDecoder::new(&bytes[..bytes.len() - DELIMITER.len()]).read_to_end(&mut back).expect("our frames are gzip");
+    MultiGzDecoder::new(&bytes[..bytes.len() - DELIMITER.len()])
+        .read_to_end(&mut back)
+        .expect("our frames are gzip");
     if text.windows(DELIMITER.len()).any(|window| window == DELIMITER) {
         let (sent, got) = (serde_json::from_slice::<Value>(text), serde_json::from_slice::<Value>(&back));
         if let Ok(sent) = sent {
@@ -233,7 +240,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let raw = seeds::recorded("hpx").into_iter().map(|bytes| [vec![0], as_piece(&bytes)].concat());
     let text = as_piece(br#"{"session":"","name":"x","data":[{"fname":"a<EOF>b"}]}"#);
     let mut bodies = raw.collect::<Vec<_>>();
-    bodies.extend([vec![1, 6], vec![1, 0], vec![2], vec![3, 1], vec![6]].map(|head| [head, text.clone()].concat()));
+    bodies.extend(
+        [vec![1, 6], vec![1, 0], vec![2], vec![3, 1], vec![6]].map(|head| [head, text.clone()].concat()),
+    );
     bodies.push([&[4, 8][..], &as_piece(b"name\0"), &text].concat());
     bodies.push(vec![7, 0xff, 0x7f, 2, 0, 0]);
     bodies.push([&[6][..], &as_piece(b""), &[3, 5, 5], &[2], &text].concat());

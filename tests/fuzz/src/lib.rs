@@ -24,7 +24,6 @@ pub mod stock;
 pub mod trace;
 pub mod words;
 
-
 pub mod hpx_codec;
 pub mod json;
 pub mod sockhop_codec;

@@ -81,8 +81,10 @@ fn read(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
             }
             "--seconds" => {
                 let text = value()?;
-                let seconds = text.parse::<f64>().ok().and_then(|span| Duration::try_from_secs_f64(span).ok());
-                asked.until = Until::Elapsed(seconds.ok_or_else(|| format!("{text:?} is no number of seconds"))?);
+                let seconds =
+                    text.parse::<f64>().ok().and_then(|span| Duration::try_from_secs_f64(span).ok());
+                asked.until =
+                    Until::Elapsed(seconds.ok_or_else(|| format!("{text:?} is no number of seconds"))?);
             }
             "--executions" => asked.until = Until::Executions(number(value()?)?),
             "--seed" => asked.seed = number(value()?)?,
@@ -125,7 +127,11 @@ fn show(target: &Target, finding: &Finding) {
     let file = folder.join(format!("{}-{}.bin", target.name, finding.after));
     match std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, &finding.input)) {
         Ok(()) => {
-            eprintln!("written to {0}; shorten it with --target {1} --minimize {0}", file.display(), target.name);
+            eprintln!(
+                "written to {0}; shorten it with --target {1} --minimize {0}",
+                file.display(),
+                target.name
+            );
         }
         Err(error) => eprintln!("it could not be written to {}: {error}", file.display()),
     }

@@ -16,7 +16,8 @@ pub fn recorded(wire: &str) -> Vec<Vec<u8>> {
         let mut streams = [Vec::new(), Vec::new()];
         vectors::walk(&file, &mut |object| {
             for name in ["hex", "input_hex"] {
-                let Some(bytes) = object.get(name).and_then(|hex| vectors::decode_hex(hex.as_str()?).ok()) else {
+                let Some(bytes) = object.get(name).and_then(|hex| vectors::decode_hex(hex.as_str()?).ok())
+                else {
                     continue;
                 };
                 let from = object.get("dir").or(object.get("from")).and_then(|from| from.as_str());

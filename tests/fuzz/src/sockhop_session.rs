@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use polywire_core::{
-    Body, Code, Event, Failure, JsonText, Limits, Meta, Outbound, Request, Response, Route,
-};
+use polywire_core::{Body, Code, Event, Failure, JsonText, Limits, Meta, Outbound, Request, Response, Route};
 use polywire_sockhop::{Calls, Codec, Config, Mode, PeerType, Role, Session, Switch, TYPE, Terminator};
 
 use crate::bench::{Bench, Fate};
@@ -42,7 +40,8 @@ pub fn run(input: &[u8]) {
 const STEPS: usize = 500;
 
 fn config(choices: &mut Choices<'_>) -> (Config, Limits) {
-    let terminators: [(&[u8], &[u8]); 4] = [(b"\n", b"\n"), (b"\0", b"\n"), (b"\n", b"\r\n"), (b"END", b"\0")];
+    let terminators: [(&[u8], &[u8]); 4] =
+        [(b"\n", b"\n"), (b"\0", b"\n"), (b"\n", b"\r\n"), (b"END", b"\0")];
     let (receive, transmit) = choices.one_of(&terminators);
     let flags = choices.byte();
     let mut limits = Limits { max_frame_bytes: 1 << 20, ..Limits::default() };
@@ -107,7 +106,8 @@ impl Scene {
             }
             4 => {
                 let which = usize::from(choices.byte());
-                let id = self.stock.pings.iter().rev().nth(which).map_or("", |id| id.trim_start_matches("text "));
+                let id =
+                    self.stock.pings.iter().rev().nth(which).map_or("", |id| id.trim_start_matches("text "));
                 self.push_line(format!(r#"{{"type":"SockhopPong","data":{{"_id":"{id}"}}}}"#).as_bytes());
             }
             5 => {
@@ -185,12 +185,23 @@ impl Scene {
 
 fn json(choices: &mut Choices<'_>) -> JsonText {
     const TEXTS: [&str; 10] = [
-        "null", "{}", "[]", "0", "\"AQID\"", "{\"error\":{\"code\":\"not_found\"}}", "\"\"", "{\"method\":\"m\"}",
-        "[ 1,\n\t2 ]", "\"\\ud800\"",
+        "null",
+        "{}",
+        "[]",
+        "0",
+        "\"AQID\"",
+        "{\"error\":{\"code\":\"not_found\"}}",
+        "\"\"",
+        "{\"method\":\"m\"}",
+        "[ 1,\n\t2 ]",
+        "\"\\ud800\"",
     ];
     match choices.byte() {
-        0xff => JsonText::new(choices.piece().to_vec(), &Limits::default().json).unwrap_or_else(|_| JsonText::null()),
-        which => JsonText::from_validated(Bytes::from_static(TEXTS[usize::from(which) % TEXTS.len()].as_bytes())),
+        0xff => JsonText::new(choices.piece().to_vec(), &Limits::default().json)
+            .unwrap_or_else(|_| JsonText::null()),
+        which => {
+            JsonText::from_validated(Bytes::from_static(TEXTS[usize::from(which) % TEXTS.len()].as_bytes()))
+        }
     }
 }
 
@@ -206,7 +217,8 @@ fn route(choices: &mut Choices<'_>) -> Route {
     const NAMES: [&str; 8] =
         ["Object", "Buffer", "String", "", "Widget", "SockhopPing", "SockhopHandshake", "Error"];
     match choices.byte() {
-        0xff => Route::new(String::from_utf8_lossy(choices.piece()).into_owned()).unwrap_or(Route::from_static("long")),
+        0xff => Route::new(String::from_utf8_lossy(choices.piece()).into_owned())
+            .unwrap_or(Route::from_static("long")),
         which => Route::from_static(NAMES[usize::from(which) % NAMES.len()]),
     }
 }

@@ -159,7 +159,8 @@ impl Stock {
                 self.asks.push(name(found[0].unwrap_or_default()));
             }
             "SockhopResponsePacket" => {
-                let [uuid, .., last] = members(data, ["uuid", "type", "data", "last"]).expect("an answer is an object");
+                let [uuid, .., last] =
+                    members(data, ["uuid", "type", "data", "last"]).expect("an answer is an object");
                 assert_eq!(last, Some(&b"true"[..]), "an answer that is not the last");
                 let uuid = name(uuid.expect("an answer has a uuid"));
                 assert!(self.waits.remove(&(true, uuid.clone())), "an answer to {uuid}, which was not asked");
@@ -206,7 +207,8 @@ fn name(id: &[u8]) -> String {
 }
 
 fn members<'a>(text: &'a [u8], names: [&str; 4]) -> Option<[Option<&'a [u8]>; 4]> {
-    let limits = JsonLimits { max_json_keys: 1 << 20, max_json_number_bytes: 64 << 10, ..JsonLimits::default() };
+    let limits =
+        JsonLimits { max_json_keys: 1 << 20, max_json_number_bytes: 64 << 10, ..JsonLimits::default() };
     let mut found = [None; 4];
     let mut walk = Members::new(text, &limits).ok()?;
     while let Some((key, place)) = walk.next().ok()? {
@@ -222,7 +224,8 @@ fn members<'a>(text: &'a [u8], names: [&str; 4]) -> Option<[Option<&'a [u8]>; 4]
 /// Where the fields of a frame end.
 fn field_bytes(id: u8, payload: &[u8]) -> usize {
     let kind = usize::from(payload[0]);
-    let data = u32::from_le_bytes([payload[kind + 1], payload[kind + 2], payload[kind + 3], payload[kind + 4]]);
+    let data =
+        u32::from_le_bytes([payload[kind + 1], payload[kind + 2], payload[kind + 3], payload[kind + 4]]);
     kind + 5 + data as usize + if matches!(id, 10 | 13) { 0 } else { 36 }
 }
 
