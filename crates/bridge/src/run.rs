@@ -44,7 +44,7 @@ struct Running {
 
 enum Ends {
     Client(Client),
-    Server(Server),
+    Server(Box<Server>),
 }
 
 impl Bridge {
@@ -234,7 +234,7 @@ async fn start_endpoint(
         Role::Server => {
             core.observer = Some(Arc::clone(&port) as _);
             core.authenticator = Some(Arc::new(Users(users)));
-            Ends::Server(adapter.listen(target, core).await.map_err(failed)?)
+            Ends::Server(Box::new(adapter.listen(target, core).await.map_err(failed)?))
         }
     };
     Ok(Running { name, protocol: adapter.name(), required, ends, port, table, ledger })
