@@ -264,6 +264,19 @@ fn an_answer_whose_id_no_frame_can_hold_keeps_the_direction_in_lines() {
 }
 
 #[test]
+fn a_typed_answer_switches_unless_its_id_needs_a_line() {
+    let (mut client, mut stock) = (End::client(&config(Switch::Late)), Stock::default());
+    exchange(&mut client, &mut stock);
+    client.feed(b"{\"type\":\"q\",\"data\":1,\"id\":7}\n");
+    client.answer(Body::binary("picture", &b"x"[..]));
+    assert_eq!(client.text(), "{\"type\":\"Buffer\",\"data\":\"eA==\",\"callback_id\":7}\n");
+    client.feed(b"{\"type\":\"q\",\"data\":1,\"id\":\"seven\"}\n");
+    client.answer(Body::binary("picture", &b"x"[..]));
+    exchange(&mut client, &mut stock);
+    assert_eq!((stock.frames, stock.errors, &stock.received[..]), (true, 0, &["picture".to_owned()][..]));
+}
+
+#[test]
 fn s04_transitions_come_unasked_twice_in_compat_and_glued_to_anything() {
     let transition = b"{\"type\":\"SockhopBinaryModeTransition\"}\n";
     let frame = b"\x0e\0\0\0\x0a\x06String\x03\0\0\0\"x\"";
