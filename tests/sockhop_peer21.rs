@@ -175,12 +175,12 @@ async fn a_2_1_client_comes_over_unix_sockets_again_and_again_with_pings() {
             let name = format!("polywire-{}-{mode:?}-{switch:?}-{receive}.sock", std::process::id());
             let path: PathBuf = std::env::temp_dir().join(name);
             let ours =
-                Config { ping_interval: Some(std::time::Duration::from_millis(20)), ..config(mode, switch) };
+                Config { ping_interval: Some(std::time::Duration::from_millis(200)), ..config(mode, switch) };
             let flags = [
                 "--receive",
                 receive,
                 "--reconnects",
-                "3",
+                "1",
                 "--count",
                 "200",
                 "--kinds",
@@ -190,9 +190,9 @@ async fn a_2_1_client_comes_over_unix_sockets_again_and_again_with_pings() {
                 "--expect-push",
                 "100",
                 "--ping",
-                "20",
+                "200",
                 "--hold",
-                "150",
+                "450",
                 "--settle-ms",
                 "0",
             ];

@@ -4,7 +4,7 @@
 //! payload   t u8 | type (t bytes) | d u32 LE | data (d bytes) | callback id (36 bytes; ids 11 12 14 15)
 //! ids       10 json   11 json asks   12 json answers   13 bytes   14 bytes ask   15 bytes answer
 //! ```
-//! Source: protocol page 6, observed (`codec-binary-210`). Called by `codec` and `wire`.
+//! Source: observed (`codec-binary-210`). Called by `codec` and `wire`.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -103,7 +103,7 @@ pub(crate) fn write_base64(out: &mut BytesMut, bytes: &[u8]) {
 }
 
 /// Bytes from base64 as a Node peer reads it: both alphabets, foreign characters skipped, everything from the first `=` on
-/// ignored, no padding needed. Source: protocol page 3.4, observed (`json-buf-badbase64`), and Node 20 for what follows a `=`.
+/// ignored, no padding needed. Source: observed (`json-buf-badbase64`), and Node 20 for what follows a `=`.
 pub(crate) fn read_base64(text: &str) -> Vec<u8> {
     if let Ok(bytes) = STANDARD.decode(text) {
         return bytes;

@@ -48,7 +48,7 @@ pub enum Framing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     Lines,
-    /// Switched, but the peer may still send lines: a stock peer does (protocol page 5.2, observed in
+    /// Switched, but the peer may still send lines: a stock peer does (observed in
     /// `json-after-transition-210`).
     Either,
     Frames,

@@ -21,8 +21,8 @@ pub enum Mode {
 
 /// When this side starts to send binary frames, once the peer allowed it.
 ///
-/// The switch is a line without an acknowledgement, and a stock 2.1 peer loses what shares a read with it (protocol page 5.2,
-/// observed in `switch-race-210`). So everything is held back around it until the peer has provably read it; see `session`.
+/// The switch is a line without an acknowledgement, and a stock 2.1 peer loses what shares a read with it
+/// (observed in `switch-race-210`). So everything is held back around it until the peer has provably read it; see `session`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Switch {
     /// Never: the handshake does not ask for it. Nothing can be lost; typed buffers cannot be sent.

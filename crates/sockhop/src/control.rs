@@ -1,7 +1,7 @@
 //! The messages with names of their own: handshake, transition, ping, pong, and the requests of the 1.x library.
 //!
 //! Their data are read member by member and written by hand. `data` of a handshake or a ping is always an object, because
-//! anything else ends a stock peer (protocol page 4.1 and 9, observed in `malformed`). Called by `session`.
+//! anything else ends a stock peer (observed in `malformed`). Called by `session`.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

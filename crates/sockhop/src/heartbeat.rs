@@ -1,7 +1,7 @@
 //! Pings of our own: when the next one is due, and whether the peer is still there. Pure; `session` asks it.
 //!
 //! A window of four pings as in the original: when the fourth is due and none of the three before was answered, the peer is
-//! dead, so a peer that vanishes is found within four intervals. Source: protocol page 9, observed (`json-ping-ignored`).
+//! dead, so a peer that vanishes is found within four intervals. Source: observed (`json-ping-ignored`).
 
 use std::time::Duration;
 

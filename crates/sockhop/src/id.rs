@@ -5,7 +5,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::{Random, json};
 
-/// Length of the id field of a binary frame in bytes. Source: protocol page 6.2, observed (`codec-binary-210`).
+/// Length of the id field of a binary frame in bytes. Source: observed (`codec-binary-210`).
 pub(crate) const FIELD: usize = 36;
 
 /// Longest id of a peer that is remembered, in bytes of JSON text.

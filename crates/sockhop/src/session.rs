@@ -5,11 +5,12 @@
 //! fenced: a ping empties the wire, then a second ping and the transition leave in one write, and whatever else wants to leave
 //! is held back, as envelopes at their gate or as frames in the codec, until the second pong proves that the peer has read
 //! both lines. A peer that fences its own switch is no stock peer: it reads from the exact byte, and nothing is held back
-//! towards it. Source: protocol page 5.2 and 5.3 D, observed (`switch-race-210`).
+//! towards it. Source: observed (`switch-race-210`).
 //!
 //! # The handshake
 //! Who dials offers it at once. Who listens waits for the offer, so that a 1.x peer never sees one, and then sends its own
-//! before the answer, in the order that keeps a stock peer from sending JSON behind its transition (protocol page 4 and 17).
+//! before the answer, in the order that keeps a stock peer from sending JSON behind its transition (observed in
+//! `json-after-transition-210`).
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

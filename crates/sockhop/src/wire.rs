@@ -5,7 +5,7 @@
 //! request    {"type":"Object","data":{"a":1},"id":"<uuid>"}
 //! response   {"type":"Array","data":[1],"callback_id":"<uuid>"}
 //! ```
-//! One scan validates the envelope and the data inside it; nothing is parsed into values. Source: protocol page 3, observed
+//! One scan validates the envelope and the data inside it; nothing is parsed into values. Source: observed
 //! (`json-kinds-210`, `callbacks-json-210`).
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -321,4 +321,29 @@ fn write_tail(out: &mut BytesMut, link: &Link, terminator: &[u8]) {
     }
     out.put_u8(b'}');
     out.put_slice(terminator);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The short way reads only what the long way reads, and reads it the same.
+        #[test]
+        fn usual_lines_read_the_same_without_a_walk(
+            kind in "[A-Za-z\"\\\\é]{0,6}",
+            data in prop_oneof![Just("{}"), Just("[1,{\"a\":2}]"), Just("\"x\\n\""), Just("1"), Just(""), Just("{"), Just(" 1 ")],
+            tail in prop_oneof![
+                Just("}"), Just(",\"id\":\"a\"}"), Just(",\"callback_id\":\"a\"}"), Just(",\"id\":\"\"}"), Just(",\"id\":7}"),
+                Just(",\"id\":\"a\",\"callback_id\":\"b\"}"), Just(",\"type\":\"B\"}"), Just("} "), Just("}x"), Just(",\"id\":\"a\"} }"), Just(""),
+            ],
+        ) {
+            let line = format!("{{\"type\":\"{kind}\",\"data\":{data}{tail}");
+            let limits = JsonLimits::default();
+            if let Some(received) = read_usual_line(line.as_bytes(), &limits) {
+                prop_assert_eq!(Ok(received), read_any_line(line.as_bytes(), &limits), "{}", line);
+            }
+        }
+    }
 }
