@@ -94,10 +94,10 @@ fn json(text: &str) -> Body {
     Body::Json(JsonText::new(text.to_owned(), &JsonLimits::default()).unwrap())
 }
 
-/// The same bytes as the answer to a Sockhop call, which names no type unless frames are binary already.
+/// The same bytes as they come back: a typed buffer has one name, and in a request that is the route.
 fn answered(body: &Body) -> Body {
     let Body::Binary(binary) = body else { panic!("{body:?}") };
-    Body::binary("Buffer", binary.bytes.clone())
+    Body::binary("echo", binary.bytes.clone())
 }
 
 fn request(name: &'static str, body: Body) -> Request {
