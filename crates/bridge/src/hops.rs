@@ -1,36 +1,20 @@
 //! The guard against messages that go round: at most four hops from bridge to bridge.
 //!
-//! Inside one process the count travels with the message. On wires nothing of ours may be added to, unless the route says
-//! `via = "MEMBER"`: then that member of an object body lists the bridges a message has passed, by their `node` names, and a
-//! bridge that finds itself there stops the message.
+//! No wire has a place for such a count, so it exists only where a route gives it one: with `via = "MEMBER"` that member of an
+//! object body lists the bridges a message has passed, by their `node` names, and a bridge that finds itself there, or four
+//! others, stops the message. Loops within one file need none of this: the check refuses them.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use bytes::BytesMut;
-use polywire_core::{Body, ByteString, JsonLimits, JsonText, Meta, json};
+use polywire_core::{Body, JsonLimits, JsonText, json};
 
 /// Most hops of one message.
 pub const MAX_HOPS: usize = 4;
 
-/// The name of the count among the facts of a message.
-const HOPS: &str = "bridge.hops";
-
 /// The message has gone round.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct WentRound;
-
-/// What the message carries on: the count of the one that came, and one more.
-pub(crate) fn count(came: &Meta) -> Result<Meta, WentRound> {
-    const COUNTS: [&str; MAX_HOPS] = ["1", "2", "3", "4"];
-    let passed = match came.get(HOPS) {
-        Some(count) => COUNTS.iter().position(|known| *known == &**count).map_or(MAX_HOPS, |at| at + 1),
-        None => 0,
-    };
-    let next = COUNTS.get(passed).ok_or(WentRound)?;
-    let mut meta = Meta::default();
-    meta.set(HOPS, ByteString::from_static(next));
-    Ok(meta)
-}
 
 /// Adds `node` to the bridges that `member` of the body lists. A body that has no place for such a list stays as it is.
 pub(crate) fn list(body: Body, member: &str, node: &str) -> Result<Body, WentRound> {
@@ -89,16 +73,6 @@ fn listed(text: &[u8], member: &str, node: &str) -> Result<Option<JsonText>, Wen
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn b01_a_message_makes_four_hops_and_no_more() {
-        let mut meta = Meta::default();
-        for _ in 0..MAX_HOPS {
-            meta = count(&meta).unwrap();
-        }
-        assert_eq!(count(&meta), Err(WentRound));
-        assert_eq!(count(&Meta::default().with(HOPS, "9")), Err(WentRound));
-    }
 
     #[test]
     fn b01_a_list_in_the_body_stops_at_a_bridge_it_names_and_after_four() {

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-use polywire_core::{CallError, Caller, ClientState, Close, Code, Event, Observe, Outcome, Peer, Request};
+use polywire_core::{Caller, ClientState, Close, Code, Event, Observe, Peer};
 use tokio::sync::{Mutex, watch};
 use tokio::task::unconstrained;
 
@@ -78,17 +78,13 @@ impl Port {
         }
     }
 
-    /// Makes one call: over the connection, or to the next peer in turn. Never back to the peer it came from.
-    pub(crate) async fn call(&self, request: Request, from: &Peer) -> Outcome {
+    /// Who takes one call: the connection, or the next peer in turn. Never the peer it came from.
+    ///
+    /// Handed out instead of called, so that the future of a forwarded call holds its request once.
+    pub(crate) fn caller(&self, from: &Peer) -> Option<Caller> {
         match &self.way {
-            Way::Client(slot) => match slot.get() {
-                Some(dialled) => dialled.caller.call(request).await,
-                None => Err(CallError::not_sent(Code::Unavailable, "not dialled yet")),
-            },
-            Way::Server(present) => match present.next(from) {
-                Some(peer) => peer.call(request).await,
-                None => Err(CallError::not_sent(Code::Unavailable, "no peer is connected")),
-            },
+            Way::Client(slot) => slot.get().map(|dialled| dialled.caller.clone()),
+            Way::Server(present) => present.next(from),
         }
     }
 
@@ -135,11 +131,11 @@ impl Port {
 }
 
 impl Present {
-    fn next(&self, from: &Peer) -> Option<Peer> {
+    fn next(&self, from: &Peer) -> Option<Caller> {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         let start = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(peers.len())?;
         let (before, after) = peers.split_at(start);
-        after.iter().chain(before).find(|peer| peer.id() != from.id()).cloned()
+        after.iter().chain(before).find(|peer| peer.id() != from.id())?.caller().cloned()
     }
 
     fn broadcast(&self, event: &Event, from: &Peer) -> Emitted {

@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use polywire_core::{
-    Answer, Body, Clock, Code, Due, Event, Failure, Incoming, Kind, Meta, Moment, Request, Response, Retry,
-    Route,
+    Answer, Body, CallError, Caller, Clock, Code, Due, Event, Failure, HandlerFuture, Incoming, Kind, Meta,
+    Moment, Peer, Request, Response, Retry, Route,
 };
 
 use crate::config::Verb;
-use crate::counts::{Counts, Ending, Seldom, Underway};
+use crate::counts::{Counts, Ending, Seldom};
 use crate::failure::told;
 use crate::hops;
 use crate::pattern::{Naming, Pattern};
@@ -40,13 +40,6 @@ pub(crate) struct Rule {
     pub(crate) seldom: Seldom,
 }
 
-/// A message as it goes on.
-struct Ready {
-    route: Route,
-    body: Body,
-    meta: Meta,
-}
-
 impl Rule {
     /// Does this route take messages of this kind?
     pub(crate) fn takes(&self, kind: Kind) -> bool {
@@ -57,49 +50,42 @@ impl Rule {
     }
 
     /// Carries one message over, once: what was not sent is not sent again, and what was sent neither.
-    pub(crate) async fn carry(self: Arc<Self>, incoming: Incoming) -> Answer {
-        let mut underway = self.counts.receive();
-        let Incoming { kind, route, body, meta, deadline, peer, .. } = incoming;
-        let ready = match self.prepare(route, body, &meta) {
+    ///
+    /// Everything up to the moment it waits for the other side happens before the future is made, which keeps that small: it
+    /// is allocated once a message.
+    pub(crate) fn carry(self: Arc<Self>, incoming: Incoming) -> HandlerFuture {
+        // Facts of one wire mean nothing on the other, and may be secrets of it: they stay here.
+        let Incoming { kind, route, body, deadline, peer, .. } = incoming;
+        let underway = Underway::new(Arc::clone(&self));
+        let (route, body) = match self.prepare(route, body) {
             Ok(ready) => ready,
-            Err((ending, failure)) => return Err(self.refuse(&mut underway, ending, failure)),
+            Err((ending, failure)) => return refused(underway, ending, failure),
         };
-        let Ready { route, body, meta } = ready;
         let calls = match self.verb {
             Verb::Same => kind == Kind::Request,
             Verb::Call => true,
             Verb::Emit => false,
         };
         if !calls {
-            let emitted = self.port.emit(Event { route, body, meta }, &peer).await;
-            return self.emitted(&mut underway, &emitted);
+            let event = Event { route, body, meta: Meta::default() };
+            return Box::pin(emit(underway, event, peer));
         }
         let Some(due) = budget(self.clock.now(), deadline, self.timeout) else {
             let text = "too little time was left to send the call on";
             let failure = Failure::new(Code::DeadlineExceeded, text).with_retry(Retry::Safe);
-            return Err(self.refuse(&mut underway, Ending::OutOfTime, failure));
+            return refused(underway, Ending::OutOfTime, failure);
         };
-        let request = Request { route, body, due: Due::At(due), repeatable: false, meta };
-        match self.port.call(request, &peer).await {
-            Ok(response) => match self.conversion.back(response.body) {
-                Ok(body) => {
-                    underway.end(Ending::Answered);
-                    // Facts of the other wire mean nothing on this one, and may be secrets of it.
-                    Ok(Response { body, meta: Meta::default() })
-                }
-                Err(failure) => Err(self.refuse(&mut underway, Ending::Unsuitable, failure)),
-            },
-            Err(error) => {
-                tracing::debug!(route = %self.title, %error, "call failed");
-                let (ending, failure) = told(error);
-                Err(self.refuse(&mut underway, ending, failure))
-            }
-        }
+        let Some(caller) = self.port.caller(&peer) else {
+            let failure = CallError::not_sent(Code::Unavailable, "nobody is connected");
+            let (ending, failure) = told(failure);
+            return refused(underway, ending, failure);
+        };
+        let request = Request { route, body, due: Due::At(due), repeatable: false, meta: Meta::default() };
+        Box::pin(call(underway, caller, request))
     }
 
     /// Name, hops and body, for the wire the message goes to.
-    fn prepare(&self, route: Route, body: Body, meta: &Meta) -> Result<Ready, (Ending, Failure)> {
-        let meta = hops::count(meta).map_err(|_| went_round())?;
+    fn prepare(&self, route: Route, body: Body) -> Result<(Route, Body), (Ending, Failure)> {
         let body = match &self.via {
             Some((member, node)) => hops::list(body, member, node).map_err(|_| went_round())?,
             None => body,
@@ -110,36 +96,90 @@ impl Rule {
             unsuitable(Failure::new(Code::InvalidArgument, text))
         })?;
         let body = self.conversion.there(body).map_err(unsuitable)?;
-        Ok(Ready { route, body, meta })
+        Ok((route, body))
     }
+}
 
-    fn emitted(&self, underway: &mut Underway<'_>, emitted: &Emitted) -> Answer {
-        match emitted {
-            Emitted::Queued { dropped } => {
-                if *dropped > 0 {
-                    self.counts.copies_dropped.fetch_add(*dropped, Ordering::Relaxed);
-                }
-                underway.end(Ending::Delivered);
-                Ok(Response::default())
+/// Makes the call and brings its outcome back.
+async fn call(underway: Underway, caller: Caller, request: Request) -> Answer {
+    let outcome = caller.call(request).await;
+    let rule = underway.rule();
+    let response = match outcome {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::debug!(route = %rule.title, %error, "call failed");
+            let (ending, failure) = told(error);
+            return Err(underway.refuse(ending, failure));
+        }
+    };
+    match rule.conversion.back(response.body) {
+        Ok(body) => {
+            underway.end(Ending::Answered);
+            Ok(body.into())
+        }
+        Err(failure) => Err(underway.refuse(Ending::Unsuitable, failure)),
+    }
+}
+
+/// Hands the event on.
+async fn emit(underway: Underway, event: Event, from: Peer) -> Answer {
+    match underway.rule().port.emit(event, &from).await {
+        Emitted::Queued { dropped } => {
+            if dropped > 0 {
+                underway.rule().counts.copies_dropped.fetch_add(dropped, Ordering::Relaxed);
             }
-            Emitted::Overflow => {
-                let failure = Failure::new(Code::ResourceExhausted, "no room: the receiver is too slow");
-                Err(self.refuse(underway, Ending::Overflow, failure))
-            }
-            Emitted::Nobody => {
-                let failure = Failure::new(Code::Unavailable, "nobody is connected to receive it");
-                Err(self.refuse(underway, Ending::NotSent, failure))
-            }
+            underway.end(Ending::Delivered);
+            Ok(Response::default())
+        }
+        Emitted::Overflow => {
+            let failure = Failure::new(Code::ResourceExhausted, "no room: the receiver is too slow");
+            Err(underway.refuse(Ending::Overflow, failure))
+        }
+        Emitted::Nobody => {
+            let failure = Failure::new(Code::Unavailable, "nobody is connected to receive it");
+            Err(underway.refuse(Ending::NotSent, failure))
         }
     }
+}
 
-    /// Counts how a message ended, and says so in the log, once in a while.
-    fn refuse(&self, underway: &mut Underway<'_>, ending: Ending, failure: Failure) -> Failure {
-        underway.end(ending);
-        if ending != Ending::Failed && self.seldom.now(self.clock.now()) {
-            tracing::warn!(route = %self.title, ending = ending.as_str(), %failure, "messages do not cross; further ones are only counted for 10 s");
+fn refused(underway: Underway, ending: Ending, failure: Failure) -> HandlerFuture {
+    Box::pin(std::future::ready(Err(underway.refuse(ending, failure))))
+}
+
+/// One message on its way along a route. Dropped before it has an ending, it was abandoned.
+struct Underway {
+    rule: Arc<Rule>,
+    ending: Ending,
+}
+
+impl Underway {
+    fn new(rule: Arc<Rule>) -> Self {
+        rule.counts.receive();
+        Self { rule, ending: Ending::Abandoned }
+    }
+
+    fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    fn end(mut self, ending: Ending) {
+        self.ending = ending;
+    }
+
+    /// Counts how the message ended, and says so in the log, once in a while.
+    fn refuse(self, ending: Ending, failure: Failure) -> Failure {
+        let rule = self.rule();
+        if ending != Ending::Failed && rule.seldom.now(rule.clock.now()) {
+            tracing::warn!(route = %rule.title, ending = ending.as_str(), %failure, "messages do not cross; further ones are only counted for 10 s");
         }
+        self.end(ending);
         failure
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.rule.counts.end(self.ending);
     }
 }
 

@@ -101,7 +101,7 @@ impl Table {
 impl Handler for Table {
     fn call(&self, incoming: Incoming) -> HandlerFuture {
         if let Some(rule) = self.find(incoming.kind, &incoming.route) {
-            return Box::pin(Arc::clone(rule).carry(incoming));
+            return Arc::clone(rule).carry(incoming);
         }
         let counter = match incoming.kind {
             Kind::Request => &self.unrouted.requests,

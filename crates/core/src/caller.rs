@@ -11,7 +11,7 @@ use crate::credentials::BoxFuture;
 use crate::envelope::{CallId, Due, Event, Request};
 use crate::failure::{CallError, Code, Failure, Outcome};
 use crate::handler::{Handler, HandlerFuture, Incoming, Kind, RunId};
-use crate::moment::{Surroundings, sleep_until};
+use crate::moment::{Moment, Surroundings, sleep_until};
 use crate::queue::{Outlet, Rejected};
 use crate::session::Close;
 
@@ -67,10 +67,23 @@ impl Caller {
     /// # Cancel safety
     /// Dropping the future gives the call up: unsent it is removed, sent its answer is nobody's.
     pub async fn call(&self, request: Request) -> Outcome {
-        match &self.0 {
-            Way::Queue(way) => way.call(request).await,
-            Way::Custom(call) => call.call(request).await,
-        }
+        let way = match &self.0 {
+            Way::Queue(way) => way,
+            Way::Custom(call) => return call.call(request).await,
+        };
+        let deadline = request.due.moment(way.surroundings.clock.now(), way.timeout);
+        let (call, answer) = match way.outlet.request(request, deadline) {
+            Ok(accepted) => accepted,
+            // Rare, and large: boxed, so that the future of every other call stays small.
+            Err((back, Rejected::Full { .. })) => Box::pin(way.wait_for_room(back, deadline)).await?,
+            Err((_, rejected)) => return Err(rejected.into_error()),
+        };
+        let mut pending = PendingCall { outlet: &*way.outlet, call, answer, done: false };
+        let outcome = (&mut pending.answer).await;
+        pending.done = true;
+        outcome.unwrap_or_else(|_| {
+            Err(CallError::unknown(Code::Internal, "the connection ended without a word"))
+        })
     }
 
     /// Sends one event; waits while the queue is full.
@@ -125,32 +138,28 @@ impl Caller {
 }
 
 impl QueueWay {
-    async fn call(&self, mut request: Request) -> Outcome {
+    /// Queues the request once there is room for it.
+    async fn wait_for_room(
+        &self,
+        mut request: Request,
+        deadline: Moment,
+    ) -> Result<(CallId, oneshot::Receiver<Outcome>), CallError> {
         let clock = &self.surroundings.clock;
-        let deadline = request.due.moment(clock.now(), self.timeout);
-        let (call, answer) = loop {
-            match self.outlet.request(request, deadline) {
-                Ok(accepted) => break accepted,
-                Err((back, Rejected::Full { .. })) => {
-                    request = back;
-                    tokio::select! {
-                        biased;
-                        () = self.outlet.room() => {}
-                        () = sleep_until(&**clock, deadline) => {
-                            let why = "the deadline passed while the queue was full";
-                            return Err(CallError::not_sent(Code::DeadlineExceeded, why));
-                        }
-                    }
+        loop {
+            tokio::select! {
+                biased;
+                () = self.outlet.room() => {}
+                () = sleep_until(&**clock, deadline) => {
+                    let why = "the deadline passed while the queue was full";
+                    return Err(CallError::not_sent(Code::DeadlineExceeded, why));
                 }
+            }
+            match self.outlet.request(request, deadline) {
+                Ok(accepted) => return Ok(accepted),
+                Err((back, Rejected::Full { .. })) => request = back,
                 Err((_, rejected)) => return Err(rejected.into_error()),
             }
-        };
-        let mut pending = PendingCall { outlet: &*self.outlet, call, answer, done: false };
-        let outcome = (&mut pending.answer).await;
-        pending.done = true;
-        outcome.unwrap_or_else(|_| {
-            Err(CallError::unknown(Code::Internal, "the connection ended without a word"))
-        })
+        }
     }
 
     async fn notify(&self, mut event: Event) -> Result<(), CallError> {
