@@ -1,5 +1,7 @@
 //! The bridge between real wires over loopback, both ways: what is measured against foreign peers elsewhere, here end to end.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

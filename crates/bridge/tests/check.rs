@@ -1,5 +1,7 @@
 //! What the check of a bridge file finds: mistakes with their id, line and fix, loops, and what of a message is lost.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod toy;
 
 use polywire_bridge::{Config, Registry, Report, Severity, Source, check};

@@ -301,8 +301,10 @@ fn read_body(text: &str) -> Body {
         ("j", json) => Body::Json(JsonText::new(json.to_owned(), &JsonLimits::default()).unwrap()),
         ("b", rest) => {
             let (kind, hex) = rest.split_once(':').unwrap();
-            let digits: Vec<u8> =
-                hex.bytes().map(|digit| (digit as char).to_digit(16).unwrap() as u8).collect();
+            let digits: Vec<u8> = hex
+                .bytes()
+                .map(|digit| u8::try_from((digit as char).to_digit(16).unwrap()).unwrap())
+                .collect();
             let bytes: Vec<u8> = digits.chunks(2).map(|pair| (pair[0] << 4) | pair[1]).collect();
             Body::binary(kind.to_owned(), Bytes::from(bytes))
         }
