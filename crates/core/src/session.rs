@@ -235,6 +235,14 @@ impl<'a, S: Session> Cx<'a, S> {
         Self { now, wall, random, actions }
     }
 
+    /// The same view of the world for another session, which adds to a list of its own: for a session made of two.
+    pub fn nested<'b, T: Session>(&self, actions: &'b mut Actions<T>) -> Cx<'b, T>
+    where
+        'a: 'b,
+    {
+        Cx { now: self.now, wall: self.wall, random: self.random, actions }
+    }
+
     /// The moment of this call.
     pub fn now(&self) -> Moment {
         self.now
