@@ -406,7 +406,26 @@ where
         }
     }
 
+    /// Closes without having been asked by the session, which may still take its leave.
     fn close(&mut self, reason: Close) {
+        if matches!(self.stage, Stage::Closing(_) | Stage::Ended) {
+            return;
+        }
+        self.actions.clear();
+        if !is_gone(&reason) {
+            self.with_session(|session, cx| session.close(&reason, cx));
+            for action in std::mem::take(&mut self.actions) {
+                if let Action::Write(frame, flush) = action
+                    && self.transport.send(frame, flush, &mut self.codec).is_ok()
+                {
+                    self.tally.add(Count::FramesSent);
+                }
+            }
+        }
+        self.close_now(reason);
+    }
+
+    fn close_now(&mut self, reason: Close) {
         if matches!(self.stage, Stage::Closing(_) | Stage::Ended) {
             return;
         }
@@ -434,7 +453,7 @@ where
 
     /// Writes what is waiting, closes the transport, and ends every call.
     fn finish(&mut self, reason: Close, cx: &mut Context<'_>) -> Poll<Ended> {
-        let gone = matches!(reason, Close::Peer | Close::Transport(_) | Close::SlowConsumer(_));
+        let gone = is_gone(&reason);
         let late = self.deadlines.write.is_some_and(|limit| limit <= self.now)
             || self.endpoint.shutdown.is_stopped();
         if !gone && !late {
@@ -542,6 +561,11 @@ impl<T, S: Session> fmt::Debug for Connection<T, S> {
             .field("stage", &self.stage)
             .finish_non_exhaustive()
     }
+}
+
+/// Does nobody read any more what is written?
+fn is_gone(reason: &Close) -> bool {
+    matches!(reason, Close::Peer | Close::Transport(_) | Close::SlowConsumer(_))
 }
 
 /// What the actions of one received frame amounted to.

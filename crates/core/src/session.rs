@@ -55,6 +55,12 @@ pub trait Session: Send + Sized + 'static {
         cx.count(Count::ProgressDropped);
     }
 
+    /// This side closes the connection though the session did not ask for it: its owner wants it closed, it was drained, a
+    /// deadline passed. A wire that takes its leave writes its last frames here; whatever else it wants is ignored.
+    fn close(&mut self, reason: &Close, cx: &mut Cx<'_, Self>) {
+        let _ = (reason, cx);
+    }
+
     /// The moment of the last [`Action::WakeAt`] has come.
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
         let _ = cx;
@@ -233,6 +239,14 @@ impl<'a, S: Session> Cx<'a, S> {
         actions: &'a mut Actions<S>,
     ) -> Self {
         Self { now, wall, random, actions }
+    }
+
+    /// The same view of the world for another session, which adds to a list of its own: for a session made of two.
+    pub fn nested<'b, T: Session>(&self, actions: &'b mut Actions<T>) -> Cx<'b, T>
+    where
+        'a: 'b,
+    {
+        Cx { now: self.now, wall: self.wall, random: self.random, actions }
     }
 
     /// The moment of this call.

@@ -111,7 +111,7 @@ where
                 // A reason belongs to a frame and was counted as its fate.
                 Action::Count(count) if count.is_reason() => {}
                 Action::Count(count) => self.tally.add(count),
-                Action::Close(reason) => self.close(reason),
+                Action::Close(reason) => self.close_now(reason),
             }
         }
         self.applying = false;

@@ -84,7 +84,7 @@ async fn what_was_answered_before_a_half_close_still_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_on_our_side_writes_what_is_waiting_first() {
+async fn closing_on_our_side_writes_what_is_waiting_and_takes_its_leave() {
     let mut rig = Setup::new().start();
     let call = rig.call("a", "1");
     rig.hear().await;
@@ -94,7 +94,7 @@ async fn closing_on_our_side_writes_what_is_waiting_first() {
     settle().await;
     rig.link.peer().close();
     assert!(matches!(call.await.unwrap(), Err(CallError::Unknown(_))));
-    assert_eq!(rig.hear_all().await, ". last 1\n");
+    assert_eq!(rig.hear_all().await, ". last 1\nbye\n");
     assert_eq!(rig.ended().await.reason, Close::Local);
 }
 
@@ -135,7 +135,7 @@ async fn a_drain_lets_running_handlers_and_calls_finish_and_refuses_new_ones() {
     assert!(rig.silent().await, "our own call is still out");
     rig.say("! 1 \"answered\"").await;
     call.await.unwrap().unwrap();
-    assert_eq!(rig.hear_all().await, "");
+    assert_eq!(rig.hear_all().await, "bye\n");
     assert_eq!(rig.ended().await.reason, Close::Shutdown);
 }
 

@@ -308,6 +308,12 @@ impl Session for ToySession {
         cx.write(line(&format!("~ {reply}"), &body));
     }
 
+    fn close(&mut self, _: &Close, cx: &mut Cx<'_, Self>) {
+        if self.established {
+            cx.write(Bytes::from_static(b"bye"));
+        }
+    }
+
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
         cx.write(Bytes::from_static(b"beat"));
         self.next_beat(cx);

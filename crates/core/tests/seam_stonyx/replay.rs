@@ -1,0 +1,338 @@
+//! Recorded sessions of the originals, three revisions, sealed and plain, replayed in both roles.
+//!
+//! Everything our side writes is compared byte for byte with what the original wrote in its place: ivs and session keys are
+//! drawn as the original drew them.
+
+use std::fs;
+
+use bytes::Bytes;
+use polywire_core::{
+    Body, CallId, Close, Code, Delivery, Event, Failure, Identity, JsonLimits, JsonText, Message, Moment,
+    Outbound, Refusal, Request, Response, Route,
+};
+use serde_json::Value;
+use std::time::Duration;
+
+use super::hand::Hand;
+use super::seal::{Key, SealCodec, open, seal};
+use super::session::{Options, StonyxSession};
+
+const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/stonyx");
+const REVISIONS: [&str; 3] = ["alpha1", "beta11", "beta39"];
+
+fn load(name: &str) -> Value {
+    let path = format!("{VECTORS}/{name}.json");
+    serde_json::from_str(&fs::read_to_string(&path).expect(&path)).unwrap()
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<_> = text.bytes().map(|digit| char::from(digit).to_digit(16).unwrap()).collect();
+    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
+}
+
+fn key(text: &str) -> [u8; 32] {
+    hex(text).try_into().unwrap()
+}
+
+#[test]
+fn sealed_frames_open_and_seal_as_the_original_does() {
+    let vectors = load("frames");
+    let frames = vectors["frames"].as_array().unwrap();
+    assert!(frames.len() >= 40);
+    for frame in frames {
+        let text = |name: &str| frame[name].as_str().unwrap();
+        let (key, sealed) = (key(text("key_hex")), hex(text("frame_hex")));
+        assert_eq!(open(&key, &sealed).unwrap(), text("plaintext"));
+        let iv = hex(text("iv_hex")).try_into().unwrap();
+        assert_eq!(seal(&key, iv, text("plaintext").as_bytes()), sealed);
+    }
+    for frame in vectors["must_reject"].as_array().unwrap() {
+        let sealed = hex(frame["frame_hex"].as_str().unwrap());
+        assert_eq!(open(&key(frame["key_hex"].as_str().unwrap()), &sealed), None, "{}", frame["what"]);
+    }
+}
+
+/// One recorded connection.
+struct Recording<'a> {
+    revision: &'static str,
+    encrypted: bool,
+    server_key: &'a str,
+    connection: &'a Value,
+}
+
+impl<'a> Recording<'a> {
+    fn options(&self) -> Options {
+        Options {
+            encrypted: self.encrypted,
+            push_in: if self.revision == "alpha1" { "data" } else { "response" },
+            heartbeat: Duration::from_millis(60),
+            heartbeat_timeout: Duration::from_secs(10),
+            owed_for: Duration::from_secs(15),
+        }
+    }
+
+    fn frames(&self) -> &'a [Value] {
+        self.connection["frames"].as_array().unwrap()
+    }
+
+    fn codec(&self) -> SealCodec {
+        let keys = load("keys");
+        let known = keys["keys"].as_array().unwrap().iter().find(|key| key["auth_key"] == self.server_key);
+        let global = key(known.unwrap()["key_hex"].as_str().unwrap());
+        SealCodec::new(&Key(self.encrypted.then_some(global)))
+    }
+
+    /// Written under the key of a connection before this one: early clients did that after a reconnect, and were closed.
+    fn is_stale(&self, frame: &Value) -> bool {
+        self.encrypted && frame["opcode"] != "close" && frame["plaintext"].is_null()
+    }
+
+    /// What the original drew before it wrote this frame.
+    fn draw(&self, frame: &Value, hand: &Hand) {
+        if !self.encrypted {
+            return;
+        }
+        let text: Value = serde_json::from_str(plain(frame)).unwrap();
+        if let Some(key) = text["sessionKey"].as_str() {
+            let key = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, key).unwrap();
+            hand.drawn.push(&key);
+        }
+        hand.drawn.push(&hex(frame["iv_hex"].as_str().unwrap()));
+    }
+}
+
+fn plain(frame: &Value) -> &str {
+    frame["plaintext"].as_str().unwrap()
+}
+
+/// The message as it crossed the wire.
+fn message(frame: &Value) -> Message {
+    match frame["opcode"].as_str().unwrap() {
+        "binary" => Message::Binary(hex(frame["payload_hex"].as_str().unwrap()).into()),
+        _ => Message::Text(Bytes::from(plain(frame).to_owned())),
+    }
+}
+
+/// A member of a recorded message, spelled as it was; JSON of the recorder's language would change numbers.
+fn member(frame: &Value, name: &str) -> Option<Body> {
+    let text = Bytes::from(plain(frame).to_owned());
+    let limits = JsonLimits::default();
+    let mut members = polywire_core::json::Members::new(&text, &limits).unwrap();
+    while let Some((key, at)) = members.next().unwrap() {
+        if key.is(name) {
+            return Some(Body::Json(JsonText::new(text.slice(at), &limits).unwrap()));
+        }
+    }
+    None
+}
+
+fn name(frame: &Value) -> Route {
+    let text: Value = serde_json::from_str(plain(frame)).unwrap();
+    Route::new(text["request"].as_str().unwrap().to_owned()).unwrap()
+}
+
+/// We serve; what the recorded client sent comes in, what the recorded server sent must come out.
+fn replay_server(recording: &Recording<'_>) -> Hand {
+    let session = StonyxSession::server(recording.options());
+    let mut hand = Hand::new(session, recording.codec());
+    let mut unanswered: Vec<Route> = Vec::new();
+    hand.open();
+    for frame in recording.frames() {
+        let from_client = frame["dir"] == "c2s";
+        match (from_client, frame["opcode"].as_str().unwrap()) {
+            (_, "close") if from_client => break,
+            (_, "close") => {
+                assert!(hand.closed.is_some(), "the original refused by now: {frame}");
+                break;
+            }
+            (true, _) if hand.closed.is_some() => {}
+            (true, _) => {
+                // What the server draws for its answer stands in the next frame it wrote.
+                let at = recording.frames().iter().position(|other| other == frame).unwrap();
+                let answer = recording.frames()[at..].iter().find(|other| other["dir"] == "s2c");
+                let by_itself = |frame: &&Value| {
+                    frame["opcode"] != "close" && matches!(&*name(frame), "auth" | "heartBeat")
+                };
+                if let Some(answer) = answer.filter(by_itself) {
+                    recording.draw(answer, &hand);
+                }
+                hand.receive(message(frame));
+                if let Some(credentials) = hand.judging.take() {
+                    let right = credentials
+                        .secret
+                        .is_some_and(|secret| secret.matches(recording.server_key.as_bytes()));
+                    hand.judge(if right { Ok(Identity::guest()) } else { Err(Refusal::new("another key")) });
+                }
+                if let Some(Delivery::Request { request, reply, .. }) = hand.delivered.pop_front() {
+                    assert_eq!(Some(request.body), Some(member(frame, "data").unwrap_or_default()));
+                    unanswered.push(reply);
+                }
+            }
+            (false, _) => {
+                if hand.written.is_empty() {
+                    recording.draw(frame, &hand);
+                    let route = name(frame);
+                    let owed = unanswered.iter().position(|reply| *reply == route);
+                    match (owed, member(frame, "response")) {
+                        (Some(at), Some(body)) => {
+                            let reply = unanswered.remove(at);
+                            hand.send(Outbound::Response { reply, result: Ok(Response::from(body)) });
+                        }
+                        (_, body) => {
+                            let body = body.or_else(|| member(frame, "data")).unwrap_or_default();
+                            hand.send(Outbound::Event(Event::new(route, body)));
+                        }
+                    }
+                }
+                assert_eq!(hand.written.pop_front(), Some(message(frame)), "{frame}");
+            }
+        }
+    }
+    // Handlers with nothing to say, and names that nobody knows: the original wrote nothing for them, and so do we.
+    let silence = [Ok(Response::default()), Err(Failure::new(Code::NotFound, "no such route"))];
+    for (reply, result) in unanswered.into_iter().zip(silence.into_iter().cycle()) {
+        hand.send(Outbound::Response { reply, result });
+    }
+    assert_eq!(hand.written, []);
+    hand
+}
+
+/// We dial; what the recorded server sent comes in, what the recorded client sent must come out.
+fn replay_client(recording: &Recording<'_>) -> Hand {
+    let first = &recording.frames()[0];
+    let Some(Body::Json(auth)) = member(first, "data") else { panic!("a login is first") };
+    let mut hand = Hand::new(StonyxSession::client(auth, recording.options()), recording.codec());
+    recording.draw(first, &hand);
+    hand.open();
+    let mut calls = Vec::new();
+    for frame in recording.frames() {
+        match (frame["dir"] == "c2s", frame["opcode"].as_str().unwrap()) {
+            (_, "close") => break,
+            _ if recording.is_stale(frame) => break,
+            (true, _) => {
+                if hand.written.is_empty() {
+                    recording.draw(frame, &hand);
+                    let route = name(frame);
+                    if &*route == "heartBeat" {
+                        let before = hand.now;
+                        hand.wake();
+                        assert_eq!(hand.now - before, Duration::from_millis(60));
+                    } else {
+                        let request = Request::new(route.clone(), member(frame, "data").unwrap_or_default());
+                        let call = CallId(calls.len() as u64);
+                        calls.push((call, route));
+                        hand.send(Outbound::Request { call, deadline: Moment::default(), request });
+                    }
+                }
+                assert_eq!(hand.written.pop_front(), Some(message(frame)), "{frame}");
+            }
+            (false, _) => {
+                hand.receive(message(frame));
+                let route = name(frame);
+                let value = member(frame, "response").or_else(|| member(frame, "data"));
+                match hand.delivered.pop_front() {
+                    Some(Delivery::Response { call, outcome }) => {
+                        assert_eq!(calls[usize::try_from(call.0).unwrap()], (call, route));
+                        assert_eq!(outcome.unwrap().body, value.unwrap());
+                    }
+                    Some(Delivery::Event(event)) => {
+                        assert_eq!((event.route, event.body), (route, value.unwrap_or_default()));
+                    }
+                    other => assert!(other.is_none() && matches!(&*route, "auth" | "heartBeat"), "{other:?}"),
+                }
+            }
+        }
+    }
+    assert_eq!(hand.written, []);
+    hand
+}
+
+/// Replays every connection of the transcripts with these names, and says how many frames that were.
+fn replay(names: &[&str], sealed: &[bool], run: impl Fn(&Recording<'_>)) -> usize {
+    let mut frames = 0;
+    for revision in REVISIONS {
+        for encrypted in sealed.iter().copied() {
+            let mode = if encrypted { "encrypted" } else { "plain" };
+            let file = load(&format!("transcripts-{revision}-{mode}"));
+            for name in names {
+                let transcripts = file["transcripts"].as_array().unwrap();
+                let transcript = transcripts.iter().find(|transcript| transcript["name"] == *name);
+                for connection in transcript.unwrap()["connections"].as_array().unwrap() {
+                    let server_key = file["server_auth_key"].as_str().unwrap();
+                    let recording = Recording { revision, encrypted, server_key, connection };
+                    run(&recording);
+                    frames += recording.frames().len();
+                }
+            }
+        }
+    }
+    frames
+}
+
+/// Login, requests, pushes, heartbeats, and both kinds of end.
+const WHOLE: [&str; 4] = ["session", "broadcast", "reconnect", "server-close"];
+
+#[test]
+fn we_serve_what_the_recorded_clients_asked() {
+    let frames = replay(&WHOLE, &[true, false], |recording| {
+        let hand = replay_server(recording);
+        let stale = recording.frames().iter().any(|frame| recording.is_stale(frame));
+        assert_eq!((hand.established, hand.closed.is_some()), (true, stale));
+    });
+    assert!(frames > 300, "{frames}");
+}
+
+#[test]
+fn we_ask_what_the_recorded_clients_asked() {
+    let frames = replay(&WHOLE, &[true, false], |recording| {
+        let hand = replay_client(recording);
+        assert!(hand.established && hand.closed.is_none());
+    });
+    assert!(frames > 300, "{frames}");
+}
+
+#[test]
+fn a_login_that_is_refused_is_refused_without_a_word() {
+    replay(&["rejected-by-handler"], &[true], |recording| {
+        assert!(matches!(replay_server(recording).closed, Some(Close::Refused(_))));
+    });
+    replay(&["rejected-wrong-key"], &[true], |recording| {
+        assert!(
+            matches!(replay_server(recording).closed, Some(Close::Protocol(_))),
+            "it cannot even be opened"
+        );
+    });
+    replay(&["rejected-wrong-key"], &[false], |recording| {
+        assert!(matches!(replay_server(recording).closed, Some(Close::Refused(_))));
+    });
+}
+
+#[test]
+fn what_comes_before_the_login_is_ignored_or_closes() {
+    replay(&["unauthenticated"], &[true, false], |recording| {
+        let hand = replay_server(recording);
+        assert!(hand.closed.is_some() && !hand.established && hand.delivered.is_empty());
+    });
+}
+
+#[test]
+fn an_answer_that_is_not_success_refuses_us() {
+    replay(&["auth-handler-returns-value"], &[true, false], |recording| {
+        assert!(matches!(replay_client(recording).closed, Some(Close::Refused(_))));
+    });
+}
+
+#[test]
+fn a_message_under_the_old_key_behind_the_login_closes() {
+    replay(&["pipelined-after-auth"], &[true], |recording| {
+        let mut hand = Hand::new(StonyxSession::server(recording.options()), recording.codec());
+        hand.drawn.push(&[7; 32]);
+        hand.drawn.push(&[8; 12]);
+        hand.receive(message(&recording.frames()[0]));
+        hand.judging.take().unwrap();
+        hand.judge(Ok(Identity::guest()));
+        assert_eq!(hand.written.len(), 1);
+        hand.receive(message(&recording.frames()[1]));
+        assert!(matches!(hand.closed, Some(Close::Protocol(_))), "there is no overlap of keys");
+    });
+}

@@ -1,0 +1,270 @@
+//! The same session run by the engine: what is held and what is owed where a wire has no ids.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polywire_core::{
+    Answer, Body, CallError, Caller, Close, Code, Connection, Count, Credentials, Ended, Endpoint, Event,
+    Handler, HandlerFuture, Identity, Incoming, JsonLimits, JsonText, Kind, Ledger, Link, Message,
+    MessageStream, Outcome, Refusal, Request, Response, Route, Surroundings,
+};
+use std::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::seal::{Key, SealCodec, open, seal};
+use super::session::{Options, StonyxSession};
+use crate::pipe::{End, pair};
+
+const GLOBAL: [u8; 32] = [1; 32];
+
+fn options() -> Options {
+    Options {
+        encrypted: true,
+        push_in: "response",
+        heartbeat: Duration::from_secs(30),
+        heartbeat_timeout: Duration::from_secs(10),
+        owed_for: Duration::from_secs(60),
+    }
+}
+
+fn json(text: &str) -> JsonText {
+    JsonText::new(text.to_owned(), &JsonLimits::default()).unwrap()
+}
+
+/// Echoes; `slow` after a second, `silent` never has anything to say. Notes the events it gets.
+#[derive(Clone, Default)]
+struct Service(Arc<Mutex<Vec<String>>>);
+
+impl Handler for Service {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        if incoming.kind == Kind::Event {
+            let Body::Json(text) = &incoming.body else { panic!("{incoming:?}") };
+            self.0.lock().unwrap().push(format!("{} {}", incoming.route.as_str(), text.as_str()));
+        }
+        Box::pin(async move {
+            match &*incoming.route {
+                "slow" => tokio::time::sleep(Duration::from_secs(1)).await,
+                "silent" => return Ok(Response::default()),
+                _ => {}
+            }
+            Answer::Ok(Response::from(incoming.body))
+        })
+    }
+}
+
+struct Running {
+    link: Link<StonyxSession>,
+    ledger: Arc<Ledger>,
+    heard: Service,
+    task: JoinHandle<Ended>,
+}
+
+fn run(io: End, session: StonyxSession, key: [u8; 32]) -> Running {
+    let heard = Service::default();
+    let mut endpoint = Endpoint::new("stonyx", heard.clone());
+    endpoint.surroundings = Surroundings::seeded(3);
+    endpoint.authenticator = Some(Arc::new(|credentials: Credentials| async move {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let right = credentials.secret.is_some_and(|secret| secret.matches(b"shared"));
+        if right { Ok(Identity::guest()) } else { Err(Refusal::new("another key")) }
+    }));
+    let ledger = Arc::clone(&endpoint.ledger);
+    let codec = SealCodec::new(&Key(Some(key)));
+    let (connection, link) = Connection::new(MessageStream::new(io), codec, session, endpoint, None);
+    Running { link, ledger, heard, task: tokio::spawn(connection) }
+}
+
+impl Running {
+    fn caller(&self) -> &Caller {
+        self.link.caller()
+    }
+
+    fn call(&self, name: &'static str, body: &str, timeout: u64) -> JoinHandle<Outcome> {
+        let caller = self.caller().clone();
+        let request = Request::new(Route::from_static(name), Body::Json(json(body)));
+        tokio::spawn(async move { caller.call(request.timeout(Duration::from_secs(timeout))).await })
+    }
+
+    async fn ended(self) -> Ended {
+        let ended = self.task.await.unwrap();
+        assert_eq!(self.ledger.unaccounted_frames(), 0, "{:?}", self.ledger.snapshot());
+        ended
+    }
+}
+
+fn client(io: End) -> Running {
+    run(io, StonyxSession::client(json(r#"{"authKey":"shared"}"#), options()), GLOBAL)
+}
+
+fn server(io: End) -> Running {
+    run(io, StonyxSession::server(options()), GLOBAL)
+}
+
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+/// A hand-held server: opens and seals with whatever key it holds.
+struct Bare(End, [u8; 32]);
+
+impl Bare {
+    async fn logged_in(io: End) -> Self {
+        let mut bare = Self(io, GLOBAL);
+        assert_eq!(bare.read().await, r#"{"request":"auth","data":{"authKey":"shared"}}"#);
+        let key = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, [2; 32]);
+        bare.write(&format!(r#"{{"request":"auth","response":"success","sessionKey":"{key}"}}"#));
+        bare.1 = [2; 32];
+        bare
+    }
+
+    async fn read(&self) -> String {
+        settle().await;
+        match self.0.try_receive() {
+            Some(Message::Binary(sealed)) => {
+                String::from_utf8(open(&self.1, &sealed).unwrap().to_vec()).unwrap()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn write(&self, text: &str) {
+        self.0.send(Message::Binary(seal(&self.1, [9; 12], text.as_bytes())));
+    }
+
+    async fn silent(&self) -> bool {
+        settle().await;
+        self.0.try_receive().is_none()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_and_pushes_cross_while_both_keys_switch() {
+    let (near, far) = pair();
+    let (client, server) = (client(near), server(far));
+    // Pushed before the login has been judged: it may not overtake the login's answer, which no key of the client opens later.
+    server.caller().notify(Event::new(Route::from_static("early"), json("1"))).await.unwrap();
+    let names = ["a", "b", "a", "slow", "b", "a"];
+    let calls: Vec<_> = names.iter().map(|name| client.call(name, &format!("\"{name}\""), 15)).collect();
+    for (call, name) in calls.into_iter().zip(names) {
+        assert_eq!(call.await.unwrap().unwrap().body, Body::Json(json(&format!("\"{name}\""))));
+    }
+    server.caller().notify(Event::new(Route::from_static("late"), json("2"))).await.unwrap();
+    settle().await;
+    assert_eq!(*client.heard.0.lock().unwrap(), ["early 1", "late 2"]);
+    let back = server.caller().call(Request::new(Route::from_static("a"), Body::Empty)).await;
+    assert_eq!(back.unwrap_err().code(), Code::Unimplemented);
+    client.link.peer().close();
+    assert_eq!(client.ended().await.reason, Close::Local);
+    assert_eq!(server.ended().await.reason, Close::Peer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_key_is_closed_without_a_word() {
+    for (auth, key) in [(r#"{"authKey":"other"}"#, GLOBAL), (r#"{"authKey":"shared"}"#, [3; 32])] {
+        let (near, far) = pair();
+        let client = run(near, StonyxSession::client(json(auth), options()), key);
+        let call = client.call("a", "1", 15);
+        let reason = server(far).ended().await.reason;
+        assert!(matches!(reason, Close::Refused(_) | Close::Protocol(_)), "{reason:?}");
+        assert!(matches!(call.await.unwrap(), Err(CallError::NotSent(_))));
+        assert_eq!(client.ended().await.reason, Close::Peer);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_call_of_a_name_is_out_at_a_time_and_other_names_are_not_held_up() {
+    let (near, far) = pair();
+    let client = client(near);
+    let bare = Bare::logged_in(far).await;
+    let calls = [client.call("a", "1", 15), client.call("a", "2", 15), client.call("b", "3", 15)];
+    assert_eq!(bare.read().await, r#"{"request":"a","data":1}"#);
+    assert_eq!(bare.read().await, r#"{"request":"b","data":3}"#);
+    // A push of the old kind with the name of a pending call is no answer; of the new kind nobody could tell.
+    bare.write(r#"{"request":"a","data":"pushed"}"#);
+    bare.write(r#"{"request":"a","response":"first"}"#);
+    assert_eq!(bare.read().await, r#"{"request":"a","data":2}"#);
+    bare.write(r#"{"request":"b","response":"third"}"#);
+    bare.write(r#"{"request":"a","response":"second"}"#);
+    for (call, answer) in calls.into_iter().zip(["first", "second", "third"]) {
+        assert_eq!(call.await.unwrap().unwrap().body, Body::Json(json(&format!("\"{answer}\""))));
+    }
+    assert_eq!(*client.heard.0.lock().unwrap(), ["a \"pushed\""]);
+    drop(bare);
+    client.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn g04_the_late_answer_of_an_abandoned_call_never_reaches_the_next_of_its_name() {
+    let (near, far) = pair();
+    let client = client(near);
+    let bare = Bare::logged_in(far).await;
+    let first = client.call("a", "1", 2);
+    assert_eq!(bare.read().await, r#"{"request":"a","data":1}"#);
+    assert!(matches!(first.await.unwrap(), Err(CallError::Unknown(_))));
+    let next = client.call("a", "2", 15);
+    assert!(bare.silent().await, "the answer of the first is owed");
+    bare.write(r#"{"request":"a","response":"late"}"#);
+    assert_eq!(bare.read().await, r#"{"request":"a","data":2}"#);
+    assert!(!next.is_finished());
+    bare.write(r#"{"request":"a","response":"mine"}"#);
+    assert_eq!(next.await.unwrap().unwrap().body, Body::Json(json("\"mine\"")));
+    assert_eq!(client.ledger.get(Count::OrphanReply), 1);
+    drop(bare);
+    client.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_whose_answer_never_comes_is_free_again_after_a_while() {
+    let (near, far) = pair();
+    let (client, _server) = (client(near), server(far));
+    let start = Instant::now();
+    assert!(matches!(client.call("silent", "1", 2).await.unwrap(), Err(CallError::Unknown(_))));
+    let held = client.call("silent", "2", 10).await.unwrap();
+    assert!(matches!(held, Err(CallError::NotSent(_))), "{held:?}");
+    let sent = client.call("silent", "3", 100).await.unwrap();
+    assert!(matches!(sent, Err(CallError::Unknown(_))), "{sent:?}");
+    assert_eq!(start.elapsed().as_secs(), 2 + 10 + 100, "a deadline runs from the call, not from the gate");
+    client.link.peer().close();
+    client.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_go_on_while_they_are_answered_and_end_a_dead_connection() {
+    let (near, far) = pair();
+    let client = client(near);
+    let bare = Bare::logged_in(far).await;
+    settle().await;
+    let start = Instant::now();
+    for _ in 0..3 {
+        assert!(bare.silent().await);
+        // Counted from the answer before.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(bare.read().await, r#"{"request":"heartBeat"}"#);
+        bare.write(r#"{"request":"heartBeat","response":true}"#);
+    }
+    let call = client.call("a", "1", 600);
+    let ended = client.ended().await;
+    assert_eq!(ended.reason, Close::Dead("10s".into()));
+    assert_eq!((Instant::now() - start).as_secs(), 90 + 30 + 10);
+    assert!(matches!(call.await.unwrap(), Err(CallError::Unknown(_))));
+    assert!(bare.0.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_drops_what_it_cannot_open_and_goes_on() {
+    let (near, far) = pair();
+    let client = client(near);
+    let bare = Bare::logged_in(far).await;
+    let call = client.call("a", "1", 15);
+    bare.read().await;
+    bare.0.send(Message::Binary(seal(&GLOBAL, [0; 12], br#"{"request":"a","response":"old key"}"#)));
+    bare.0.send(Message::Binary(vec![0; 27].into()));
+    bare.0.send(Message::Text("not sealed".into()));
+    bare.write(r#"{"request":5}"#);
+    bare.write(r#"{"request":"a","response":"right"}"#);
+    assert_eq!(call.await.unwrap().unwrap().body, Body::Json(json("\"right\"")));
+    assert_eq!((client.ledger.get(Count::Undecodable), client.ledger.get(Count::UnknownKind)), (3, 1));
+    drop(bare);
+    client.ended().await;
+}
