@@ -13,12 +13,12 @@ use crate::server::HpxServer;
 use crate::session::ServerCommand;
 use crate::users::Users;
 
-/// HPX for whoever meets adapters as values.
-pub static ADAPTER: HpxAdapter = HpxAdapter;
+/// HPX, for whoever picks an adapter by its name.
+pub const ADAPTER: Hpx = Hpx;
 
-/// The type of [`ADAPTER`].
+/// The adapter as a value; see [`ADAPTER`].
 #[derive(Clone, Copy, Debug)]
-pub struct HpxAdapter;
+pub struct Hpx;
 
 /// Default port. Read in source: `common/config.py`, setting `server.port`.
 const PORT: u16 = 7007;
@@ -111,7 +111,7 @@ fn user(target: &Target) -> Result<Option<(String, Secret)>, AdapterError> {
     }
 }
 
-impl Adapter for HpxAdapter {
+impl Adapter for Hpx {
     fn name(&self) -> &'static str {
         "hpx"
     }

@@ -16,7 +16,7 @@ mod translate;
 mod users;
 mod wire;
 
-pub use adapter::{ADAPTER, HpxAdapter};
+pub use adapter::{ADAPTER, Hpx};
 pub use batch::batch;
 pub use client::HpxClient;
 pub use codec::{Frame, HpxCodec, Trust};

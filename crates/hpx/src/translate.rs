@@ -95,6 +95,9 @@ pub(crate) fn write_failure(out: &mut BytesMut, failure: &Failure) {
 /// Appends the entry that answers one function call.
 pub(crate) fn write_result(out: &mut BytesMut, fname: &[u8], result: &Result<Response, Failure>) {
     let binary;
+    let body = result.as_ref().map_or(0, |response| response.body.len());
+    // The entry's own keys, and what ends the envelope.
+    out.reserve(body.saturating_add(fname.len()).saturating_add(96));
     out.extend_from_slice(b"{\"fname\":");
     out.extend_from_slice(fname);
     out.extend_from_slice(b",\"data\":");
