@@ -41,6 +41,38 @@ impl HpxClient {
         address: &str,
         credentials: Arc<dyn CredentialSource>,
         config: ClientConfig,
+        endpoint: Endpoint,
+        reconnect: Reconnect,
+    ) -> Result<Self, Error> {
+        let way = Way {
+            address: address.to_owned(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        };
+        Self::over(way, credentials, config, endpoint, reconnect)
+    }
+
+    /// The same with TLS, so that a password may leave this machine.
+    ///
+    /// # Errors
+    /// [`Error`] when a setting is out of range.
+    #[cfg(feature = "tls")]
+    pub fn connect_tls(
+        address: &str,
+        credentials: Arc<dyn CredentialSource>,
+        config: ClientConfig,
+        tls: crate::tls::ClientTls,
+        endpoint: Endpoint,
+        reconnect: Reconnect,
+    ) -> Result<Self, Error> {
+        let way = Way { address: address.to_owned(), tls: Some(tls) };
+        Self::over(way, credentials, config, endpoint, reconnect)
+    }
+
+    fn over(
+        way: Way,
+        credentials: Arc<dyn CredentialSource>,
+        config: ClientConfig,
         mut endpoint: Endpoint,
         reconnect: Reconnect,
     ) -> Result<Self, Error> {
@@ -60,7 +92,7 @@ impl HpxClient {
         let tasks = TaskTracker::new();
         let (ledger, shutdown) = (Arc::clone(&endpoint.ledger), endpoint.shutdown.clone());
         let opener = Opener {
-            address: address.to_owned(),
+            way,
             config: Arc::new(config),
             pool: Arc::new(Pool::default()),
             credentials,
@@ -134,7 +166,7 @@ impl fmt::Debug for HpxClient {
 
 /// Opens the lanes of one client, one connection each.
 struct Opener {
-    address: String,
+    way: Way,
     config: Arc<ClientConfig>,
     pool: Arc<Pool>,
     credentials: Arc<dyn CredentialSource>,
@@ -156,7 +188,7 @@ impl Opener {
         });
         for slot in 0..self.config.connections {
             let dialer = Dialer {
-                address: self.address.clone(),
+                way: self.way.clone(),
                 config: Arc::clone(&self.config),
                 pool: Arc::clone(&self.pool),
                 slot,
@@ -197,9 +229,35 @@ async fn follow(lanes: Arc<Lanes>, client: Client, shutdown: Shutdown) {
     lanes.publish();
 }
 
+/// Where the server is and how its bytes are protected.
+#[derive(Clone)]
+struct Way {
+    address: String,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::ClientTls>,
+}
+
+impl Way {
+    /// Will nobody else be able to read the bytes?
+    fn is_secure(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    async fn seal(&self, stream: TcpStream) -> std::io::Result<Stream> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.connect(stream).await;
+        }
+        std::future::ready(Ok(Box::new(stream) as Stream)).await
+    }
+}
+
 /// Dials one connection.
 struct Dialer {
-    address: String,
+    way: Way,
     config: Arc<ClientConfig>,
     pool: Arc<Pool>,
     slot: usize,
@@ -213,16 +271,17 @@ impl Dial for Dialer {
         &self,
         credentials: Credentials,
     ) -> Result<Parts<ClientSession, ByteStream<Stream>>, DialError> {
-        let failed = |source| DialError::Unreachable { address: self.address.clone(), source };
-        let stream = TcpStream::connect(&self.address).await.map_err(failed)?;
+        let failed = |source| DialError::Unreachable { address: self.way.address.clone(), source };
+        let stream = TcpStream::connect(&self.way.address).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         let far = elsewhere(stream.peer_addr().map_err(failed)?.ip());
-        if let (Some(far), Some(_), false) = (far, &credentials.secret, self.config.allow_plaintext) {
+        let allowed = self.way.is_secure() || self.config.allow_plaintext;
+        if let (Some(far), Some(_), false) = (far, &credentials.secret, allowed) {
             return Err(DialError::Settings(format!(
                 "a password would go to {far} in clear text: use TLS, or set allow_plaintext"
             )));
         }
-        let stream: Stream = Box::new(stream);
+        let stream = self.way.seal(stream).await.map_err(failed)?;
         Ok(Parts {
             transport: ByteStream::new(stream),
             codec: HpxCodec::new(&self.config.wire, Trust::Known),
@@ -236,7 +295,7 @@ impl Dial for Dialer {
     }
 
     fn address(&self) -> String {
-        self.address.clone()
+        self.way.address.clone()
     }
 }
 
