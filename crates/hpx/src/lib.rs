@@ -58,6 +58,7 @@ mod codec;
 mod config;
 mod error;
 mod gzip;
+mod lanes;
 mod server;
 mod session;
 mod stream;

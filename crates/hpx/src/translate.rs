@@ -36,7 +36,8 @@ pub fn failure(code: i64, message: impl Into<Cow<'static, str>>) -> Failure {
     Failure::new(core_code(code), message).with_detail(JsonText::from_validated(detail.freeze()))
 }
 
-/// The code for a number of the wire: the table of section 10 of the protocol notes, read as `bridge.md` B5 does.
+/// The code for a number of the wire. 403 is never `not_found`, although the original uses it for a missing function too: only
+/// its words would tell. Observed: `server-edge-*`, `py-*`.
 pub(crate) fn core_code(number: i64) -> Code {
     match number {
         100 => Code::Internal,

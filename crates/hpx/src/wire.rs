@@ -10,7 +10,7 @@
 //!          "requestauth" | 3                      {"msg": "wait"}   1 | 2                               command, not ready, broadcast
 //! ```
 //!
-//! Read in source: `ClientHandler.parse` and `message.py` of the 2018 server; observed in the captures `py-*`, `js1-*`, `js2-*`.
+//! Read in source: `ClientHandler.parse` and `message.Function` of the 2018 server; observed in the captures `py-*`, `js1-*`, `js2-*`.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 

@@ -4,7 +4,6 @@
 //! in hexadecimal.
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
-
 #![allow(clippy::unwrap_used, reason = "a test support file: a fault of its own should stop the test")]
 
 use std::collections::HashMap;
