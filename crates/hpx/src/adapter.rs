@@ -13,12 +13,12 @@ use crate::server::HpxServer;
 use crate::session::ServerCommand;
 use crate::users::Users;
 
-/// HPX for whoever meets adapters as values.
-pub static ADAPTER: HpxAdapter = HpxAdapter;
+/// HPX, for whoever picks an adapter by its name.
+pub const ADAPTER: Hpx = Hpx;
 
-/// The type of [`ADAPTER`].
+/// The adapter as a value; see [`ADAPTER`].
 #[derive(Clone, Copy, Debug)]
-pub struct HpxAdapter;
+pub struct Hpx;
 
 /// Default port. Read in source: `common/config.py`, setting `server.port`.
 const PORT: u16 = 7007;
@@ -53,6 +53,34 @@ const OPTIONS: &[OptionSpec] = &[
         takes: OptionKind::Flag,
         default: "0",
         about: "May a password cross the network in clear text?",
+    },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "TLS from the first byte; listening needs tls_cert and tls_key, dialling needs tls_ca.",
+    },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls_cert",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "The certificates of this end in PEM.",
+    },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls_key",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "The private key of this end in PEM.",
+    },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls_ca",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "The certificates that the server's must be signed with, in PEM.",
     },
 ];
 
@@ -111,7 +139,13 @@ fn user(target: &Target) -> Result<Option<(String, Secret)>, AdapterError> {
     }
 }
 
-impl Adapter for HpxAdapter {
+#[cfg(feature = "tls")]
+fn pem<'a>(options: &'a Options, name: &str) -> Result<&'a [u8], AdapterError> {
+    let missing = || AdapterError::Settings(format!("tls = 1 needs {name}"));
+    options.secret(name).map(Secret::expose).ok_or_else(missing)
+}
+
+impl Adapter for Hpx {
     fn name(&self) -> &'static str {
         "hpx"
     }
@@ -150,7 +184,13 @@ impl Adapter for HpxAdapter {
                 allow_plaintext: options.flag("allow_plaintext")?.unwrap_or(false),
                 ..ServerConfig::default()
             };
-            Ok(HpxServer::bind(&address(&target)?, config, endpoint).await?.into_core())
+            let address = address(&target)?;
+            #[cfg(feature = "tls")]
+            if options.flag("tls")?.unwrap_or(false) {
+                let tls = crate::tls::server_config(pem(options, "tls_cert")?, pem(options, "tls_key")?)?;
+                return Ok(HpxServer::bind_tls(&address, config, tls, endpoint).await?.into_core());
+            }
+            Ok(HpxServer::bind(&address, config, endpoint).await?.into_core())
         })
     }
 
@@ -173,8 +213,17 @@ impl Adapter for HpxAdapter {
             };
             let address = address(&target)?;
             let reconnect = endpoint.reconnect.clone();
-            let client = HpxClient::connect(&address, Arc::new(credentials), config, endpoint, reconnect)?;
-            Ok(client.into_core())
+            let credentials = Arc::new(credentials);
+            #[cfg(feature = "tls")]
+            if options.flag("tls")?.unwrap_or(false) {
+                let trust = crate::tls::client_config(pem(options, "tls_ca")?)?;
+                let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
+                let name = host.trim_start_matches('[').trim_end_matches(']');
+                let tls = crate::tls::ClientTls::new(trust, name)?;
+                let client = HpxClient::connect_tls(&address, credentials, config, tls, endpoint, reconnect)?;
+                return Ok(client.into_core());
+            }
+            Ok(HpxClient::connect(&address, credentials, config, endpoint, reconnect)?.into_core())
         })
     }
 }

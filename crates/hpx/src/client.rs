@@ -4,21 +4,19 @@
 //! connection that was given up is replaced while the others go on.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use polywire_core::{
-    BoxFuture, ByteStream, Call, CallError, Caller, Client, ClientState, Code, Commands, CredentialSource,
-    Credentials, Dial, DialError, Due, Endpoint, Event, Failure, Outcome, Parts, Reconnect, Request,
-    Shutdown, Surroundings, sleep_until,
+    ByteStream, Caller, Client, ClientState, Commands, CredentialSource, Credentials, Dial, DialError,
+    Endpoint, Failure, Outcome, Parts, Reconnect, Request, Shutdown,
 };
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::codec::{HpxCodec, Trust};
 use crate::config::ClientConfig;
 use crate::error::Error;
+use crate::lanes::{Entry, Lanes};
 use crate::server::elsewhere;
 use crate::session::pool::Pool;
 use crate::session::{ClientSession, Wake};
@@ -41,26 +39,55 @@ impl HpxClient {
         address: &str,
         credentials: Arc<dyn CredentialSource>,
         config: ClientConfig,
+        endpoint: Endpoint,
+        reconnect: Reconnect,
+    ) -> Result<Self, Error> {
+        let way = Way {
+            address: address.to_owned(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        };
+        Self::over(way, credentials, config, endpoint, reconnect)
+    }
+
+    /// The same with TLS, so that a password may leave this machine.
+    ///
+    /// # Errors
+    /// [`Error`] when a setting is out of range.
+    #[cfg(feature = "tls")]
+    pub fn connect_tls(
+        address: &str,
+        credentials: Arc<dyn CredentialSource>,
+        config: ClientConfig,
+        tls: crate::tls::ClientTls,
+        endpoint: Endpoint,
+        reconnect: Reconnect,
+    ) -> Result<Self, Error> {
+        let way = Way { address: address.to_owned(), tls: Some(tls) };
+        Self::over(way, credentials, config, endpoint, reconnect)
+    }
+
+    fn over(
+        way: Way,
+        credentials: Arc<dyn CredentialSource>,
+        config: ClientConfig,
         mut endpoint: Endpoint,
         reconnect: Reconnect,
     ) -> Result<Self, Error> {
         config.validate()?;
         endpoint.limits = Arc::new(config.wire.limits.clone());
         endpoint.shutdown = endpoint.shutdown.child();
-        let (tell, state) = watch::channel(ClientState::Connecting);
-        let lanes = Arc::new(Lanes {
-            lanes: Mutex::default(),
-            free: Semaphore::new(0),
-            places: Semaphore::new(config.connections.saturating_add(config.wire.limits.max_queue_messages)),
-            max_waiting: config.wire.limits.max_queue_messages,
-            state: tell,
-            surroundings: endpoint.surroundings.clone(),
-            timeout: config.wire.limits.call_timeout,
-        });
+        let limits = &config.wire.limits;
+        let (lanes, state) = Lanes::new(
+            config.connections,
+            limits.max_queue_messages,
+            limits.call_timeout,
+            endpoint.surroundings.clone(),
+        );
         let tasks = TaskTracker::new();
         let (ledger, shutdown) = (Arc::clone(&endpoint.ledger), endpoint.shutdown.clone());
         let opener = Opener {
-            address: address.to_owned(),
+            way,
             config: Arc::new(config),
             pool: Arc::new(Pool::default()),
             credentials,
@@ -104,7 +131,7 @@ impl HpxClient {
     /// Makes one call and waits for its one outcome.
     ///
     /// # Errors
-    /// [`CallError`], which says whether the server may have acted.
+    /// [`CallError`](polywire_core::CallError), which says whether the server may have acted.
     ///
     /// # Cancel safety
     /// Dropping the future gives the call up; the server may have acted, and the connection is replaced.
@@ -134,7 +161,7 @@ impl fmt::Debug for HpxClient {
 
 /// Opens the lanes of one client, one connection each.
 struct Opener {
-    address: String,
+    way: Way,
     config: Arc<ClientConfig>,
     pool: Arc<Pool>,
     credentials: Arc<dyn CredentialSource>,
@@ -156,7 +183,7 @@ impl Opener {
         });
         for slot in 0..self.config.connections {
             let dialer = Dialer {
-                address: self.address.clone(),
+                way: self.way.clone(),
                 config: Arc::clone(&self.config),
                 pool: Arc::clone(&self.pool),
                 slot,
@@ -187,19 +214,49 @@ impl Opener {
 async fn follow(lanes: Arc<Lanes>, client: Client, shutdown: Shutdown) {
     let mut state = client.watch();
     loop {
-        lanes.publish();
+        lanes.update();
         tokio::select! {
             biased;
-            () = shutdown.draining() => return client.shutdown().await,
+            () = shutdown.draining() => {
+                lanes.close();
+                client.shutdown().await;
+                break;
+            }
             changed = state.changed() => if changed.is_err() { break },
         }
     }
-    lanes.publish();
+    lanes.update();
+}
+
+/// Where the server is and how its bytes are protected.
+#[derive(Clone)]
+struct Way {
+    address: String,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::ClientTls>,
+}
+
+impl Way {
+    /// Will nobody else be able to read the bytes?
+    fn is_secure(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    async fn seal(&self, stream: TcpStream) -> std::io::Result<Stream> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.connect(stream).await;
+        }
+        std::future::ready(Ok(Box::new(stream) as Stream)).await
+    }
 }
 
 /// Dials one connection.
 struct Dialer {
-    address: String,
+    way: Way,
     config: Arc<ClientConfig>,
     pool: Arc<Pool>,
     slot: usize,
@@ -213,16 +270,17 @@ impl Dial for Dialer {
         &self,
         credentials: Credentials,
     ) -> Result<Parts<ClientSession, ByteStream<Stream>>, DialError> {
-        let failed = |source| DialError::Unreachable { address: self.address.clone(), source };
-        let stream = TcpStream::connect(&self.address).await.map_err(failed)?;
+        let failed = |source| DialError::Unreachable { address: self.way.address.clone(), source };
+        let stream = TcpStream::connect(&self.way.address).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         let far = elsewhere(stream.peer_addr().map_err(failed)?.ip());
-        if let (Some(far), Some(_), false) = (far, &credentials.secret, self.config.allow_plaintext) {
+        let allowed = self.way.is_secure() || self.config.allow_plaintext;
+        if let (Some(far), Some(_), false) = (far, &credentials.secret, allowed) {
             return Err(DialError::Settings(format!(
                 "a password would go to {far} in clear text: use TLS, or set allow_plaintext"
             )));
         }
-        let stream: Stream = Box::new(stream);
+        let stream = self.way.seal(stream).await.map_err(failed)?;
         Ok(Parts {
             transport: ByteStream::new(stream),
             codec: HpxCodec::new(&self.config.wire, Trust::Known),
@@ -236,126 +294,6 @@ impl Dial for Dialer {
     }
 
     fn address(&self) -> String {
-        self.address.clone()
-    }
-}
-
-/// The connections of one client, as its callers see them.
-struct Lanes {
-    lanes: Mutex<Vec<Lane>>,
-    /// One permit for each lane that no call uses; whoever waits for one is served in turn.
-    free: Semaphore,
-    /// One permit for each call that may be in flight or wait.
-    places: Semaphore,
-    max_waiting: usize,
-    state: watch::Sender<ClientState>,
-    surroundings: Surroundings,
-    timeout: Duration,
-}
-
-struct Lane {
-    caller: Caller,
-    state: watch::Receiver<ClientState>,
-    busy: bool,
-}
-
-/// The use of one lane for one call.
-struct Use<'a> {
-    lanes: &'a Lanes,
-    lane: usize,
-    caller: Caller,
-}
-
-impl Lanes {
-    fn lock(&self) -> MutexGuard<'_, Vec<Lane>> {
-        // Nothing panics while it is held, and every state of it is a whole one.
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn open(&self, client: &Client) {
-        self.lock().push(Lane { caller: client.caller().clone(), state: client.watch(), busy: false });
-        self.free.add_permits(1);
-    }
-
-    /// The client stands as well as its best lane.
-    fn publish(&self) {
-        let rank = |state: &ClientState| match state {
-            ClientState::Ready => 0,
-            ClientState::Connecting => 1,
-            ClientState::Waiting(_) => 2,
-            ClientState::Refused(_) => 3,
-            _ => 4,
-        };
-        let lanes = self.lock();
-        let best = lanes.iter().map(|lane| lane.state.borrow().clone()).min_by_key(rank);
-        if let Some(best) = best {
-            self.state.send_if_modified(|state| {
-                let changed = *state != best;
-                *state = best;
-                changed
-            });
-        }
-    }
-
-    /// Takes a lane that is free, one that is connected if there is any. A permit was had before.
-    fn take(&self) -> Option<Use<'_>> {
-        let mut lanes = self.lock();
-        let free = || lanes.iter().enumerate().filter(|(_, lane)| !lane.busy);
-        let connected = free().find(|(_, lane)| *lane.state.borrow() == ClientState::Ready);
-        let (number, _) = connected.or_else(|| free().next())?;
-        let lane = lanes.get_mut(number)?;
-        lane.busy = true;
-        Some(Use { lanes: self, lane: number, caller: lane.caller.clone() })
-    }
-
-    async fn call(&self, mut request: Request) -> Outcome {
-        let clock = &self.surroundings.clock;
-        let deadline = request.due.moment(clock.now(), self.timeout);
-        let Ok(_place) = self.places.try_acquire() else {
-            let why = format!("queue is full: max_queue_messages = {}", self.max_waiting);
-            return Err(CallError::not_sent(Code::ResourceExhausted, why));
-        };
-        let _permit = match self.free.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => tokio::select! {
-                biased;
-                permit = self.free.acquire() => match permit {
-                    Ok(permit) => permit,
-                    Err(_) => return Err(CallError::not_sent(Code::Unavailable, "the client is over")),
-                },
-                () = sleep_until(&**clock, deadline) => {
-                    let why = "the deadline passed while every connection was busy";
-                    return Err(CallError::not_sent(Code::DeadlineExceeded, why));
-                }
-            },
-        };
-        let Some(lane) = self.take() else {
-            return Err(CallError::not_sent(Code::Internal, "no connection is free"));
-        };
-        request.due = Due::At(deadline);
-        // The lane is given back before the permit, in reverse order of their making.
-        lane.caller.call(request).await
-    }
-}
-
-impl Drop for Use<'_> {
-    fn drop(&mut self) {
-        if let Some(lane) = self.lanes.lock().get_mut(self.lane) {
-            lane.busy = false;
-        }
-    }
-}
-
-/// How callers reach the lanes.
-struct Entry(Arc<Lanes>);
-
-impl Call for Entry {
-    fn call(&self, request: Request) -> BoxFuture<'_, Outcome> {
-        Box::pin(self.0.call(request))
-    }
-
-    fn notify(&self, _event: Event) -> BoxFuture<'_, Result<(), CallError>> {
-        let why = "HPX carries no events";
-        Box::pin(async move { Err(CallError::not_sent(Code::Unimplemented, why)) })
+        self.way.address.clone()
     }
 }

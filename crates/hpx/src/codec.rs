@@ -15,7 +15,8 @@ use polywire_core::{Codec, FrameError, Outgoing, StreamCodec};
 use crate::config::Wire;
 use crate::gzip::{self, Bounds, Fault, Inflater, Progress};
 
-/// Ends every frame, both ways. Read in source: `common/constants.py`; observed in every capture.
+/// Ends every frame, both ways. Read in source: `utils.end_of_message` of the 2018 server, `_recv` of the
+/// PyPI client; observed in every capture.
 pub(crate) const DELIMITER: &[u8] = b"<EOF>";
 
 /// Bytes that are new before a body is inflated ahead of its delimiter: it spreads the work, and a byte at a time costs little.

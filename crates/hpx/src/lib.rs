@@ -1,4 +1,55 @@
-//! HPX.
+//! HPX for Rust: client and server of the HappyPanda X remote calls, for peers of the Python and Node libraries.
+//!
+//! HappyPanda X serves functions by name over TCP: each message is JSON, compressed with gzip and ended by `<EOF>`. A client
+//! reads a greeting, logs in with a name or as a guest, and calls functions under the session it was given, several in one
+//! message if it likes. A function is a route here, its named arguments are the body. What the protocol is was taken from the
+//! source of the 2018 server, of its clients, and from recordings of them.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use polywire_core::{Body, Credentials, Endpoint, Reconnect, Request, Route};
+//! use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig, Users};
+//! # struct Echo;
+//! # impl polywire_core::Handler for Echo {
+//! #     fn call(&self, incoming: polywire_core::Incoming) -> polywire_core::HandlerFuture {
+//! #         Box::pin(async move { Ok(incoming.body.into()) })
+//! #     }
+//! # }
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut endpoint = Endpoint::new("hpx", Echo);
+//! endpoint.authenticator = Some(Arc::new(Users::new().with("alice", &"s3cret".into())));
+//! let server = HpxServer::bind("127.0.0.1:7007", ServerConfig::default(), endpoint).await?;
+//!
+//! let alice = Arc::new(Credentials::new("alice", "s3cret"));
+//! let nothing = Endpoint::new("hpx", Echo);
+//! let client =
+//!     HpxClient::connect(server.address(), alice, ClientConfig::default(), nothing, Reconnect::default())?;
+//! let request = Request::new(Route::from_static("echo"), Body::json(&serde_json::json!({"value": 1}))?);
+//! let answer = client.call(request).await?;
+//! # let _ = answer; Ok(()) }
+//! ```
+//!
+//! # Peers
+//! | peer | dialect | what works |
+//! |---|---|---|
+//! | this crate | a, b | everything |
+//! | servers up to 0.3.0, PyPI client 1.0.0, npm clients 1.0.1 to 2.1.0 | a | everything; each frame leaves in a write of its own |
+//! | npm clients 2.1.1 and 2.2.0 | b | everything; their `__id__` is given back |
+//! | servers and clients from 1.0 on | c | nothing: MessagePack, named as such and left |
+//!
+//! # What differs from the original on purpose
+//! A call under an unknown session is refused (407) instead of making its caller a guest. Results stand in the order of the
+//! calls, one for each. The failure of one function does not fail its message. Commands that end the server need a user who
+//! may. Sessions expire, and outlive their connections.
+//!
+//! # Not given by the wire
+//! Passwords and sessions travel in clear text unless TLS is used, so a password is refused off this machine without it; a
+//! session is a bearer secret. A call that was sent and then lost has an unknown outcome.
+//!
+//! # Features
+//! | feature | adds |
+//! |---|---|
+//! | `tls` | TLS for clients and servers |
 
 mod adapter;
 mod batch;
@@ -7,16 +58,19 @@ mod codec;
 mod config;
 mod error;
 mod gzip;
+mod lanes;
 mod server;
 mod session;
 mod stream;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod translate;
 mod users;
 mod wire;
 
-pub use adapter::{ADAPTER, HpxAdapter};
+pub use adapter::{ADAPTER, Hpx};
 pub use batch::batch;
 pub use client::HpxClient;
 pub use codec::{Frame, HpxCodec, Trust};

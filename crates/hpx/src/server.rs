@@ -40,24 +40,55 @@ impl HpxServer {
     /// Dropped before it is ready, nothing listens.
     pub async fn bind(address: &str, config: ServerConfig, endpoint: Endpoint) -> Result<Self, Error> {
         config.validate()?;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| Error::Listen { address: address.to_owned(), source })?;
-        Self::start(listener, config, endpoint)
+        Self::start(listen(address).await?, config, endpoint)
+    }
+
+    /// The same with TLS: passwords are then accepted from everywhere. A peer has `login_timeout` for the TLS handshake.
+    ///
+    /// # Errors
+    /// [`Error`] when a setting is out of range or the address cannot be had.
+    ///
+    /// # Cancel safety
+    /// As for [`HpxServer::bind`].
+    #[cfg(feature = "tls")]
+    pub async fn bind_tls(
+        address: &str,
+        config: ServerConfig,
+        tls: Arc<tokio_rustls::rustls::ServerConfig>,
+        endpoint: Endpoint,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        let listener = listen(address).await?;
+        let tls = Some(tokio_rustls::TlsAcceptor::from(tls));
+        Ok(Self::over(listener, config, endpoint, |shared| Accepting { shared, tls }))
     }
 
     /// The same over a listener that exists already.
     ///
     /// # Errors
     /// [`Error`] when a setting is out of range.
-    pub fn start(listener: TcpListener, config: ServerConfig, mut endpoint: Endpoint) -> Result<Self, Error> {
+    pub fn start(listener: TcpListener, config: ServerConfig, endpoint: Endpoint) -> Result<Self, Error> {
         config.validate()?;
+        let accepting = |shared| Accepting {
+            shared,
+            #[cfg(feature = "tls")]
+            tls: None,
+        };
+        Ok(Self::over(listener, config, endpoint, accepting))
+    }
+
+    fn over(
+        listener: TcpListener,
+        config: ServerConfig,
+        mut endpoint: Endpoint,
+        accepting: impl FnOnce(Arc<Shared>) -> Accepting,
+    ) -> Self {
         endpoint.limits = Arc::new(config.wire.limits.clone());
         let surroundings = endpoint.surroundings.clone();
         let shared = Arc::new(Shared::new(config));
         let commands = shared.commands();
-        let server = Server::start(listener, Accepting { shared }, endpoint);
-        Ok(Self { server, commands, surroundings })
+        let server = Server::start(listener, accepting(shared), endpoint);
+        Self { server, commands, surroundings }
     }
 
     /// The server as every adapter has it: address, peers, counts.
@@ -109,6 +140,29 @@ impl fmt::Debug for HpxServer {
 /// Makes what one accepted connection needs.
 struct Accepting {
     shared: Arc<Shared>,
+    #[cfg(feature = "tls")]
+    tls: Option<tokio_rustls::TlsAcceptor>,
+}
+
+impl Accepting {
+    /// The bytes of a connection, and whether nobody else can read them.
+    #[cfg(feature = "tls")]
+    async fn seal(&self, stream: TcpStream) -> io::Result<(Stream, bool)> {
+        match &self.tls {
+            Some(tls) => Ok((Box::new(tls.accept(stream).await?), true)),
+            None => Ok((Box::new(stream), false)),
+        }
+    }
+
+    /// The bytes of a connection, and whether nobody else can read them.
+    #[cfg(not(feature = "tls"))]
+    async fn seal(&self, stream: TcpStream) -> io::Result<(Stream, bool)> {
+        std::future::ready(Ok((Box::new(stream) as Stream, false))).await
+    }
+}
+
+async fn listen(address: &str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { address: address.to_owned(), source })
 }
 
 impl Accept<TcpStream> for Accepting {
@@ -117,11 +171,11 @@ impl Accept<TcpStream> for Accepting {
 
     async fn accept(&self, stream: TcpStream) -> io::Result<Parts<ServerSession, ByteStream<Stream>>> {
         let address = elsewhere(stream.peer_addr()?.ip());
-        let stream: Stream = Box::new(stream);
+        let (stream, secure) = self.seal(stream).await?;
         Ok(Parts {
             transport: ByteStream::new(stream),
             codec: HpxCodec::new(&self.shared.config().wire, Trust::Stranger),
-            session: ServerSession::new(Arc::clone(&self.shared), address, false),
+            session: ServerSession::new(Arc::clone(&self.shared), address, secure),
         })
     }
 }

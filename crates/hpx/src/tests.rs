@@ -100,6 +100,9 @@ fn at(seconds: u64) -> Moment {
 /// What becomes of the requests that a session delivers.
 type Serve = fn(&Request) -> Result<Response, Failure>;
 
+/// Who may log in.
+type Judge = fn(&Credentials) -> Result<Identity, Refusal>;
+
 /// The engine as a loop of a few lines: applies the actions of a session as they come.
 struct Engine<S: Session<Codec = HpxCodec>> {
     session: S,
@@ -121,7 +124,7 @@ struct Engine<S: Session<Codec = HpxCodec>> {
     closed: Option<Close>,
     serve: Serve,
     /// Judges a login; `None` leaves the verdict to the test.
-    judge: Option<fn(&Credentials) -> Result<Identity, Refusal>>,
+    judge: Option<Judge>,
     judging: Option<Credentials>,
 }
 

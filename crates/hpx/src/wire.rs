@@ -10,7 +10,7 @@
 //!          "requestauth" | 3                      {"msg": "wait"}   1 | 2                               command, not ready, broadcast
 //! ```
 //!
-//! Read in source: `ClientHandler.parse` and `message.py` of the 2018 server; observed in the captures `py-*`, `js1-*`, `js2-*`.
+//! Read in source: `ClientHandler.parse` and `message.Function` of the 2018 server; observed in the captures `py-*`, `js1-*`, `js2-*`.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -208,9 +208,22 @@ pub(crate) enum NoCall {
     NoName,
     #[error("'fname' must be a string")]
     NameIsNoText,
+    #[error("more functions in one message than max_batch = {0}")]
+    TooMany(usize),
 }
 
 impl FunctionCall {
+    /// Reads a list that was validated, of at most `max` entries.
+    pub(crate) fn read_list(data: &Bytes, max: usize, limits: &JsonLimits) -> Result<Vec<Self>, NoCall> {
+        // Nearly every list has one entry, and then what is between its brackets is an object.
+        let inner = data.get(1..data.len().saturating_sub(1)).unwrap_or_default().trim_ascii();
+        if let Ok(only) = Self::read(&data.slice_ref(inner), limits) {
+            return Ok(vec![only]);
+        }
+        let places = json::elements(data, max, limits).map_err(|_| NoCall::TooMany(max))?;
+        places.into_iter().map(|place| Self::read(&data.slice(place), limits)).collect()
+    }
+
     /// Reads one entry of a list that was validated.
     pub(crate) fn read(entry: &Bytes, limits: &JsonLimits) -> Result<Self, NoCall> {
         let mut members = Members::new(entry, limits).map_err(|_| NoCall::NotAnObject)?;

@@ -335,3 +335,75 @@ async fn p12_a_broadcast_is_never_taken_for_the_reply() {
     assert_eq!(text(client.call(request("f", "{}")).await), "\"the reply\"");
     assert_eq!(text(client.call(request("f", "{}")).await), "\"the reply\"");
 }
+
+#[tokio::test]
+async fn a_connection_that_is_never_greeted_holds_up_no_call() {
+    // The original leaves connections above `allowed_clients` waiting in its backlog.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = Vec::new();
+        send(&mut stream, r#"{"session":"","name":"s","data":{"version":{}}}"#).await;
+        receive(&mut stream, &mut buffer).await;
+        send(&mut stream, r#"{"session":"s1","name":"s","data":"Authenticated"}"#).await;
+        loop {
+            receive(&mut stream, &mut buffer).await;
+            send(&mut stream, r#"{"session":"s1","name":"s","data":[{"fname":"f","data":1}]}"#).await;
+        }
+    });
+    let client = Arc::new(connect(&address, guest(), ClientConfig::default()));
+    let calls: Vec<_> = (0..50)
+        .map(|_| {
+            let client = Arc::clone(&client);
+            tokio::spawn(async move { client.call(request("f", "{}")).await })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(text(call.await.unwrap()), "1");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_finds_no_server_says_so_at_its_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let client = connect(&address, guest(), ClientConfig::default());
+    let outcome = client.call(request("f", "{}").timeout(Duration::from_millis(200))).await;
+    let Err(CallError::NotSent(failure)) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(failure.code, Code::DeadlineExceeded);
+    assert!(failure.message.contains("cannot connect to"), "{failure}");
+    let waiting = tokio::spawn({
+        let caller = client.caller().clone();
+        async move { caller.call(request("f", "{}")).await }
+    });
+    client.shutdown().await;
+    assert!(matches!(waiting.await.unwrap(), Err(CallError::NotSent(_))));
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_what_is_too_much() {
+    let server = serve(guests()).await;
+    let mut config = ClientConfig { connections: 1, ..ClientConfig::default() };
+    config.wire.limits.max_queue_messages = 2;
+    let client = Arc::new(connect(server.address(), guest(), config));
+    client.ready().await.unwrap();
+    let calls: Vec<_> = (0..5)
+        .map(|_| {
+            let client = Arc::clone(&client);
+            tokio::spawn(async move { client.call(request("nap", "{}")).await })
+        })
+        .collect();
+    let mut refused = 0;
+    for call in calls {
+        if let Err(error) = call.await.unwrap() {
+            assert_eq!(
+                error.to_string(),
+                "not sent: resource_exhausted: queue is full: max_queue_messages = 2"
+            );
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 2);
+}

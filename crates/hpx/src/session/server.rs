@@ -377,11 +377,8 @@ impl ServerSession {
     ) -> Result<(), Refused> {
         let limits = &self.shared.config.wire.limits.json;
         let max = self.shared.config.max_batch;
-        let places = json::elements(data, max, limits)
-            .map_err(|_| Refused(403, format!("more functions in one message than max_batch = {max}")))?;
-        let calls = places.into_iter().map(|place| FunctionCall::read(&data.slice(place), limits));
-        let calls: Vec<FunctionCall> =
-            calls.collect::<Result<_, _>>().map_err(|error| Refused::new(403, error.to_string()))?;
+        let calls = FunctionCall::read_list(data, max, limits)
+            .map_err(|error| Refused::new(403, error.to_string()))?;
         let mut reply = self.begin(&entry.quoted);
         reply.extend_from_slice(b"[");
         self.batch = Some(Batch {

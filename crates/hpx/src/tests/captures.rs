@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::client_session::{Dialled, fresh};
 use super::*;
 
 /// A reply without what differs between two runs.
@@ -112,4 +113,32 @@ fn dialect_c_is_diagnosed_on_both_sides() {
         let error = desk.receive(&first("client")).unwrap_err().to_string();
         assert!(error.contains("dialect C (MessagePack"), "{}: {error}", capture["id"]);
     }
+}
+
+#[test]
+fn our_client_understands_the_recorded_answers() {
+    let mut calls = 0;
+    for capture in
+        captures(&["py-guest-call", "py-user-call", "py-payload", "js1-guest", "js1-user", "js2-guest-call"])
+    {
+        let id = capture["id"].as_str().unwrap();
+        let Dialled { mut engine, .. } = fresh();
+        let mut expected = Vec::new();
+        for frame in capture["frames"].as_array().unwrap().iter().filter(|frame| frame.get("hex").is_some()) {
+            let entry = &frame["json"]["data"][0];
+            if frame["from"] == "server" {
+                engine.receive(&unhex(frame["hex"].as_str().unwrap())).unwrap();
+                expected.extend(entry.get("data").cloned());
+            } else if let Some(fname) = entry["fname"].as_str() {
+                engine.call(expected.len() as u64, fname, "{}");
+            }
+        }
+        assert!(engine.closed.is_none() && engine.outcomes.len() == expected.len(), "{id}");
+        for (outcome, wanted) in engine.outcomes.iter().zip(&expected) {
+            let Ok(Response { body: Body::Json(text), .. }) = outcome else { panic!("{id}: {outcome:?}") };
+            assert_eq!(text.parse::<Value>().unwrap(), *wanted, "{id}");
+            calls += 1;
+        }
+    }
+    assert!(calls >= 6, "{calls}");
 }

@@ -43,7 +43,7 @@ fn client(
 }
 
 /// A guest's connection that has not heard anything.
-fn fresh() -> Dialled {
+pub(super) fn fresh() -> Dialled {
     let pool = Arc::new(Pool::default());
     let told: Arc<Mutex<Vec<(usize, Wake)>>> = Arc::default();
     let note = Arc::clone(&told);
@@ -67,16 +67,16 @@ fn alice() -> Credentials {
 }
 
 impl Engine<ClientSession> {
-    fn request(&self, call: u64, route: &'static str, body: &'static str) -> Outbound<ClientSession> {
+    fn request(&self, call: u64, route: &str, body: &'static str) -> Outbound<ClientSession> {
         let request = Request::new(
-            Route::from_static(route),
+            Route::new(route.to_owned()).unwrap(),
             JsonText::from_validated(Bytes::from_static(body.as_bytes())),
         );
         Outbound::Request { call: CallId(call), deadline: self.now + Duration::from_secs(10), request }
     }
 
     /// Sends a call that must be admitted.
-    pub(super) fn call(&mut self, call: u64, route: &'static str, body: &'static str) {
+    pub(super) fn call(&mut self, call: u64, route: &str, body: &'static str) {
         let outbound = self.request(call, route, body);
         assert_eq!(self.session.admit(&outbound), Admit::Now);
         self.with(|session, cx| session.send(outbound, cx));
