@@ -2,6 +2,7 @@
 //!
 //! One verb is one file with a `run`; this file only chooses. Verbs need nothing but `cargo` and what they name.
 
+mod bench;
 mod check;
 mod peers;
 mod shape;
@@ -26,6 +27,11 @@ const VERBS: &[Verb] = &[
         run: test::run,
     },
     Verb { name: "check", about: "formatting, lints and documentation, as strict as CI", run: check::run },
+    Verb {
+        name: "bench",
+        about: "measure polywire, the originals and bare loops side by side",
+        run: bench::run,
+    },
     Verb { name: "peers", about: "prepare the foreign packages and say what is there", run: peers::run },
     Verb { name: "vectors", about: "verify that the recorded bytes are whole", run: vectors::run },
     Verb {

@@ -32,12 +32,23 @@ pub(crate) struct Plan {
     /// Calls of one run, for the fastest contenders; slower ones get a fraction of it.
     #[arg(long, default_value_t = 1_600_000)]
     calls: u64,
-    /// The folder that holds `node_modules` with sockhop 1.8.4.
-    #[arg(long)]
-    node_modules: Option<String>,
-    /// The Python HPX peer, `hpx_peer_server.py`.
-    #[arg(long)]
-    hpx_peer: Option<String>,
+    /// The folder that holds `node_modules` with sockhop 1.8.4; by default where `cargo xtask peers` puts it.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/foreign/npm-sockhop-1.8.4"))]
+    node_modules: String,
+    /// The Python HPX peer.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/peers/hpx/hpx_peer_server.py"))]
+    hpx_peer: String,
+}
+
+impl Plan {
+    /// Is this there? Without it the original is left out, and the figures say so by its absence.
+    fn has(path: &str) -> bool {
+        let there = std::path::Path::new(path).exists();
+        if !there {
+            eprintln!("{path} is not there: that original is left out");
+        }
+        there
+    }
 }
 
 /// One run of one contender.
@@ -128,9 +139,9 @@ async fn sockhop(
         (ourselves("bare loop", &["serve", "sockhop-bare"])?, json, plan.calls),
         (ourselves("polywire binary", &["serve", "sockhop"])?, binary, plan.calls),
     ];
-    if let Some(modules) = &plan.node_modules {
+    if Plan::has(&plan.node_modules) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/sockhop184.mjs");
-        let command = vec!["node".to_owned(), script.to_owned(), modules.clone()];
+        let command = vec!["node".to_owned(), script.to_owned(), plan.node_modules.clone()];
         group.push((Contender { name: "npm sockhop 1.8.4", command }, json, plan.calls / 8));
     }
     let medians = compare(&scenario, plan, &group, figures).await?;
@@ -167,8 +178,9 @@ async fn hpx(
         (ourselves("polywire", &["serve", "hpx"])?, echo, calls),
         (ourselves("bare loop", &["serve", "hpx-bare"])?, echo, calls),
     ];
-    if let Some(peer) = plan.hpx_peer.as_ref().filter(|_| body_bytes <= 1_024) {
-        let command = ["python3", peer, "--port", "0", "--seconds", "600"].map(str::to_owned).to_vec();
+    if body_bytes <= 1_024 && Plan::has(&plan.hpx_peer) {
+        let command =
+            ["python3", &plan.hpx_peer, "--port", "0", "--seconds", "600"].map(str::to_owned).to_vec();
         group.push((Contender { name: "Python peer", command }, echo, calls / 8));
     }
     let medians = compare(&scenario, plan, &group, figures).await?;
