@@ -309,3 +309,16 @@ fn b17_a_large_file_is_checked_in_linear_time_or_refused_by_a_limit() {
     let deep = format!("x = {}", "[".repeat(100_000));
     assert!(report(&deep).errors() > 0);
 }
+
+#[test]
+fn the_file_on_the_front_page_is_a_good_one() {
+    let page = include_str!("../src/lib.rs");
+    let inside = page.lines().skip_while(|line| *line != "//! ```toml").skip(1);
+    let lines = inside.take_while(|line| *line != "//! ```").map(|line| line.trim_start_matches("//!"));
+    let text: Vec<&str> = lines.collect();
+    let adapters = Registry::new().with(Toy::new("sockhop", FULL)).with(Toy::new("hpx", PLAIN));
+    let report = check(&Config::parse(Source::new("page.toml", text.join("\n"))), &adapters);
+    let ids: Vec<&str> = report.findings.iter().map(|finding| finding.problem.id()).collect();
+    assert!(ids.contains(&"E-SECRET"), "the password is not beside this test: {}", report.to_text());
+    assert_eq!((report.errors(), report.count(Severity::Warning)), (1, 0), "{}", report.to_text());
+}
