@@ -152,6 +152,9 @@ impl Server {
 
     /// Drains: takes no new connection, lets calls in flight end for up to `drain_timeout`, then closes everything.
     /// Gives back when every connection is gone, a second after the drain timeout at the latest.
+    ///
+    /// # Cancel safety
+    /// Once polled, the drain goes on although nobody waits for it.
     pub async fn shutdown(self) {
         let Self { endpoint, accepting, connections, .. } = self;
         endpoint.shutdown.drain();

@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 use crate::codec::FrameError;
+use crate::envelope::CallId;
 use crate::failure::{CallError, Code, Failure, Outcome};
 use crate::ledger::{Count, Ledger};
 use crate::moment::Moment;
-use crate::queue::{Job, Queue};
-use crate::session::{Admit, Close, Gate, Outbound, Session};
+use crate::queue::{Job, Queue, Taken};
+use crate::session::{Admit, Close, Cx, Gate, Outbound, Session};
 use crate::transport::Transport;
 
 use super::{Connection, Stage};
@@ -33,7 +34,7 @@ pub(super) struct Outbox<S: Session> {
     /// No deadline of a held call is before this moment.
     earliest: Option<Moment>,
     /// The call that is being encoded.
-    encoding: Option<crate::envelope::CallId>,
+    encoding: Option<CallId>,
 }
 
 /// How many waiting calls were ended.
@@ -80,7 +81,7 @@ impl<S: Session> Outbox<S> {
         }
     }
 
-    fn take(&mut self, cx: &Context<'_>) -> Option<crate::queue::Taken> {
+    fn take(&mut self, cx: &Context<'_>) -> Option<Taken> {
         let Poll::Ready(taken) = self.queue.poll_take(&mut self.taken, cx.waker()) else { return None };
         for job in self.taken.drain(..) {
             if let Job::Request { deadline, .. } = &job {
@@ -299,8 +300,7 @@ where
                 let Self { runs, session, actions, endpoint, now, .. } = self;
                 if let Some(reply) = runs.reply(run) {
                     let wall = || endpoint.surroundings.clock.wall();
-                    let mut cx =
-                        crate::session::Cx::new(*now, &wall, &*endpoint.surroundings.random, actions);
+                    let mut cx = Cx::new(*now, &wall, &*endpoint.surroundings.random, actions);
                     session.progress(reply, body, &mut cx);
                 }
                 self.apply(false);
