@@ -40,6 +40,8 @@ use outbound::Outbox;
 
 /// Most frames handled before the task lets others run.
 const FRAMES_PER_TURN: usize = 64;
+/// Written bytes waiting from which on there is no use in waiting for more.
+const LINGER_BELOW: usize = 16 << 10;
 /// Most rounds of one poll.
 const ROUNDS: usize = 16;
 
@@ -184,6 +186,8 @@ pub struct Connection<T, S: Session> {
     established: Option<oneshot::Sender<()>>,
     stage: Stage,
     reading: bool,
+    /// The last turn ended before its flush, to gather more.
+    lingering: bool,
     bad_in_a_row: u32,
     /// What the handler is told once this connection is established: since when events may be missing, and why.
     gap: Option<(Moment, String)>,
@@ -263,6 +267,7 @@ where
             established: Some(established),
             stage: Stage::New,
             reading: true,
+            lingering: false,
             bad_in_a_row: 0,
             gap: None,
             now: endpoint.surroundings.clock.now(),
@@ -308,9 +313,13 @@ where
                 return self.finish(reason, cx);
             }
             worked |= self.judge(cx);
-            worked |= self.take_jobs(cx);
+            let mut woken = self.take_jobs(cx);
             worked |= self.receive(cx, &mut frames);
-            worked |= self.answer(cx);
+            woken |= self.answer(cx);
+            worked |= woken;
+            if woken && self.lingers(cx) {
+                break;
+            }
             worked |= self.flush(cx);
             if matches!(self.stage, Stage::Closing(_)) {
                 continue;
@@ -328,6 +337,17 @@ where
         self.tally.settle(&self.endpoint.ledger);
         self.set_alarm(cx);
         Poll::Pending
+    }
+
+    /// Other tasks have just given this connection something to write, and probably go on doing so: lets them run once, so that
+    /// what they give leaves in one write.
+    fn lingers(&mut self, cx: &mut Context<'_>) -> bool {
+        let open = matches!(self.stage, Stage::Open { .. });
+        self.lingering = open && !self.lingering && (1..LINGER_BELOW).contains(&self.transport.unsent());
+        if self.lingering {
+            cx.waker().wake_by_ref();
+        }
+        self.lingering
     }
 
     /// Waits for the verdict on the credentials shown.
