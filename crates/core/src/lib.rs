@@ -35,6 +35,7 @@ mod secret;
 mod server;
 mod session;
 mod shutdown;
+mod spare;
 #[cfg(test)]
 mod testing;
 #[cfg(feature = "tower")]

@@ -152,8 +152,8 @@ impl Server {
 
     /// Drains: takes no new connection, lets calls in flight end for up to `drain_timeout`, then closes everything.
     /// Gives back when every connection is gone, a second after the drain timeout at the latest.
-    pub async fn shutdown(self) {
-        let Self { endpoint, accepting, connections, .. } = self;
+    pub async fn shutdown(mut self) {
+        let Self { endpoint, accepting, connections, .. } = &mut self;
         endpoint.shutdown.drain();
         // It ends at the drain signal; a panic in it was reported by the runtime.
         let _ = accepting.await;
@@ -172,6 +172,13 @@ impl Server {
             () = connections.wait() => {}
             () = sleep_until(&*clock, end) => tracing::warn!("{} connections did not end in time", connections.len()),
         }
+    }
+}
+
+impl Drop for Server {
+    /// A server that is dropped stops at once.
+    fn drop(&mut self) {
+        self.endpoint.shutdown.stop();
     }
 }
 
