@@ -452,7 +452,7 @@ where
         self.stage = Stage::Closing(reason);
         self.actions.clear();
         self.judging = None;
-        self.deadlines.write.get_or_insert(self.now + self.endpoint.limits.write_timeout);
+        self.deadlines.close(self.now + self.endpoint.limits.write_timeout);
         for _ in 0..self.runs.abandon() {
             self.tally.add(Count::RequestsAbandoned);
         }
@@ -487,8 +487,9 @@ where
                 if self.transport.unsent() < before {
                     self.deadlines.write = Some(self.now + self.endpoint.limits.write_timeout);
                 }
-                self.set_alarm(cx);
                 self.end_calls(&reason);
+                self.outbox.take(cx);
+                self.set_alarm(cx);
                 return Poll::Pending;
             }
         }

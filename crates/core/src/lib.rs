@@ -60,6 +60,7 @@ mod codec;
 mod session;
 mod transport;
 mod outgoing;
+mod spare;
 mod connection;
 mod pending;
 mod queue;

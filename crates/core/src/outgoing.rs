@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
+use crate::spare;
+
 /// From this size on a piece is queued as it is instead of being copied.
 const SHARE_FROM: usize = 8 << 10;
 
@@ -43,7 +45,7 @@ impl Outgoing {
 
     /// Appends a copy of `bytes`.
     pub fn put_slice(&mut self, bytes: &[u8]) {
-        self.tail.put_slice(bytes);
+        self.tail().put_slice(bytes);
         self.len = self.len.saturating_add(bytes.len());
     }
 
@@ -60,7 +62,7 @@ impl Outgoing {
     /// Appends what `write` puts into a plain buffer, for text that is built in place; gives back what `write` returns.
     pub fn put_with<R>(&mut self, write: impl FnOnce(&mut BytesMut) -> R) -> R {
         let before = self.tail.len();
-        let result = write(&mut self.tail);
+        let result = write(self.tail());
         self.len = self.len.saturating_add(self.tail.len().saturating_sub(before));
         result
     }
@@ -129,11 +131,18 @@ impl Outgoing {
     /// Gives back memory that a burst left behind.
     fn release(&mut self) {
         if self.tail.capacity() > 0 {
-            self.tail = BytesMut::new();
+            spare::give(std::mem::take(&mut self.tail));
         }
         if self.pieces.capacity() > PIECES {
             self.pieces = VecDeque::new();
         }
+    }
+
+    fn tail(&mut self) -> &mut BytesMut {
+        if self.tail.capacity() == 0 {
+            self.tail = spare::take();
+        }
+        &mut self.tail
     }
 
     fn close_tail(&mut self) {

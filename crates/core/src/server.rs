@@ -154,9 +154,9 @@ impl Server {
     /// Gives back when every connection is gone, a second after the drain timeout at the latest.
     ///
     /// # Cancel safety
-    /// Once polled, the drain goes on although nobody waits for it.
-    pub async fn shutdown(self) {
-        let Self { endpoint, accepting, connections, .. } = self;
+    /// Dropped before it is done, every connection ends at once.
+    pub async fn shutdown(mut self) {
+        let Self { endpoint, accepting, connections, .. } = &mut self;
         endpoint.shutdown.drain();
         // It ends at the drain signal; a panic in it was reported by the runtime.
         let _ = accepting.await;
@@ -175,6 +175,13 @@ impl Server {
             () = connections.wait() => {}
             () = sleep_until(&*clock, end) => tracing::warn!("{} connections did not end in time", connections.len()),
         }
+    }
+}
+
+impl Drop for Server {
+    /// A server that is dropped stops at once.
+    fn drop(&mut self) {
+        self.endpoint.shutdown.stop();
     }
 }
 

@@ -15,6 +15,7 @@ use tokio_util::io::poll_read_buf;
 use crate::codec::{Codec, FrameError, Message, MessageCodec, StreamCodec};
 use crate::outgoing::Outgoing;
 use crate::session::Flush;
+use crate::spare;
 
 /// Carries the frames of codec `C` for one connection. The engine polls it from one task.
 pub trait Transport<C: Codec>: Send + Unpin + 'static {
@@ -136,6 +137,9 @@ where
                 let trusted = codec.missing(&self.input).min(TRUSTED_BYTES.max(self.input.len()));
                 room = room.max(trusted);
             }
+            if self.input.capacity() == 0 {
+                self.input = spare::take();
+            }
             self.input.reserve(room);
             let before = self.input.capacity() - self.input.len();
             match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input) {
@@ -148,7 +152,7 @@ where
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => {
                     if self.input.is_empty() {
-                        self.input = BytesMut::new();
+                        spare::give(std::mem::take(&mut self.input));
                     }
                     return Poll::Pending;
                 }

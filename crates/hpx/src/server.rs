@@ -118,7 +118,7 @@ impl HpxServer {
     /// and gives back what was commanded. Whether and how to start again is the program's business.
     ///
     /// # Cancel safety
-    /// Dropping it drops the server, which goes on until its endpoint is shut down.
+    /// Dropping it drops the server, which ends every connection at once.
     pub async fn run(mut self) -> ServerCommand {
         let Ok(Some(command)) = self.commands.wait_for(Option::is_some).await.map(|command| *command) else {
             // Nothing is left that could command, so the server is over.

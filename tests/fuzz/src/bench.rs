@@ -38,6 +38,8 @@ pub struct Bench<S: Session> {
     pub events: Vec<Event>,
     /// Our calls that are on their way.
     pub calls: BTreeSet<CallId>,
+    /// Answers that were delivered to calls which are not on their way.
+    pub orphans: usize,
     /// Credentials that wait for a verdict.
     pub judging: Option<Credentials>,
     /// The first reason of a close.
@@ -68,6 +70,7 @@ where
             asked: Vec::new(),
             events: Vec::new(),
             calls: BTreeSet::new(),
+            orphans: 0,
             judging: None,
             closed: None,
             established: false,
@@ -140,6 +143,7 @@ where
             }
             Delivery::Response { call, outcome } => {
                 let known = self.calls.remove(&call);
+                self.orphans += usize::from(!known);
                 self.note(("response", outcome.is_ok(), known));
             }
             Delivery::Progress { call, .. } => self.note(("progress", call.is_some())),

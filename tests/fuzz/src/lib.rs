@@ -13,6 +13,8 @@
 //! | [`trace`] | what an execution did that none before it did |
 //! | [`choices`] | the bytes of an input, read as choices |
 //! | [`bench`](mod@bench) | the engine in little: a session, its codec and the time, by hand |
+//! | [`world`] | time and a socket in memory |
+//! | [`values`] | bodies, routes and answers |
 //! | [`stock`] | what a stock Sockhop peer makes of what we write, and what would kill it |
 
 pub mod bench;
@@ -22,9 +24,13 @@ pub mod mutate;
 pub mod seeds;
 pub mod stock;
 pub mod trace;
+pub mod values;
 pub mod words;
+pub mod world;
 
+pub mod connection;
 pub mod hpx_codec;
+pub mod hpx_session;
 pub mod json;
 pub mod sockhop_codec;
 pub mod sockhop_session;
@@ -44,7 +50,9 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    Target { name: "connection", run: connection::run, seeds: connection::seeds, words: words::SOCKHOP },
     Target { name: "hpx_codec", run: hpx_codec::run, seeds: hpx_codec::seeds, words: words::HPX },
+    Target { name: "hpx_session", run: hpx_session::run, seeds: hpx_session::seeds, words: words::HPX },
     Target { name: "json", run: json::run, seeds: json::seeds, words: words::JSON },
     Target {
         name: "sockhop_codec",

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use polywire_core::{Body, Code, Event, Failure, JsonText, Limits, Meta, Outbound, Request, Response, Route};
+use polywire_core::{Body, Event, Limits, Outbound, Request};
 use polywire_sockhop::{Calls, Codec, Config, Mode, PeerType, Role, Session, Switch, TYPE, Terminator};
 
 use crate::bench::{Bench, Fate};
 use crate::choices::{Choices, as_piece};
 use crate::stock::Stock;
+use crate::values::{body, json, result, route};
 use crate::{seeds, trace};
 
 /// Choices: role and settings. Then steps, each a byte that says what happens, and what it needs.
@@ -121,7 +122,7 @@ impl Scene {
             }
             6 => {
                 let which = usize::from(choices.byte());
-                self.bench.answer(which, result(choices));
+                self.bench.answer(which, result(choices, TYPE));
             }
             7 => {
                 let request = Request::new(route(choices), body(choices));
@@ -181,59 +182,6 @@ impl Scene {
         let framed = choices.flag();
         self.push_answer(&id, kind, json(choices).as_bytes(), framed);
     }
-}
-
-fn json(choices: &mut Choices<'_>) -> JsonText {
-    const TEXTS: [&str; 10] = [
-        "null",
-        "{}",
-        "[]",
-        "0",
-        "\"AQID\"",
-        "{\"error\":{\"code\":\"not_found\"}}",
-        "\"\"",
-        "{\"method\":\"m\"}",
-        "[ 1,\n\t2 ]",
-        "\"\\ud800\"",
-    ];
-    match choices.byte() {
-        0xff => JsonText::new(choices.piece().to_vec(), &Limits::default().json)
-            .unwrap_or_else(|_| JsonText::null()),
-        which => {
-            JsonText::from_validated(Bytes::from_static(TEXTS[usize::from(which) % TEXTS.len()].as_bytes()))
-        }
-    }
-}
-
-fn body(choices: &mut Choices<'_>) -> Body {
-    match choices.byte() % 4 {
-        0 => Body::Empty,
-        1 | 2 => json(choices).into(),
-        _ => Body::binary(String::from_utf8_lossy(choices.piece()).into_owned(), choices.piece().to_vec()),
-    }
-}
-
-fn route(choices: &mut Choices<'_>) -> Route {
-    const NAMES: [&str; 8] =
-        ["Object", "Buffer", "String", "", "Widget", "SockhopPing", "SockhopHandshake", "Error"];
-    match choices.byte() {
-        0xff => Route::new(String::from_utf8_lossy(choices.piece()).into_owned())
-            .unwrap_or(Route::from_static("long")),
-        which => Route::from_static(NAMES[usize::from(which) % NAMES.len()]),
-    }
-}
-
-fn result(choices: &mut Choices<'_>) -> Result<Response, Failure> {
-    if choices.flag() {
-        let text = String::from_utf8_lossy(choices.piece()).into_owned();
-        let failure = Failure::new(choices.one_of(&Code::ALL), text);
-        return Err(if choices.flag() { failure.with_detail(json(choices)) } else { failure });
-    }
-    let meta = match choices.byte() {
-        0 => Meta::default().with(TYPE, String::from_utf8_lossy(choices.piece()).into_owned()),
-        _ => Meta::default(),
-    };
-    Ok(Response { body: body(choices), meta })
 }
 
 /// Recorded bytes towards both roles, and whole scenes: handshake and switch, calls, fences, 1.x requests.

@@ -38,6 +38,12 @@ impl Deadlines {
         }
     }
 
+    /// The connection is closing: all that is left to watch is the writing, until `write` at first.
+    pub(super) fn close(&mut self, write: Moment) {
+        (self.session, self.login, self.frame, self.drain) = (None, None, None, None);
+        self.write.get_or_insert(write);
+    }
+
     fn first(&self) -> Option<Moment> {
         [self.session, self.login, self.frame, self.write, self.drain].into_iter().flatten().min()
     }
@@ -72,6 +78,10 @@ where
             self.close(Close::Shutdown);
         }
         if matches!(self.stage, Stage::Closing(_)) {
+            // What waits goes to the next connection, or is answered at the end; a deadline does not wait for that.
+            if self.outbox.is_due(now) {
+                self.sweep_outbox();
+            }
             return true;
         }
         let mut worked = false;

@@ -81,7 +81,8 @@ impl<S: Session> Outbox<S> {
         }
     }
 
-    fn take(&mut self, cx: &Context<'_>) -> Option<Taken> {
+    /// Takes what callers have queued, so that its deadlines are watched.
+    pub(super) fn take(&mut self, cx: &Context<'_>) -> Option<Taken> {
         let Poll::Ready(taken) = self.queue.poll_take(&mut self.taken, cx.waker()) else { return None };
         for job in self.taken.drain(..) {
             if let Job::Request { deadline, .. } = &job {

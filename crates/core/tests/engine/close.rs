@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::{CallError, Close, Code, Count};
+use polywire_core::{Body, CallError, Close, Code, Count, Request, Route};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
@@ -49,7 +49,7 @@ async fn c07_a_peer_that_goes_away_ends_pending_calls_at_once_in_every_state() {
 }
 
 fn event() -> polywire_core::Event {
-    polywire_core::Event::new(polywire_core::Route::from_static("e"), polywire_core::Body::Empty)
+    polywire_core::Event::new(Route::from_static("e"), Body::Empty)
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,6 +114,30 @@ async fn closing_towards_a_peer_that_does_not_read_ends_after_write_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn calls_that_wait_end_at_their_deadlines_also_while_a_close_is_being_written() {
+    let mut setup = Setup::new();
+    setup.pipe = 8;
+    setup.limits.frame_timeout = Duration::from_secs(5);
+    let mut rig = setup.start();
+    let start = Instant::now();
+    let within = |span| Request::new(Route::from_static("a"), Body::Empty).timeout(Duration::from_secs(span));
+    rig.notify("full", &format!("\"{}\"", "x".repeat(70 << 10))).await;
+    settle().await;
+    let waiting = rig.ask(within(6));
+    rig.write(b"? 1 ec").await;
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
+    let late = rig.ask(within(2));
+    for (call, second) in [(waiting, 6), (late, 7)] {
+        let Err(CallError::NotSent(failure)) = call.await.unwrap() else { panic!("it was not sent") };
+        assert_eq!((failure.code, start.elapsed().as_secs()), (Code::DeadlineExceeded, second));
+    }
+    let Ok(ended) = rig.task.await else { panic!("the connection does not panic") };
+    assert_eq!(ended.reason, Close::SlowFrame(Duration::from_secs(5)));
+    assert_eq!(start.elapsed().as_secs(), 10, "write_timeout after the writing began to stall");
+    check_books(&rig.ledger);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_session_closes_with_its_own_reason() {
     let mut rig = Setup::new().start();
     rig.say("mode klingon").await;
@@ -143,10 +167,7 @@ async fn a_drain_lets_running_handlers_and_calls_finish_and_refuses_new_ones() {
 async fn a_drain_ends_after_drain_timeout_and_an_idle_connection_at_once() {
     let mut rig = Setup::new().start();
     let start = Instant::now();
-    let call = rig.ask(
-        polywire_core::Request::new(polywire_core::Route::from_static("a"), polywire_core::Body::Empty)
-            .timeout(Duration::from_secs(600)),
-    );
+    let call = rig.ask(Request::new(Route::from_static("a"), Body::Empty).timeout(Duration::from_secs(600)));
     rig.hear().await;
     rig.shutdown.drain();
     assert_eq!(rig.ended().await.reason, Close::Shutdown);

@@ -50,7 +50,7 @@ struct State {
 
 impl Pool {
     /// A pool whose connections are reached through `tell`.
-    pub(crate) fn set_tell(&self, tell: impl Fn(usize, Wake) + Send + Sync + 'static) {
+    pub fn set_tell(&self, tell: impl Fn(usize, Wake) + Send + Sync + 'static) {
         // A second one would be a mistake of ours; the first keeps working.
         let _ = self.tell.set(Box::new(tell));
     }
@@ -82,10 +82,11 @@ impl Pool {
     /// The server gave out `fresh` unasked in place of `spent`; says which one to use.
     pub(crate) fn adopt(&self, spent: Option<&Bytes>, fresh: Bytes) -> Bytes {
         let mut state = self.lock();
-        if state.session.as_ref() == spent {
-            state.session = Some(fresh);
+        match &state.session {
+            Some(known) if Some(known) != spent => known.clone(),
+            // Also while another connection is getting one: until then there is none.
+            _ => state.session.insert(fresh).clone(),
         }
-        state.session.clone().unwrap_or_default()
     }
 
     fn end(&self, session: Option<Bytes>, wake: &Wake) {

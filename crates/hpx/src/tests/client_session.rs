@@ -224,6 +224,20 @@ fn p14_a_guest_adopts_the_session_it_is_given_and_a_user_does_not_become_a_guest
 }
 
 #[test]
+fn p14_a_session_given_unasked_is_adopted_while_another_connection_logs_in() {
+    let Dialled { mut engine, pool, .. } = dialled();
+    let mut other = client(&pool, 1, Credentials::guest(), Dialect::Auto);
+    other.message(&greeting());
+    other.call(1, "f", "{}");
+    other.written.clear();
+    engine.call(1, "f", "{}");
+    // The session expires; while the first connection gets another one, the second is given one.
+    engine.message(&error(408));
+    other.message(&welcome("s2"));
+    assert_eq!(other.next()["session"], "s2");
+}
+
+#[test]
 fn p14_one_connection_logs_in_for_all() {
     let Dialled { mut engine, pool, told } = dialled();
     let mut others: Vec<_> =

@@ -1,0 +1,59 @@
+//! Buffers between two uses, a few for each thread: a connection that wakes takes one instead of asking the allocator, and an
+//! idle connection holds none.
+
+use std::cell::RefCell;
+
+use bytes::BytesMut;
+
+/// Most buffers a thread keeps.
+const KEPT: usize = 4;
+/// Room in a fresh buffer.
+const ROOM: usize = 16 << 10;
+/// A buffer with more room than this is not kept.
+const MAX_ROOM: usize = 64 << 10;
+
+thread_local! {
+    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty buffer with some room.
+pub(crate) fn take() -> BytesMut {
+    SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(ROOM))
+}
+
+/// Gives a buffer back. It is kept when nobody else holds a part of it.
+pub(crate) fn give(mut buffer: BytesMut) {
+    buffer.clear();
+    if buffer.try_reclaim(ROOM) && buffer.capacity() <= MAX_ROOM {
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < KEPT {
+                spare.push(buffer);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_empty_unless_a_part_of_it_is_still_held() {
+        let mut buffer = take();
+        buffer.extend_from_slice(&[7; 100]);
+        let place = buffer.as_ptr();
+        give(buffer);
+        let mut buffer = take();
+        assert!(buffer.is_empty() && buffer.as_ptr() == place);
+        buffer.extend_from_slice(&[7; 100]);
+        let held = buffer.split_to(10).freeze();
+        buffer.clear();
+        give(buffer);
+        assert_ne!(take().as_ptr(), place, "a part of it is still held");
+        assert_eq!(held, [7; 10][..]);
+        for _ in 0..100 {
+            give(BytesMut::with_capacity(ROOM));
+        }
+        assert_eq!(SPARE.with_borrow(Vec::len), KEPT);
+    }
+}
