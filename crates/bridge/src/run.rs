@@ -163,6 +163,9 @@ impl Bridge {
 
     /// Drains: takes nothing new, lets calls in flight end for up to `drain` of the file, then closes every endpoint. Gives
     /// back when everything has ended, a second after the drain at the latest.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, everything ends at once.
     pub async fn shutdown(mut self) {
         // All at once: a call in flight keeps the connection it waits on, whichever end of the bridge that is.
         self.shutdown.drain();

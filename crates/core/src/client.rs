@@ -7,14 +7,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::body::Body;
+use crate::body::{Body, JsonText};
 use crate::caller::Caller;
 use crate::connection::{Connection, Ended, Endpoint};
 use crate::credentials::{CredentialSource, Credentials};
 use crate::envelope::Event;
 use crate::failure::{Code, Failure};
+use crate::json;
 use crate::ledger::{Count, Ledger};
-use crate::moment::{Moment, random_below, sleep_until};
+use crate::moment::{Moment, Random, random_below, sleep_until};
 use crate::queue::Queue;
 use crate::route::Route;
 use crate::server::Parts;
@@ -105,7 +106,7 @@ impl Reconnect {
         Self { enabled: false, ..Self::default() }
     }
 
-    fn pause(&self, failures: u32, random: &dyn crate::moment::Random) -> Duration {
+    fn pause(&self, failures: u32, random: &dyn Random) -> Duration {
         let most =
             self.first_pause.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(self.max_pause);
         let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
@@ -230,6 +231,9 @@ impl Client {
     }
 
     /// Drains calls in flight for up to `drain_timeout`, closes the connection and gives back when it is gone.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, the connection ends at once.
     pub async fn shutdown(self) {
         self.shutdown.drain();
         self.tasks.wait().await;
@@ -447,7 +451,7 @@ impl<D: Dial> Supervisor<D> {
 pub(crate) fn gap_event(since: Duration, reason: &str) -> Event {
     let mut text = bytes::BytesMut::new();
     text.extend_from_slice(format!("{{\"since_ms\":{},\"reason\":", since.as_millis()).as_bytes());
-    crate::json::write_string(&mut text, reason);
+    json::write_string(&mut text, reason);
     text.extend_from_slice(b"}");
-    Event::new(GAP, Body::Json(crate::body::JsonText::from_validated(text.freeze())))
+    Event::new(GAP, Body::Json(JsonText::from_validated(text.freeze())))
 }

@@ -1,46 +1,83 @@
 //! One model for many wire protocols: the envelope, the router, the caller and the connection engine.
 //!
-//! Stub of the front page; modules are listed in reading order.
+//! A handler is an async function under a [`Route`]; a [`Router`] of handlers serves an adapter of any wire, or is called in memory.
+//! A [`Caller`] makes calls over any wire, and each has exactly one [`Outcome`]. An adapter implements [`Session`] and a codec, both
+//! without I/O; [`Connection`] drives them, and [`Server`] and [`Client`] keep connections. What an [`Endpoint`] is given is all that
+//! runs on it: limits, time, chance and the end.
+//!
+//! ```
+//! use polywire_core::{Body, Failure, Json, Router};
+//!
+//! async fn add(Json((a, b)): Json<(i64, i64)>) -> Json<i64> {
+//!     Json(a + b)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Failure> {
+//! let router = Router::new().handle("add", add).build().expect("one route is no duplicate");
+//! let answer = router.request("add", Body::json(&(40, 2)).expect("numbers have a JSON form")).await?;
+//! assert_eq!(answer.body, Body::json(&42).expect("numbers have a JSON form"));
+//! # Ok(()) }
+//! ```
+//!
+//! This crate opens no socket, reads no clock and draws no chance of its own: the network, the time and the randomness are handed in
+//! ([`Listener`], [`Dial`], [`Surroundings`]). It knows no fact of any protocol.
+//!
+//! # Stability
+//! [`Session`], [`Codec`] and what they are made of change until an adapter from outside this workspace has used them.
+//!
+//! # Features
+//! | feature | adds |
+//! |---|---|
+//! | `tower` | handlers as tower services and back, so that any tower middleware can be used |
 
-mod adapter;
-mod body;
-mod caller;
-mod capability;
-mod client;
-mod codec;
-mod connection;
-mod credentials;
-mod dial_rate;
+// The modules stand in reading order.
+
+// What is carried.
 mod envelope;
-mod extract;
-mod failure;
-mod handler;
-mod hub;
-mod into_handler;
+mod body;
 pub mod json;
+mod route;
+mod failure;
+// Who serves it.
+mod handler;
+mod extract;
+mod reply;
+mod into_handler;
+mod registry;
+mod router;
 pub mod layer;
+#[cfg(feature = "tower")]
+mod tower;
+// Who is at the other end.
+mod caller;
+mod peer;
+mod credentials;
+mod secret;
+mod hub;
+// The seam, and the engine behind it.
+mod codec;
+mod session;
+mod transport;
+mod outgoing;
+mod spare;
+mod connection;
+mod pending;
+mod queue;
+mod runs;
+// The ends of a wire.
+mod server;
+mod client;
+mod dial_rate;
+mod shutdown;
+mod adapter;
+// What all of them share.
+mod capability;
 mod ledger;
 mod limits;
 mod moment;
-mod outgoing;
-mod peer;
-mod pending;
-mod queue;
-mod registry;
-mod reply;
-mod route;
-mod router;
-mod runs;
-mod secret;
-mod server;
-mod session;
-mod shutdown;
-mod spare;
 #[cfg(test)]
 mod testing;
-#[cfg(feature = "tower")]
-mod tower;
-mod transport;
 
 pub use adapter::{
     Adapter, AdapterError, OptionKind, OptionSpec, Options, Target, parse_duration, parse_size,

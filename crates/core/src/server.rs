@@ -152,6 +152,9 @@ impl Server {
 
     /// Drains: takes no new connection, lets calls in flight end for up to `drain_timeout`, then closes everything.
     /// Gives back when every connection is gone, a second after the drain timeout at the latest.
+    ///
+    /// # Cancel safety
+    /// Dropped before its end, it stops at once.
     pub async fn shutdown(mut self) {
         let Self { endpoint, accepting, connections, .. } = &mut self;
         endpoint.shutdown.drain();

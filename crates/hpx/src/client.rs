@@ -148,6 +148,9 @@ impl HpxClient {
     }
 
     /// Drains calls in flight, closes every connection and gives back when they are gone.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, every connection ends at once.
     pub async fn shutdown(self) {
         self.client.shutdown().await;
     }
@@ -182,14 +185,14 @@ impl Opener {
             }
         });
         for slot in 0..self.config.connections {
-            let dialer = Dialer {
+            let dialler = Dialler {
                 way: self.way.clone(),
                 config: Arc::clone(&self.config),
                 pool: Arc::clone(&self.pool),
                 slot,
             };
             let (client, commander) = Client::start_with_commands(
-                dialer,
+                dialler,
                 Arc::clone(&self.credentials),
                 self.endpoint.clone(),
                 self.reconnect.clone(),
@@ -255,14 +258,14 @@ impl Way {
 }
 
 /// Dials one connection.
-struct Dialer {
+struct Dialler {
     way: Way,
     config: Arc<ClientConfig>,
     pool: Arc<Pool>,
     slot: usize,
 }
 
-impl Dial for Dialer {
+impl Dial for Dialler {
     type Session = ClientSession;
     type Transport = ByteStream<Stream>;
 

@@ -12,6 +12,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::cell::Cell;
+use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::{Compress, Compression, Crc, Decompress, FlushCompress, FlushDecompress, Status};
@@ -97,7 +98,6 @@ pub(crate) struct Bounds {
 }
 
 /// Reads one body piece by piece; every byte is looked at once.
-#[derive(Debug)]
 pub(crate) struct Inflater {
     stage: Stage,
     /// Bytes of the body that are used up.
@@ -263,6 +263,13 @@ impl Inflater {
                 Ok(_) => {}
             }
         }
+    }
+}
+
+impl fmt::Debug for Inflater {
+    /// The text may be a login, so it is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflater").field("stage", &self.stage).field("at", &self.at).finish_non_exhaustive()
     }
 }
 

@@ -51,24 +51,28 @@
 //! |---|---|
 //! | `tls` | TLS for clients and servers |
 
-mod adapter;
-mod batch;
-mod client;
+// Bytes to frames to envelopes.
 mod codec;
-mod config;
-mod error;
 mod gzip;
-mod lanes;
-mod server;
+mod wire;
 mod session;
+mod translate;
+mod batch;
+// The two ends.
+mod server;
+mod users;
+mod client;
+mod lanes;
 mod stream;
-#[cfg(test)]
-mod tests;
 #[cfg(feature = "tls")]
 pub mod tls;
-mod translate;
-mod users;
-mod wire;
+mod adapter;
+// The notes.
+mod config;
+mod error;
+
+#[cfg(test)]
+mod tests;
 
 pub use adapter::{ADAPTER, Hpx};
 pub use batch::batch;

@@ -107,6 +107,9 @@ impl HpxServer {
     }
 
     /// Drains and ends; see [`Server::shutdown`].
+    ///
+    /// # Cancel safety
+    /// As for [`Server::shutdown`].
     pub async fn shutdown(self) {
         self.server.shutdown().await;
     }

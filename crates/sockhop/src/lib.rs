@@ -34,27 +34,29 @@
 //! |---|---|
 //! | `tls` | TLS for clients and servers |
 
-mod adapter;
-mod address;
-mod binary;
-mod client;
+// Bytes to frames to envelopes.
 mod codec;
-mod config;
-mod control;
-mod error;
-mod heartbeat;
+mod binary;
+mod wire;
 mod id;
-mod server;
+mod control;
 mod session;
-mod stream;
 mod tables;
+mod heartbeat;
 mod translate;
+// The two ends.
+mod server;
+mod client;
+mod address;
+mod stream;
 #[cfg(unix)]
 mod unix;
-mod wire;
-
 #[cfg(feature = "tls")]
 pub mod tls;
+mod adapter;
+// The notes.
+mod config;
+mod error;
 
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,9 @@ use crate::session::{Role, Session};
 ///
 /// # Errors
 /// [`Error`] when a setting is out of range or the address cannot be had.
+///
+/// # Cancel safety
+/// Dropped before it is ready, nothing listens.
 pub async fn listen(
     address: impl Into<Address>,
     config: Config,

@@ -1,7 +1,10 @@
 //! From frames to handlers, and from handlers back to frames.
 
+use std::future::ready;
 use std::task::{Context, Poll};
 
+use crate::codec::Codec;
+use crate::credentials::{Identity, Refusal};
 use crate::envelope::{Event, Request};
 use crate::failure::{CallError, Code, Failure};
 use crate::handler::{Incoming, Kind, RunId};
@@ -94,14 +97,12 @@ where
                     }
                 }
                 Action::Deliver(delivery) => self.deliver(delivery),
-                Action::ReadMode(mode) => crate::codec::Codec::set_read_mode(&mut self.codec, mode),
-                Action::WriteMode(mode) => crate::codec::Codec::set_write_mode(&mut self.codec, mode),
+                Action::ReadMode(mode) => self.codec.set_read_mode(mode),
+                Action::WriteMode(mode) => self.codec.set_write_mode(mode),
                 Action::Authenticate(credentials) => {
                     self.judging = Some(match &self.endpoint.authenticator {
                         Some(authenticator) => authenticator.authenticate(credentials),
-                        None => Box::pin(async {
-                            Err(crate::credentials::Refusal::new("nobody may log in here"))
-                        }),
+                        None => Box::pin(ready(Err(Refusal::new("nobody may log in here")))),
                     });
                 }
                 Action::WakeAt(at) => self.deadlines.session = at,
@@ -163,12 +164,7 @@ where
         }
     }
 
-    fn deliver_request(
-        &mut self,
-        request: Request,
-        reply: S::Reply,
-        speaker: Option<crate::credentials::Identity>,
-    ) {
+    fn deliver_request(&mut self, request: Request, reply: S::Reply, speaker: Option<Identity>) {
         let limits = &self.endpoint.limits;
         let refusal = if matches!(self.stage, Stage::Open { draining: true }) {
             Some(Failure::new(Code::Unavailable, "shutting down"))

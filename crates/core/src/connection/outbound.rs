@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
 use crate::codec::FrameError;
+use crate::envelope::CallId;
 use crate::failure::{CallError, Code, Failure, Outcome};
 use crate::ledger::{Count, Ledger};
 use crate::moment::Moment;
-use crate::queue::{Job, Queue};
-use crate::session::{Admit, Close, Gate, Outbound, Session};
+use crate::queue::{Job, Queue, Taken};
+use crate::session::{Admit, Close, Cx, Gate, Outbound, Session};
 use crate::transport::Transport;
 
 use super::{Connection, Stage};
@@ -33,7 +34,7 @@ pub(super) struct Outbox<S: Session> {
     /// No deadline of a held call is before this moment.
     earliest: Option<Moment>,
     /// The call that is being encoded.
-    encoding: Option<crate::envelope::CallId>,
+    encoding: Option<CallId>,
 }
 
 /// How many waiting calls were ended.
@@ -81,7 +82,7 @@ impl<S: Session> Outbox<S> {
     }
 
     /// Takes what callers have queued, so that its deadlines are watched.
-    pub(super) fn take(&mut self, cx: &Context<'_>) -> Option<crate::queue::Taken> {
+    pub(super) fn take(&mut self, cx: &Context<'_>) -> Option<Taken> {
         let Poll::Ready(taken) = self.queue.poll_take(&mut self.taken, cx.waker()) else { return None };
         for job in self.taken.drain(..) {
             if let Job::Request { deadline, .. } = &job {
@@ -176,8 +177,13 @@ impl<S: Session> Outbox<S> {
         }
     }
 
+    /// Does it hold room that nothing waits in?
+    pub(super) fn is_roomy(&self) -> bool {
+        self.jobs.capacity() > 0 || self.taken.capacity() > 0
+    }
+
     pub(super) fn rest(&mut self) {
-        if self.jobs.capacity() > 0 {
+        if self.is_roomy() {
             self.jobs = VecDeque::new();
             self.taken = VecDeque::new();
         }
@@ -300,8 +306,7 @@ where
                 let Self { runs, session, actions, endpoint, now, .. } = self;
                 if let Some(reply) = runs.reply(run) {
                     let wall = || endpoint.surroundings.clock.wall();
-                    let mut cx =
-                        crate::session::Cx::new(*now, &wall, &*endpoint.surroundings.random, actions);
+                    let mut cx = Cx::new(*now, &wall, &*endpoint.surroundings.random, actions);
                     session.progress(reply, body, &mut cx);
                 }
                 self.apply(false);

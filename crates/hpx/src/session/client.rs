@@ -5,6 +5,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -27,7 +28,6 @@ pub use super::pool::Wake;
 const READY: Gate = Gate(0);
 
 /// The client's side of one connection.
-#[derive(Debug)]
 pub struct ClientSession {
     config: Arc<ClientConfig>,
     pool: Arc<Pool>,
@@ -49,6 +49,16 @@ pub struct ClientSession {
     messages: u64,
 }
 
+impl fmt::Debug for ClientSession {
+    /// The session is a bearer secret and the call is the application's: neither is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientSession")
+            .field("slot", &self.slot)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// Nothing came yet.
@@ -66,7 +76,6 @@ enum Phase {
 }
 
 /// The call in flight. It is kept whole, because it may have to be sent again under another session.
-#[derive(Debug)]
 struct InFlight {
     call: CallId,
     deadline: Moment,

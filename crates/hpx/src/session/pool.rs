@@ -21,7 +21,6 @@ pub enum Wake {
 }
 
 /// What a connection that needs a session does.
-#[derive(Debug)]
 pub(crate) enum Enter {
     /// It uses this one, JSON text with its quotes.
     Use(Bytes),
@@ -41,7 +40,7 @@ pub struct Pool {
     tell: OnceLock<Tell>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     session: Option<Bytes>,
     led: bool,

@@ -10,6 +10,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -31,7 +32,6 @@ use crate::translate;
 use crate::wire::{self, AUTHENTICATED, FunctionCall, Message, Unreadable};
 
 /// What the connections of one server share.
-#[derive(Debug)]
 pub struct Shared {
     config: ServerConfig,
     table: Table,
@@ -77,12 +77,18 @@ impl Shared {
     }
 }
 
+impl fmt::Debug for Shared {
+    /// Sessions are bearer secrets, so none is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 /// What a response must carry back: nothing, for one function runs at a time.
 #[derive(Debug)]
 pub struct Turn;
 
 /// The server's side of one connection.
-#[derive(Debug)]
 pub struct ServerSession {
     shared: Arc<Shared>,
     /// Where the peer is, unless that is this machine.
@@ -101,15 +107,23 @@ pub struct ServerSession {
     batch: Option<Batch>,
 }
 
+impl fmt::Debug for ServerSession {
+    /// Sessions are bearer secrets and replies are the application's: neither is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerSession")
+            .field("address", &self.address)
+            .field("established", &self.established)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A login that is being judged.
-#[derive(Debug)]
 struct Login {
     id: Option<Bytes>,
     subject: ByteString,
 }
 
 /// A list of function calls that is being worked off.
-#[derive(Debug)]
 struct Batch {
     id: Option<Bytes>,
     identity: Identity,
@@ -121,6 +135,9 @@ struct Batch {
 }
 
 type Context<'a, 'b> = &'a mut Cx<'b, ServerSession>;
+
+/// Longest name a user may have, in bytes: names that failed are remembered, and must stay small.
+const MAX_NAME_BYTES: usize = 255;
 
 /// An answer that is an error.
 struct Refused(i64, String);
@@ -335,6 +352,13 @@ impl ServerSession {
             (None, None) => return Err(Refused::login_required()),
             _ => return Err(wrong()),
         };
+        if subject.len() > MAX_NAME_BYTES {
+            let text = format!(
+                "a user name of {} bytes exceeds the {MAX_NAME_BYTES} bytes it may have",
+                subject.len()
+            );
+            return Err(Refused(411, text));
+        }
         if !self.passwords {
             let text = "a password in clear text is only accepted from this machine: use TLS";
             return Err(Refused::new(407, text));

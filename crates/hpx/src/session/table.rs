@@ -71,7 +71,6 @@ pub(crate) struct Full {
 }
 
 /// Every session of a server.
-#[derive(Debug)]
 pub(crate) struct Table {
     entries: Mutex<HashMap<Id, Arc<Entry>>>,
     span: Duration,

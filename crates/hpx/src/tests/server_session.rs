@@ -322,3 +322,26 @@ fn p02_eight_empty_frames_in_a_row_close() {
     }
     assert_eq!(desk.closed.unwrap().to_string(), "8 empty frames in a row reach max_empty_frames = 8");
 }
+
+#[test]
+fn debug_shows_no_session_and_no_call() {
+    let (shared, desk, session) = alice(server_config(false));
+    let shown = format!("{shared:?} {:?}", desk.session);
+    assert!(shown.contains("established: true") && !shown.contains(&session), "{shown}");
+    let digits = format!("{:?}", session.as_bytes());
+    assert!(!shown.contains(digits.trim_matches(['[', ']'])), "{shown}");
+}
+
+#[test]
+fn p16_a_name_that_is_too_long_is_refused_before_it_is_judged_or_remembered() {
+    let (_, mut desk) = with(server_config(false));
+    desk.next();
+    desk.judge = None;
+    desk.message(&login(&"n".repeat(256), "s3cret"));
+    let reply = desk.next();
+    assert_eq!(code(&reply), 411);
+    assert_eq!(reply["error"]["msg"], "a user name of 256 bytes exceeds the 255 bytes it may have");
+    assert!(desk.judging.is_none());
+    desk.message(&login(&"n".repeat(255), "s3cret"));
+    assert!(desk.judging.is_some());
+}
