@@ -69,8 +69,8 @@ pub const SOCKHOP: &[&[u8]] = &[
     b"SockhopHandshake", b"SockhopPing", b"SockhopPong", b"SockhopRequest", b"SockhopResponsePacket",
     b"SockhopBinaryModeTransition", b"Error", b"Object", b"Buffer", b"allow_binary_mode", b"request_binary_mode",
     b"{\"allow_binary_mode\":true}", b"\"id\":{\"a\":\n1}", b"\"id\":7", b"\"id\":\"\\u0061\"", b"__proto__",
-    b"\x09\0\0\0\x0a\x01T\x03\0\0\0123", b"\x0a\0\0\0\x0d\x01T\x03\0\0\0abcd",
-    b"\x2a\0\0\0\x0b\x01T\0\0\0\0000000000000000000000000000000000000", b"\0\0\0\0\x0a", b"\0\0\0\0\0",
+    b"\x09\0\0\0\x0a\x01T\x03\x00\x00\x00123", b"\x0a\0\0\0\x0d\x01T\x03\0\0\0abcd",
+    b"\x2a\0\0\0\x0b\x01T\x00\x00\x00\x00000000000000000000000000000000000000", b"\0\0\0\0\x0a", b"\0\0\0\0\0",
     b"\xff\xff\xff\xff\x0a", b"\xff\xff\xff\x7f\x0f", b"\x05\0\0\0\x0e\0\0\0\0\0", b"GET / HTTP/1.1\r\n",
     b"SSH-2.0-", b"\x16\x03\x01", b"\x1f\x8b\x08", b"\xff", b"\xed\xa0\x80",
 ];
