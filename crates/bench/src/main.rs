@@ -5,6 +5,7 @@
 
 mod accounting;
 mod bare;
+mod bridge;
 mod contender;
 mod in_process;
 mod load;

@@ -17,9 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::accounting::median;
-use crate::bare;
 use crate::report::{Bar, Figure};
 use crate::scenario::figure;
+use crate::{bare, bridge};
 
 /// Which server to be.
 #[derive(Args, Debug)]
@@ -64,26 +64,13 @@ pub(crate) async fn serve(serve: Serve) -> Result<(), String> {
                 () = closed() => Ok(()),
             }
         }
-        What::Sockhop | What::Hpx | What::Bridge => {
-            let (adapter, handler): (&dyn Adapter, Arc<dyn Handler>) = match serve.what {
-                What::Hpx => (&polywire_hpx::ADAPTER, Arc::new(Echo)),
-                What::Bridge => {
-                    let to = serve.upstream.ok_or("a bridge needs --upstream")?;
-                    let client =
-                        dial(&polywire_sockhop::ADAPTER, &to, Endpoint::new("sockhop", Echo)).await?;
-                    let caller = client.caller().clone();
-                    // The client lives as long as this process.
-                    tokio::spawn(async move {
-                        let _client = client;
-                        std::future::pending::<()>().await;
-                    });
-                    (&polywire_sockhop::ADAPTER, Arc::new(caller))
-                }
-                _ => (&polywire_sockhop::ADAPTER, Arc::new(Echo)),
+        What::Bridge => bridge::serve(&serve.upstream.ok_or("a bridge needs --upstream")?).await,
+        What::Sockhop | What::Hpx => {
+            let adapter: &dyn Adapter = match serve.what {
+                What::Hpx => &polywire_hpx::ADAPTER,
+                _ => &polywire_sockhop::ADAPTER,
             };
-            let mut endpoint = Endpoint::new(adapter.name(), Echo);
-            endpoint.handler = handler;
-            let server = listen(adapter, endpoint).await?;
+            let server = listen(adapter, Endpoint::new(adapter.name(), Echo)).await?;
             println!("READY {}", server.address());
             closed().await;
             server.shutdown().await;

@@ -88,6 +88,7 @@
 
 mod check;
 mod config;
+mod conversion;
 mod counts;
 mod error;
 mod failure;
@@ -96,7 +97,6 @@ mod hops;
 mod loops;
 mod loss;
 mod pattern;
-mod payload;
 mod plan;
 mod port;
 mod read;

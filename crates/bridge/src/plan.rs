@@ -7,9 +7,9 @@ use std::time::Duration;
 use polywire_core::Route;
 
 use crate::config::{Config, KindFilter, Role, RouteConfig, Verb};
+use crate::conversion::Conversion;
 use crate::finding::{Findings, Problem, suggest};
 use crate::pattern::{Naming, Pattern};
-use crate::payload::Conversion;
 use crate::registry::Registry;
 use crate::resolve::{Resolved, resolve};
 

@@ -12,11 +12,11 @@ use polywire_core::{
 };
 
 use crate::config::Verb;
+use crate::conversion::Conversion;
 use crate::counts::{Counts, Ending, Seldom};
 use crate::failure::told;
 use crate::hops;
 use crate::pattern::{Naming, Pattern};
-use crate::payload::Conversion;
 use crate::port::{Emitted, Port};
 
 /// Least time a call must have left to be sent at all.

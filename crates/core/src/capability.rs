@@ -1,4 +1,4 @@
-//! What a wire can carry, as data: the bridge's check and the conformance suite reason from this one declaration.
+//! What a wire can carry, as data: the bridge and its check reason from this one declaration.
 
 /// What one adapter can carry with its present options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ pub struct Request {
     pub body: Body,
     /// When the call must have ended.
     pub due: Due,
-    /// May the call run twice? Only then is it ever sent again after an unknown outcome.
+    /// May the call run twice? Nothing here sends a call again by itself; this is for a layer that does.
     pub repeatable: bool,
     /// Facts only one wire has.
     pub meta: Meta,

@@ -90,8 +90,6 @@ counts! {
     BadBody => "bad_body",
     /// Reason: a message that came before the login.
     BeforeLogin => "before_login",
-    /// Reason: a message that came while the connection was closing.
-    Closing => "closing",
     /// Note: a body was changed to what this side can hold, such as U+FFFD for bytes that are not UTF-8.
     Mended => "mended",
     /// Note: progress that the wire cannot carry was dropped.
@@ -111,7 +109,6 @@ impl Count {
                 | Count::BadRoute
                 | Count::BadBody
                 | Count::BeforeLogin
-                | Count::Closing
         )
     }
 }

@@ -115,13 +115,6 @@ impl<Io> ByteStream<Io> {
             partial_limit: (usize::MAX, "max_frame_bytes"),
         }
     }
-
-    /// Decodes these bytes before reading any: what a handshake of another layer has read too much.
-    #[must_use]
-    pub fn with_input(mut self, bytes: &[u8]) -> Self {
-        self.input.extend_from_slice(bytes);
-        self
-    }
 }
 
 impl<Io, C> Transport<C> for ByteStream<Io>
