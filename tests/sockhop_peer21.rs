@@ -259,11 +259,11 @@ async fn their_server(config: Config, flags: &[&str], count: usize) -> (Value, E
     assert_eq!(client.ledger().unaccounted_frames(), 0);
     client.shutdown().await;
     let found = result(server, &what).await;
-    assert_eq!(found["received"]["Object"].as_u64().unwrap() as usize, count + count / 5, "{what}: {found}");
+    assert_eq!(found["received"]["Object"].as_u64().unwrap(), (count + count / 5) as u64, "{what}: {found}");
     if typed {
         assert_eq!(
-            found["received_typed"]["picture"].as_u64().unwrap() as usize,
-            50 + count / 5,
+            found["received_typed"]["picture"].as_u64().unwrap(),
+            (50 + count / 5) as u64,
             "{what}: {found}"
         );
     }

@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod fuzz;
 mod peers;
 mod shape;
 mod steps;
@@ -33,6 +34,7 @@ const VERBS: &[Verb] = &[
         run: bench::run,
     },
     Verb { name: "peers", about: "prepare the foreign packages and say what is there", run: peers::run },
+    Verb { name: "fuzz", about: "run the fuzz targets, each for a while", run: fuzz::run },
     Verb { name: "vectors", about: "verify that the recorded bytes are whole", run: vectors::run },
     Verb {
         name: "shape",

@@ -1,12 +1,14 @@
-//! `cargo xtask test`: every test of the workspace, then the list of those that were skipped.
+//! `cargo xtask test`: every test of the workspace, a short run of every fuzz target, then the list of what was skipped.
 //!
-//! Further words go to `cargo test` as they are. Tests write down what they skip in `foreign/skipped.log` of the
-//! target folder, a name and a reason per line; where foreign peers are required (`CI=true`) one entry is a failure.
+//! Further words go to `cargo test` as they are, and then nothing is fuzzed. Tests write down what they skip in
+//! `foreign/skipped.log` of the target folder, a name and a reason per line; where foreign peers are required (`CI=true`) one
+//! entry is a failure.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::fuzz;
 use crate::steps::{cargo, root, run_all};
 
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
@@ -14,7 +16,11 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     let _ = fs::remove_file(skip_log());
     let mut tests = cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
     tests.args(arguments);
-    let result = run_all(vec![("tests", tests)]);
+    let mut steps = vec![("tests", tests)];
+    if arguments.is_empty() {
+        steps.push(("fuzz", fuzz::short()));
+    }
+    let result = run_all(steps);
     let skipped = fs::read_to_string(skip_log()).unwrap_or_default();
     print!("{}", report(&skipped));
     if !skipped.is_empty() && std::env::var("CI").is_ok_and(|value| value == "true") {

@@ -12,6 +12,8 @@ use crate::source::Source;
 pub const MAX_ROUTES: usize = 10_000;
 /// Most endpoints of one file.
 pub const MAX_ENDPOINTS: usize = 1_000;
+/// Most broken places told of one file; a file that is no TOML at all has one for every byte.
+const MAX_SYNTAX_FINDINGS: usize = 20;
 
 /// Longest drain.
 const MAX_DRAIN: Duration = Duration::from_secs(600);
@@ -121,10 +123,14 @@ impl Config {
         let mut parsed =
             Parsed { node: "polywire".to_owned(), drain: Duration::from_secs(30), ..Parsed::default() };
         let (document, errors) = DeTable::parse_recoverable(source.text());
-        for error in &errors {
+        for error in errors.iter().take(MAX_SYNTAX_FINDINGS) {
             let line = error.span().map_or(0, |span| reader.line(&span));
             let fix = "mend the TOML; text needs quotes, tables look like [endpoint.NAME] and [[route]]";
             reader.findings.add(Problem::Syntax, line, error.message().to_owned(), fix);
+        }
+        if let Some(more @ 1..) = errors.len().checked_sub(MAX_SYNTAX_FINDINGS) {
+            let text = format!("{more} more places where the TOML is broken");
+            reader.findings.add(Problem::Syntax, 0, text, "mend the others first");
         }
         // After a syntax error what was read is only good for telling where the error is.
         if errors.is_empty() {

@@ -158,6 +158,13 @@ fn every_seeded_mistake_is_found_with_its_line_and_a_fix() {
 }
 
 #[test]
+fn b17_a_file_that_is_no_toml_is_told_in_a_few_lines() {
+    let report = report(&"=".repeat(1 << 20));
+    assert_eq!(report.findings.len(), 21);
+    assert!(report.to_text().contains("more places where the TOML is broken"), "{}", report.to_text());
+}
+
+#[test]
 fn bad_syntax_and_a_file_that_is_not_there_are_told_apart() {
     assert!(report("[[route").findings.iter().all(|finding| finding.problem.id() == "E-SYNTAX"));
     let empty = report("");

@@ -118,11 +118,11 @@ impl Reconnect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientState {
-    /// Dialling or logging in.
+    /// Dialling or logging in for the first time.
     Connecting,
     /// Connected and logged in.
     Ready,
-    /// No connection; the next attempt comes after a pause. Holds why the last one failed.
+    /// No connection; it is dialled again, after a pause. Holds why the last attempt failed.
     Waiting(String),
     /// The login was refused as often as `max_refusals` allows.
     Refused(String),
@@ -291,6 +291,14 @@ struct Attempt {
     /// How long the connection was up; `None` when it never was.
     up: Option<Duration>,
     hopeless: bool,
+    /// It was up, and this side gave it up.
+    given_up: bool,
+}
+
+impl Attempt {
+    fn failed(why: String, hopeless: bool) -> Self {
+        Self { why, refused: false, up: None, hopeless, given_up: false }
+    }
 }
 
 impl<D: Dial> Supervisor<D> {
@@ -307,7 +315,8 @@ impl<D: Dial> Supervisor<D> {
             match attempt.up {
                 Some(up) => {
                     attempts = 0;
-                    failures = if up >= self.reconnect.settled_after { 0 } else { failures };
+                    failures =
+                        if up >= self.reconnect.settled_after || attempt.given_up { 0 } else { failures };
                     refusals = 0;
                     lost = Some((now, attempt.why.clone()));
                 }
@@ -325,6 +334,10 @@ impl<D: Dial> Supervisor<D> {
                 };
             }
             let mut pause = self.reconnect.pause(failures, &*self.endpoint.surroundings.random);
+            if attempt.given_up {
+                // Nothing is wrong with the peer: the connection is replaced at once, at the pace of `DialRate`.
+                pause = Duration::ZERO;
+            }
             if refusals >= self.reconnect.max_refusals {
                 let Some(slow) = self.reconnect.refused_pause else {
                     break ClientState::Refused(attempt.why);
@@ -338,9 +351,6 @@ impl<D: Dial> Supervisor<D> {
             let clock = &self.endpoint.surroundings.clock;
             if self.while_waiting(sleep_until(&**clock, now + pause)).await.is_none() {
                 break ClientState::Closed("shut down".to_owned());
-            }
-            if refusals < self.reconnect.max_refusals {
-                self.state.send_replace(ClientState::Connecting);
             }
         };
         let (code, why) = match &last {
@@ -356,7 +366,7 @@ impl<D: Dial> Supervisor<D> {
 
     /// One attempt: ask for credentials, dial, log in, and stay until the connection ends.
     async fn attempt(&self, number: u32, lost: Option<&(Moment, String)>) -> Attempt {
-        let failed = |why: String, hopeless| Attempt { why, refused: false, up: None, hopeless };
+        let failed = Attempt::failed;
         let clock = &self.endpoint.surroundings.clock;
         let dialled = self.while_waiting(async {
             if number > 1 || lost.is_some() {
@@ -406,11 +416,12 @@ impl<D: Dial> Supervisor<D> {
             why: reason.to_string(),
             up: up_since.map(|since| clock.now() - since),
             hopeless: matches!(reason, Close::Local | Close::Shutdown),
+            given_up: up_since.is_some() && matches!(reason, Close::GivenUp(_)),
         }
     }
 
     async fn dial_once(&self, number: u32) -> Result<Parts<D::Session, D::Transport>, Attempt> {
-        let failed = |why: String, hopeless| Attempt { why, refused: false, up: None, hopeless };
+        let failed = Attempt::failed;
         let credentials = self
             .credentials
             .credentials(number)

@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -42,6 +43,10 @@ use outbound::Outbox;
 const FRAMES_PER_TURN: usize = 64;
 /// Written bytes waiting from which on there is no use in waiting for more.
 const LINGER_BELOW: usize = 16 << 10;
+/// How long after some work a connection looks whether it can give memory back.
+const REST_AFTER: Duration = Duration::from_secs(1);
+/// Actions there is always room for.
+const FEW_ACTIONS: usize = 8;
 /// Most rounds of one poll.
 const ROUNDS: usize = 16;
 
@@ -330,7 +335,9 @@ where
                 break;
             }
             if !worked {
-                self.rest();
+                if self.is_idle() && self.is_roomy() {
+                    self.deadlines.rest.get_or_insert(self.now + REST_AFTER);
+                }
                 break;
             }
         }
@@ -497,18 +504,25 @@ where
         Poll::Ready(Ended { established: self.established.is_none(), reason })
     }
 
+    fn is_idle(&self) -> bool {
+        let calls = self.runs.len() == 0 && self.pending.is_empty();
+        calls && self.outbox.is_empty() && self.transport.unsent() == 0
+    }
+
+    /// Does it hold memory that an idle connection has no use for?
+    fn is_roomy(&self) -> bool {
+        let own = self.actions.capacity() > FEW_ACTIONS;
+        own || self.runs.is_roomy() || self.pending.is_roomy() || self.outbox.is_roomy()
+    }
+
     /// Nothing is going on: memory that a burst needed is given back.
     fn rest(&mut self) {
-        if self.transport.unsent() == 0
-            && self.runs.len() == 0
-            && self.pending.is_empty()
-            && self.outbox.is_empty()
-        {
+        if self.is_idle() {
             self.transport.rest();
             self.runs.rest();
             self.pending.rest();
             self.outbox.rest();
-            if self.actions.capacity() > 8 {
+            if self.actions.capacity() > FEW_ACTIONS {
                 self.actions = Actions::new();
             }
         }

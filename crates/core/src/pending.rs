@@ -102,11 +102,16 @@ impl Pending {
         all.into_iter().map(|(_, call)| call.answer).collect()
     }
 
+    /// Does it hold more than a few calls need?
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.calls.capacity() > 4
+    }
+
     /// Gives back what a burst left behind.
     pub(crate) fn rest(&mut self) {
         if self.calls.is_empty() {
             self.earliest = None;
-            if self.calls.capacity() > 4 {
+            if self.is_roomy() {
                 self.calls = HashMap::default();
             }
         }

@@ -154,7 +154,7 @@ impl Server {
     /// Gives back when every connection is gone, a second after the drain timeout at the latest.
     ///
     /// # Cancel safety
-    /// Dropped before it is done, every connection ends at once.
+    /// Dropped before its end, it stops at once.
     pub async fn shutdown(mut self) {
         let Self { endpoint, accepting, connections, .. } = &mut self;
         endpoint.shutdown.drain();
@@ -258,6 +258,7 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
 ) {
     let places = Arc::new(Semaphore::new(endpoint.limits.max_connections));
     let strangers = Arc::new(Semaphore::new(endpoint.limits.max_strangers));
+    let mut failing = false;
     loop {
         let accepted = async {
             // At a limit the next peer waits in the backlog of the operating system.
@@ -272,6 +273,7 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
         };
         match accepted {
             Ok((io, address)) => {
+                failing = false;
                 let accept = Arc::clone(&accept);
                 let endpoint = endpoint.clone();
                 connections.spawn(async move {
@@ -290,7 +292,9 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
             }
             Err(error) => {
                 endpoint.ledger.add(Count::AcceptsFailed, 1);
-                tracing::warn!(wire = endpoint.wire, %error, "accepting failed; trying again in {ACCEPT_PAUSE:?}");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(wire = endpoint.wire, %error, "accepting failed; trying again every {ACCEPT_PAUSE:?}");
+                }
                 let clock = &endpoint.surroundings.clock;
                 sleep_until(&**clock, clock.now() + ACCEPT_PAUSE).await;
             }

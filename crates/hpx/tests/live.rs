@@ -383,6 +383,21 @@ async fn a_call_that_finds_no_server_says_so_at_its_deadline() {
 }
 
 #[tokio::test]
+async fn p13_sockets_that_we_give_up_are_replaced_without_a_growing_pause() {
+    let server = serve(guests()).await;
+    let config = ClientConfig { connections: 1, ..ClientConfig::default() };
+    let client = connect(server.address(), guest(), config);
+    client.ready().await.unwrap();
+    for _ in 0..8 {
+        // Each gives its socket up; a pause that doubles would be tens of seconds at the end.
+        let outcome = client.call(request("never", "{}").timeout(Duration::from_millis(30))).await;
+        assert!(outcome.is_err(), "{outcome:?}");
+    }
+    let answer = client.call(request("echo", r#"{"value":1}"#).timeout(Duration::from_secs(5))).await;
+    assert!(answer.is_ok(), "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_full_queue_refuses_what_is_too_much() {
     let server = serve(guests()).await;
     let mut config = ClientConfig { connections: 1, ..ClientConfig::default() };

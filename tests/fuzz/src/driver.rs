@@ -1,7 +1,7 @@
 //! Runs a target on mutated inputs, on a stable toolchain.
 //!
 //! A worker thread executes; this thread watches it, so that an input that never ends is found too. What counts as a
-//! finding: a panic, an execution that takes longer than [`TIME_LIMIT`], one that is not over after [`STUCK`].
+//! finding: a panic, an execution that takes longer than it may, one that is not over after [`STUCK`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +13,6 @@ use std::time::{Duration, Instant};
 use crate::mutate::{Chance, mutate};
 use crate::{Target, trace};
 
-/// Longest one execution may take: inputs are at most 1 MiB long. Without optimisation it is given ten times as long.
-pub const TIME_LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
 /// After this long an execution is given up as endless.
 pub const STUCK: Duration = Duration::from_secs(60);
 /// Characters of a panic that are told; it may hold all that was compared.
@@ -29,6 +27,17 @@ pub enum Until {
     Executions(u64),
     /// So long.
     Elapsed(Duration),
+}
+
+/// What a run is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Which inputs: one seed makes one sequence.
+    pub seed: u64,
+    /// When it is enough.
+    pub until: Until,
+    /// Longest one execution may take. Inputs are at most 1 MiB long.
+    pub limit: Duration,
 }
 
 /// What a run came to.
@@ -55,29 +64,32 @@ pub struct Finding {
     pub after: u64,
 }
 
-/// Executes `target` once; what is wrong, if anything.
-pub fn execute(target: &Target, input: &[u8]) -> Result<Duration, String> {
+/// Executes `target` once; says how long it took.
+///
+/// # Errors
+/// What is wrong: the words of a panic, or that it took longer than `limit`.
+pub fn execute(target: &Target, input: &[u8], limit: Duration) -> Result<Duration, String> {
     let started = Instant::now();
     match catch_unwind(AssertUnwindSafe(|| (target.run)(input))) {
         Ok(()) => {
             let took = started.elapsed();
-            if took <= TIME_LIMIT { Ok(took) } else { slow(target, input, took) }
+            if took <= limit { Ok(took) } else { slow(target, input, took, limit) }
         }
         Err(panic) => Err(message(&*panic)),
     }
 }
 
 /// The machine may have been busy with something else: only the shortest of three counts.
-fn slow(target: &Target, input: &[u8], mut took: Duration) -> Result<Duration, String> {
+fn slow(target: &Target, input: &[u8], mut took: Duration, limit: Duration) -> Result<Duration, String> {
     for _ in 0..2 {
         let started = Instant::now();
         (target.run)(input);
         took = took.min(started.elapsed());
     }
-    if took <= TIME_LIMIT {
+    if took <= limit {
         return Ok(took);
     }
-    Err(format!("{} bytes took {took:?}, the limit is {TIME_LIMIT:?}", input.len()))
+    Err(format!("{} bytes took {took:?}, the limit is {limit:?}", input.len()))
 }
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
@@ -90,14 +102,14 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
 ///
 /// # Errors
 /// The finding.
-pub fn run(target: &Target, seed: u64, until: Until) -> Result<Report, Finding> {
+pub fn run(target: &Target, plan: Plan) -> Result<Report, Finding> {
     let (tell, told) = channel();
     let watched = Arc::new(Watched::default());
     let worker = Arc::clone(&watched);
     let target = *target;
     let _detached = thread::spawn(move || {
         // Nobody listens only when the run was given up.
-        let _ = tell.send(work(&target, seed, until, &worker));
+        let _ = tell.send(work(&target, plan, &worker));
     });
     let (mut seen, mut since) = (0, Instant::now());
     loop {
@@ -137,16 +149,16 @@ impl Watched {
     }
 }
 
-fn work(target: &Target, seed: u64, until: Until, watched: &Watched) -> Result<Report, Finding> {
+fn work(target: &Target, plan: Plan, watched: &Watched) -> Result<Report, Finding> {
     let started = Instant::now();
-    let mut chance = Chance::new(seed);
+    let mut chance = Chance::new(plan.seed);
     let mut corpus = (target.seeds)();
     corpus.push(Vec::new());
     let seeds = corpus.len();
     let mut slowest = Duration::ZERO;
     let mut input = Vec::new();
     for executions in 0.. {
-        let over = match until {
+        let over = match plan.until {
             Until::Executions(most) => executions >= most,
             Until::Elapsed(span) => started.elapsed() >= span,
         };
@@ -171,7 +183,7 @@ fn work(target: &Target, seed: u64, until: Until, watched: &Watched) -> Result<R
             mutate(&mut input, &corpus[other], target.words, &mut chance);
         }
         watched.begin(&input);
-        match execute(target, &input) {
+        match execute(target, &input, plan.limit) {
             Ok(took) => slowest = slowest.max(took),
             Err(what) => return Err(Finding { what, input, after: executions }),
         }
@@ -184,7 +196,7 @@ fn work(target: &Target, seed: u64, until: Until, watched: &Watched) -> Result<R
 }
 
 /// A shorter input that still shows a fault, by leaving out ever smaller pieces.
-pub fn minimize(target: &Target, input: &[u8]) -> Vec<u8> {
+pub fn minimize(target: &Target, input: &[u8], limit: Duration) -> Vec<u8> {
     let mut best = input.to_vec();
     let mut piece = best.len().next_power_of_two();
     while piece > 0 {
@@ -192,7 +204,7 @@ pub fn minimize(target: &Target, input: &[u8]) -> Vec<u8> {
         while at < best.len() {
             let mut shorter = best.clone();
             shorter.drain(at..(at + piece).min(best.len()));
-            if execute(target, &shorter).is_err() {
+            if execute(target, &shorter, limit).is_err() {
                 best = shorter;
             } else {
                 at += piece;
@@ -207,6 +219,12 @@ pub fn minimize(target: &Target, input: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn plan(seed: u64, executions: u64) -> Plan {
+        Plan { seed, until: Until::Executions(executions), limit: LIMIT }
+    }
+
     fn target(run: fn(&[u8])) -> Target {
         Target { name: "test", run, seeds: || vec![b"seed".to_vec()], words: &[b"needle"] }
     }
@@ -217,10 +235,10 @@ mod tests {
             let text = String::from_utf8_lossy(input);
             assert!(!text.contains("needle"), "found it");
         });
-        let finding = run(&target, 1, Until::Executions(100_000)).unwrap_err();
+        let finding = run(&target, plan(1, 100_000)).unwrap_err();
         assert_eq!(finding.what, "found it");
-        assert_eq!(minimize(&target, &finding.input), b"needle");
-        let again = run(&target, 1, Until::Executions(100_000)).unwrap_err();
+        assert_eq!(minimize(&target, &finding.input, LIMIT), b"needle");
+        let again = run(&target, plan(1, 100_000)).unwrap_err();
         assert_eq!((again.input, again.after), (finding.input, finding.after), "one seed, one run");
     }
 
@@ -231,12 +249,12 @@ mod tests {
             trace::mark(right);
             assert!(right < 10, "ten right");
         });
-        run(&target, 3, Until::Executions(5_000_000)).unwrap_err();
+        run(&target, plan(3, 5_000_000)).unwrap_err();
     }
 
     #[test]
     fn a_run_without_findings_reports_what_it_did() {
-        let report = run(&target(|_| {}), 1, Until::Executions(1_000)).unwrap();
+        let report = run(&target(|_| {}), plan(1, 1_000)).unwrap();
         assert_eq!((report.executions, report.corpus), (1_000, 0));
     }
 }

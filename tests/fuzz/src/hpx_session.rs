@@ -35,7 +35,7 @@ pub fn run(input: &[u8]) {
         limits: Limits { max_frame_bytes: 1 << 20, ..Limits::default() },
         ..Wire::default()
     };
-    if flags & 1 == 0 { serve(wire, flags, &mut choices) } else { call(wire, flags, &mut choices) }
+    if flags & 1 == 0 { serve(&wire, flags, &mut choices) } else { call(&wire, flags, &mut choices) }
 }
 
 type Members = BTreeMap<String, Box<RawValue>>;
@@ -93,7 +93,7 @@ struct Serving {
     session: String,
 }
 
-fn serve(wire: Wire, flags: u8, choices: &mut Choices<'_>) {
+fn serve(wire: &Wire, flags: u8, choices: &mut Choices<'_>) {
     let dialect = wire.dialect;
     let config = ServerConfig {
         guests: flags & 8 != 0,
@@ -107,7 +107,7 @@ fn serve(wire: Wire, flags: u8, choices: &mut Choices<'_>) {
     };
     config.validate().expect("the settings are in range");
     let session = ServerSession::new(Arc::new(Shared::new(config)), None, flags & 32 != 0);
-    let bench = Bench::open(session, HpxCodec::new(&wire, Trust::Stranger));
+    let bench = Bench::open(session, HpxCodec::new(wire, Trust::Stranger));
     let mut serving =
         Serving { bench, dialect, last: None, replies: 0, broadcasts: 0, session: "\"\"".to_owned() };
     // The greeting comes unasked.
@@ -235,7 +235,7 @@ struct Calling {
     id: Option<String>,
 }
 
-fn call(wire: Wire, flags: u8, choices: &mut Choices<'_>) {
+fn call(wire: &Wire, flags: u8, choices: &mut Choices<'_>) {
     let dialect = wire.dialect;
     let config = Arc::new(ClientConfig { wire: wire.clone(), ..ClientConfig::default() });
     config.validate().expect("the settings are in range");
@@ -247,7 +247,7 @@ fn call(wire: Wire, flags: u8, choices: &mut Choices<'_>) {
     let mut lanes = [0, 1].map(|slot| Calling {
         bench: Bench::open(
             ClientSession::new(Arc::clone(&config), Arc::clone(&pool), slot, credentials.clone()),
-            HpxCodec::new(&wire, Trust::Known),
+            HpxCodec::new(wire, Trust::Known),
         ),
         dialect,
         asked: Vec::new(),

@@ -28,6 +28,7 @@ pub mod values;
 pub mod words;
 pub mod world;
 
+pub mod config;
 pub mod connection;
 pub mod hpx_codec;
 pub mod hpx_session;
@@ -50,6 +51,7 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
+    Target { name: "config", run: config::run, seeds: config::seeds, words: words::TOML },
     Target { name: "connection", run: connection::run, seeds: connection::seeds, words: words::SOCKHOP },
     Target { name: "hpx_codec", run: hpx_codec::run, seeds: hpx_codec::seeds, words: words::HPX },
     Target { name: "hpx_session", run: hpx_session::run, seeds: hpx_session::seeds, words: words::HPX },

@@ -137,13 +137,19 @@ impl Stock {
         Some(end + self.terminator.len())
     }
 
+    fn is_answered(&mut self, packet: bool, id: &str) {
+        // Ids that are not UTF-8 cannot be told apart here; no stock peer has such.
+        let waited = self.waits.remove(&(packet, id.to_owned())) || id.contains('\u{fffd}');
+        assert!(waited, "an answer to {id}, which was not asked");
+    }
+
     fn takes(&mut self, seen: &Seen<'_>) {
         let kind = seen.kind.as_deref().expect("a type is text");
         let data = seen.data.expect("there are data");
         assert!(seen.id.is_none() || seen.callback_id.is_none(), "both id and callback_id");
         let object = data.trim_ascii().first() == Some(&b'{');
         if let Some(id) = &seen.callback_id {
-            assert!(self.waits.remove(&(false, id.clone())), "an answer to {id}, which was not asked");
+            self.is_answered(false, id);
         }
         match kind {
             "SockhopHandshake" | "SockhopBinaryModeTransition" | "SockhopPong" => {
@@ -162,8 +168,7 @@ impl Stock {
                 let [uuid, .., last] =
                     members(data, ["uuid", "type", "data", "last"]).expect("an answer is an object");
                 assert_eq!(last, Some(&b"true"[..]), "an answer that is not the last");
-                let uuid = name(uuid.expect("an answer has a uuid"));
-                assert!(self.waits.remove(&(true, uuid.clone())), "an answer to {uuid}, which was not asked");
+                self.is_answered(true, &name(uuid.expect("an answer has a uuid")));
             }
             _ => {}
         }

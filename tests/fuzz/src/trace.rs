@@ -19,7 +19,7 @@ thread_local! {
 
 /// Something happened that is told from other things by its hash.
 pub fn mark(what: impl Hash) {
-    let slot = hash(what) as usize % MARKS;
+    let slot = usize::from((hash(what) & 0xffff) as u16) % MARKS;
     TRACE.with_borrow_mut(|trace| {
         let slot = &mut trace.seen[slot];
         trace.fresh |= !*slot;

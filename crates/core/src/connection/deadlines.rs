@@ -17,6 +17,8 @@ pub(super) struct Deadlines {
     pub(super) frame: Option<Moment>,
     pub(super) write: Option<Moment>,
     pub(super) drain: Option<Moment>,
+    /// When to give memory back.
+    pub(super) rest: Option<Moment>,
     alarm: Option<Box<dyn Alarm>>,
     /// When the alarm goes off; never after the first deadline, sometimes before it.
     set_for: Option<Moment>,
@@ -32,6 +34,7 @@ impl Deadlines {
             frame: None,
             write: None,
             drain: None,
+            rest: None,
             alarm: None,
             set_for: None,
             waker: None,
@@ -45,7 +48,7 @@ impl Deadlines {
     }
 
     fn first(&self) -> Option<Moment> {
-        [self.session, self.login, self.frame, self.write, self.drain].into_iter().flatten().min()
+        [self.session, self.login, self.frame, self.write, self.drain, self.rest].into_iter().flatten().min()
     }
 }
 
@@ -85,6 +88,9 @@ where
             return true;
         }
         let mut worked = false;
+        if due(&mut self.deadlines.rest) {
+            self.rest();
+        }
         if due(&mut self.deadlines.session) {
             worked = true;
             self.with_session(|session, cx| session.wake(cx));

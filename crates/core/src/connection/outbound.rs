@@ -177,8 +177,13 @@ impl<S: Session> Outbox<S> {
         }
     }
 
+    /// Does it hold room that nothing waits in?
+    pub(super) fn is_roomy(&self) -> bool {
+        self.jobs.capacity() > 0 || self.taken.capacity() > 0
+    }
+
     pub(super) fn rest(&mut self) {
-        if self.jobs.capacity() > 0 {
+        if self.is_roomy() {
             self.jobs = VecDeque::new();
             self.taken = VecDeque::new();
         }
