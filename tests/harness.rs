@@ -67,6 +67,20 @@ async fn relay_cuts_one_connection_and_leaves_the_other() {
 }
 
 #[tokio::test]
+async fn relay_redirects_connections_to_come_and_leaves_those_that_are() {
+    let ((first, upstream), (second, other)) = (listener().await, listener().await);
+    let relay = Relay::start(Place::local(0), upstream).await.unwrap();
+    let mut before = TcpStream::connect(("127.0.0.1", relay.port().unwrap())).await.unwrap();
+    let (mut server, _) = first.accept().await.unwrap();
+    relay.redirect(other);
+    let mut after = TcpStream::connect(("127.0.0.1", relay.port().unwrap())).await.unwrap();
+    let (mut replacement, _) = second.accept().await.unwrap();
+    before.write_all(b"1").await.unwrap();
+    after.write_all(b"2").await.unwrap();
+    assert_eq!((server.read_u8().await.unwrap(), replacement.read_u8().await.unwrap()), (b'1', b'2'));
+}
+
+#[tokio::test]
 async fn relay_slices_writes_and_loses_no_byte() {
     let (listener, upstream) = listener().await;
     let relay = Relay::start(Place::local(0), upstream).await.unwrap();

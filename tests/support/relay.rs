@@ -95,7 +95,7 @@ struct Connection {
 
 /// What the accepting task and the tests share.
 struct Shared {
-    upstream: Place,
+    upstream: Mutex<Place>,
     /// Bytes per write; 0 writes as it was read.
     slice: AtomicUsize,
     connections: Mutex<Vec<Arc<Connection>>>,
@@ -116,7 +116,7 @@ impl Relay {
     /// When the place cannot be listened on.
     pub async fn start(listen: Place, upstream: Place) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            upstream,
+            upstream: Mutex::new(upstream),
             slice: AtomicUsize::new(0),
             connections: Mutex::default(),
             opened: watch::Sender::new(0),
@@ -150,6 +150,11 @@ impl Relay {
     /// From now on writes at most `bytes` per write, in both directions of every connection; 0 ends that.
     pub fn slice_writes(&self, bytes: usize) {
         self.shared.slice.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Forwards connections opened from now on to `upstream`; those that are open stay where they are.
+    pub fn redirect(&self, upstream: Place) {
+        *self.shared.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
     }
 
     /// How many connections were opened so far. They are numbered from 0 in the order they came.
@@ -254,8 +259,9 @@ where
         shared.opened.send_replace(connections.len());
     }
     let mut cut = connection.cut.subscribe();
+    let upstream = shared.upstream.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let forwarded = async {
-        match &shared.upstream {
+        match &upstream {
             Place::Tcp(address) => {
                 let server = TcpStream::connect(address).await?;
                 server.set_nodelay(true)?;
