@@ -191,10 +191,11 @@ fn read<'a>(
     (frames, None)
 }
 
-/// The part of an error that does not depend on how much was there when it was seen.
+/// The part of an error that does not depend on how much was there when it was seen. Of two limits that are exceeded either
+/// may be met first.
 fn kind(error: &FrameError) -> String {
     match error {
-        FrameError::TooLarge { setting, .. } => (*setting).to_owned(),
+        FrameError::TooLarge { .. } => "too large".to_owned(),
         other => other.to_string(),
     }
 }

@@ -5,6 +5,7 @@
 mod toy;
 
 mod calls;
+mod clocks;
 mod close;
 mod handlers;
 mod hostile;
@@ -14,3 +15,4 @@ mod order;
 mod reconnect;
 mod server;
 mod switch;
+mod turns;

@@ -217,6 +217,28 @@ fn s11_four_pings_without_a_pong_end_a_peer_that_shook_hands() {
 }
 
 #[test]
+fn c17_an_hour_of_sleep_ends_no_live_peer_and_a_dead_one_is_found_in_four_intervals() {
+    let config = Config::default();
+    let (mut client, mut server) = (End::client(&config), End::server(&config));
+    let interval = config.ping_interval.unwrap();
+    for _ in 0..5 {
+        talk(&mut client, &mut server);
+        client.wait(interval);
+    }
+    talk(&mut client, &mut server);
+    client.text();
+    client.now = client.now + Duration::from_secs(3_600);
+    client.wait(Duration::ZERO);
+    let written = client.text_then_feed(&mut server);
+    assert_eq!(written.matches("SockhopPing").count(), 1, "what was slept through is not made up for");
+    talk(&mut client, &mut server);
+    client.wait(interval * 3);
+    assert_eq!(client.close_reason(), None);
+    client.wait(interval);
+    assert!(matches!(client.close_reason(), Some(Close::Dead(_))));
+}
+
+#[test]
 fn s11_c01_a_peer_that_never_spoke_is_not_ended_for_its_silence() {
     let mut server = End::server(&Config::default());
     server.wait(Duration::from_secs(3_600));

@@ -1,0 +1,207 @@
+//! The scan against serde_json, its bounds, and its cost.
+
+use super::*;
+use proptest::prelude::*;
+
+fn check(text: &str) -> Result<(), JsonError> {
+    validate(text.as_bytes(), &JsonLimits::default())
+}
+
+#[test]
+fn accepts_what_json_is() {
+    for text in [
+        "null",
+        " true ",
+        "false",
+        "0",
+        "-0",
+        "-0.5e+10",
+        "1E400",
+        "12345678901234567890123",
+        "\"\"",
+        "\"\\ud800\"",
+        "\"a\\u00e9\\n\\/\"",
+        "[]",
+        "{}",
+        "[ ]",
+        "{ }",
+        "[1,[2,{\"a\":[]}],\"x\"]",
+        "{\"a\":{\"b\":[1,2]},\"a\":3}",
+        "\"plain text longer than eight bytes, with \\\"quotes\\\" inside\"",
+    ] {
+        assert_eq!(check(text), Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn c10_refuses_what_json_is_not() {
+    for text in [
+        "",
+        " ",
+        "nul",
+        "nulL",
+        "01",
+        "1.",
+        ".5",
+        "+1",
+        "1e",
+        "- 1",
+        "\"",
+        "\"\\x\"",
+        "\"\\u12g4\"",
+        "\"\u{1}\"",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{a:1}",
+        "[1}",
+        "{\"a\":1]",
+        "1 2",
+        "{} x",
+        "\u{feff}1",
+        "[",
+        "{\"a\":[",
+        "NaN",
+        "\"abcdefgh\u{1f}\"",
+    ] {
+        assert!(check(text).is_err(), "{text:?}");
+    }
+    assert_eq!(validate(b"\"\xff\"", &JsonLimits::default()).unwrap_err().what, JsonFault::NotUtf8);
+    assert_eq!(check("[1,2,x]").unwrap_err().offset, 5);
+}
+
+#[test]
+fn c10_bounds_depth_keys_and_numbers() {
+    let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
+    assert_eq!(check(&deep(128)), Ok(()));
+    assert_eq!(check(&deep(129)).unwrap_err().what, JsonFault::TooDeep(128));
+    assert_eq!(check(&deep(1_000_000)).unwrap_err().offset, 128);
+    let keys = |n: usize| format!("{{{}}}", vec!["\"k\":1"; n].join(","));
+    assert_eq!(check(&keys(65_536)), Ok(()));
+    assert_eq!(check(&keys(65_537)).unwrap_err().what, JsonFault::TooManyKeys(65_536));
+    assert_eq!(check(&"9".repeat(1_024)), Ok(()));
+    assert_eq!(check(&"9".repeat(100_000)).unwrap_err().what, JsonFault::NumberTooLong(1_024));
+}
+
+/// The shortest of five runs: the machine may be busy with something else.
+fn shortest(mut run: impl FnMut()) -> std::time::Duration {
+    let time = |_| {
+        let started = std::time::Instant::now();
+        run();
+        started.elapsed()
+    };
+    (0..5).map(time).min().unwrap()
+}
+
+#[test]
+fn c10_large_texts_of_every_kind_take_time_in_proportion() {
+    let limits = JsonLimits { max_json_keys: 1 << 20, max_json_number_bytes: 64 << 10, ..Default::default() };
+    let kinds: [fn(usize) -> String; 6] = [
+        |n| format!("\"{}\"", "x".repeat(n * 8)),
+        |n| format!("\"{}\"", "\\u00e9\\n".repeat(n)),
+        |n| format!("[{}]", vec!["1e400,-0"; n].join(",")),
+        |n| format!("{{{}}}", vec!["\"key\":1"; n].join(",")),
+        |n| format!("[{}]", vec!["[[[[{\"a\":[]}]]]]"; n].join(",")),
+        |n| format!("[{}", " ".repeat(n * 8)),
+    ];
+    for (number, text) in kinds.into_iter().enumerate() {
+        let (small, large) = (text(10_000), text(80_000));
+        let [short, long] = [&small, &large].map(|text| {
+            shortest(|| {
+                let _ = std::hint::black_box(validate(text.as_bytes(), &limits));
+            })
+        });
+        // Eight times the text; squared, it would be 64 times the time.
+        assert!(long < short * 32, "kind {number}: {short:?}, then {long:?}");
+    }
+}
+
+#[test]
+fn c11_keys_made_to_collide_cost_as_much_as_any() {
+    // Every key has the same sum and the same polynomial hash with base 31, as have "Aa" and "BB".
+    let colliding = |number: u32| {
+        let pair = |bit: u32| if number >> bit & 1 == 0 { "Aa" } else { "BB" };
+        (0..17).map(pair).collect::<String>()
+    };
+    let others = |number: u32| format!("{:034}", u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let object = |key: &dyn Fn(u32) -> String| {
+        let members = (0..100_000).map(|number| format!("\"{}\":{number}", key(number)));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    };
+    let limits = JsonLimits { max_json_keys: 1 << 20, ..Default::default() };
+    let time = |text: &str| {
+        shortest(|| {
+            let mut members = Members::new(text.as_bytes(), &limits).unwrap();
+            let mut found = 0;
+            while let Some((key, _)) = members.next().unwrap() {
+                found += u32::from(key.is("type") || key.is("data"));
+            }
+            assert_eq!(found, 0);
+            let map: std::collections::HashMap<String, u32> = serde_json::from_str(text).unwrap();
+            assert_eq!(map.len(), 100_000);
+        })
+    };
+    let (any, bad) = (time(&object(&others)), time(&object(&colliding)));
+    assert!(bad < any * 3, "{bad:?} instead of {any:?}");
+}
+
+#[test]
+fn walks_members_and_validates_the_rest() {
+    let text = br#" {"type":"x","d\u0061ta": [1, {"a":2}] ,"id":null} "#;
+    let limits = JsonLimits::default();
+    let mut members = Members::new(text, &limits).unwrap();
+    let (key, value) = members.next().unwrap().unwrap();
+    assert!(key.is("type") && &text[value] == b"\"x\"");
+    let (key, value) = members.next().unwrap().unwrap();
+    assert!(key.is("data") && &text[value] == b"[1, {\"a\":2}]");
+    assert!(members.next().unwrap().unwrap().0.is("id"));
+    assert_eq!(members.next().unwrap(), None);
+    let mut members = Members::new(b"{} x", &limits).unwrap();
+    assert_eq!(members.next().unwrap_err().what, JsonFault::Trailing);
+    assert!(Members::new(b"[]", &limits).is_err());
+}
+
+#[test]
+fn splits_arrays() {
+    let text = b"[1, [2,3] ,{}]";
+    let found = elements(text, 10, &JsonLimits::default()).unwrap();
+    let parts: Vec<&[u8]> = found.into_iter().map(|range| &text[range]).collect();
+    assert_eq!(parts, [&b"1"[..], b"[2,3]", b"{}"]);
+    assert!(elements(b"[1,2,3]", 2, &JsonLimits::default()).is_err());
+    assert!(elements(b"[1,2", 9, &JsonLimits::default()).is_err());
+}
+
+#[test]
+fn writes_strings_and_compact_text() {
+    let mut out = bytes::BytesMut::new();
+    write_string(&mut out, "a\"b\\c\n\u{1}é");
+    assert_eq!(&out[..], "\"a\\\"b\\\\c\\n\\u0001é\"".as_bytes());
+    let mut out = bytes::BytesMut::new();
+    write_compact(&mut out, b" { \"a b\" : [ 1 , \"\\\" x\" ]\n} ");
+    assert_eq!(&out[..], b"{\"a b\":[1,\"\\\" x\"]}");
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_serde_json(text in "[\\[\\]{},:\"0-9eE.+\\-tfnrualse \\\\]{0,24}") {
+        let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
+        prop_assert_eq!(check(&text).is_ok(), theirs, "{}", text);
+    }
+
+    #[test]
+    fn any_written_string_reads_back(text in any::<String>()) {
+        let mut out = bytes::BytesMut::new();
+        write_string(&mut out, &text);
+        let back = as_string(&out);
+        prop_assert_eq!(back.as_deref(), Some(text.as_str()));
+        prop_assert!(validate(&out, &JsonLimits::default()).is_ok());
+    }
+
+    #[test]
+    fn bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let _ = validate(&bytes, &JsonLimits::default());
+    }
+}
