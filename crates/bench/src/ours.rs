@@ -117,6 +117,9 @@ pub(crate) async fn listen(adapter: &dyn Adapter, endpoint: Endpoint) -> Result<
         // Both directions of a 2.x peer become binary after the handshake; the load without a handshake stays in lines.
         target.options.set("switch", "early");
     }
+    if adapter.name() == "hpx" {
+        target.options.set("guests", "1");
+    }
     adapter.listen(target, endpoint).await.map_err(|error| error.to_string())
 }
 
