@@ -12,6 +12,7 @@ use polywire_core::{
     Adapter, Body, Client, Endpoint, Event, Handler, HandlerFuture, Incoming, Kind, Limits, Request,
     Response, Route, Server, Target,
 };
+use polywire_hpx::{HpxServer, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -65,12 +66,18 @@ pub(crate) async fn serve(serve: Serve) -> Result<(), String> {
             }
         }
         What::Bridge => bridge::serve(&serve.upstream.ok_or("a bridge needs --upstream")?).await,
-        What::Sockhop | What::Hpx => {
-            let adapter: &dyn Adapter = match serve.what {
-                What::Hpx => &polywire_hpx::ADAPTER,
-                _ => &polywire_sockhop::ADAPTER,
-            };
-            let server = listen(adapter, Endpoint::new(adapter.name(), Echo)).await?;
+        What::Hpx => {
+            // A session for each of thousands of guests.
+            let config = ServerConfig { guests: true, max_sessions: 1 << 16, ..ServerConfig::default() };
+            let server = HpxServer::bind("127.0.0.1:0", config, Endpoint::new("hpx", Echo)).await;
+            let server = server.map_err(|error| error.to_string())?;
+            println!("READY {}", server.address());
+            closed().await;
+            server.shutdown().await;
+            Ok(())
+        }
+        What::Sockhop => {
+            let server = listen(&polywire_sockhop::ADAPTER, Endpoint::new("sockhop", Echo)).await?;
             println!("READY {}", server.address());
             closed().await;
             server.shutdown().await;
@@ -116,9 +123,6 @@ pub(crate) async fn listen(adapter: &dyn Adapter, endpoint: Endpoint) -> Result<
     if adapter.name() == "sockhop" {
         // Both directions of a 2.x peer become binary after the handshake; the load without a handshake stays in lines.
         target.options.set("switch", "early");
-    }
-    if adapter.name() == "hpx" {
-        target.options.set("guests", "1");
     }
     adapter.listen(target, endpoint).await.map_err(|error| error.to_string())
 }

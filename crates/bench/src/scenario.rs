@@ -112,7 +112,7 @@ pub(crate) async fn run(plan: Plan) -> Result<(), String> {
         ours::in_process(plan.runs, &mut figures, &mut bars);
     }
     if wanted(&plan, "idle") {
-        memory::measure(&mut figures, &mut bars).await.map_err(|error| format!("idle: {error}"))?;
+        memory::measure(&mut figures, &mut bars).await?;
     }
     report::print(&figures, &bars);
     Ok(())
