@@ -77,6 +77,8 @@ impl Outgoing {
     /// Everything waiting, as one run of bytes; for tests and for transports that want it whole.
     pub fn take(&mut self) -> Bytes {
         self.close_tail();
+        // What is left of it is room that the pieces keep alive anyway.
+        self.tail = BytesMut::new();
         self.len = 0;
         self.fences.clear();
         if self.pieces.len() == 1 {

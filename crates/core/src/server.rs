@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::connection::{Connection, Endpoint, Observe};
+use crate::connection::{Connection, Endpoint, Link, Observe};
 use crate::envelope::Event;
 use crate::ledger::{Count, Ledger};
 use crate::moment::sleep_until;
@@ -279,9 +280,7 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
                 connections.spawn(async move {
                     let _place = place;
                     let Some(parts) = prepare(&*accept, io, &endpoint).await else { return };
-                    let Parts { transport, codec, session } = parts;
-                    let (mut connection, mut link) =
-                        Connection::new(transport, codec, session, endpoint, address);
+                    let (mut connection, mut link) = connect(parts, endpoint, address);
                     tokio::select! {
                         biased;
                         _ = &mut connection => return,
@@ -300,6 +299,21 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
             }
         }
     }
+}
+
+/// The connection in one place on the heap: as a part of this task it would be stored once for each place it is awaited in.
+fn connect<S, T>(
+    parts: Parts<S, T>,
+    endpoint: Endpoint,
+    address: Option<String>,
+) -> (Pin<Box<Connection<T, S>>>, Link<S>)
+where
+    S: Session,
+    T: Transport<S::Codec>,
+{
+    let Parts { transport, codec, session } = parts;
+    let (connection, link) = Connection::new(transport, codec, session, endpoint, address);
+    (Box::pin(connection), link)
 }
 
 async fn prepare<Io, A: Accept<Io>>(
