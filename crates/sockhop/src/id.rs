@@ -31,6 +31,12 @@ impl Id {
             [b'"', inner @ .., b'"'] if inner.len() <= FIELD && !inner.contains(&b'\\') => {
                 Some(Self::short(inner, true))
             }
+            // White space that one side's lines may hold can be what ends the other's.
+            _ if memchr::memchr3(b'\n', b'\r', b'\t', raw).is_some() => {
+                let mut compact = BytesMut::with_capacity(raw.len());
+                json::write_compact(&mut compact, raw);
+                Some(Self::Json(compact.freeze()))
+            }
             _ => Some(Self::Json(Bytes::copy_from_slice(raw))),
         }
     }
@@ -208,6 +214,12 @@ mod tests {
         let longest = format!("\"{}\"", "x".repeat(126));
         assert_eq!(json(&Id::from_json(longest.as_bytes()).unwrap()), longest);
         assert_eq!(Id::from_json(format!("\"{}\"", "x".repeat(127)).as_bytes()), None);
+    }
+
+    #[test]
+    fn s08_an_id_never_holds_what_ends_a_line() {
+        let id = Id::from_json(b"{\"a b\":\n[1,\t2 ]\r\n}").unwrap();
+        assert_eq!(json(&id), "{\"a b\":[1,2]}");
     }
 
     #[test]

@@ -1,0 +1,391 @@
+//! Rows of hostile input that are the same on every wire, over real sockets, against both servers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polywire_core::{
+    Body, Close, Code, Count, Credentials, Endpoint, Failure, Handler, HandlerFuture, Identity, Incoming,
+    JsonLimits, JsonText, Limits, Observe, Peer, Reconnect, Refusal, Request, Route, Server,
+};
+use polywire_hpx::{HpxServer, ServerConfig, Wire};
+use polywire_sockhop::{Config, dial, listen};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+
+/// How long anything may take that a test waits for.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Echoes; `wait` never answers, `ask` asks its peer back.
+struct Service {
+    running: Arc<Notify>,
+}
+
+impl Handler for Service {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        let running = Arc::clone(&self.running);
+        Box::pin(async move {
+            match incoming.route.as_str() {
+                "wait" => {
+                    running.notify_one();
+                    std::future::pending().await
+                }
+                "ask" => {
+                    running.notify_one();
+                    let request = Request::new(Route::from_static("asked"), incoming.body);
+                    Ok(incoming.peer.call(request).await.map_err(Failure::from)?)
+                }
+                _ => Ok(incoming.body.into()),
+            }
+        })
+    }
+}
+
+/// Tells why connections end, whether or not they were established.
+struct Ends(mpsc::UnboundedSender<Close>);
+
+impl Observe for Ends {
+    fn connected(&self, _: &Peer) {}
+
+    fn disconnected(&self, _: &Peer, reason: &Close) {
+        // The test may be over.
+        let _ = self.0.send(reason.clone());
+    }
+
+    fn turned_away(&self, reason: &Close) {
+        let _ = self.0.send(reason.clone());
+    }
+}
+
+/// A server of one wire under test.
+struct Rig {
+    server: Server,
+    ends: mpsc::UnboundedReceiver<Close>,
+    running: Arc<Notify>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    Sockhop,
+    Hpx,
+}
+
+const WIRES: [On; 2] = [On::Sockhop, On::Hpx];
+
+async fn serve(on: On, limits: Limits) -> Rig {
+    let (tell, ends) = mpsc::unbounded_channel();
+    let running = Arc::new(Notify::new());
+    let mut endpoint = Endpoint::new("hostile", Service { running: Arc::clone(&running) });
+    endpoint.observer = Some(Arc::new(Ends(tell)));
+    endpoint.limits = Arc::new(limits.clone());
+    let judging = Arc::clone(&running);
+    endpoint.authenticator = Some(Arc::new(move |credentials: Credentials| {
+        let judging = Arc::clone(&judging);
+        async move {
+            if credentials.subject.as_deref() == Some("slow") {
+                judging.notify_one();
+                std::future::pending::<()>().await;
+            }
+            let guest = credentials.subject.is_none();
+            if guest { Err(Refusal::new("no guests")) } else { Ok(Identity::user("user")) }
+        }
+    }));
+    let server = match on {
+        On::Sockhop => listen("127.0.0.1:0", Config::default(), endpoint).await.expect("a free port"),
+        On::Hpx => {
+            let wire = Wire { limits, ..Wire::default() };
+            let config = ServerConfig { guests: true, wire, ..ServerConfig::default() };
+            HpxServer::bind("127.0.0.1:0", config, endpoint).await.expect("a free port").into_core()
+        }
+    };
+    Rig { server, ends, running }
+}
+
+impl Rig {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.server.address()).await.expect("the server listens")
+    }
+
+    /// Why the next connection ends.
+    async fn end(&mut self) -> Close {
+        timeout(LIMIT, self.ends.recv()).await.expect("a connection ends").expect("the server is there")
+    }
+
+    /// Nothing is left of any connection.
+    #[track_caller]
+    fn check_books(&self) {
+        let ledger = self.server.ledger();
+        let of = |counts: &[Count]| counts.iter().map(|count| ledger.get(*count)).sum::<u64>();
+        let books = format!("{:?}", ledger.snapshot());
+        assert_eq!(ledger.unaccounted_frames(), 0, "{books}");
+        assert_eq!(of(&[Count::Connections]), of(&[Count::Closed]), "{books}");
+        let ended = [Count::RequestsAnswered, Count::RequestsFailed, Count::RequestsAbandoned];
+        assert_eq!(of(&[Count::Requests]), of(&ended), "{books}");
+        let ended = [
+            Count::CallsAnswered,
+            Count::CallsFailed,
+            Count::CallsNotSent,
+            Count::CallsUnknown,
+            Count::CallsCancelled,
+        ];
+        assert_eq!(of(&[Count::Calls]), of(&ended), "{books}");
+        assert!(self.server.peers().is_empty());
+    }
+}
+
+/// One frame of HPX around `text`: a stored block needs no compressor.
+fn framed(text: &str) -> Vec<u8> {
+    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff, 1];
+    let length = u16::try_from(text.len()).expect("a short text");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&(!length).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+    let mut crc = flate2::Crc::new();
+    crc.update(text.as_bytes());
+    out.extend_from_slice(&crc.sum().to_le_bytes());
+    out.extend_from_slice(&crc.amount().to_le_bytes());
+    out.extend_from_slice(b"<EOF>");
+    out
+}
+
+fn hpx(session: &str, data: &str) -> Vec<u8> {
+    framed(&format!("{{\"session\":\"{session}\",\"name\":\"x\",\"data\":{data}}}"))
+}
+
+/// The text of the next frame of HPX.
+async fn next_frame(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"<EOF>") {
+        let byte = timeout(LIMIT, stream.read_u8()).await.expect("a frame comes").expect("the server writes");
+        bytes.push(byte);
+    }
+    let mut text = String::new();
+    let mut body = flate2::read::GzDecoder::new(&bytes[..bytes.len() - 5]);
+    std::io::Read::read_to_string(&mut body, &mut text).expect("a frame is gzip");
+    text
+}
+
+/// Logs a guest in and gives its session.
+async fn log_in(stream: &mut TcpStream) -> String {
+    next_frame(stream).await;
+    stream.write_all(&hpx("", "{}")).await.expect("the server reads");
+    let welcome = next_frame(stream).await;
+    let message = serde_json::from_str::<serde_json::Value>(&welcome).expect("a reply is JSON");
+    message["session"].as_str().expect("a session is text").to_owned()
+}
+
+#[tokio::test]
+async fn c04_every_other_protocol_is_named_on_every_port() {
+    let line: &[u8] = b"{\"type\":\"Object\",\"data\":{}}\n";
+    let others: [(&[u8], &str); 6] = [
+        (b"GET / HTTP/1.1\r\n", "HTTP"),
+        (b"PRI * HTTP/2.0\r\n", "HTTP"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01", "TLS"),
+        (b"SSH-2.0-OpenSSH_9", "SSH"),
+        (line, "Sockhop"),
+        (&hpx("", "{}"), "HPX"),
+    ];
+    for on in WIRES {
+        let mut rig = serve(on, Limits::default()).await;
+        for (hello, name) in others {
+            if format!("{on:?}").to_uppercase() == name.to_uppercase() {
+                continue;
+            }
+            let mut stream = rig.connect().await;
+            stream.write_all(&hello[..hello.len().min(16)]).await.expect("the first bytes are taken");
+            let Close::Protocol(why) = rig.end().await else { panic!("{on:?}: {name} is no protocol here") };
+            assert!(why.contains(name) && why.contains("not this protocol"), "{on:?}: {why}");
+            // Closed with bytes unread, so a reset is as good as an end. An HPX server has greeted before.
+            let _ =
+                timeout(LIMIT, stream.read_to_end(&mut Vec::new())).await.expect("the connection is closed");
+        }
+        rig.check_books();
+    }
+}
+
+#[tokio::test]
+async fn c05_a_burst_of_connects_hurts_nobody_and_leaves_nothing() {
+    for on in WIRES {
+        let rig = serve(on, Limits { max_strangers: 64, ..Limits::default() }).await;
+        let burst = async {
+            for _ in 0..20 {
+                let dials =
+                    (0..50).map(|_| tokio::spawn(TcpStream::connect(rig.server.address().to_owned())));
+                for dial in dials.collect::<Vec<_>>() {
+                    drop(dial.await.expect("dialling does not panic"));
+                }
+            }
+        };
+        let mut steady = rig.connect().await;
+        let (request, answer) = match on {
+            On::Sockhop => {
+                let line = b"{\"type\":\"echo\",\"data\":\"here\",\"id\":\"i\"}\n".to_vec();
+                (line, &b"{\"type\":\"String\",\"data\":\"here\",\"callback_id\":\"i\"}\n"[..])
+            }
+            On::Hpx => {
+                (hpx(&log_in(&mut steady).await, "[{\"fname\":\"echo\",\"v\":\"here\"}]"), &b"<EOF>"[..])
+            }
+        };
+        let served = async {
+            for _ in 0..200 {
+                steady.write_all(&request).await.expect("the server reads");
+                let mut seen = Vec::new();
+                while !seen.ends_with(answer) {
+                    assert!(steady.read_buf(&mut seen).await.expect("the server answers") > 0);
+                }
+            }
+        };
+        timeout(LIMIT, async { tokio::join!(burst, served) }).await.expect("calls go on during the burst");
+        drop(steady);
+        let all_gone = async {
+            let ledger = rig.server.ledger();
+            while ledger.get(Count::Connections) < 1_001 || ledger.get(Count::Closed) < 1_001 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LIMIT, all_gone).await.unwrap_or_else(|_| panic!("{:?}", rig.server.ledger().snapshot()));
+        rig.check_books();
+    }
+}
+
+/// How a peer goes away.
+#[derive(Clone, Copy, Debug)]
+enum Leave {
+    Close,
+    HalfClose,
+    Reset,
+}
+
+const LEAVES: [Leave; 3] = [Leave::Close, Leave::HalfClose, Leave::Reset];
+
+/// The peer leaves; a half-closed stream is given back, to stay open.
+async fn leave(mut stream: TcpStream, how: Leave) -> Option<TcpStream> {
+    match how {
+        Leave::Close => None,
+        Leave::HalfClose => {
+            stream.shutdown().await.expect("the stream is open");
+            Some(stream)
+        }
+        Leave::Reset => {
+            stream.set_zero_linger().expect("the stream is open");
+            None
+        }
+    }
+}
+
+#[tokio::test]
+async fn c07_a_peer_of_sockhop_may_go_at_any_moment() {
+    let greet = "{\"type\":\"SockhopHandshake\",\"data\":{\"request_binary_mode\":true},\"id\":\"h\"}\n";
+    let transit = "{\"type\":\"SockhopBinaryModeTransition\",\"data\":{}}\n";
+    let wait = "{\"type\":\"wait\",\"data\":1,\"id\":\"w\"}\n";
+    let ask = "{\"type\":\"ask\",\"data\":1,\"id\":\"a\"}\n";
+    // What the peer has said, and whether a handler runs then.
+    let states: [(String, bool); 8] = [
+        (String::new(), false),
+        ("{\"type\":\"half".to_owned(), false),
+        (greet.to_owned(), false),
+        (format!("{greet}{transit}"), false),
+        (format!("{greet}{transit}\u{5}\0\0"), false),
+        (wait.to_owned(), true),
+        (format!("{greet}{wait}{{\"type"), true),
+        (format!("{greet}{ask}"), true),
+    ];
+    let mut rig = serve(On::Sockhop, Limits::default()).await;
+    for (said, runs) in &states {
+        for how in LEAVES {
+            let mut stream = rig.connect().await;
+            stream.write_all(said.as_bytes()).await.expect("the server reads");
+            if *runs {
+                timeout(LIMIT, rig.running.notified()).await.expect("the handler runs");
+            }
+            let _kept = leave(stream, how).await;
+            let reason = rig.end().await;
+            // It may be noticed first when an answer is written.
+            assert!(matches!(reason, Close::Peer | Close::Transport(_)), "{said:?}, {how:?}: {reason:?}");
+            rig.check_books();
+        }
+    }
+}
+
+#[tokio::test]
+async fn c07_a_peer_of_hpx_may_go_at_any_moment() {
+    let slow = hpx("", "{\"user\":\"slow\",\"password\":\"p\"}");
+    let second = Duration::from_secs(1);
+    let limits = Limits { login_timeout: second, handler_timeout: second, ..Limits::default() };
+    let mut rig = serve(On::Hpx, limits).await;
+    for how in LEAVES {
+        for state in 0..6 {
+            let mut stream = rig.connect().await;
+            // A peer that is gone before it was greeted may never have been there.
+            stream.readable().await.expect("the server greets");
+            match state {
+                0 => {}
+                1 => drop(next_frame(&mut stream).await),
+                2 => stream.write_all(&slow[..20]).await.expect("the server reads"),
+                3 => {
+                    stream.write_all(&slow).await.expect("the server reads");
+                    timeout(LIMIT, rig.running.notified()).await.expect("the login is judged");
+                }
+                4 => drop(log_in(&mut stream).await),
+                _ => {
+                    let session = log_in(&mut stream).await;
+                    let call = hpx(&session, "[{\"fname\":\"wait\"},{\"fname\":\"echo\"}]");
+                    stream.write_all(&call).await.expect("the server reads");
+                    timeout(LIMIT, rig.running.notified()).await.expect("the function runs");
+                }
+            }
+            let _kept = leave(stream, how).await;
+            let reason = rig.end().await;
+            // While it judges, or runs a list of functions, the server does not read.
+            let expected = matches!(reason, Close::Peer | Close::LoginTimeout(_) | Close::Transport(_));
+            assert!(expected, "state {state}, {how:?}: {reason:?}");
+            rig.check_books();
+        }
+    }
+}
+
+#[tokio::test]
+async fn c08_a_peer_of_hpx_that_reads_nothing_costs_its_own_connection_and_no_more() {
+    let limits = Limits { write_timeout: Duration::from_millis(200), ..Limits::default() };
+    let mut rig = serve(On::Hpx, limits).await;
+    let socket = TcpSocket::new_v4().expect("there are sockets");
+    // Little room, so that it is full soon.
+    socket.set_recv_buffer_size(4 << 10).expect("a buffer may be small");
+    let address = rig.server.address().parse().expect("an address");
+    let mut deaf = socket.connect(address).await.expect("the server listens");
+    let session = log_in(&mut deaf).await;
+    let (mut from_deaf, mut to_server) = deaf.into_split();
+    // Short enough to be answered as it is; what is compressed would take long to fill a buffer.
+    let call = hpx(&session, &format!("[{{\"fname\":\"echo\",\"v\":\"{}\"}}]", "x".repeat(3_900)));
+    let flood = tokio::spawn(async move { while to_server.write_all(&call).await.is_ok() {} });
+    assert!(matches!(rig.end().await, Close::SlowConsumer(_)));
+    timeout(LIMIT, flood).await.expect("the flood is over").expect("it does not panic");
+    let mut other = rig.connect().await;
+    let session = log_in(&mut other).await;
+    other.write_all(&hpx(&session, "[{\"fname\":\"echo\",\"v\":1}]")).await.expect("the server reads");
+    assert!(next_frame(&mut other).await.contains("\"v\":1"));
+    drop(other);
+    rig.end().await;
+    rig.check_books();
+    // The peer's end is kept open until here: it stopped reading, it did not leave.
+    drop(timeout(LIMIT, from_deaf.read(&mut [0; 1])).await);
+}
+
+#[tokio::test]
+async fn c18_a_name_that_leads_nowhere_is_unavailable_and_another_address_is_tried() {
+    // `localhost` has two addresses where there is IPv6; the server listens at one of them.
+    let rig = serve(On::Sockhop, Limits::default()).await;
+    let port = rig.server.address().rsplit(':').next().expect("host:port").to_owned();
+    let endpoint = || Endpoint::new("sockhop", Service { running: Arc::default() });
+    let text = JsonText::new("1", &JsonLimits::default()).expect("1 is JSON");
+    let request = Request::new(Route::from_static("echo"), text.clone()).timeout(LIMIT);
+    let client = dial(format!("localhost:{port}"), Config::default(), endpoint(), Reconnect::never());
+    let client = client.expect("the settings are in range");
+    let answer = client.caller().call(request.clone()).await.expect("one of the addresses answers");
+    assert_eq!(answer.body, Body::Json(text));
+    let nowhere = dial("nowhere.invalid:1", Config::default(), endpoint(), Reconnect::never());
+    let nowhere = nowhere.expect("the settings are in range");
+    let error = nowhere.caller().call(request).await.expect_err("the name does not exist");
+    assert_eq!(error.code(), Code::Unavailable, "{error}");
+}
