@@ -114,10 +114,15 @@ impl HpxCodec {
         found
     }
 
-    fn check_size(&self, bytes: usize) -> Result<(), FrameError> {
+    /// The frame is longer than it may be. When what is there of it shows that a delimiter taken for data was none, it ended
+    /// there, and is not too long.
+    fn overlong(&mut self, input: &mut BytesMut, bytes: usize) -> Result<Frame, FrameError> {
         let max = self.limits.max_frame_bytes;
-        if bytes <= max {
-            return Ok(());
+        let body = input.get(..max).unwrap_or_default();
+        if let Some(end) = self.first_marker
+            && let Progress::Bad(fault) = self.feed(body, false)?
+        {
+            return Ok(self.give_up(input, fault, end));
         }
         Err(FrameError::TooLarge { got: bytes as u64, max: max as u64, setting: "max_frame_bytes" })
     }
@@ -225,13 +230,18 @@ impl StreamCodec for HpxCodec {
                 None => return Ok(None),
             }
         }
+        let max = self.limits.max_frame_bytes;
         while let Some(end) = self.next_marker(input) {
-            self.check_size(end)?;
+            if end > max {
+                return self.overlong(input, end).map(Some);
+            }
             if let Some(frame) = self.at_marker(input, end)? {
                 return Ok(Some(frame));
             }
         }
-        self.check_size(input.len())?;
+        if self.searched > max {
+            return self.overlong(input, input.len()).map(Some);
+        }
         self.run_ahead(input)
     }
 

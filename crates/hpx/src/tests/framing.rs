@@ -139,11 +139,56 @@ fn p04_a_frame_without_a_marker_closes_at_the_limit() {
     let mut codec = HpxCodec::new(&Wire::default(), Trust::Known);
     let mut input = BytesMut::from(&vec![b'x'; 16 << 20][..]);
     assert_eq!(codec.decode(&mut input), Ok(None));
-    input.extend_from_slice(b"x");
+    // Four more could be the beginning of its delimiter.
+    input.extend_from_slice(b"xxxxx");
     let error = codec.decode(&mut input).unwrap_err();
-    assert_eq!(error.to_string(), "frame of 16777217 bytes exceeds max_frame_bytes = 16777216");
+    assert_eq!(error.to_string(), "frame of 16777221 bytes exceeds max_frame_bytes = 16777216");
     input.extend_from_slice(DELIMITER);
     assert!(codec.decode(&mut input).is_err());
+}
+
+/// What a codec with frames of at most 64 KiB makes of a stream that is cut at `cut`.
+fn bounded(stream: &[u8], cut: usize) -> Result<Vec<Frame>, FrameError> {
+    let limits = polywire_core::Limits { max_frame_bytes: 64 << 10, ..Wire::default().limits };
+    let mut codec = HpxCodec::new(&Wire { limits, ..Wire::default() }, Trust::Known);
+    let mut input = BytesMut::new();
+    let mut frames = Vec::new();
+    for part in [&stream[..cut], &stream[cut..]] {
+        input.extend_from_slice(part);
+        while let Some(frame) = codec.decode(&mut input)? {
+            frames.push(frame);
+        }
+    }
+    Ok(frames)
+}
+
+#[test]
+fn p04_a_frame_at_the_limit_is_taken_wherever_the_read_ends() {
+    // Ten bytes of header, five of a stored block for each 65 535 bytes, eight behind.
+    let text = vec![b'x'; (64 << 10) - 10 - 2 * 5 - 8];
+    let stream = [gzip(&text, 0), DELIMITER.to_vec()].concat();
+    assert_eq!(stream.len(), (64 << 10) + DELIMITER.len());
+    for cut in stream.len() - DELIMITER.len()..=stream.len() {
+        assert_eq!(bounded(&stream, cut).unwrap(), [Frame::Text(text.clone().into())], "cut at {cut}");
+    }
+}
+
+#[test]
+fn p03_p04_a_frame_that_ended_at_its_first_marker_is_not_too_long_wherever_the_read_ends() {
+    let mut noise = vec![0; 40 << 10];
+    SeededRandom::new(2).fill(&mut noise);
+    let cut_short = gzip(&noise, 6)[..10 << 10].to_vec();
+    // What follows breaks the data of the frame before, which shows that it was no part of it.
+    let stream = [cut_short, DELIMITER.to_vec(), vec![0; 80 << 10], DELIMITER.to_vec()].concat();
+    for cut in [1, 9 << 10, 12 << 10, 40 << 10, 70 << 10, stream.len()] {
+        let error = bounded(&stream, cut).unwrap_err();
+        assert!(error.to_string().contains("max_frame_bytes"), "cut at {cut}: {error}");
+    }
+    let stream = [&stream[..stream.len() - (40 << 10)], DELIMITER].concat();
+    for cut in [1, 9 << 10, 12 << 10, 40 << 10, stream.len()] {
+        let faults = [Frame::Bad(Fault::Truncated), Frame::Bad(Fault::NotGzip)];
+        assert_eq!(bounded(&stream, cut).unwrap(), faults, "cut at {cut}");
+    }
 }
 
 #[test]
