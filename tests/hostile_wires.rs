@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
-    Body, Close, Code, Count, Credentials, Endpoint, Failure, Handler, HandlerFuture, Identity, Incoming,
-    JsonLimits, JsonText, Limits, Observe, Peer, Reconnect, Refusal, Request, Route, Server,
+    Body, CallError, Close, Code, Count, Credentials, Endpoint, Failure, Handler, HandlerFuture, Identity,
+    Incoming, JsonLimits, JsonText, Limits, Observe, Peer, Reconnect, Refusal, Request, Route, Server,
 };
-use polywire_hpx::{HpxServer, ServerConfig, Wire};
+use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig, Wire};
 use polywire_sockhop::{Config, dial, listen};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
@@ -341,6 +341,56 @@ async fn c07_a_peer_of_hpx_may_go_at_any_moment() {
             let expected = matches!(reason, Close::Peer | Close::LoginTimeout(_) | Close::Transport(_));
             assert!(expected, "state {state}, {how:?}: {reason:?}");
             rig.check_books();
+        }
+    }
+}
+
+#[tokio::test]
+async fn c07_a_server_of_hpx_may_go_at_any_moment() {
+    let text = JsonText::new("{}", &JsonLimits::default()).expect("an object is JSON");
+    let greeting = hpx("", "{\"version\":{\"core\":[0,3,0]},\"guest_allowed\":true}");
+    let welcome = hpx("s1", "\"Authenticated\"");
+    let answer = hpx("s1", "[{\"fname\":\"echo\",\"data\":1}]");
+    // What it writes, and in answer to how many frames, before it goes; whether the call had been sent by then.
+    let states: [(Vec<&[u8]>, bool); 6] = [
+        (vec![], false),
+        (vec![&greeting[..20]], false),
+        (vec![&greeting], false),
+        (vec![&greeting, &welcome[..9]], false),
+        (vec![&greeting, &welcome], true),
+        (vec![&greeting, &welcome, &answer[..30]], true),
+    ];
+    for (number, (writes, sent)) in states.into_iter().enumerate() {
+        for how in LEAVES {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let address = listener.local_addr().expect("it is bound").to_string();
+            let endpoint = Endpoint::new("hpx", Service { running: Arc::default() });
+            let ledger = Arc::clone(&endpoint.ledger);
+            let config = ClientConfig { connections: 1, ..ClientConfig::default() };
+            let guest = Arc::new(Credentials::guest());
+            let client = HpxClient::connect(&address, guest, config, endpoint, Reconnect::never());
+            let client = client.expect("the settings are in range");
+            let request = Request::new(Route::from_static("echo"), text.clone()).timeout(LIMIT);
+            let serve = async {
+                let (mut stream, _) = listener.accept().await.expect("the client dials");
+                for (turn, bytes) in writes.iter().enumerate() {
+                    if turn > 0 {
+                        next_frame(&mut stream).await;
+                    }
+                    stream.write_all(bytes).await.expect("the client reads");
+                }
+                if sent && writes.len() == 2 {
+                    next_frame(&mut stream).await;
+                }
+                leave(stream, how).await
+            };
+            let (outcome, _kept) = tokio::join!(timeout(LIMIT, client.call(request)), serve);
+            let error = outcome.expect("it ends at once").expect_err("nobody answered");
+            assert_eq!(error.code(), Code::Unavailable, "state {number}, {how:?}: {error}");
+            assert_eq!(matches!(error, CallError::Unknown(_)), sent, "state {number}, {how:?}: {error}");
+            client.shutdown().await;
+            assert_eq!(ledger.unaccounted_frames(), 0);
+            assert_eq!(ledger.get(Count::Connections), ledger.get(Count::Closed));
         }
     }
 }
