@@ -190,7 +190,10 @@ fn read<'a>(
                 }
                 Ok(None) => {
                     assert_eq!(buffer.len(), before, "no frame, and yet bytes are gone");
-                    assert!(before <= wire.limits.max_frame_bytes + DELIMITER.len(), "{before} bytes are kept");
+                    assert!(
+                        before <= wire.limits.max_frame_bytes + DELIMITER.len(),
+                        "{before} bytes are kept"
+                    );
                     break;
                 }
                 Err(error) => return (frames, Some(kind(&error))),
