@@ -415,7 +415,7 @@ impl<D: Dial> Supervisor<D> {
             refused: matches!(reason, Close::Refused(_)),
             why: reason.to_string(),
             up: up_since.map(|since| clock.now() - since),
-            hopeless: matches!(reason, Close::Local | Close::Shutdown),
+            hopeless: matches!(reason, Close::Local | Close::Shutdown | Close::Dismissed(_)),
             given_up: up_since.is_some() && matches!(reason, Close::GivenUp(_)),
         }
     }

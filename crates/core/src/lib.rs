@@ -118,7 +118,7 @@ pub use router::Router;
 pub use secret::Secret;
 pub use server::{Accept, Audience, Listener, Parts, Server};
 pub use session::{
-    Action, Actions, Admit, Close, Cx, Delivery, Flush, FrameOf, Gate, ModeOf, Outbound, Session,
+    Action, Actions, Admit, Close, Cx, Delivery, Flush, FrameOf, Gate, ModeOf, Outbound, OutboundOf, Session,
 };
 pub use shutdown::Shutdown;
 #[cfg(feature = "tower")]

@@ -20,6 +20,8 @@ use crate::moment::{Moment, Random};
 
 /// The frames a session reads and writes.
 pub type FrameOf<S> = <<S as Session>::Codec as Codec>::Frame;
+/// What a session may be given to send.
+pub type OutboundOf<S> = Outbound<<S as Session>::Reply, <S as Session>::Command>;
 /// The modes a session switches between.
 pub type ModeOf<S> = <<S as Session>::Codec as Codec>::Mode;
 
@@ -44,10 +46,10 @@ pub trait Session: Send + Sized + 'static {
     }
 
     /// May this leave now? Must not change anything: it may be asked again.
-    fn admit(&self, outbound: &Outbound<Self>) -> Admit;
+    fn admit(&self, outbound: &OutboundOf<Self>) -> Admit;
 
     /// Sends something that was just admitted. Responses, abandoned calls and commands are never held.
-    fn send(&mut self, outbound: Outbound<Self>, cx: &mut Cx<'_, Self>);
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>);
 
     /// Progress of a request that is being handled. Dropped and counted where the wire has none.
     fn progress(&mut self, reply: &Self::Reply, body: Body, cx: &mut Cx<'_, Self>) {
@@ -69,7 +71,7 @@ pub trait Session: Send + Sized + 'static {
 
 /// Something to send.
 #[derive(Debug)]
-pub enum Outbound<S: Session> {
+pub enum Outbound<Reply, Command> {
     /// A call of ours.
     Request {
         /// Its number: the answer is delivered under it.
@@ -84,7 +86,7 @@ pub enum Outbound<S: Session> {
     /// The answer to a request that was delivered.
     Response {
         /// What left with the request.
-        reply: S::Reply,
+        reply: Reply,
         /// The handler's answer.
         result: Result<Response, Failure>,
     },
@@ -92,7 +94,7 @@ pub enum Outbound<S: Session> {
     /// is nobody's.
     Abandon(CallId),
     /// An input that only this adapter knows.
-    Command(S::Command),
+    Command(Command),
 }
 
 /// May something leave now?
@@ -116,7 +118,7 @@ pub enum Action<S: Session> {
     /// Encode this frame now, under the write mode now in force.
     Write(FrameOf<S>, Flush),
     /// Hand something to a handler or a caller.
-    Deliver(Delivery<S>),
+    Deliver(Delivery<S::Reply>),
     /// Read in this mode from the next byte on.
     ReadMode(ModeOf<S>),
     /// Write in this mode from the next frame on.
@@ -149,13 +151,13 @@ pub enum Flush {
 
 /// Something for a handler or a caller.
 #[derive(Debug)]
-pub enum Delivery<S: Session> {
+pub enum Delivery<Reply> {
     /// A request of the peer.
     Request {
         /// What is asked.
         request: Request,
         /// What the response must carry back.
-        reply: S::Reply,
+        reply: Reply,
         /// Who asks, where a wire says so with each message; otherwise whoever logged in.
         identity: Option<Identity>,
     },
@@ -190,6 +192,9 @@ pub enum Close {
     /// This side gave the connection up, and a client dials again: its state can no longer be known.
     #[error("given up by this side: {0}")]
     GivenUp(String),
+    /// The peer sent this side away in order: a client does not dial again.
+    #[error("dismissed by the peer: {0}")]
+    Dismissed(String),
     /// This side is shutting down.
     #[error("shutting down")]
     Shutdown,
@@ -275,7 +280,7 @@ impl<'a, S: Session> Cx<'a, S> {
     }
 
     /// Wants `delivery` handed up.
-    pub fn deliver(&mut self, delivery: Delivery<S>) {
+    pub fn deliver(&mut self, delivery: Delivery<S::Reply>) {
         self.act(Action::Deliver(delivery));
     }
 

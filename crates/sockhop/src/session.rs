@@ -26,7 +26,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use polywire_core::{
-    Action, Admit, Body, Close, Code, Count, Cx, Failure, Gate, JsonLimits, Moment, Outbound, Outgoing, Route,
+    Action, Admit, Body, Close, Code, Count, Cx, Failure, Gate, JsonLimits, Moment, Outbound, OutboundOf,
+    Outgoing, Route,
 };
 
 use crate::codec::{Codec, Frame};
@@ -188,7 +189,7 @@ impl polywire_core::Session for Session {
         self.set_alarm(cx);
     }
 
-    fn admit(&self, outbound: &Outbound<Self>) -> Admit {
+    fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
         let (route, body, call) = match outbound {
             Outbound::Request { call, request, .. } => (&request.route, &request.body, Some(*call)),
             Outbound::Event(event) => (&event.route, &event.body, None),
@@ -210,7 +211,7 @@ impl polywire_core::Session for Session {
         if held { Admit::Hold(READY) } else { Admit::Now }
     }
 
-    fn send(&mut self, outbound: Outbound<Self>, cx: &mut SessionCx<'_>) {
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut SessionCx<'_>) {
         match outbound {
             Outbound::Request { call, request, .. } => self.send_request(call, request, cx),
             Outbound::Event(event) => self.send_event(event, cx),

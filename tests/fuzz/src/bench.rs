@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use polywire_core::{
     Action, Actions, Admit, CallId, Close, Codec, Count, Credentials, Cx, Delivery, Event, Failure,
-    FrameError, FrameOf, Gate, Identity, Moment, Outbound, Outgoing, Refusal, Request, Response,
+    FrameError, FrameOf, Gate, Identity, Moment, Outbound, OutboundOf, Outgoing, Refusal, Request, Response,
     SeededRandom, Session, StreamCodec,
 };
 
@@ -29,7 +29,7 @@ pub struct Bench<S: Session> {
     alarm: Option<Moment>,
     reading: bool,
     next_call: u64,
-    held: BTreeMap<Gate, Vec<Outbound<S>>>,
+    held: BTreeMap<Gate, Vec<OutboundOf<S>>>,
     /// Hashes of the last two things that happened: a mark is a sequence of three.
     last: [u64; 2],
     /// Requests that were delivered and have no answer yet.
@@ -131,7 +131,7 @@ where
         }
     }
 
-    fn deliver(&mut self, delivery: Delivery<S>) {
+    fn deliver(&mut self, delivery: Delivery<S::Reply>) {
         match delivery {
             Delivery::Request { request, reply, .. } => {
                 self.note(("request", self.asked.len().min(4)));
@@ -214,7 +214,7 @@ where
     }
 
     /// Sends, holds or drops.
-    pub fn send(&mut self, outbound: Outbound<S>) {
+    pub fn send(&mut self, outbound: OutboundOf<S>) {
         if self.closed.is_some() {
             return;
         }

@@ -15,8 +15,8 @@ use polywire_core::{
     Accept, Adapter, AdapterError, Admit, BinaryForm, Body, BoxFuture, ByteStream, CallError, CallId,
     Capabilities, Client, Close, Code, Codec, Correlation, Credentials, Cx, Delivery, Dial, DialError, Due,
     Endpoint, Errors, Event, Failure, FrameError, JsonLimits, JsonText, Listener, Meta, OptionKind,
-    OptionSpec, Options, Outbound, Outgoing, Parts, ProgressForm, Request, Response, Route, Server, Session,
-    StreamCodec, Target,
+    OptionSpec, Options, Outbound, OutboundOf, Outgoing, Parts, ProgressForm, Request, Response, Route,
+    Server, Session, StreamCodec, Target,
 };
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
@@ -272,11 +272,11 @@ impl Session for ToySession {
         }
     }
 
-    fn admit(&self, _: &Outbound<Self>) -> Admit {
+    fn admit(&self, _: &OutboundOf<Self>) -> Admit {
         Admit::Now
     }
 
-    fn send(&mut self, outbound: Outbound<Self>, cx: &mut Cx<'_, Self>) {
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
             Outbound::Request { call, request, .. } => {
                 self.next += 1;

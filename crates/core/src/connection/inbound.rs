@@ -144,7 +144,7 @@ where
         self.bad_in_a_row = 0;
     }
 
-    fn deliver(&mut self, delivery: Delivery<S>) {
+    fn deliver(&mut self, delivery: Delivery<S::Reply>) {
         match delivery {
             Delivery::Request { request, reply, identity } => self.deliver_request(request, reply, identity),
             Delivery::Event(event) => self.deliver_event(event),

@@ -12,7 +12,7 @@ use crate::failure::{CallError, Code, Failure, Outcome};
 use crate::ledger::{Count, Ledger};
 use crate::moment::Moment;
 use crate::queue::{Job, Queue, Taken};
-use crate::session::{Admit, Close, Cx, Gate, Outbound, Session};
+use crate::session::{Admit, Close, Cx, Gate, Outbound, OutboundOf, Session};
 use crate::transport::Transport;
 
 use super::{Connection, Stage};
@@ -323,7 +323,7 @@ where
     }
 
     /// Hands something to the session and applies what it wants.
-    pub(super) fn send(&mut self, outbound: Outbound<S>) {
+    pub(super) fn send(&mut self, outbound: OutboundOf<S>) {
         self.with_session(|session, cx| session.send(outbound, cx));
         self.apply(false);
     }

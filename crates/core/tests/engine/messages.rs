@@ -12,7 +12,7 @@ use futures_core::Stream;
 use futures_sink::Sink;
 use polywire_core::{
     Action, Admit, Body, Close, Codec, Connection, Cx, Delivery, Ended, Endpoint, Event, FrameError, Message,
-    MessageCodec, MessageStream, Outbound, Route, Session, Surroundings,
+    MessageCodec, MessageStream, Outbound, OutboundOf, Route, Session, Surroundings,
 };
 
 use crate::toy::{Heard, Setup, check_books, settle};
@@ -136,11 +136,11 @@ impl Session for Plain {
         cx.deliver(Delivery::Event(event));
     }
 
-    fn admit(&self, _: &Outbound<Self>) -> Admit {
+    fn admit(&self, _: &OutboundOf<Self>) -> Admit {
         Admit::Now
     }
 
-    fn send(&mut self, outbound: Outbound<Self>, cx: &mut Cx<'_, Self>) {
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         if let Outbound::Event(Event { body: Body::Binary(binary), .. }) = outbound {
             cx.write(binary.bytes);
         }

@@ -188,6 +188,24 @@ async fn three_refusals_in_a_row_end_the_client_and_every_call_that_waited() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_was_dismissed_does_not_dial_again_and_says_why() {
+    let mut bench = bench(Reconnect::default());
+    let mut far = bench.accept().await;
+    far.hear().await;
+    far.say("welcome ann").await;
+    bench.client.ready().await.unwrap();
+    let waiting = ask(&bench.client, "a", 3_600);
+    far.hear().await;
+    far.say("dismissed enough for today").await;
+    let error = waiting.await.unwrap().unwrap_err();
+    assert!(matches!(error, CallError::Unknown(_)), "it was sent: {error}");
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(bench.attempts().len(), 1);
+    assert_eq!(bench.client.state(), ClientState::Closed("dismissed by the peer: enough for today".into()));
+    bench.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_success_between_two_refusals_starts_the_count_anew() {
     let mut bench = bench(Reconnect::default());
     for answer in ["refused 1", "refused 2", "welcome ann", "refused 3", "refused 4", "welcome ann"] {

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use polywire_core::{
-    Action, Actions, Admit, Close, Count, Credentials, Cx, Delivery, FrameOf, Moment, Outbound, Random,
+    Action, Actions, Admit, Close, Count, Credentials, Cx, Delivery, FrameOf, Moment, OutboundOf, Random,
     Session,
 };
 
@@ -26,7 +26,7 @@ pub(crate) struct Hand<S: Session> {
     pub(crate) wall: SystemTime,
     pub(crate) drawn: Drawn,
     pub(crate) written: VecDeque<FrameOf<S>>,
-    pub(crate) delivered: VecDeque<Delivery<S>>,
+    pub(crate) delivered: VecDeque<Delivery<S::Reply>>,
     pub(crate) counted: Vec<Count>,
     pub(crate) judging: Option<Credentials>,
     pub(crate) wake_at: Option<Moment>,
@@ -74,7 +74,7 @@ impl<S: Session> Hand<S> {
         self.with(|session, cx| session.receive(frame, cx));
     }
 
-    pub(crate) fn send(&mut self, outbound: Outbound<S>) {
+    pub(crate) fn send(&mut self, outbound: OutboundOf<S>) {
         assert_eq!(self.session.admit(&outbound), Admit::Now);
         self.with(|session, cx| session.send(outbound, cx));
     }

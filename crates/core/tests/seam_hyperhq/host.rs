@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use polywire_core::{
     Action, Admit, Body, CallError, CallId, Close, Code, Count, Credentials, Cx, Delivery, Event, Failure,
-    Gate, Identity, JsonText, Outbound, Refusal, Request, Response, Route, Secret, Session,
+    Gate, Identity, JsonText, Outbound, OutboundOf, Refusal, Request, Response, Route, Secret, Session,
 };
 use serde_json::Value;
 
@@ -205,11 +205,11 @@ impl Session for Host {
         }
     }
 
-    fn admit(&self, _: &Outbound<Self>) -> Admit {
+    fn admit(&self, _: &OutboundOf<Self>) -> Admit {
         if self.token.is_some() { Admit::Now } else { Admit::Hold(Gate(0)) }
     }
 
-    fn send(&mut self, outbound: Outbound<Self>, cx: &mut Cx<'_, Self>) {
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
             Outbound::Request { call, request, .. } => {
                 let id = format!("req-{}", self.next);

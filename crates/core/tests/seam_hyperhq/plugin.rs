@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use polywire_core::{
     Action, Admit, Body, CallError, CallId, Close, Code, Count, Cx, Delivery, Event, Failure, Gate,
-    JsonLimits, JsonText, Outbound, Refusal, Request, Response, Route, Session,
+    JsonLimits, JsonText, Outbound, OutboundOf, Refusal, Request, Response, Route, Session,
 };
 use serde_json::Value;
 
@@ -160,11 +160,11 @@ impl Session for Plugin {
         }
     }
 
-    fn admit(&self, _: &Outbound<Self>) -> Admit {
+    fn admit(&self, _: &OutboundOf<Self>) -> Admit {
         if self.established { Admit::Now } else { Admit::Hold(LOGIN) }
     }
 
-    fn send(&mut self, outbound: Outbound<Self>, cx: &mut Cx<'_, Self>) {
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
             Outbound::Request { call, request, .. } if request.route == FILE => {
                 let path = match &request.body {

@@ -2,8 +2,7 @@
 //! it also runs alone where something else delivers packets. One call table, one deadline, the earlier of two wake-ups.
 
 use polywire_core::{
-    Action, Actions, Admit, Body, Close, Codec, Cx, Delivery, FrameOf, Identity, Moment, Outbound, Refusal,
-    Session,
+    Action, Actions, Admit, Body, Close, Codec, Cx, FrameOf, Identity, Moment, OutboundOf, Refusal, Session,
 };
 
 /// From frames to packets.
@@ -57,7 +56,7 @@ where
         for action in actions {
             match action {
                 Action::Write(packet, _) => self.lower.send(packet, cx),
-                Action::Deliver(delivery) => cx.deliver(widen(delivery)),
+                Action::Deliver(delivery) => cx.deliver(delivery),
                 Action::WakeAt(at) => self.upper_wakes_at = at,
                 Action::Authenticate(credentials) => cx.act(Action::Authenticate(credentials)),
                 Action::Open(gate) => cx.act(Action::Open(gate)),
@@ -106,26 +105,11 @@ where
         self.above(cx, |upper, cx| upper.authenticated(verdict, cx));
     }
 
-    fn admit(&self, outbound: &Outbound<Self>) -> Admit {
-        // What is asked about is named by session type: a copy of it, which shares its bytes.
-        match outbound {
-            Outbound::Request { call, deadline, request } => {
-                let request = request.clone();
-                self.upper.admit(&Outbound::Request { call: *call, deadline: *deadline, request })
-            }
-            Outbound::Event(event) => self.upper.admit(&Outbound::Event(event.clone())),
-            _ => Admit::Now,
-        }
+    fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
+        self.upper.admit(outbound)
     }
 
-    fn send(&mut self, outbound: Outbound<Self>, cx: &mut Cx<'_, Self>) {
-        let outbound = match outbound {
-            Outbound::Request { call, deadline, request } => Outbound::Request { call, deadline, request },
-            Outbound::Event(event) => Outbound::Event(event),
-            Outbound::Response { reply, result } => Outbound::Response { reply, result },
-            Outbound::Abandon(call) => Outbound::Abandon(call),
-            Outbound::Command(command) => Outbound::Command(command),
-        };
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         self.above(cx, |upper, cx| upper.send(outbound, cx));
     }
 
@@ -146,15 +130,5 @@ where
             self.above(cx, |upper, cx| upper.wake(cx));
         }
         self.set_alarm(cx);
-    }
-}
-
-/// The same delivery, of the whole session.
-fn widen<T: Session, U: Session<Reply = T::Reply>>(delivery: Delivery<T>) -> Delivery<U> {
-    match delivery {
-        Delivery::Request { request, reply, identity } => Delivery::Request { request, reply, identity },
-        Delivery::Event(event) => Delivery::Event(event),
-        Delivery::Response { call, outcome } => Delivery::Response { call, outcome },
-        Delivery::Progress { call, body } => Delivery::Progress { call, body },
     }
 }

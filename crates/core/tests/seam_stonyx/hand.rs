@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use polywire_core::{
     Action, Actions, Admit, Close, Codec, Credentials, Cx, Delivery, Identity, Message, MessageCodec, Moment,
-    Outbound, Random, Refusal, Session,
+    OutboundOf, Random, Refusal, Session,
 };
 
 use super::seal::SealCodec;
@@ -36,7 +36,7 @@ pub(crate) struct Hand {
     pub(crate) now: Moment,
     pub(crate) drawn: Drawn,
     pub(crate) written: VecDeque<Message>,
-    pub(crate) delivered: VecDeque<Delivery<StonyxSession>>,
+    pub(crate) delivered: VecDeque<Delivery<<StonyxSession as Session>::Reply>>,
     pub(crate) judging: Option<Credentials>,
     pub(crate) wake_at: Option<Moment>,
     pub(crate) established: bool,
@@ -95,7 +95,7 @@ impl Hand {
         self.with(|session, cx| session.authenticated(verdict, cx));
     }
 
-    pub(crate) fn send(&mut self, outbound: Outbound<StonyxSession>) {
+    pub(crate) fn send(&mut self, outbound: OutboundOf<StonyxSession>) {
         assert_eq!(self.session.admit(&outbound), Admit::Now, "{outbound:?}");
         self.with(|session, cx| session.send(outbound, cx));
     }

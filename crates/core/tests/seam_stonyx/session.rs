@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 use polywire_core::json::{self, Members};
 use polywire_core::{
     Action, Admit, Body, CallId, Close, Code, Count, Credentials, Cx, Delivery, Event, Failure, Gate,
-    Identity, JsonLimits, JsonText, Moment, Outbound, Refusal, Request, Response, Route, Secret, Session,
+    Identity, JsonLimits, JsonText, Moment, Outbound, OutboundOf, Refusal, Request, Response, Route, Secret,
+    Session,
 };
 
 use super::seal::{Frame, Key, SealCodec};
@@ -251,7 +252,7 @@ impl Session for StonyxSession {
         }
     }
 
-    fn admit(&self, outbound: &Outbound<Self>) -> Admit {
+    fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
         let route = match outbound {
             Outbound::Request { .. } if matches!(self.role, Role::Server) => {
                 return Admit::Refuse(Failure::new(
@@ -272,7 +273,7 @@ impl Session for StonyxSession {
         }
     }
 
-    fn send(&mut self, outbound: Outbound<Self>, cx: &mut Cx<'_, Self>) {
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
             Outbound::Request { call, request, .. } => {
                 self.write_message(&request.route, "data", &request.body, cx);

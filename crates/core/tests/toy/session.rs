@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use polywire_core::{
     Action, Admit, Body, CallError, CallId, Close, Code, Count, Credentials, Cx, Delivery, Due, Event,
-    Failure, Flush, Gate, Identity, JsonLimits, JsonText, Outbound, Refusal, Request, Response, Route,
-    Session,
+    Failure, Flush, Gate, Identity, JsonLimits, JsonText, Outbound, OutboundOf, Refusal, Request, Response,
+    Route, Session,
 };
 
 use super::codec::{Framing, ToyCodec};
@@ -150,6 +150,7 @@ impl ToySession {
             }
             b"beat" => {}
             b"bye" => cx.close(Close::Peer),
+            b"dismissed" => cx.close(Close::Dismissed(text(&rest).unwrap_or_default())),
             b"welcome" | b"refused" => cx.count(Count::Unexpected),
             _ => cx.count(if std::str::from_utf8(line).is_ok() {
                 Count::UnknownKind
@@ -247,7 +248,7 @@ impl Session for ToySession {
         }
     }
 
-    fn admit(&self, outbound: &Outbound<Self>) -> Admit {
+    fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
         let body = match outbound {
             Outbound::Request { request, .. } => &request.body,
             Outbound::Event(event) => &event.body,
@@ -268,7 +269,7 @@ impl Session for ToySession {
         Admit::Now
     }
 
-    fn send(&mut self, outbound: Outbound<Self>, cx: &mut Cx<'_, Self>) {
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
             Outbound::Request { call, request, .. } => {
                 let id = self.next_id;

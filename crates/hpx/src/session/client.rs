@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use polywire_core::json;
 use polywire_core::{
     Action, Admit, Body, CallError, CallId, Close, Code, Count, Credentials, Cx, Delivery, Failure, Gate,
-    Identity, JsonText, Moment, Outbound, Outcome, Refusal, Request, Retry, Session,
+    Identity, JsonText, Moment, Outbound, OutboundOf, Outcome, Refusal, Request, Retry, Session,
 };
 
 use super::pool::{Enter, Lead, Pool};
@@ -450,7 +450,7 @@ impl Session for ClientSession {
         }
     }
 
-    fn admit(&self, outbound: &Outbound<Self>) -> Admit {
+    fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
         match outbound {
             Outbound::Request { .. }
                 if self.phase != Phase::Ready || self.call.is_some() || self.draining =>
@@ -466,7 +466,7 @@ impl Session for ClientSession {
         }
     }
 
-    fn send(&mut self, outbound: Outbound<Self>, cx: &mut Cx<'_, Self>) {
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
             Outbound::Request { call, deadline, request } => {
                 self.call = Some(InFlight { call, deadline, request, renewed: false });

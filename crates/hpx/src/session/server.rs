@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use polywire_core::json;
 use polywire_core::{
     Action, Admit, ByteString, Close, Code, Count, Credentials, Cx, Delivery, Failure, Flush, Identity,
-    Outbound, Refusal, Request, Response, Route, Secret, Session,
+    Outbound, OutboundOf, Refusal, Request, Response, Route, Secret, Session,
 };
 use tokio::sync::watch;
 
@@ -517,7 +517,7 @@ impl Session for ServerSession {
         }
     }
 
-    fn admit(&self, outbound: &Outbound<Self>) -> Admit {
+    fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
         match outbound {
             Outbound::Event(event) if command_of(&event.route).is_some() => Admit::Now,
             Outbound::Request { .. } => {
@@ -530,7 +530,7 @@ impl Session for ServerSession {
         }
     }
 
-    fn send(&mut self, outbound: Outbound<Self>, cx: &mut Cx<'_, Self>) {
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
             Outbound::Response { reply: Turn, result } => {
                 if let Some(batch) = &mut self.batch {

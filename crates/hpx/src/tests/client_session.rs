@@ -4,7 +4,7 @@ use super::*;
 use crate::config::{ClientConfig, Dialect};
 use crate::session::pool::Pool;
 use crate::session::{ClientSession, Wake};
-use polywire_core::{Admit, CallError, CallId, Code, Gate, Meta, Route, Secret};
+use polywire_core::{Admit, CallError, CallId, Code, Gate, Meta, OutboundOf, Route, Secret};
 use std::sync::Mutex;
 
 /// A connection of a client, and what the pool told whom.
@@ -67,7 +67,7 @@ fn alice() -> Credentials {
 }
 
 impl Engine<ClientSession> {
-    fn request(&self, call: u64, route: &str, body: &'static str) -> Outbound<ClientSession> {
+    fn request(&self, call: u64, route: &str, body: &'static str) -> OutboundOf<ClientSession> {
         let request = Request::new(
             Route::new(route.to_owned()).unwrap(),
             JsonText::from_validated(Bytes::from_static(body.as_bytes())),

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::BytesMut;
 use polywire_core::{
     Action, Actions, Admit, Body, CallError, CallId, Close, Codec as _, Count, Cx, Delivery, Event, Failure,
-    Flush, FrameError, JsonLimits, JsonText, Limits, Moment, Outbound, Outgoing, Request, Response, Route,
-    SeededRandom, Session as _, StreamCodec,
+    Flush, FrameError, JsonLimits, JsonText, Limits, Moment, Outbound, OutboundOf, Outgoing, Request,
+    Response, Route, SeededRandom, Session as _, StreamCodec,
 };
 
 use crate::codec::{Codec, Frame};
@@ -38,7 +38,7 @@ pub(crate) struct End {
     /// Writes, cut at barriers.
     pub(crate) writes: Vec<Vec<u8>>,
     /// What no gate has let through.
-    pub(crate) held: VecDeque<Outbound<Session>>,
+    pub(crate) held: VecDeque<OutboundOf<Session>>,
     pub(crate) refused: Vec<Failure>,
     /// Frames that left no trace at all.
     pub(crate) unaccounted: usize,
@@ -128,7 +128,7 @@ impl End {
         }
     }
 
-    fn deliver(&mut self, delivery: Delivery<Session>) {
+    fn deliver(&mut self, delivery: Delivery<Reply>) {
         let got = match delivery {
             Delivery::Request { request, reply, .. } => {
                 if self.echo {
@@ -176,7 +176,7 @@ impl End {
         }
     }
 
-    pub(crate) fn send(&mut self, outbound: Outbound<Session>) {
+    pub(crate) fn send(&mut self, outbound: OutboundOf<Session>) {
         match self.session.admit(&outbound) {
             Admit::Now => {
                 self.with(|session, cx| session.send(outbound, cx));
