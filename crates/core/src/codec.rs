@@ -50,13 +50,19 @@ pub enum Message {
     Text(Bytes),
     /// Bytes.
     Binary(Bytes),
+    /// A sign of life asked for; the transport below answers those of the peer and does not hand them up.
+    Ping(Bytes),
+    /// The answer to a ping of this side.
+    Pong(Bytes),
 }
 
 impl Message {
     /// Length in bytes.
     pub fn len(&self) -> usize {
         match self {
-            Message::Text(bytes) | Message::Binary(bytes) => bytes.len(),
+            Message::Text(bytes) | Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => {
+                bytes.len()
+            }
         }
     }
 

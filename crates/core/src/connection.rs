@@ -491,7 +491,7 @@ where
                 Poll::Pending => Poll::Pending,
             };
             if closed.is_pending() {
-                if self.transport.unsent() < before {
+                if self.transport.unsent() < before || self.deadlines.write.is_none() {
                     self.deadlines.write = Some(self.now + self.endpoint.limits.write_timeout);
                 }
                 self.end_calls(&reason);

@@ -110,7 +110,7 @@ impl Codec for Whole {
 
 impl MessageCodec for Whole {
     fn decode(&mut self, message: Message) -> Result<Option<Bytes>, FrameError> {
-        let (Message::Text(bytes) | Message::Binary(bytes)) = message;
+        let (Message::Text(bytes) | Message::Binary(bytes)) = message else { return Ok(None) };
         Ok(Some(bytes))
     }
 

@@ -43,6 +43,7 @@ impl MessageCodec for EngineCodec {
                 Some(_) => Frame::Bad("an unknown type of Engine.IO packet"),
                 None => Frame::Bad("an empty message"),
             },
+            Message::Ping(_) | Message::Pong(_) => return Ok(None),
         }))
     }
 

@@ -59,7 +59,7 @@ impl Codec for SealCodec {
 impl MessageCodec for SealCodec {
     fn decode(&mut self, message: Message) -> Result<Option<Frame>, FrameError> {
         // The originals look at the key alone, never at the kind of message.
-        let (Message::Text(bytes) | Message::Binary(bytes)) = message;
+        let (Message::Text(bytes) | Message::Binary(bytes)) = message else { return Ok(None) };
         let Some(key) = &self.read.0 else { return Ok(Some(Frame::Open(bytes))) };
         Ok(Some(open(key, &bytes).map_or(Frame::Shut, Frame::Open)))
     }

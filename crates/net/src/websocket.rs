@@ -1,0 +1,77 @@
+//! WebSocket (RFC 6455) over any stream of bytes, as a transport of the connection engine.
+//!
+//! Compression is neither offered nor accepted. Pings are answered here; a pong that answers a ping of ours is handed to the
+//! codec. A peer that breaks the protocol gets the close code the protocol names for it, and only its own connection ends.
+
+mod blocking;
+mod boundaries;
+mod handshake;
+mod transport;
+
+pub use handshake::{Denial, Head, Opening, accept, connect};
+pub use transport::WebSocket;
+
+use std::io;
+
+/// How one end of a WebSocket behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Largest message to receive, in bytes; the engine lowers it before login. Default 16 MiB.
+    pub max_frame_bytes: usize,
+    /// The status code this side closes with; `None` sends an empty close frame, as the `ws` package does by itself. Default
+    /// 1000.
+    pub close_code: Option<u16>,
+    /// Largest HTTP head of the opening handshake, in bytes. Default 16 KiB.
+    pub max_head_bytes: usize,
+    /// Pings and pongs to receive in one second; more end the connection. Default 100.
+    pub max_control_frames: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_frame_bytes: 16 << 20,
+            close_code: Some(1000),
+            max_head_bytes: 16 << 10,
+            max_control_frames: 100,
+        }
+    }
+}
+
+/// Why a WebSocket is over, or never was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WebSocketError {
+    /// The stream below failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The stream ended without a close frame.
+    #[error("the connection was cut without a close frame")]
+    Cut,
+    /// The peer broke the WebSocket protocol.
+    #[error("WebSocket protocol violation: {0}")]
+    Protocol(String),
+    /// A text message is not UTF-8.
+    #[error("a text message is not UTF-8")]
+    NotUtf8,
+    /// The peer sends more control frames than allowed.
+    #[error("more than max_control_frames = {0} pings and pongs in a second")]
+    ControlFlood(u32),
+    /// The peer answered the opening handshake with another status.
+    #[error("the server answered {status} {reason:?} instead of opening a WebSocket")]
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// Its reason phrase, at most 64 bytes.
+        reason: String,
+    },
+    /// The opening handshake is not one.
+    #[error("no WebSocket handshake: {0}")]
+    Handshake(&'static str),
+    /// The opening handshake was denied by this side.
+    #[error("denied with {0}")]
+    Denied(u16),
+    /// The HTTP head is too large.
+    #[error("HTTP head exceeds max_head_bytes = {0}")]
+    HeadTooLarge(usize),
+}

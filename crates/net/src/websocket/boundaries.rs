@@ -1,0 +1,103 @@
+//! Watches bytes go by and knows whether a message has been begun and not ended. It judges nothing.
+
+/// The largest header: two bytes, a length of eight, a mask of four.
+const HEADER: usize = 14;
+const FINAL: u8 = 0x80;
+const CONTROL: u8 = 0x08;
+const MASKED: u8 = 0x80;
+
+#[derive(Debug, Default)]
+pub(super) struct Boundaries {
+    /// The header being read.
+    header: [u8; HEADER],
+    have: usize,
+    /// Bytes of the payload that are still to come.
+    payload: u64,
+    /// A message of several frames has been begun.
+    fragmented: bool,
+}
+
+impl Boundaries {
+    /// Between two messages?
+    pub(super) fn between(&self) -> bool {
+        self.have == 0 && self.payload == 0 && !self.fragmented
+    }
+
+    pub(super) fn pass(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.payload > 0 {
+                let skip = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
+                bytes = &bytes[skip..];
+                self.payload -= u64::try_from(skip).unwrap_or(self.payload);
+                continue;
+            }
+            let wanted = self.header_length();
+            let take = (wanted - self.have).min(bytes.len());
+            self.header[self.have..self.have + take].copy_from_slice(&bytes[..take]);
+            self.have += take;
+            bytes = &bytes[take..];
+            if self.have == self.header_length() {
+                self.begin_payload();
+            }
+        }
+    }
+
+    /// How long the header is, as far as it is known.
+    fn header_length(&self) -> usize {
+        if self.have < 2 {
+            return 2;
+        }
+        let length = match self.header[1] & !MASKED {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        2 + length + if self.header[1] & MASKED == 0 { 0 } else { 4 }
+    }
+
+    fn begin_payload(&mut self) {
+        let extended = |count: usize| {
+            self.header[2..2 + count].iter().fold(0_u64, |length, byte| length << 8 | u64::from(*byte))
+        };
+        self.payload = match self.header[1] & !MASKED {
+            126 => extended(2),
+            127 => extended(8),
+            short => u64::from(short),
+        };
+        self.have = 0;
+        if self.header[0] & CONTROL == 0 {
+            self.fragmented = self.header[0] & FINAL == 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_open_from_its_first_byte_to_its_last_however_it_is_cut() {
+        let mut long = vec![0x82, 126, 1, 0];
+        long.extend_from_slice(&[7; 256]);
+        let mut masked = vec![0x01, 0x83, 1, 2, 3, 4, 9, 9, 9];
+        // A ping between two fragments, then the end.
+        masked.extend_from_slice(&[0x89, 0x00]);
+        masked.extend_from_slice(&[0x80, 0x01, 5]);
+        for stream in [long, masked, vec![0x81, 0x00]] {
+            for cut in 1..stream.len() {
+                let mut boundaries = Boundaries::default();
+                boundaries.pass(&stream[..cut]);
+                assert!(!boundaries.between(), "{cut} of {stream:?}");
+                boundaries.pass(&stream[cut..]);
+                assert!(boundaries.between(), "{stream:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_of_all_ones_is_only_a_number() {
+        let mut boundaries = Boundaries::default();
+        boundaries.pass(&[0x82, 127, 255, 255, 255, 255, 255, 255, 255, 255, 1, 2]);
+        assert!(!boundaries.between());
+    }
+}

@@ -1,0 +1,292 @@
+//! WebSocket over an in-memory stream, against raw bytes and against itself.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use bytes::Bytes;
+use polywire_core::{Codec, Flush, FrameError, Message, MessageCodec, Transport, TransportError};
+use polywire_net::websocket::{Denial, Opening, Settings, WebSocket, WebSocketError, accept, connect};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+/// Frames are messages.
+struct Plain;
+
+impl Codec for Plain {
+    type Frame = Message;
+    type Mode = ();
+
+    fn set_read_mode(&mut self, (): ()) {}
+
+    fn set_write_mode(&mut self, (): ()) {}
+}
+
+impl MessageCodec for Plain {
+    fn decode(&mut self, message: Message) -> Result<Option<Message>, FrameError> {
+        Ok(Some(message))
+    }
+
+    fn encode(&mut self, frame: Message, out: &mut dyn FnMut(Message)) -> Result<(), FrameError> {
+        out(frame);
+        Ok(())
+    }
+}
+
+type Socket = WebSocket<DuplexStream>;
+
+async fn receive(socket: &mut Socket) -> Result<Option<Message>, TransportError> {
+    poll_fn(|cx| socket.poll_receive(cx, &mut Plain)).await
+}
+
+async fn flush(socket: &mut Socket) {
+    poll_fn(|cx| Transport::<Plain>::poll_flush(socket, cx)).await.unwrap();
+}
+
+async fn close(socket: &mut Socket) {
+    poll_fn(|cx| Transport::<Plain>::poll_close(socket, cx)).await.unwrap();
+}
+
+fn send(socket: &mut Socket, message: Message) {
+    socket.send(message, Flush::Coalesce, &mut Plain).unwrap();
+}
+
+const UPGRADE: &[u8] = b"GET /any HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+
+/// A server of ours, and the raw far end after the handshake.
+async fn server(settings: Settings) -> (Socket, DuplexStream) {
+    let (near, mut far) = duplex(1 << 20);
+    far.write_all(UPGRADE).await.unwrap();
+    let socket = accept(near, settings, |_| Ok(())).await.unwrap();
+    let answer = head(&mut far).await;
+    assert!(answer.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{answer}");
+    assert!(!answer.to_lowercase().contains("extensions"), "deflate is not accepted: {answer}");
+    (socket, far)
+}
+
+async fn head(far: &mut DuplexStream) -> String {
+    let mut text = Vec::new();
+    while !text.ends_with(b"\r\n\r\n") {
+        text.push(far.read_u8().await.unwrap());
+    }
+    String::from_utf8(text).unwrap()
+}
+
+/// A frame of a client, masked with zeros so that its payload can be read here.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        short @ 0..=125 => frame.push(0x80 | u8::try_from(short).unwrap()),
+        long => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&u16::try_from(long).unwrap().to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+#[tokio::test]
+async fn both_ends_carry_every_size_both_ways_and_rest_in_between() {
+    let (near, far) = duplex(1 << 16);
+    let opening = Opening { host: "h", path: "/x?y=1", headers: &[("X-A".into(), "b".into())] };
+    let server = accept(near, Settings::default(), |head| {
+        assert_eq!((head.path.as_str(), head.header("x-a")), ("/x?y=1", Some("b")));
+        Ok(())
+    });
+    let (client, server) = tokio::join!(connect(far, opening, Settings::default()), server);
+    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    for size in [0, 1, 125, 126, 4_096, 65_535, 65_536, 300_000] {
+        let text = Message::Text(Bytes::from("x".repeat(size)));
+        let binary = Message::Binary(Bytes::from(vec![7; size]));
+        send(&mut client, text.clone());
+        send(&mut client, binary.clone());
+        assert!(Transport::<Plain>::unsent(&client) > 2 * size);
+        let (_, heard) = tokio::join!(flush(&mut client), async {
+            (receive(&mut server).await.unwrap(), receive(&mut server).await.unwrap())
+        });
+        assert!(heard == (Some(text.clone()), Some(binary)), "{size} bytes");
+        assert_eq!(Transport::<Plain>::unsent(&client), 0);
+        send(&mut server, text.clone());
+        let (_, heard) = tokio::join!(flush(&mut server), receive(&mut client));
+        assert!(heard.unwrap() == Some(text), "{size} bytes back");
+        Transport::<Plain>::rest(&mut client);
+        Transport::<Plain>::rest(&mut server);
+    }
+    let (_, end) = tokio::join!(close(&mut client), async {
+        let end = receive(&mut server).await.unwrap();
+        close(&mut server).await;
+        end
+    });
+    assert_eq!(end, None, "a clean close");
+}
+
+#[tokio::test]
+async fn every_cut_of_a_stream_gives_the_same_messages_and_shows_what_is_begun() {
+    let mut stream = frame(0x01, b"he");
+    stream.extend(frame(0x89, b"!"));
+    stream.extend(frame(0x80, b"llo"));
+    stream.extend(frame(0x82, &[9; 200]));
+    let hello = Message::Text(Bytes::from_static(b"hello"));
+    for cut in 1..stream.len() {
+        let (mut socket, mut far) = server(Settings::default()).await;
+        far.write_all(&stream[..cut]).await.unwrap();
+        let mut heard = Vec::new();
+        let mut receiving = Box::pin(receive(&mut socket));
+        loop {
+            tokio::select! {
+                biased;
+                message = &mut receiving => heard.push(message.unwrap().unwrap()),
+                () = tokio::task::yield_now() => break,
+            }
+            drop(receiving);
+            receiving = Box::pin(receive(&mut socket));
+        }
+        drop(receiving);
+        let between = [frame(0x01, b"he").len() + frame(0x89, b"!").len() + frame(0x80, b"llo").len()];
+        assert_eq!(Transport::<Plain>::has_partial(&socket), !between.contains(&cut), "{cut}");
+        Transport::<Plain>::rest(&mut socket);
+        far.write_all(&stream[cut..]).await.unwrap();
+        while heard.len() < 2 {
+            heard.push(receive(&mut socket).await.unwrap().unwrap());
+        }
+        assert!(heard == [hello.clone(), Message::Binary(Bytes::from(vec![9; 200]))], "{cut}");
+        let mut pong = [0; 3];
+        far.read_exact(&mut pong).await.unwrap();
+        assert_eq!(&pong, b"\x8a\x01!", "the ping was answered");
+    }
+}
+
+#[tokio::test]
+async fn what_breaks_the_protocol_is_told_by_its_code_and_ends_the_connection() {
+    let settings = || Settings { max_frame_bytes: 1_000, ..Settings::default() };
+    let mut lie = frame(0x82, b"");
+    lie[1] = 0xff;
+    lie.splice(2..2, [0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    let mut fragments = frame(0x02, &[0; 600]);
+    fragments.extend(frame(0x80, &[0; 600]));
+    let cases: &[(&str, Vec<u8>, u16)] = &[
+        ("unmasked", vec![0x81, 0x01, b'x'], 1002),
+        ("reserved bit", frame(0xc1, b"x"), 1002),
+        ("unknown opcode", frame(0x83, b"x"), 1002),
+        ("unknown control", frame(0x8b, b""), 1002),
+        ("long ping", frame(0x89, &[0; 126]), 1002),
+        ("fragmented ping", frame(0x09, b""), 1002),
+        ("continuation of nothing", frame(0x80, b"x"), 1002),
+        ("text within a message", [frame(0x01, b"x"), frame(0x81, b"y")].concat(), 1002),
+        ("close of one byte", frame(0x88, b"x"), 1002),
+        ("no UTF-8", frame(0x81, &[0xff]), 1007),
+        ("too large", frame(0x82, &[0; 1_001]), 1009),
+        ("fragments too large", fragments, 1009),
+        ("a length that lies", lie, 1009),
+    ];
+    for (name, bytes, code) in cases {
+        let (mut socket, mut far) = server(settings()).await;
+        far.write_all(bytes).await.unwrap();
+        let error = receive(&mut socket).await.expect_err(name);
+        if *code == 1009 {
+            assert!(error.to_string().contains("exceeds max_frame_bytes = 1000"), "{name}: {error}");
+        }
+        drop(socket);
+        let mut told = Vec::new();
+        far.read_to_end(&mut told).await.unwrap();
+        assert_eq!(told, [&[0x88, 2][..], &code.to_be_bytes()].concat(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_without_a_close_frame_is_cut() {
+    let (mut socket, far) = server(Settings::default()).await;
+    drop(far);
+    let error = receive(&mut socket).await.unwrap_err();
+    assert_eq!(error.to_string(), "the connection was cut without a close frame");
+    let (mut socket, mut far) = server(Settings::default()).await;
+    far.write_all(&frame(0x81, b"whole")[..3]).await.unwrap();
+    drop(far);
+    let error = receive(&mut socket).await.unwrap_err();
+    assert_eq!(error.to_string(), "the connection was cut without a close frame");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_pings_in_a_second_than_allowed_end_the_connection() {
+    let (mut socket, mut far) = server(Settings { max_control_frames: 3, ..Settings::default() }).await;
+    for _ in 0..2 {
+        far.write_all(&[frame(0x89, b"").repeat(3), frame(0x81, b"x")].concat()).await.unwrap();
+        assert!(receive(&mut socket).await.unwrap().is_some());
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    far.write_all(&frame(0x8a, b"").repeat(4)).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(receive(&mut socket).await.unwrap(), Some(Message::Pong(Bytes::new())));
+    }
+    let error = receive(&mut socket).await.unwrap_err();
+    assert_eq!(error.to_string(), "more than max_control_frames = 3 pings and pongs in a second");
+}
+
+#[tokio::test]
+async fn the_close_frame_is_empty_or_has_a_code_and_the_answer_is_awaited() {
+    for (code, bytes) in [(None, &[0x88, 0][..]), (Some(1001), &[0x88, 2, 0x03, 0xe9][..])] {
+        let (mut socket, mut far) = server(Settings { close_code: code, ..Settings::default() }).await;
+        far.write_all(&frame(0x81, b"still on its way")).await.unwrap();
+        let mut told = vec![0; bytes.len()];
+        let closing = async {
+            far.read_exact(&mut told).await.unwrap();
+            far.write_all(&frame(0x88, b"")).await.unwrap();
+            far.read_to_end(&mut Vec::new()).await.unwrap();
+        };
+        tokio::join!(close(&mut socket), closing);
+        assert_eq!(told, bytes);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_gets_an_http_answer() {
+    let upgrade = String::from_utf8(UPGRADE.to_vec()).unwrap();
+    let cases = [
+        ("GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), "426 Upgrade Required"),
+        (upgrade.replacen("GET", "POST", 1), "405 Method Not Allowed"),
+        (upgrade.replace("Version: 13", "Version: 8"), "400 Bad Request"),
+        (upgrade.replace("Bub25jZQ==", ""), "400 Bad Request"),
+        (upgrade.replace("/any", "/denied"), "403 Forbidden"),
+        ("SSH-2.0-x\r\n\r\n".to_owned(), "400 Bad Request"),
+        (format!("GET / HTTP/1.1\r\nX: {}", "y".repeat(20_000)), "400 Bad Request"),
+    ];
+    for (request, status) in cases {
+        let (near, mut far) = duplex(1 << 20);
+        far.write_all(request.as_bytes()).await.unwrap();
+        let denied = accept(near, Settings::default(), |head| {
+            if head.path == "/denied" { Err(Denial::FORBIDDEN) } else { Ok(()) }
+        });
+        denied.await.expect_err(status);
+        let mut answer = String::new();
+        far.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_says_what_the_server_answered_instead() {
+    let cases = [
+        (
+            "HTTP/1.1 404 Not Found\r\n\r\n",
+            "the server answered 404 \"Not Found\" instead of opening a WebSocket",
+        ),
+        ("SSH-2.0-x\r\n", "no WebSocket handshake: the peer does not speak HTTP/1.1"),
+        (
+            "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Accept: no\r\n\r\n",
+            "no WebSocket handshake: Sec-WebSocket-Accept does not match the key",
+        ),
+    ];
+    for (answer, text) in cases {
+        let (near, mut far) = duplex(1 << 16);
+        far.write_all(answer.as_bytes()).await.unwrap();
+        let opening = Opening { host: "h", path: "/", headers: &[] };
+        let error = connect(near, opening, Settings::default()).await.unwrap_err();
+        assert_eq!(error.to_string(), text);
+    }
+    let (near, _far) = duplex(1 << 16);
+    let opening = Opening { host: "h", path: "/\r\nX: y", headers: &[] };
+    let error = connect(near, opening, Settings::default()).await.unwrap_err();
+    assert!(matches!(error, WebSocketError::Handshake(_)), "{error}");
+}
