@@ -41,17 +41,26 @@ pub struct Identity {
     pub subject: ByteString,
     /// Logged in without a name.
     pub guest: bool,
+    /// What the login says of it besides: user data, for handlers.
+    pub data: Body,
 }
 
 impl Identity {
     /// Somebody with this name.
     pub fn user(subject: impl Into<ByteString>) -> Self {
-        Self { subject: subject.into(), guest: false }
+        Self { subject: subject.into(), guest: false, data: Body::Empty }
     }
 
     /// Nobody in particular.
     pub fn guest() -> Self {
-        Self { subject: ByteString::new(), guest: true }
+        Self { subject: ByteString::new(), guest: true, data: Body::Empty }
+    }
+
+    /// The same with user data.
+    #[must_use]
+    pub fn with_data(mut self, data: impl Into<Body>) -> Self {
+        self.data = data.into();
+        self
     }
 }
 

@@ -5,7 +5,14 @@
 //! # Features
 //! | feature | adds |
 //! |---|---|
+//! | `tls` | TLS from PEM files, both ends |
 //! | `websocket` | [`WebSocket`](websocket::WebSocket), both ends |
 
+mod stream;
+pub mod tcp;
+#[cfg(feature = "tls")]
+pub mod tls;
 #[cfg(feature = "websocket")]
 pub mod websocket;
+
+pub use stream::{Io, Stream};

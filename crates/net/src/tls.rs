@@ -1,0 +1,114 @@
+//! TLS from PEM files, both ends. TLS 1.2 and 1.3.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use polywire_core::AdapterError;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use crate::stream::Stream;
+
+/// The client's side of TLS: whom to trust, and the name the server must have.
+#[derive(Clone)]
+pub struct ClientTls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl ClientTls {
+    /// Trusts what `config` trusts; the server's certificate must be for `name`, a host name or an IP address.
+    ///
+    /// # Errors
+    /// [`AdapterError::Settings`] when `name` is neither.
+    pub fn new(config: Arc<ClientConfig>, name: &str) -> Result<Self, AdapterError> {
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| AdapterError::Settings(format!("{name:?} is no name a certificate can be for")))?;
+        Ok(Self { connector: TlsConnector::from(config), name })
+    }
+
+    /// Makes the handshake over `stream`.
+    ///
+    /// # Errors
+    /// When the server's certificate is not trusted, or it speaks no TLS.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the stream is dropped too.
+    pub async fn connect(&self, stream: TcpStream) -> io::Result<Stream> {
+        Ok(Box::new(self.connector.connect(self.name.clone(), stream).await?))
+    }
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A server's side of TLS from its certificates and its key, both in PEM.
+///
+/// # Errors
+/// [`AdapterError::Settings`] when they cannot be used; the key is never shown.
+pub fn server_config(certificates: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, AdapterError> {
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|_| AdapterError::Settings("tls_key holds no private key in PEM".to_owned()))?;
+    ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(pem(certificates, "tls_cert")?, key)
+        .map(Arc::new)
+        .map_err(|error| AdapterError::Settings(format!("tls_cert and tls_key cannot be used: {error}")))
+}
+
+/// A client's side of TLS that trusts the certificates in `authorities`, in PEM.
+///
+/// # Errors
+/// [`AdapterError::Settings`] when there is none, or one that cannot be trusted.
+pub fn client_config(authorities: &[u8]) -> Result<Arc<ClientConfig>, AdapterError> {
+    let mut roots = RootCertStore::empty();
+    for authority in pem(authorities, "tls_ca")? {
+        roots
+            .add(authority)
+            .map_err(|error| AdapterError::Settings(format!("tls_ca cannot be trusted: {error}")))?;
+    }
+    Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}
+
+fn pem(text: &[u8], option: &str) -> Result<Vec<CertificateDer<'static>>, AdapterError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(AdapterError::Settings(format!("{option} holds no certificate in PEM"))),
+    }
+}
+
+/// A server's side of TLS, ready to accept.
+#[derive(Clone)]
+pub struct ServerTls(TlsAcceptor);
+
+impl ServerTls {
+    /// With this configuration, such as [`server_config`] makes it.
+    pub fn new(config: Arc<ServerConfig>) -> Self {
+        Self(TlsAcceptor::from(config))
+    }
+
+    /// Makes the handshake over `stream`.
+    ///
+    /// # Errors
+    /// When the client speaks no TLS, or none that goes together with ours.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, the stream is dropped too.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
+        Ok(Box::new(self.0.accept(stream).await?))
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerTls")
+    }
+}
