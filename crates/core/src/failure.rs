@@ -3,8 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use bytes::{BufMut, Bytes, BytesMut};
+
 use crate::body::JsonText;
 use crate::envelope::Response;
+use crate::handler::Kind;
+use crate::json::{self, JsonLimits};
+use crate::route::Route;
 
 /// The one list of failure codes, those of gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,6 +108,7 @@ pub struct Failure {
     pub detail: Option<JsonText>,
     /// May the request be sent again?
     pub retry: Retry,
+    unrouted: bool,
 }
 
 impl Failure {
@@ -113,7 +119,67 @@ impl Failure {
             Code::DeadlineExceeded | Code::Internal => Retry::Unknown,
             _ => Retry::Never,
         };
-        Self { code, message: message.into(), detail: None, retry }
+        Self { code, message: message.into(), detail: None, retry, unrouted: false }
+    }
+
+    /// Nothing handles such messages on this route. A wire whose originals ignore unknown names tells it from a handler that
+    /// found something missing.
+    pub fn unrouted(kind: Kind, route: &Route) -> Self {
+        let text = format!("nothing here handles {}s on route `{route}`", kind.as_str());
+        Self { unrouted: true, ..Self::new(Code::NotFound, text) }
+    }
+
+    /// Was there no handler at all?
+    pub fn is_unrouted(&self) -> bool {
+        self.unrouted
+    }
+
+    /// `{"error":{"code","message"}}`, for a wire that tells a failure inside an ordinary answer. Lost: whether it may be sent
+    /// again.
+    pub fn to_json(&self) -> JsonText {
+        let mut text = BytesMut::with_capacity(self.message.len().saturating_add(64));
+        text.put_slice(b"{\"error\":{\"code\":\"");
+        text.put_slice(self.code.as_str().as_bytes());
+        text.put_slice(b"\",\"message\":");
+        json::write_string(&mut text, &self.message);
+        if let Some(detail) = &self.detail {
+            text.put_slice(b",\"detail\":");
+            text.put_slice(detail.as_bytes());
+        }
+        text.put_slice(b"}}");
+        JsonText::from_validated(text.freeze())
+    }
+
+    /// The failure in an answer: an object whose only member is `error`, holding either what [`Failure::to_json`] writes or a
+    /// text; anything else is no failure.
+    pub fn from_json(text: &JsonText) -> Option<Self> {
+        let limits = JsonLimits::default();
+        let mut walk = json::Members::new(text.as_bytes(), &limits).ok()?;
+        let (key, place) = walk.next().ok()??;
+        if !key.is("error") || walk.next().ok()?.is_some() {
+            return None;
+        }
+        let error = text.as_bytes().get(place)?;
+        if let Some(message) = json::as_string(error) {
+            return Some(Self::new(Code::Unknown, message.into_owned()));
+        }
+        let (mut code, mut message, mut detail) = (None, None, None);
+        let mut walk = json::Members::new(error, &limits).ok()?;
+        while let Some((key, place)) = walk.next().ok()? {
+            let value = error.get(place)?;
+            if key.is("code") {
+                code = json::as_string(value).and_then(|name| Code::from_name(&name));
+            } else if key.is("message") {
+                message = json::as_string(value).map(Cow::into_owned);
+            } else if key.is("detail") {
+                detail = Some(JsonText::from_validated(Bytes::copy_from_slice(value)));
+            }
+        }
+        let failure = Self::new(code.unwrap_or(Code::Unknown), message?);
+        Some(match detail {
+            Some(detail) => failure.with_detail(detail),
+            None => failure,
+        })
     }
 
     /// The same failure with the peer's own words.

@@ -148,11 +148,7 @@ impl Handler for Table {
         };
         match handlers.get(&incoming.route).or(self.fallback.as_ref()) {
             Some(handler) => handler.call(incoming),
-            None => Box::pin(ready(Err(not_found(incoming.kind, &incoming.route)))),
+            None => Box::pin(ready(Err(Failure::unrouted(incoming.kind, &incoming.route)))),
         }
     }
-}
-
-fn not_found(kind: Kind, route: &Route) -> Failure {
-    Failure::new(Code::NotFound, format!("nothing here handles {}s on route `{route}`", kind.as_str()))
 }

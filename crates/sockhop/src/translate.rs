@@ -162,7 +162,7 @@ pub(crate) fn check(route: &Route, body: &Body) -> Result<(), Failure> {
 pub(crate) fn from_result(result: Result<Response, Failure>, framed: bool) -> (Route, Data) {
     let Response { body, meta } = match result {
         Ok(response) => response,
-        Err(failure) => return (ERROR, Data::Json(failure_text(&failure))),
+        Err(failure) => return (ERROR, Data::Json(failure.to_json().into_bytes())),
     };
     match body {
         Body::Empty => (OBJECT, from_body(Body::Empty)),
@@ -186,20 +186,6 @@ pub(crate) fn is_typed(body: &Body) -> bool {
 
 fn is_free(kind: &str) -> bool {
     kind.len() <= Route::MAX_BYTES && Control::named(kind).is_none()
-}
-
-fn failure_text(failure: &Failure) -> Bytes {
-    let mut text = BytesMut::with_capacity(failure.message.len().saturating_add(64));
-    text.put_slice(b"{\"error\":{\"code\":\"");
-    text.put_slice(failure.code.as_str().as_bytes());
-    text.put_slice(b"\",\"message\":");
-    json::write_string(&mut text, &failure.message);
-    if let Some(detail) = &failure.detail {
-        text.put_slice(b",\"detail\":");
-        text.put_slice(detail.as_bytes());
-    }
-    text.put_slice(b"}}");
-    text.freeze()
 }
 
 /// How a call of ours ended, by the type and body of its answer.

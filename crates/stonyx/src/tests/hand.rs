@@ -5,12 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use polywire_core::{
-    Action, Actions, Admit, Close, Codec, Credentials, Cx, Delivery, Identity, Message, MessageCodec, Moment,
-    OutboundOf, Random, Refusal, Session,
+    Action, Actions, Admit, Close, Codec, Count, Credentials, Cx, Delivery, Identity, Message, MessageCodec,
+    Moment, OutboundOf, Random, Refusal, Session,
 };
 
-use super::seal::SealCodec;
-use super::session::StonyxSession;
+use crate::codec::Codec as StonyxCodec;
+use crate::seal::Key;
 
 /// Chance with a script: what the original drew.
 #[derive(Debug, Default)]
@@ -30,28 +30,30 @@ impl Random for Drawn {
 }
 
 /// The engine of this test: three lines, and a place for every action.
-pub(crate) struct Hand {
-    session: StonyxSession,
-    codec: SealCodec,
+pub(crate) struct Hand<S: Session + std::fmt::Debug> {
+    session: S,
+    codec: StonyxCodec,
     pub(crate) now: Moment,
     pub(crate) drawn: Drawn,
     pub(crate) written: VecDeque<Message>,
-    pub(crate) delivered: VecDeque<Delivery<<StonyxSession as Session>::Reply>>,
+    pub(crate) delivered: VecDeque<Delivery<S::Reply>>,
+    pub(crate) counted: Vec<Count>,
     pub(crate) judging: Option<Credentials>,
     pub(crate) wake_at: Option<Moment>,
     pub(crate) established: bool,
     pub(crate) closed: Option<Close>,
 }
 
-impl Hand {
-    pub(crate) fn new(session: StonyxSession, codec: SealCodec) -> Self {
+impl<S: Session<Codec = StonyxCodec> + std::fmt::Debug> Hand<S> {
+    pub(crate) fn new(session: S, key: &Key) -> Self {
         Self {
             session,
-            codec,
+            codec: StonyxCodec::new(key),
             now: Moment::from_start(Duration::from_secs(1)),
             drawn: Drawn::default(),
             written: VecDeque::new(),
             delivered: VecDeque::new(),
+            counted: Vec::new(),
             judging: None,
             wake_at: None,
             established: false,
@@ -59,7 +61,7 @@ impl Hand {
         }
     }
 
-    fn with(&mut self, call: impl FnOnce(&mut StonyxSession, &mut Cx<'_, StonyxSession>)) {
+    fn with(&mut self, call: impl FnOnce(&mut S, &mut Cx<'_, S>)) {
         let mut actions = Actions::new();
         let wall = || SystemTime::UNIX_EPOCH;
         call(&mut self.session, &mut Cx::new(self.now, &wall, &self.drawn, &mut actions));
@@ -76,7 +78,8 @@ impl Hand {
                 Action::WakeAt(at) => self.wake_at = at,
                 Action::Established(_) => self.established = true,
                 Action::Close(reason) => self.closed = Some(reason),
-                Action::Open(_) | Action::Reading(_) | Action::Count(_) => {}
+                Action::Count(count) => self.counted.push(count),
+                Action::Open(_) | Action::Reading(_) => {}
             }
         }
     }
@@ -95,7 +98,7 @@ impl Hand {
         self.with(|session, cx| session.authenticated(verdict, cx));
     }
 
-    pub(crate) fn send(&mut self, outbound: OutboundOf<StonyxSession>) {
+    pub(crate) fn send(&mut self, outbound: OutboundOf<S>) {
         assert_eq!(self.session.admit(&outbound), Admit::Now, "{outbound:?}");
         self.with(|session, cx| session.send(outbound, cx));
     }

@@ -3,54 +3,26 @@
 //! Everything our side writes is compared byte for byte with what the original wrote in its place: ivs and session keys are
 //! drawn as the original drew them.
 
-use std::fs;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use polywire_core::{
-    Body, CallId, Close, Code, Delivery, Event, Failure, Identity, JsonLimits, JsonText, Message, Moment,
-    Outbound, Refusal, Request, Response, Route,
+    Body, CallId, Close, Credentials, Delivery, Event, Failure, Identity, JsonLimits, JsonText, Kind,
+    Message, Moment, Outbound, Refusal, Request, Response, Route, Secret, Session,
 };
 use serde_json::Value;
 use std::time::Duration;
 
 use super::hand::Hand;
-use super::seal::{Key, SealCodec, open, seal};
-use super::session::{Options, StonyxSession};
+use super::seal;
+use super::vectors::{hex, key, load};
+use crate::codec::Codec;
+use crate::config::Config;
+use crate::seal::Key;
+use crate::session::{ClientSession, Reply, ServerSession};
+use crate::wire::take_text;
 
-const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/stonyx");
 const REVISIONS: [&str; 3] = ["alpha1", "beta11", "beta39"];
-
-fn load(name: &str) -> Value {
-    let path = format!("{VECTORS}/{name}.json");
-    serde_json::from_str(&fs::read_to_string(&path).expect(&path)).unwrap()
-}
-
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<_> = text.bytes().map(|digit| char::from(digit).to_digit(16).unwrap()).collect();
-    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
-}
-
-fn key(text: &str) -> [u8; 32] {
-    hex(text).try_into().unwrap()
-}
-
-#[test]
-fn sealed_frames_open_and_seal_as_the_original_does() {
-    let vectors = load("frames");
-    let frames = vectors["frames"].as_array().unwrap();
-    assert!(frames.len() >= 40);
-    for frame in frames {
-        let text = |name: &str| frame[name].as_str().unwrap();
-        let (key, sealed) = (key(text("key_hex")), hex(text("frame_hex")));
-        assert_eq!(open(&key, &sealed).unwrap(), text("plaintext"));
-        let iv = hex(text("iv_hex")).try_into().unwrap();
-        assert_eq!(seal(&key, iv, text("plaintext").as_bytes()), sealed);
-    }
-    for frame in vectors["must_reject"].as_array().unwrap() {
-        let sealed = hex(frame["frame_hex"].as_str().unwrap());
-        assert_eq!(open(&key(frame["key_hex"].as_str().unwrap()), &sealed), None, "{}", frame["what"]);
-    }
-}
 
 /// One recorded connection.
 struct Recording<'a> {
@@ -61,25 +33,28 @@ struct Recording<'a> {
 }
 
 impl<'a> Recording<'a> {
-    fn options(&self) -> Options {
-        Options {
-            encrypted: self.encrypted,
-            push_in: if self.revision == "alpha1" { "data" } else { "response" },
-            heartbeat: Duration::from_millis(60),
-            heartbeat_timeout: Duration::from_secs(10),
-            owed_for: Duration::from_secs(15),
-        }
+    fn config(&self) -> Arc<Config> {
+        let heartbeat = Duration::from_millis(60);
+        Arc::new(Config { encryption: self.encrypted, heartbeat, ..Config::new(self.server_key) })
+    }
+
+    fn server(&self) -> Hand<ServerSession> {
+        Hand::new(ServerSession::new(self.config(), JsonLimits::default(), Arc::default()), &self.key())
+    }
+
+    fn client(&self, credentials: Credentials) -> Hand<ClientSession> {
+        let json = JsonLimits::default();
+        Hand::new(ClientSession::new(self.config(), json, Arc::default(), credentials), &self.key())
     }
 
     fn frames(&self) -> &'a [Value] {
         self.connection["frames"].as_array().unwrap()
     }
 
-    fn codec(&self) -> SealCodec {
+    fn key(&self) -> Key {
         let keys = load("keys");
         let known = keys["keys"].as_array().unwrap().iter().find(|key| key["auth_key"] == self.server_key);
-        let global = key(known.unwrap()["key_hex"].as_str().unwrap());
-        SealCodec::new(&Key(self.encrypted.then_some(global)))
+        if self.encrypted { Key::new(&key(known.unwrap()["key_hex"].as_str().unwrap())) } else { Key::none() }
     }
 
     /// Written under the key of a connection before this one: early clients did that after a reconnect, and were closed.
@@ -87,8 +62,24 @@ impl<'a> Recording<'a> {
         self.encrypted && frame["opcode"] != "close" && frame["plaintext"].is_null()
     }
 
+    /// The message as our server writes it: a push has `response` where the oldest revision has `data`, which no client of any
+    /// revision reads.
+    fn as_we_push(&self, frame: &Value) -> Message {
+        let text = plain(frame);
+        if self.revision != "alpha1" || member(frame, "data").is_none() {
+            return message(frame);
+        }
+        let text = text.replacen(",\"data\":", ",\"response\":", 1);
+        if !self.encrypted {
+            return Message::Text(text.into());
+        }
+        let nonce = hex(frame["iv_hex"].as_str().unwrap()).try_into().unwrap();
+        let key = Key::new(&key(frame["key_hex"].as_str().unwrap()));
+        Message::Binary(seal(&key, nonce, text.as_bytes()))
+    }
+
     /// What the original drew before it wrote this frame.
-    fn draw(&self, frame: &Value, hand: &Hand) {
+    fn draw<S: Session<Codec = Codec> + std::fmt::Debug>(&self, frame: &Value, hand: &Hand<S>) {
         if !self.encrypted {
             return;
         }
@@ -132,10 +123,9 @@ fn name(frame: &Value) -> Route {
 }
 
 /// We serve; what the recorded client sent comes in, what the recorded server sent must come out.
-fn replay_server(recording: &Recording<'_>) -> Hand {
-    let session = StonyxSession::server(recording.options());
-    let mut hand = Hand::new(session, recording.codec());
-    let mut unanswered: Vec<Route> = Vec::new();
+fn replay_server(recording: &Recording<'_>) -> Hand<ServerSession> {
+    let mut hand = recording.server();
+    let mut unanswered: Vec<Reply> = Vec::new();
     hand.open();
     for frame in recording.frames() {
         let from_client = frame["dir"] == "c2s";
@@ -172,7 +162,7 @@ fn replay_server(recording: &Recording<'_>) -> Hand {
                 if hand.written.is_empty() {
                     recording.draw(frame, &hand);
                     let route = name(frame);
-                    let owed = unanswered.iter().position(|reply| *reply == route);
+                    let owed = unanswered.iter().position(|reply| reply.0 == route);
                     match (owed, member(frame, "response")) {
                         (Some(at), Some(body)) => {
                             let reply = unanswered.remove(at);
@@ -184,12 +174,13 @@ fn replay_server(recording: &Recording<'_>) -> Hand {
                         }
                     }
                 }
-                assert_eq!(hand.written.pop_front(), Some(message(frame)), "{frame}");
+                assert_eq!(hand.written.pop_front(), Some(recording.as_we_push(frame)), "{frame}");
             }
         }
     }
     // Handlers with nothing to say, and names that nobody knows: the original wrote nothing for them, and so do we.
-    let silence = [Ok(Response::default()), Err(Failure::new(Code::NotFound, "no such route"))];
+    let nobody = Failure::unrouted(Kind::Request, &Route::from_static("x"));
+    let silence = [Ok(Response::default()), Err(nobody)];
     for (reply, result) in unanswered.into_iter().zip(silence.into_iter().cycle()) {
         hand.send(Outbound::Response { reply, result });
     }
@@ -198,10 +189,11 @@ fn replay_server(recording: &Recording<'_>) -> Hand {
 }
 
 /// We dial; what the recorded server sent comes in, what the recorded client sent must come out.
-fn replay_client(recording: &Recording<'_>) -> Hand {
+fn replay_client(recording: &Recording<'_>) -> Hand<ClientSession> {
     let first = &recording.frames()[0];
     let Some(Body::Json(auth)) = member(first, "data") else { panic!("a login is first") };
-    let mut hand = Hand::new(StonyxSession::client(auth, recording.options()), recording.codec());
+    let (secret, data) = take_text(&auth, "authKey", &JsonLimits::default());
+    let mut hand = recording.client(Credentials { subject: None, secret: secret.map(Secret::from), data });
     recording.draw(first, &hand);
     hand.open();
     let mut calls = Vec::new();
@@ -325,7 +317,8 @@ fn an_answer_that_is_not_success_refuses_us() {
 #[test]
 fn a_message_under_the_old_key_behind_the_login_closes() {
     replay(&["pipelined-after-auth"], &[true], |recording| {
-        let mut hand = Hand::new(StonyxSession::server(recording.options()), recording.codec());
+        let mut hand = recording.server();
+        hand.open();
         hand.drawn.push(&[7; 32]);
         hand.drawn.push(&[8; 12]);
         hand.receive(message(&recording.frames()[0]));

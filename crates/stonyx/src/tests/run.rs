@@ -1,32 +1,26 @@
 //! The same session run by the engine: what is held and what is owed where a wire has no ids.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use polywire_core::{
     Answer, Body, CallError, Caller, Close, Code, Connection, Count, Credentials, Ended, Endpoint, Event,
     Handler, HandlerFuture, Identity, Incoming, JsonLimits, JsonText, Kind, Ledger, Link, Message,
-    MessageStream, Outcome, Refusal, Request, Response, Route, Surroundings,
+    MessageStream, Outcome, Refusal, Request, Response, Route, Session, Surroundings,
 };
 use std::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::seal::{Key, SealCodec, open, seal};
-use super::session::{Options, StonyxSession};
-use crate::pipe::{End, pair};
+use super::pipe::{End, pair};
+use super::{config, seal};
+use crate::codec::Codec;
+use crate::config::Config;
+use crate::seal::Key;
+use crate::session::{ClientSession, ServerSession};
 
 const GLOBAL: [u8; 32] = [1; 32];
-
-fn options() -> Options {
-    Options {
-        encrypted: true,
-        push_in: "response",
-        heartbeat: Duration::from_secs(30),
-        heartbeat_timeout: Duration::from_secs(10),
-        owed_for: Duration::from_secs(60),
-    }
-}
 
 fn json(text: &str) -> JsonText {
     JsonText::new(text.to_owned(), &JsonLimits::default()).unwrap()
@@ -53,29 +47,31 @@ impl Handler for Service {
     }
 }
 
-struct Running {
-    link: Link<StonyxSession>,
+struct Running<S: Session> {
+    link: Link<S>,
     ledger: Arc<Ledger>,
     heard: Service,
     task: JoinHandle<Ended>,
 }
 
-fn run(io: End, session: StonyxSession, key: [u8; 32]) -> Running {
+fn run<S: Session<Codec = Codec>>(io: End, session: S, key: [u8; 32]) -> Running<S> {
     let heard = Service::default();
     let mut endpoint = Endpoint::new("stonyx", heard.clone());
-    endpoint.surroundings = Surroundings::seeded(3);
+    // Two ends that draw the same nonces would take each other's frames for their own.
+    static SEED: AtomicU64 = AtomicU64::new(3);
+    endpoint.surroundings = Surroundings::seeded(SEED.fetch_add(1, Ordering::Relaxed));
     endpoint.authenticator = Some(Arc::new(|credentials: Credentials| async move {
         tokio::time::sleep(Duration::from_millis(20)).await;
         let right = credentials.secret.is_some_and(|secret| secret.matches(b"shared"));
         if right { Ok(Identity::guest()) } else { Err(Refusal::new("another key")) }
     }));
     let ledger = Arc::clone(&endpoint.ledger);
-    let codec = SealCodec::new(&Key(Some(key)));
+    let codec = Codec::new(&Key::new(&key));
     let (connection, link) = Connection::new(MessageStream::new(io), codec, session, endpoint, None);
     Running { link, ledger, heard, task: tokio::spawn(connection) }
 }
 
-impl Running {
+impl<S: Session> Running<S> {
     fn caller(&self) -> &Caller {
         self.link.caller()
     }
@@ -93,12 +89,16 @@ impl Running {
     }
 }
 
-fn client(io: End) -> Running {
-    run(io, StonyxSession::client(json(r#"{"authKey":"shared"}"#), options()), GLOBAL)
+fn dialled(config: Config) -> ClientSession {
+    ClientSession::new(Arc::new(config), JsonLimits::default(), Arc::default(), Credentials::guest())
 }
 
-fn server(io: End) -> Running {
-    run(io, StonyxSession::server(options()), GLOBAL)
+fn client(io: End) -> Running<ClientSession> {
+    run(io, dialled(config()), GLOBAL)
+}
+
+fn server(io: End) -> Running<ServerSession> {
+    run(io, ServerSession::new(Arc::new(config()), JsonLimits::default(), Arc::default()), GLOBAL)
 }
 
 async fn settle() {
@@ -106,15 +106,15 @@ async fn settle() {
 }
 
 /// A hand-held server: opens and seals with whatever key it holds.
-struct Bare(End, [u8; 32]);
+struct Bare(End, Mutex<(Key, u32)>);
 
 impl Bare {
     async fn logged_in(io: End) -> Self {
-        let mut bare = Self(io, GLOBAL);
+        let bare = Self(io, Mutex::new((Key::new(&GLOBAL), 0)));
         assert_eq!(bare.read().await, r#"{"request":"auth","data":{"authKey":"shared"}}"#);
         let key = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, [2; 32]);
         bare.write(&format!(r#"{{"request":"auth","response":"success","sessionKey":"{key}"}}"#));
-        bare.1 = [2; 32];
+        bare.1.lock().unwrap().0 = Key::new(&[2; 32]);
         bare
     }
 
@@ -122,14 +122,19 @@ impl Bare {
         settle().await;
         match self.0.try_receive() {
             Some(Message::Binary(sealed)) => {
-                String::from_utf8(open(&self.1, &sealed).unwrap().to_vec()).unwrap()
+                let (_, text) = self.1.lock().unwrap().0.open(sealed).unwrap();
+                String::from_utf8(text.to_vec()).unwrap()
             }
             other => panic!("{other:?}"),
         }
     }
 
     fn write(&self, text: &str) {
-        self.0.send(Message::Binary(seal(&self.1, [9; 12], text.as_bytes())));
+        let mut state = self.1.lock().unwrap();
+        state.1 += 1;
+        let mut nonce = [9; 12];
+        nonce[..4].copy_from_slice(&state.1.to_le_bytes());
+        self.0.send(Message::Binary(seal(&state.0, nonce, text.as_bytes())));
     }
 
     async fn silent(&self) -> bool {
@@ -161,9 +166,9 @@ async fn calls_and_pushes_cross_while_both_keys_switch() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_key_is_closed_without_a_word() {
-    for (auth, key) in [(r#"{"authKey":"other"}"#, GLOBAL), (r#"{"authKey":"shared"}"#, [3; 32])] {
+    for (shown, key) in [("other", GLOBAL), ("shared", [3; 32])] {
         let (near, far) = pair();
-        let client = run(near, StonyxSession::client(json(auth), options()), key);
+        let client = run(near, dialled(Config { key: shown.into(), ..config() }), key);
         let call = client.call("a", "1", 15);
         let reason = server(far).ended().await.reason;
         assert!(matches!(reason, Close::Refused(_) | Close::Protocol(_)), "{reason:?}");
@@ -245,7 +250,7 @@ async fn heartbeats_go_on_while_they_are_answered_and_end_a_dead_connection() {
     }
     let call = client.call("a", "1", 600);
     let ended = client.ended().await;
-    assert_eq!(ended.reason, Close::Dead("10s".into()));
+    assert_eq!(ended.reason, Close::Dead("heartbeat_timeout = 10s".into()));
     assert_eq!((Instant::now() - start).as_secs(), 90 + 30 + 10);
     assert!(matches!(call.await.unwrap(), Err(CallError::Unknown(_))));
     assert!(bare.0.is_closed());
@@ -258,7 +263,11 @@ async fn a_client_drops_what_it_cannot_open_and_goes_on() {
     let bare = Bare::logged_in(far).await;
     let call = client.call("a", "1", 15);
     bare.read().await;
-    bare.0.send(Message::Binary(seal(&GLOBAL, [0; 12], br#"{"request":"a","response":"old key"}"#)));
+    bare.0.send(Message::Binary(seal(
+        &Key::new(&GLOBAL),
+        [0; 12],
+        br#"{"request":"a","response":"old key"}"#,
+    )));
     bare.0.send(Message::Binary(vec![0; 27].into()));
     bare.0.send(Message::Text("not sealed".into()));
     bare.write(r#"{"request":5}"#);

@@ -1,0 +1,324 @@
+//! The adapter as a value: its options by name, what it can carry, and the two ways to start it.
+
+use std::sync::Arc;
+
+use polywire_core::{
+    Adapter, AdapterError, BinaryForm, Body, BoxFuture, Capabilities, Client, Correlation, Credentials,
+    Endpoint, Errors, JsonText, Limits, OptionKind, OptionSpec, Options, ProgressForm, Route, Secret, Server,
+    Target,
+};
+
+use crate::config::{Config, OnFailure};
+
+/// Stonyx, for whoever picks an adapter by its name.
+pub const ADAPTER: Stonyx = Stonyx;
+
+/// The adapter as a value; see [`ADAPTER`].
+#[derive(Clone, Copy, Debug)]
+pub struct Stonyx;
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "key",
+        takes: OptionKind::Secret,
+        default: "none, needed",
+        about: "the shared key of both ends",
+    },
+    OptionSpec {
+        name: "encryption",
+        takes: OptionKind::OneOf(&["on", "off"]),
+        default: "on",
+        about: "off leaves messages unsealed, which is refused off loopback without TLS",
+    },
+    OptionSpec {
+        name: "auth_data",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "dialling: a JSON object whose members the login carries beside the key",
+    },
+    OptionSpec {
+        name: "heartbeat",
+        takes: OptionKind::Duration,
+        default: "30s",
+        about: "time between heartbeats",
+    },
+    OptionSpec {
+        name: "heartbeat_timeout",
+        takes: OptionKind::Duration,
+        default: "10s",
+        about: "time within which a heartbeat must be answered",
+    },
+    OptionSpec {
+        name: "kebab_routes",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "routes here are kebab-case, names on the wire camelCase",
+    },
+    OptionSpec {
+        name: "concurrent_names",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "dialling: calls of one name go out at once and are matched in order",
+    },
+    OptionSpec {
+        name: "errors_in_reply",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "dialling: an answer with the single member error is a failure",
+    },
+    OptionSpec {
+        name: "on_failure",
+        takes: OptionKind::OneOf(&["answer", "close"]),
+        default: "answer",
+        about: "listening: a failed request is answered with an error object, or closes as the original does",
+    },
+    OptionSpec {
+        name: "empty_reply",
+        takes: OptionKind::Text,
+        default: "none",
+        about: "listening: the JSON that answers a request whose handler has nothing to say",
+    },
+    OptionSpec {
+        name: "allow_weak_key",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "take a short key or the placeholder off loopback",
+    },
+    OptionSpec {
+        name: "allow_plaintext",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "leave messages unsealed off loopback without TLS",
+    },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "wss: listening needs tls_cert and tls_key, dialling needs tls_ca",
+    },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls_cert",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "the certificates of this end in PEM",
+    },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls_key",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "the private key of this end in PEM",
+    },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls_ca",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "the certificates that the peer's must be signed with, in PEM",
+    },
+];
+
+const RESERVED: &[&str] = &["auth", "heartBeat"];
+
+impl Config {
+    /// The settings that options ask for, defaults elsewhere.
+    ///
+    /// # Errors
+    /// [`AdapterError`] naming the option that is unknown or has a value that it cannot have.
+    pub fn from_options(options: &Options) -> Result<Self, AdapterError> {
+        if let Some(name) = options.names().find(|name| OPTIONS.iter().all(|known| known.name != *name)) {
+            let known: Vec<_> = OPTIONS.iter().map(|option| option.name).collect();
+            return Err(AdapterError::Settings(format!(
+                "stonyx has no option {name:?}; it has {}",
+                known.join(", ")
+            )));
+        }
+        let mut config = Self::new(options.secret("key").cloned().unwrap_or_else(|| Secret::from("")));
+        config.encryption = match options.text("encryption") {
+            None | Some("on") => true,
+            Some("off") => false,
+            // The original takes every other word for off, which nobody who wrote "yes" meant.
+            Some(word) => return Err(AdapterError::option("encryption", word, "on or off")),
+        };
+        config.on_failure = match options.text("on_failure") {
+            None | Some("answer") => OnFailure::Answer,
+            Some("close") => OnFailure::Close,
+            Some(word) => return Err(AdapterError::option("on_failure", word, "answer or close")),
+        };
+        if let Some(text) = options.text("empty_reply") {
+            let json = JsonText::new(text.to_owned(), &Limits::default().json);
+            config.empty_reply = Some(
+                json.map_err(|error| AdapterError::option("empty_reply", text, format!("JSON: {error}")))?,
+            );
+        }
+        config.heartbeat = options.duration("heartbeat")?.unwrap_or(config.heartbeat);
+        config.heartbeat_timeout = options.duration("heartbeat_timeout")?.unwrap_or(config.heartbeat_timeout);
+        let flag = |name| Ok::<_, AdapterError>(options.flag(name)?.unwrap_or(false));
+        config.kebab_routes = flag("kebab_routes")?;
+        config.concurrent_names = flag("concurrent_names")?;
+        config.errors_in_reply = flag("errors_in_reply")?;
+        config.allow_weak_key = flag("allow_weak_key")?;
+        config.allow_plaintext = flag("allow_plaintext")?;
+        Ok(config)
+    }
+}
+
+/// What the wire can carry with these settings.
+pub fn capabilities(config: &Config, limits: &Limits) -> Capabilities {
+    Capabilities {
+        correlation: Correlation::Name,
+        // One for each name; how many names there are is the application's business.
+        max_concurrent_calls: u32::try_from(limits.max_pending).unwrap_or(u32::MAX),
+        server_calls: false,
+        client_events: true,
+        push: true,
+        errors: Errors::InBody,
+        binary: BinaryForm::None,
+        progress: ProgressForm::None,
+        cancel: false,
+        order: true,
+        login: true,
+        object_arguments: false,
+        empty_body: config.empty_reply.is_none(),
+        max_route_bytes: Route::MAX_BYTES,
+        max_body_bytes: limits.max_frame_bytes,
+    }
+}
+
+impl Stonyx {
+    fn settings(target: &Target) -> Result<Config, AdapterError> {
+        let settings = |text: String| Err(AdapterError::Settings(text));
+        if target.unix {
+            return settings("stonyx has no Unix sockets".to_owned());
+        }
+        let path = Some(&target.path).filter(|path| !matches!(path.as_str(), "" | "/"));
+        if let Some(extra) = target.user.as_ref().or(path) {
+            return settings(format!("stonyx has no users and no paths, but got {extra:?}"));
+        }
+        if target.options.secret("key").is_none() {
+            return settings("stonyx needs its shared key: key=env:NAME or key=file:PATH".to_owned());
+        }
+        Config::from_options(&target.options)
+    }
+
+    /// What the login carries beside the key.
+    fn credentials(options: &Options) -> Result<Credentials, AdapterError> {
+        let Some(secret) = options.secret("auth_data") else { return Ok(Credentials::guest()) };
+        let wrong = || AdapterError::Settings("auth_data is not a JSON object".to_owned());
+        let text = JsonText::new(secret.expose().to_vec(), &Limits::default().json).map_err(|_| wrong())?;
+        if !text.as_bytes().trim_ascii().starts_with(b"{") {
+            return Err(wrong());
+        }
+        Ok(Credentials { data: Body::Json(text), ..Credentials::guest() })
+    }
+
+    #[cfg(feature = "tls")]
+    fn secret<'a>(options: &'a Options, name: &str) -> Result<&'a [u8], AdapterError> {
+        let missing = || AdapterError::Settings(format!("tls = 1 needs {name}"));
+        options.secret(name).map(Secret::expose).ok_or_else(missing)
+    }
+}
+
+impl Adapter for Stonyx {
+    fn name(&self) -> &'static str {
+        "stonyx"
+    }
+
+    fn about(&self) -> &'static str {
+        "JSON over WebSocket sealed with AES-256-GCM: requests by name, pushes, one shared key"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        OPTIONS
+    }
+
+    fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
+        Ok(capabilities(&Config::from_options(options)?, &Limits::default()))
+    }
+
+    fn reserved_routes(&self) -> &'static [&'static str] {
+        RESERVED
+    }
+
+    fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
+        Box::pin(async move {
+            let config = Self::settings(&target)?;
+            #[cfg(feature = "tls")]
+            if target.options.flag("tls")?.unwrap_or(false) {
+                let options = &target.options;
+                let (cert, key) = (Self::secret(options, "tls_cert")?, Self::secret(options, "tls_key")?);
+                let tls = crate::tls::ServerTls::new(crate::tls::server_config(cert, key)?);
+                return Ok(crate::server::listen_tls(&target.address, config, tls, endpoint).await?);
+            }
+            Ok(crate::server::listen(&target.address, config, endpoint).await?)
+        })
+    }
+
+    fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
+        Box::pin(async move {
+            let config = Self::settings(&target)?;
+            let credentials = Arc::new(Self::credentials(&target.options)?);
+            let reconnect = endpoint.reconnect.clone();
+            #[cfg(feature = "tls")]
+            if target.options.flag("tls")?.unwrap_or(false) {
+                let trust = crate::tls::client_config(Self::secret(&target.options, "tls_ca")?)?;
+                let host = target.address.rsplit_once(':').map_or(&*target.address, |(host, _)| host);
+                let name = host.trim_start_matches('[').trim_end_matches(']');
+                let tls = crate::tls::ClientTls::new(trust, name)?;
+                let address = &target.address;
+                return Ok(crate::client::dial_tls(address, config, credentials, tls, endpoint, reconnect)?);
+            }
+            Ok(crate::client::dial(&target.address, config, credentials, endpoint, reconnect)?)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> Options {
+        let mut options = Options::new();
+        for (name, value) in pairs {
+            options.set(*name, *value);
+        }
+        options
+    }
+
+    #[test]
+    fn x17_a_word_for_encryption_that_is_neither_on_nor_off_is_an_error() {
+        for word in ["yes", "true", "1", "TRUE", ""] {
+            let error = Config::from_options(&options(&[("encryption", word)])).unwrap_err().to_string();
+            assert_eq!(error, format!("option encryption = {word:?} is not on or off"));
+        }
+        assert!(!Config::from_options(&options(&[("encryption", "off")])).unwrap().encryption);
+    }
+
+    #[test]
+    fn x13_a_weak_key_and_plain_text_are_refused_off_loopback() {
+        for key in ["", "AUTH_KEY", "fifteen bytes.."] {
+            let config = Config::new(key);
+            config.validate(true, false).unwrap();
+            let error = config.validate(false, true).unwrap_err().to_string();
+            assert!(error.starts_with("key = (hidden) is out of range: at least 16 bytes"), "{error}");
+            Config { allow_weak_key: true, ..config }.validate(false, false).unwrap();
+        }
+        let plain = Config { encryption: false, ..Config::new("a key of sixteen bytes") };
+        plain.validate(true, false).unwrap();
+        plain.validate(false, true).unwrap();
+        let error = plain.validate(false, false).unwrap_err().to_string();
+        assert!(error.starts_with("encryption = off is out of range: on unless"), "{error}");
+        Config { allow_plaintext: true, ..plain }.validate(false, false).unwrap();
+    }
+
+    #[test]
+    fn what_the_login_carries_must_be_an_object() {
+        for (text, right) in [("{\"a\":1}", true), ("[1]", false), ("x", false)] {
+            let mut options = Options::new();
+            options.set_secret("auth_data", Secret::from(text));
+            assert_eq!(Stonyx::credentials(&options).is_ok(), right, "{text}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Stonyx sockets for Rust: client and server, for peers of every known revision of `@stonyx/sockets`.
+//!
+//! JSON messages over a WebSocket, each sealed with AES-256-GCM under a key that both ends derive from one shared secret, then
+//! under a session key. A message to the server is a request under a name, an answer carries the same name and no id; what the
+//! server sends unasked is an event. What the protocol is was taken from recordings of the real library (0.1.1-alpha.1, beta.11
+//! and beta.39 on Node 20).
+//!
+//! ```no_run
+//! use polywire_core::{Body, Credentials, Endpoint, Incoming, Reconnect, Request, Response, Route};
+//! use polywire_stonyx::{Config, dial, listen};
+//! # struct Echo;
+//! # impl polywire_core::Handler for Echo {
+//! #     fn call(&self, incoming: Incoming) -> polywire_core::HandlerFuture {
+//! #         Box::pin(async move { Ok(Response { body: incoming.body, meta: incoming.meta }) })
+//! #     }
+//! # }
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::new("32 random bytes in hex, from a file");
+//! let server = listen("127.0.0.1:0", config.clone(), Endpoint::new("stonyx", Echo)).await?;
+//! let credentials = std::sync::Arc::new(Credentials::guest());
+//! let endpoint = Endpoint::new("stonyx", Echo);
+//! let client = dial(server.address(), config, credentials, endpoint, Reconnect::default())?;
+//! let request = Request::new(Route::from_static("echo"), Body::json(&[1, 2, 3])?);
+//! let answer = client.caller().call(request).await?;
+//! # let _ = answer; Ok(()) }
+//! ```
+//!
+//! # What the wire does not give
+//! There is no forward secrecy: whoever has the shared key and a recording can read it. Nothing protects the order or number of
+//! messages beyond the nonces remembered here. A weak key can be guessed from one recorded login, because the salt is fixed.
+//! Off loopback, run it inside TLS, with a generated key.
+//!
+//! # Features
+//! | feature | adds |
+//! |---|---|
+//! | `tls` | TLS for clients (`wss://`) and servers |
+
+// Messages to frames to envelopes.
+mod seal;
+mod codec;
+mod wire;
+mod guard;
+mod session;
+// The two ends.
+mod server;
+mod client;
+mod adapter;
+// The notes.
+mod config;
+mod error;
+
+#[cfg(test)]
+mod tests;
+
+pub use adapter::{ADAPTER, Stonyx, capabilities};
+pub use client::dial;
+#[cfg(feature = "tls")]
+pub use client::dial_tls;
+pub use codec::{Codec, Frame, Text};
+pub use config::{Config, OnFailure};
+pub use error::Error;
+#[cfg(feature = "tls")]
+pub use polywire_net::tls;
+pub use seal::Key;
+#[cfg(feature = "tls")]
+pub use server::listen_tls;
+pub use server::{by_meta, listen, send_by_meta};
+pub use session::{ClientSession, Reply, ServerSession};

@@ -1,0 +1,171 @@
+//! Listens, lets in who knows the key, and hands each connection to the engine.
+
+use std::io;
+use std::sync::Arc;
+
+use polywire_core::{
+    Accept, Audience, Body, Credentials, Endpoint, Event, Identity, JsonLimits, JsonText, Parts, Peer,
+    Refusal, Server,
+};
+use polywire_net::Stream;
+use polywire_net::tcp::is_loopback;
+use polywire_net::websocket::{Settings, WebSocket, accept};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::codec::Codec;
+use crate::config::Config;
+use crate::error::Error;
+use crate::guard::Logins;
+use crate::seal::Key;
+use crate::session::ServerSession;
+use crate::wire::member;
+
+/// Listens at `address` and serves `endpoint`'s handler to every peer that logs in.
+///
+/// Without an authenticator of its own the endpoint lets in whoever shows the shared key; the further members of the login
+/// (`authData` of the original) are then the user data of its identity. An authenticator gets the key shown as `secret` and the
+/// further members as `data`. Whoever is let in is answered `"success"`; whoever is not is closed without a word.
+/// [`Server::audience`] broadcasts, a [`Peer`]'s `notify` reaches one, [`by_meta`] finds one by its user data.
+///
+/// # Errors
+/// [`Error`] when a setting is out of range, the key is too weak for the address, or the address cannot be had.
+///
+/// # Cancel safety
+/// Dropped before it is ready, nothing listens.
+pub async fn listen(address: &str, config: Config, endpoint: Endpoint) -> Result<Server, Error> {
+    config.validate(is_loopback(address), false)?;
+    start(
+        address,
+        config,
+        endpoint,
+        #[cfg(feature = "tls")]
+        None,
+    )
+    .await
+}
+
+/// Listens at `address` and speaks TLS to every peer, which dials `wss://`; otherwise as [`listen`]. A peer has `login_timeout`
+/// for the TLS handshake.
+///
+/// # Errors
+/// As for [`listen`].
+///
+/// # Cancel safety
+/// As for [`listen`].
+#[cfg(feature = "tls")]
+pub async fn listen_tls(
+    address: &str,
+    config: Config,
+    tls: polywire_net::tls::ServerTls,
+    endpoint: Endpoint,
+) -> Result<Server, Error> {
+    config.validate(is_loopback(address), true)?;
+    start(address, config, endpoint, Some(tls)).await
+}
+
+async fn start(
+    address: &str,
+    config: Config,
+    mut endpoint: Endpoint,
+    #[cfg(feature = "tls")] tls: Option<polywire_net::tls::ServerTls>,
+) -> Result<Server, Error> {
+    endpoint.limits.validate()?;
+    let failed = |source| Error::Listen { address: address.to_owned(), source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let config = Arc::new(config);
+    let key = derive(&config).await.map_err(failed)?;
+    if endpoint.authenticator.is_none() {
+        let config = Arc::clone(&config);
+        let judge = move |shown: Credentials| {
+            let right = shown.secret.is_some_and(|secret| secret.matches(config.key.expose()));
+            std::future::ready(if right {
+                Ok(Identity::guest().with_data(shown.data))
+            } else {
+                Err(Refusal::new("another key"))
+            })
+        };
+        endpoint.authenticator = Some(Arc::new(judge));
+    }
+    let accepting = Accepting {
+        config,
+        key,
+        logins: Arc::default(),
+        json: endpoint.limits.json,
+        settings: settings(endpoint.limits.max_frame_bytes),
+        #[cfg(feature = "tls")]
+        tls,
+    };
+    Ok(Server::start(listener, accepting, endpoint))
+}
+
+/// The key both directions begin with, derived off the runtime's threads.
+pub(crate) async fn derive(config: &Arc<Config>) -> io::Result<Key> {
+    if !config.encryption {
+        return Ok(Key::none());
+    }
+    let config = Arc::clone(config);
+    let key = tokio::task::spawn_blocking(move || Key::derive(config.key.expose())).await?;
+    if key.seals() { Ok(key) } else { Err(io::Error::other("the key cannot be derived")) }
+}
+
+/// The original closes without a status code, whatever the reason.
+pub(crate) fn settings(max_frame_bytes: usize) -> Settings {
+    Settings { max_frame_bytes, close_code: None, ..Settings::default() }
+}
+
+/// Makes what one accepted connection needs.
+struct Accepting {
+    config: Arc<Config>,
+    key: Key,
+    logins: Arc<Logins>,
+    json: JsonLimits,
+    settings: Settings,
+    #[cfg(feature = "tls")]
+    tls: Option<polywire_net::tls::ServerTls>,
+}
+
+impl Accepting {
+    #[cfg(feature = "tls")]
+    async fn seal(&self, stream: TcpStream) -> io::Result<Stream> {
+        match &self.tls {
+            Some(tls) => tls.accept(stream).await,
+            None => Ok(Box::new(stream)),
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    async fn seal(&self, stream: TcpStream) -> io::Result<Stream> {
+        std::future::ready(Ok(Box::new(stream) as Stream)).await
+    }
+}
+
+impl Accept<TcpStream> for Accepting {
+    type Session = ServerSession;
+    type Transport = WebSocket<Stream>;
+
+    async fn accept(&self, stream: TcpStream) -> io::Result<Parts<ServerSession, WebSocket<Stream>>> {
+        let stream = self.seal(stream).await?;
+        // Any path, any origin: the original looks at neither, and the key decides.
+        let transport = accept(stream, self.settings.clone(), |_| Ok(())).await.map_err(io::Error::other)?;
+        Ok(Parts {
+            transport,
+            codec: Codec::new(&self.key),
+            session: ServerSession::new(Arc::clone(&self.config), self.json, Arc::clone(&self.logins)),
+        })
+    }
+}
+
+/// The first peer, oldest first, whose user data have the member `key` with exactly this value; the original's `sendToByMeta`
+/// pushes to that one.
+pub fn by_meta(audience: &Audience, key: &str, value: &JsonText) -> Option<Peer> {
+    audience.peers().into_iter().find(|peer| match peer.identity().map(|identity| identity.data) {
+        Some(Body::Json(data)) => member(data.as_bytes(), key) == Some(value.as_bytes()),
+        _ => false,
+    })
+}
+
+/// Pushes `event` to the peer [`by_meta`] finds; says whether there was one and its queue had room.
+pub fn send_by_meta(audience: &Audience, key: &str, value: &JsonText, event: Event) -> bool {
+    let found = by_meta(audience, key, value);
+    found.is_some_and(|peer| peer.caller().is_some_and(|caller| caller.try_notify(event).is_ok()))
+}

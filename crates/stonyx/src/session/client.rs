@@ -1,0 +1,310 @@
+//! The side that dials: logs in, asks by name, hears pushes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use polywire_core::{
+    Action, Admit, Body, CallError, CallId, Close, Code, Count, Credentials, Cx, Delivery, Event, Failure,
+    Gate, JsonLimits, Moment, Outbound, OutboundOf, Refusal, Response, Route, Session,
+};
+
+use super::server::is_reserved;
+use super::{Frames, LOGIN, incoming, outgoing, session_mode};
+use crate::codec::{Codec, Frame, Text};
+use crate::config::Config;
+use crate::guard::Logins;
+use crate::wire::{AUTH, HEARTBEAT, Message, Read, literal, read};
+
+/// Who waits for an answer of some name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    By(CallId),
+    /// Nobody any more; it may still come until then.
+    Owed(Moment),
+}
+
+/// The heart's next move.
+#[derive(Clone, Copy, Debug)]
+enum Pulse {
+    /// Not logged in.
+    Still,
+    BeatAt(Moment),
+    AnswerDue(Moment),
+}
+
+/// One connection of a client.
+pub struct ClientSession {
+    config: Arc<Config>,
+    json: JsonLimits,
+    logins: Arc<Logins>,
+    credentials: Credentials,
+    established: bool,
+    frames: Frames,
+    awaited: HashMap<Route, VecDeque<Awaited>>,
+    pulse: Pulse,
+}
+
+impl ClientSession {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        json: JsonLimits,
+        logins: Arc<Logins>,
+        credentials: Credentials,
+    ) -> Self {
+        let frames = Frames::new(config.encryption);
+        Self {
+            config,
+            json,
+            logins,
+            credentials,
+            established: false,
+            frames,
+            awaited: HashMap::new(),
+            pulse: Pulse::Still,
+        }
+    }
+
+    fn write(&mut self, text: Text, cx: &mut Cx<'_, Self>) {
+        self.frames.wrote(text.nonce);
+        cx.write(Frame::Write(text));
+    }
+
+    fn write_message(&mut self, name: &Route, body: &Body, cx: &mut Cx<'_, Self>) {
+        let value = match body {
+            Body::Json(text) => Some(text.as_bytes()),
+            Body::Empty | Body::Binary(_) => None,
+        };
+        let text = self.frames.writer(cx.random()).message(name, "data", value);
+        self.write(text, cx);
+    }
+
+    fn set_alarm(&self, cx: &mut Cx<'_, Self>) {
+        let pulse = match self.pulse {
+            Pulse::Still => None,
+            Pulse::BeatAt(at) | Pulse::AnswerDue(at) => Some(at),
+        };
+        let owed = self.awaited.values().flatten().filter_map(|awaited| match awaited {
+            Awaited::Owed(until) => Some(*until),
+            Awaited::By(_) => None,
+        });
+        cx.act(Action::WakeAt(owed.chain(pulse).min()));
+    }
+
+    fn told(&mut self, message: Message, cx: &mut Cx<'_, Self>) {
+        let Some(name) = &message.request else { return cx.count(Count::UnknownKind) };
+        match (name, self.pulse) {
+            (name, _) if *name == AUTH && !self.established => self.judged(&message, cx),
+            (name, Pulse::AnswerDue(_)) if *name == HEARTBEAT => {
+                self.pulse = Pulse::BeatAt(cx.now() + self.config.heartbeat);
+                self.set_alarm(cx);
+            }
+            (name, _) if is_reserved(name) => cx.count(Count::Unexpected),
+            _ if !self.established && self.config.encryption => {
+                // Under the shared key anybody who has it could have said it.
+                cx.count(Count::BeforeLogin);
+            }
+            _ => self.heard(message, cx),
+        }
+    }
+
+    /// An answer, if somebody waits for one of that name, or a push.
+    fn heard(&mut self, message: Message, cx: &mut Cx<'_, Self>) {
+        let Some(name) = message.request else { return };
+        // What has `data` and no `response` can only be a push, whoever waits for an answer of this name.
+        let is_push = message.response == Body::Empty && message.data != Body::Empty;
+        let body = if is_push { message.data } else { message.response };
+        let awaited = if is_push { None } else { self.next_awaited(&name) };
+        match awaited {
+            Some(Awaited::By(call)) => {
+                cx.deliver(Delivery::Response { call, outcome: self.outcome(body) });
+                cx.act(Action::Open(gate(&name)));
+            }
+            Some(Awaited::Owed(_)) => {
+                cx.count(Count::OrphanReply);
+                cx.act(Action::Open(gate(&name)));
+                self.set_alarm(cx);
+            }
+            None => cx.deliver(Delivery::Event(Event::new(incoming(name, &self.config), body))),
+        }
+    }
+
+    fn next_awaited(&mut self, name: &Route) -> Option<Awaited> {
+        let waiting = self.awaited.get_mut(name)?;
+        let first = waiting.pop_front();
+        if waiting.is_empty() {
+            self.awaited.remove(name);
+        }
+        first
+    }
+
+    fn outcome(&self, body: Body) -> Result<Response, CallError> {
+        match &body {
+            Body::Json(text) if self.config.errors_in_reply => match Failure::from_json(text) {
+                Some(failure) => Err(CallError::Failure(failure)),
+                None => Ok(Response::from(body)),
+            },
+            _ => Ok(Response::from(body)),
+        }
+    }
+
+    /// The answer to our login. By convention anything but `"success"` is a refusal.
+    fn judged(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+        if message.response != literal("\"success\"") {
+            return cx.close(Close::Refused(Refusal::new("the server did not answer \"success\"")));
+        }
+        let mode = match (&message.session_key, self.config.encryption) {
+            (Some(Ok(key)), true) => session_mode(true, key),
+            (None, false) => session_mode(false, &[0; 32]),
+            (Some(Err(())), true) => {
+                return cx.close(Close::Protocol("the session key is not the base64 of 32 bytes".into()));
+            }
+            (None, true) => {
+                return cx.close(Close::Protocol("the answer to the login has no session key".into()));
+            }
+            (Some(_), false) => {
+                let why = "the server sends a session key though encryption = off here";
+                return cx.close(Close::Protocol(why.into()));
+            }
+        };
+        cx.act(Action::WriteMode(mode.clone()));
+        cx.act(Action::ReadMode(mode));
+        self.frames.new_key();
+        self.established = true;
+        cx.act(Action::Established(None));
+        cx.act(Action::Open(LOGIN));
+        self.pulse = Pulse::BeatAt(cx.now() + self.config.heartbeat);
+        self.set_alarm(cx);
+    }
+}
+
+impl Session for ClientSession {
+    type Codec = Codec;
+    type Reply = ();
+    type Command = ();
+
+    fn open(&mut self, cx: &mut Cx<'_, Self>) {
+        let credentials = std::mem::take(&mut self.credentials);
+        let secret = credentials.secret.as_ref().unwrap_or(&self.config.key);
+        let Ok(auth_key) = std::str::from_utf8(secret.expose()) else {
+            return cx.close(Close::Refused(Refusal::new("the key is not UTF-8 text")));
+        };
+        let text = self.frames.writer(cx.random()).login(auth_key, &credentials.data);
+        self.write(text, cx);
+    }
+
+    fn receive(&mut self, frame: Frame, cx: &mut Cx<'_, Self>) {
+        let (nonce, text) = match frame {
+            Frame::Read { nonce, text } => (nonce, text),
+            Frame::Shut(_) => return cx.count(Count::Undecodable),
+            Frame::Pong | Frame::Ping | Frame::Write(_) => return,
+        };
+        let replayed = match nonce {
+            // A recorded answer to a login brings a recorded session key.
+            Some(nonce) if !self.established => !self.logins.is_new(nonce, cx.now()),
+            _ => false,
+        };
+        if !self.frames.is_new(nonce) || replayed {
+            // A frame of ours come back, or one of the server's come twice.
+            return cx.count(Count::Undecodable);
+        }
+        match read(&text, &self.json) {
+            Read::Message(message) => self.told(message, cx),
+            Read::Other => cx.count(Count::UnknownKind),
+            Read::Limit => cx.count(Count::BadBody),
+            Read::Nothing => cx.count(Count::Undecodable),
+        }
+        if let Some(reason) = self.frames.worn_out(&self.config) {
+            cx.close(reason);
+        }
+    }
+
+    fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
+        let refuse = |why| Admit::Refuse(Failure::new(Code::Unimplemented, why));
+        let (route, body) = match outbound {
+            Outbound::Request { request, .. } => (&request.route, &request.body),
+            Outbound::Event(event) => (&event.route, &event.body),
+            _ => return Admit::Now,
+        };
+        if matches!(body, Body::Binary(_)) {
+            return refuse("this wire carries no bytes");
+        }
+        if is_reserved(route) {
+            return refuse("auth and heartBeat belong to the wire itself");
+        }
+        if !self.established {
+            return Admit::Hold(LOGIN);
+        }
+        if self.awaited.is_empty() {
+            return Admit::Now;
+        }
+        let name = outgoing(route, &self.config);
+        let waits = self.awaited.get(&name).is_some_and(|waiting| {
+            // What is owed may come at any time, and then as whose?
+            !self.config.concurrent_names || waiting.iter().any(|awaited| matches!(awaited, Awaited::Owed(_)))
+        });
+        if waits { Admit::Hold(gate(&name)) } else { Admit::Now }
+    }
+
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
+        match outbound {
+            Outbound::Request { call, request, .. } => {
+                let name = outgoing(&request.route, &self.config);
+                self.write_message(&name, &request.body, cx);
+                self.awaited.entry(name).or_default().push_back(Awaited::By(call));
+            }
+            Outbound::Event(event) => {
+                let name = outgoing(&event.route, &self.config);
+                self.write_message(&name, &event.body, cx);
+            }
+            Outbound::Abandon(call) => {
+                let until = cx.now() + self.config.owed_for;
+                for awaited in self.awaited.values_mut().flatten().filter(|by| **by == Awaited::By(call)) {
+                    *awaited = Awaited::Owed(until);
+                }
+                self.set_alarm(cx);
+            }
+            Outbound::Response { .. } | Outbound::Command(()) => {}
+        }
+        if let Some(reason) = self.frames.worn_out(&self.config) {
+            cx.close(reason);
+        }
+    }
+
+    fn wake(&mut self, cx: &mut Cx<'_, Self>) {
+        let now = cx.now();
+        match self.pulse {
+            Pulse::BeatAt(at) if at <= now => {
+                self.write_message(&HEARTBEAT, &Body::Empty, cx);
+                self.pulse = Pulse::AnswerDue(now + self.config.heartbeat_timeout);
+            }
+            Pulse::AnswerDue(at) if at <= now => {
+                let timeout = self.config.heartbeat_timeout;
+                return cx.close(Close::Dead(format!("heartbeat_timeout = {timeout:?}")));
+            }
+            _ => {}
+        }
+        self.awaited.retain(|name, waiting| {
+            let before = waiting.len();
+            waiting.retain(|awaited| !matches!(awaited, Awaited::Owed(until) if *until <= now));
+            if waiting.len() < before {
+                cx.act(Action::Open(gate(name)));
+            }
+            !waiting.is_empty()
+        });
+        self.set_alarm(cx);
+    }
+}
+
+impl std::fmt::Debug for ClientSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientSession").field("established", &self.established).finish_non_exhaustive()
+    }
+}
+
+/// One gate for each name; two names that share one by chance only wait for each other.
+fn gate(name: &Route) -> Gate {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    Gate(hash | 1)
+}

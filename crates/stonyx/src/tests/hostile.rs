@@ -1,0 +1,347 @@
+//! What a hostile or broken peer sends, row by row, to sessions fed by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use polywire_core::{
+    Body, Close, Code, Count, Credentials, Delivery, Event, Failure, Identity, JsonLimits, Kind, Message,
+    Outbound, Random, Request, Response, Route, SystemRandom,
+};
+
+use super::hand::Hand;
+use super::{config, seal};
+use crate::config::{Config, OnFailure};
+use crate::guard::Logins;
+use crate::seal::Key;
+use crate::session::{ClientSession, Reply, ServerSession};
+
+const GLOBAL: [u8; 32] = [1; 32];
+const SESSION: [u8; 32] = [2; 32];
+const LOGIN: &str = r#"{"request":"auth","data":{"authKey":"shared"}}"#;
+
+fn fresh() -> [u8; 12] {
+    let mut nonce = [0; 12];
+    SystemRandom.fill(&mut nonce);
+    nonce
+}
+
+fn sealed(key: &[u8; 32], text: &str) -> Message {
+    Message::Binary(seal(&Key::new(key), fresh(), text.as_bytes()))
+}
+
+fn stranger_with(config: Config, logins: &Arc<Logins>) -> Hand<ServerSession> {
+    let key = if config.encryption { Key::new(&GLOBAL) } else { Key::none() };
+    let session = ServerSession::new(Arc::new(config), JsonLimits::default(), Arc::clone(logins));
+    let mut hand = Hand::new(session, &key);
+    hand.open();
+    hand
+}
+
+/// A connection that has not logged in.
+fn stranger() -> Hand<ServerSession> {
+    stranger_with(config(), &Arc::default())
+}
+
+/// One that has, under [`SESSION`].
+fn member_of(config: Config) -> Hand<ServerSession> {
+    let mut hand = stranger_with(config, &Arc::default());
+    hand.receive(sealed(&GLOBAL, LOGIN));
+    hand.drawn.push(&SESSION);
+    hand.drawn.push(&fresh());
+    hand.judge(Ok(Identity::guest()));
+    hand.judging = None;
+    hand.written.clear();
+    assert!(hand.established);
+    hand
+}
+
+fn member() -> Hand<ServerSession> {
+    member_of(config())
+}
+
+fn ask(name: &str) -> Message {
+    sealed(&SESSION, &format!(r#"{{"request":"{name}","data":1}}"#))
+}
+
+/// A client that waits for the answer to its login.
+fn dialler() -> Hand<ClientSession> {
+    dialler_with(config())
+}
+
+fn dialler_with(config: Config) -> Hand<ClientSession> {
+    let key = if config.encryption { Key::new(&GLOBAL) } else { Key::none() };
+    let session =
+        ClientSession::new(Arc::new(config), JsonLimits::default(), Arc::default(), Credentials::guest());
+    let mut hand = Hand::new(session, &key);
+    hand.drawn.push(&fresh());
+    hand.open();
+    hand
+}
+
+fn welcome(key: &str) -> String {
+    format!(r#"{{"request":"auth","response":"success","sessionKey":"{key}"}}"#)
+}
+
+/// Every failure looks alike from outside: an empty close and nothing written.
+fn assert_refused<S>(hand: &Hand<S>, what: &str)
+where
+    S: polywire_core::Session<Codec = crate::codec::Codec> + std::fmt::Debug,
+{
+    assert!(matches!(hand.closed, Some(Close::Protocol(_))), "{what}: {:?}", hand.closed);
+    assert!(hand.written.is_empty() && hand.delivered.is_empty(), "{what}");
+}
+
+#[test]
+fn x01_frames_too_short_to_be_sealed_close() {
+    for length in 0..=28 {
+        for mut hand in [stranger(), member()] {
+            hand.receive(Message::Binary(vec![0; length].into()));
+            assert_refused(&hand, &format!("{length} bytes"));
+        }
+    }
+}
+
+#[test]
+fn x02_what_was_changed_on_the_way_or_is_no_json_closes() {
+    let good = seal(&Key::new(&SESSION), fresh(), br#"{"request":"a"}"#);
+    for byte in 0..good.len() {
+        let mut bytes = good.to_vec();
+        bytes[byte] ^= 1;
+        let mut hand = member();
+        hand.receive(Message::Binary(bytes.into()));
+        assert_refused(&hand, &format!("byte {byte}"));
+    }
+    for tag in [4, 8, 12, 13, 14, 15] {
+        let mut bytes = good.to_vec();
+        bytes.drain(12 + tag..28);
+        let mut hand = member();
+        hand.receive(Message::Binary(bytes.into()));
+        assert_refused(&hand, &format!("tag of {tag} bytes"));
+    }
+    for wrong in
+        [sealed(&GLOBAL, "{}"), sealed(&SESSION, "{"), sealed(&SESSION, ""), sealed(&SESSION, "null")]
+    {
+        let mut hand = member();
+        hand.receive(wrong);
+        assert_refused(&hand, "another key, or no JSON");
+    }
+}
+
+#[test]
+fn x03_a_login_recorded_on_another_connection_closes() {
+    let logins = Arc::default();
+    let login = sealed(&GLOBAL, LOGIN);
+    let mut first = stranger_with(config(), &logins);
+    first.receive(login.clone());
+    assert!(first.judging.is_some());
+    let mut second = stranger_with(config(), &logins);
+    second.receive(login);
+    assert!(second.judging.is_none());
+    assert_refused(&second, "a login twice");
+}
+
+#[test]
+fn x04_a_frame_repeated_within_a_connection_closes() {
+    let mut hand = member();
+    let frame = ask("a");
+    hand.receive(frame.clone());
+    assert_eq!(hand.delivered.drain(..).count(), 1);
+    for _ in 0..200 {
+        hand.receive(ask("b"));
+    }
+    hand.delivered.clear();
+    hand.receive(frame);
+    assert_refused(&hand, "a repeated frame");
+}
+
+#[test]
+fn x05_our_own_frames_reflected_are_refused() {
+    let mut client = dialler();
+    let login = client.written.pop_front().unwrap();
+    client.receive(login);
+    assert!(client.closed.is_none() && !client.established, "dropped, and the login is still awaited");
+    assert_eq!(client.counted, [Count::Undecodable]);
+
+    let mut hand = member();
+    hand.receive(ask("a"));
+    let Some(Delivery::Request { reply, .. }) = hand.delivered.pop_front() else { panic!("delivered") };
+    hand.drawn.push(&fresh());
+    hand.send(Outbound::Response { reply, result: Ok(Response::from(Body::null())) });
+    let ours = hand.written.pop_front().unwrap();
+    hand.receive(ours);
+    assert_refused(&hand, "our answer");
+
+    let mut hand = member();
+    hand.receive(sealed(&SESSION, r#"{"request":"a","response":1}"#));
+    assert_refused(&hand, "an answer somebody else got");
+}
+
+#[test]
+fn x06_only_a_login_is_heard_before_the_login_and_only_once() {
+    for text in [r#"{"request":"echo"}"#, r#"{"request":"nobody"}"#] {
+        let mut hand = stranger();
+        hand.receive(sealed(&GLOBAL, text));
+        assert_refused(&hand, text);
+        assert_eq!(hand.counted, [Count::BeforeLogin]);
+    }
+    let mut hand = stranger();
+    hand.receive(sealed(&[9; 32], LOGIN));
+    assert_refused(&hand, "another key");
+    let mut hand = member();
+    hand.receive(sealed(&SESSION, LOGIN));
+    assert_refused(&hand, "a second login");
+}
+
+#[test]
+fn x07_a_message_of_the_wrong_kind_closes_a_server_and_is_dropped_by_a_client() {
+    let mut hand = stranger();
+    hand.receive(Message::Text(LOGIN.into()));
+    assert_refused(&hand, "text where messages are sealed");
+    let plain = Config { encryption: false, ..config() };
+    let mut hand = stranger_with(plain.clone(), &Arc::default());
+    hand.receive(Message::Binary(LOGIN.into()));
+    assert_refused(&hand, "bytes where they are not");
+    let mut client = dialler_with(plain);
+    client.receive(Message::Binary(r#"{"request":"auth","response":"success"}"#.into()));
+    assert!(client.closed.is_none() && !client.established);
+}
+
+#[test]
+fn x08_a_login_answer_without_a_right_key_ends_the_connection() {
+    let keys = [31, 33].map(|length| welcome(&STANDARD.encode(vec![7; length])));
+    let missing = r#"{"request":"auth","response":"success"}"#.to_owned();
+    for answer in keys.into_iter().chain([missing, welcome("no base64!")]) {
+        let mut hand = dialler();
+        hand.receive(sealed(&GLOBAL, &answer));
+        assert!(matches!(hand.closed, Some(Close::Protocol(_))) && !hand.established, "{answer}");
+    }
+    let mut hand = dialler_with(Config { encryption: false, ..config() });
+    hand.receive(Message::Text(welcome(&STANDARD.encode(SESSION)).into()));
+    assert!(matches!(hand.closed, Some(Close::Protocol(_))), "a key where nothing is sealed");
+}
+
+#[test]
+fn x09_names_of_no_handler_are_ignored_until_there_are_too_many_in_a_second() {
+    let mut hand = member_of(Config { max_unknown_names: 3, ..config() });
+    let ask_nobody = |hand: &mut Hand<ServerSession>, name: &str| {
+        hand.receive(ask(name));
+        let Some(Delivery::Request { request, reply, .. }) = hand.delivered.pop_front() else {
+            panic!("delivered")
+        };
+        let failure = Failure::unrouted(Kind::Request, &request.route);
+        hand.send(Outbound::Response { reply, result: Err(failure) });
+    };
+    for name in ["constructor", "__proto__", "toString"] {
+        ask_nobody(&mut hand, name);
+    }
+    hand.now = hand.now + Duration::from_secs(1);
+    for _ in 0..3 {
+        ask_nobody(&mut hand, "nobody");
+    }
+    assert!(hand.closed.is_none() && hand.written.is_empty());
+    ask_nobody(&mut hand, "nobody");
+    let why = "more than max_unknown_names = 3 unknown names in a second";
+    assert_eq!(hand.closed, Some(Close::Limit(why.into())));
+}
+
+#[test]
+fn x10_a_handler_with_nothing_to_say_or_a_failure() {
+    let reply = || Reply(Route::from_static("a"));
+    let failure =
+        || Outbound::Response { reply: reply(), result: Err(Failure::new(Code::NotFound, "no \"x\"")) };
+    let text = |hand: &mut Hand<ServerSession>| match hand.written.pop_front() {
+        Some(Message::Binary(bytes)) => {
+            String::from_utf8(Key::new(&SESSION).open(bytes).unwrap().1.to_vec()).unwrap()
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut hand = member();
+    hand.send(Outbound::Response { reply: reply(), result: Ok(Response::default()) });
+    assert!(hand.written.is_empty(), "silence");
+    hand.drawn.push(&fresh());
+    hand.send(failure());
+    assert_eq!(
+        text(&mut hand),
+        r#"{"request":"a","response":{"error":{"code":"not_found","message":"no \"x\""}}}"#
+    );
+    let mut hand = member_of(Config { on_failure: OnFailure::Close, ..config() });
+    hand.send(failure());
+    assert_eq!(hand.closed, Some(Close::Local));
+    let Body::Json(empty_reply) = crate::wire::literal("true") else { panic!("JSON") };
+    let mut hand = member_of(Config { empty_reply: Some(empty_reply), ..config() });
+    hand.drawn.push(&fresh());
+    hand.send(Outbound::Response { reply: reply(), result: Ok(Response::default()) });
+    assert_eq!(text(&mut hand), r#"{"request":"a","response":true}"#);
+}
+
+#[test]
+fn x11_a_server_asks_a_silent_peer_for_a_sign_of_life_and_gives_it_up() {
+    let mut hand = member();
+    hand.wake();
+    assert!(hand.written.is_empty(), "it was heard of");
+    hand.wake();
+    assert_eq!(hand.written.pop_front(), Some(Message::Ping(Default::default())));
+    hand.receive(Message::Pong(Default::default()));
+    hand.wake();
+    hand.wake();
+    assert_eq!(hand.written.pop_front(), Some(Message::Ping(Default::default())));
+    hand.wake();
+    assert_eq!(hand.closed, Some(Close::Dead("heartbeat_timeout = 10s".into())));
+    let mut hand = stranger();
+    hand.receive(sealed(&GLOBAL, r#"{"request":"heartBeat"}"#));
+    assert!(hand.closed.is_none() && hand.written.is_empty());
+    assert_eq!(hand.counted, [Count::BeforeLogin]);
+}
+
+#[test]
+fn x14_a_key_is_given_up_before_it_is_worn_out() {
+    let mut hand = member_of(Config { max_messages_per_key: 3, ..config() });
+    for _ in 0..2 {
+        hand.receive(ask("a"));
+    }
+    assert!(hand.closed.is_none());
+    hand.receive(ask("a"));
+    assert!(matches!(hand.closed, Some(Close::GivenUp(_))), "{:?}", hand.closed);
+}
+
+#[test]
+fn a_client_takes_pushes_of_every_revision_and_nothing_under_the_shared_key() {
+    let mut hand = dialler();
+    hand.receive(sealed(&GLOBAL, r#"{"request":"early","response":1}"#));
+    assert_eq!((hand.counted.pop(), hand.delivered.len()), (Some(Count::BeforeLogin), 0));
+    hand.receive(sealed(&GLOBAL, &welcome(&STANDARD.encode(SESSION))));
+    assert!(hand.established);
+    for text in
+        [r#"{"request":"p","response":1}"#, r#"{"request":"p","data":1}"#, r#"{"data":1,"request":"p"}"#]
+    {
+        hand.receive(sealed(&SESSION, text));
+        let Some(Delivery::Event(event)) = hand.delivered.pop_front() else { panic!("{text}") };
+        assert_eq!(event, Event::new(Route::from_static("p"), crate::wire::literal("1")));
+    }
+}
+
+#[test]
+fn what_is_deeper_than_the_limit_is_ignored_and_the_connection_lives() {
+    let deep = format!(r#"{{"request":"a","data":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
+    let mut hand = member();
+    hand.receive(sealed(&SESSION, &deep));
+    assert!(hand.closed.is_none() && hand.delivered.is_empty());
+    assert_eq!(hand.counted, [Count::BadBody]);
+}
+
+#[test]
+fn names_of_the_wire_itself_and_bytes_are_refused_before_they_leave() {
+    use polywire_core::{Admit, Session};
+    let session =
+        ClientSession::new(Arc::new(config()), JsonLimits::default(), Arc::default(), Credentials::guest());
+    for (name, body) in [("auth", Body::Empty), ("heartBeat", Body::Empty), ("a", Body::binary("", vec![1]))]
+    {
+        let request = Request::new(Route::from_static(name), body);
+        let outbound =
+            Outbound::Request { call: polywire_core::CallId(1), deadline: Default::default(), request };
+        let Admit::Refuse(failure) = session.admit(&outbound) else { panic!("{name}") };
+        assert_eq!(failure.code, Code::Unimplemented);
+    }
+}
