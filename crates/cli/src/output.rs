@@ -133,7 +133,7 @@ pub(crate) fn failed(error: &CallError) -> Line {
         CallError::NotSent(_) => "not_sent",
         CallError::Unknown(_) => "unknown",
     };
-    let Failure { code, message, detail, retry } = error.failure();
+    let Failure { code, message, detail, retry, unrouted: _ } = error.failure();
     let retry = match retry {
         Retry::Never => "never",
         Retry::Safe => "safe",

@@ -15,25 +15,47 @@
 //! wire passes arguments by name, as HPX does, a body that is an object with the one member `value` stands for that member:
 //! `echo(value=1)` answers `1`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
-    Adapter, AdapterError, Body, Code, Event, Failure, Handler, HandlerFuture, Incoming, Json, JsonLimits,
-    JsonText, Options, Peer, Progress, RegistryError, Response, Route, Router, json,
+    Adapter, AdapterError, Body, Code, Endpoint, Event, Failure, Handler, HandlerFuture, Incoming, Json,
+    JsonLimits, JsonText, Observe, Options, Peer, Progress, Registry, RegistryError, Response, Route, Router,
+    json,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+mod stonyx;
 
 /// Longest `sleep`.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 /// Most `steps` and `count`.
 const MAX_COUNT: u32 = 10_000;
 
+/// An endpoint that serves this on the wire of `adapter` with these options, and lets `observer` hear who comes and goes.
+///
+/// # Errors
+/// When an option has a value that it cannot have.
+pub fn endpoint(
+    adapter: &dyn Adapter,
+    options: &Options,
+    observer: Option<Arc<dyn Observe>>,
+) -> Result<Endpoint, AdapterError> {
+    if adapter.name() == "stonyx" {
+        let members = Arc::new(stonyx::Members::new(observer));
+        let service = stonyx::Service::new(Arc::clone(&members));
+        let service = service.map_err(|error| AdapterError::Settings(error.to_string()))?;
+        return Ok(Endpoint { observer: Some(members), ..Endpoint::new(adapter.name(), service) });
+    }
+    Ok(Endpoint { observer, ..Endpoint::new(adapter.name(), service(adapter, options)?) })
+}
+
 /// The service as it is on the wire of `adapter` with these options.
 ///
 /// # Errors
 /// When an option has a value that it cannot have.
-pub fn service(adapter: &dyn Adapter, options: &Options) -> Result<impl Handler + Clone, AdapterError> {
+fn service(adapter: &dyn Adapter, options: &Options) -> Result<impl Handler + Clone, AdapterError> {
     let by_name = adapter.capabilities(options)?.object_arguments;
     let router = router().map_err(|error| AdapterError::Settings(error.to_string()))?;
     Ok(ByName { router, by_name })
@@ -44,17 +66,19 @@ pub fn service(adapter: &dyn Adapter, options: &Options) -> Result<impl Handler 
 /// # Errors
 /// None: every name is there once.
 pub fn router() -> Result<Router, RegistryError> {
-    Router::new()
+    demo(Router::new()).fallback(echo).handle("fail", fail).build()
+}
+
+/// The routes that are the same on every wire.
+fn demo(router: Registry) -> Registry {
+    router
         .handle("echo", echo)
-        .fallback(echo)
         .handle("reverse", reverse)
         .handle("add", add)
         .handle("sleep", sleep)
-        .handle("fail", fail)
         .handle("progress", progress)
         .handle("whoami", whoami)
         .handle("emit", emit)
-        .build()
 }
 
 async fn echo(incoming: Incoming) -> Response {

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
 
 use crate::outgoing::Outgoing;
 
@@ -54,12 +55,15 @@ pub enum Message {
     Ping(Bytes),
     /// The answer to a ping of this side.
     Pong(Bytes),
+    /// The end, with a status code and a reason where there is a code. Only sent: what a peer closes with ends the stream.
+    Close(Option<(u16, ByteString)>),
 }
 
 impl Message {
     /// Length in bytes.
     pub fn len(&self) -> usize {
         match self {
+            Message::Close(_) => 0,
             Message::Text(bytes) | Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => {
                 bytes.len()
             }

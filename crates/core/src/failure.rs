@@ -108,7 +108,8 @@ pub struct Failure {
     pub detail: Option<JsonText>,
     /// May the request be sent again?
     pub retry: Retry,
-    unrouted: bool,
+    /// Was there nothing that handles the route? Tells an unknown name from something a handler did not find.
+    pub unrouted: bool,
 }
 
 impl Failure {
@@ -127,11 +128,6 @@ impl Failure {
     pub fn unrouted(kind: Kind, route: &Route) -> Self {
         let text = format!("nothing here handles {}s on route `{route}`", kind.as_str());
         Self { unrouted: true, ..Self::new(Code::NotFound, text) }
-    }
-
-    /// Was there no handler at all?
-    pub fn is_unrouted(&self) -> bool {
-        self.unrouted
     }
 
     /// `{"error":{"code","message"}}`, for a wire that tells a failure inside an ordinary answer. Lost: whether it may be sent

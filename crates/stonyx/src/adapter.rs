@@ -79,6 +79,12 @@ const OPTIONS: &[OptionSpec] = &[
         about: "listening: the JSON that answers a request whose handler has nothing to say",
     },
     OptionSpec {
+        name: "open_routes",
+        takes: OptionKind::Text,
+        default: "none",
+        about: "listening: names that are served before the login too, with commas between them",
+    },
+    OptionSpec {
         name: "allow_weak_key",
         takes: OptionKind::Flag,
         default: "0",
@@ -152,6 +158,12 @@ impl Config {
             config.empty_reply = Some(
                 json.map_err(|error| AdapterError::option("empty_reply", text, format!("JSON: {error}")))?,
             );
+        }
+        for name in options.text("open_routes").into_iter().flat_map(|names| names.split(',')) {
+            let route = Route::new(name.trim().to_owned());
+            let route =
+                route.map_err(|error| AdapterError::option("open_routes", name, error.to_string()))?;
+            config.open_routes.push(route);
         }
         config.heartbeat = options.duration("heartbeat")?.unwrap_or(config.heartbeat);
         config.heartbeat_timeout = options.duration("heartbeat_timeout")?.unwrap_or(config.heartbeat_timeout);

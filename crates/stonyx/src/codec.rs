@@ -1,7 +1,7 @@
 //! WebSocket messages to Stonyx frames: sealed in binary messages, or plain in text messages.
 
 use bytes::{Bytes, BytesMut};
-use polywire_core::{FrameError, Message, MessageCodec};
+use polywire_core::{ByteString, FrameError, Message, MessageCodec};
 
 use crate::seal::{HEAD, Key, Nonce};
 
@@ -23,6 +23,8 @@ pub enum Frame {
     Ping,
     /// The answer to it.
     Pong,
+    /// The end, with a status code and a reason.
+    Close(u16, ByteString),
 }
 
 /// The text of a message to write, with room in front for what sealing adds.
@@ -84,7 +86,7 @@ impl MessageCodec for Codec {
                 Some(Frame::Shut("a binary message where messages are not sealed"))
             }
             (Message::Pong(_), _) => Some(Frame::Pong),
-            (Message::Ping(_), _) => None,
+            (Message::Ping(_) | Message::Close(_), _) => None,
         })
     }
 
@@ -98,6 +100,7 @@ impl MessageCodec for Codec {
             }
             Frame::Write(Text { bytes, nonce: None }) => out(Message::Text(bytes.freeze())),
             Frame::Ping => out(Message::Ping(Bytes::new())),
+            Frame::Close(code, reason) => out(Message::Close(Some((code, reason)))),
             Frame::Read { .. } | Frame::Shut(_) | Frame::Pong => {
                 return Err(FrameError::Corrupt("only read, never written"));
             }

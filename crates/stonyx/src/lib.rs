@@ -65,4 +65,4 @@ pub use seal::Key;
 #[cfg(feature = "tls")]
 pub use server::listen_tls;
 pub use server::{by_meta, listen, send_by_meta};
-pub use session::{ClientSession, Reply, ServerSession};
+pub use session::{CLOSE, ClientSession, Reply, ServerSession};

@@ -4,7 +4,7 @@ mod client;
 mod server;
 
 pub use client::ClientSession;
-pub use server::{Reply, ServerSession};
+pub use server::{CLOSE, Reply, ServerSession};
 
 use polywire_core::{Close, Gate, Random, Route};
 

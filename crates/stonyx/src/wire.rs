@@ -40,6 +40,7 @@ pub(crate) struct Message {
 
 /// What a text is.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub(crate) enum Read {
     Message(Message),
     /// JSON, but nothing that could be a message.

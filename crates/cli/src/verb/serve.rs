@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use polywire_core::{Count, Endpoint, Observe, Server, Shutdown};
+use polywire_core::{Count, Observe, Server, Shutdown};
 
 use crate::exit::Fault;
 use crate::output::Line;
-use crate::service::service;
+use crate::service;
 use crate::signals;
 use crate::target::Url;
 use crate::verb::Context;
@@ -69,9 +69,7 @@ pub(crate) async fn listen(
     if knows_guests && target.user.is_none() && target.options.text(GUESTS).is_none() {
         target.options.set(GUESTS, "1");
     }
-    let service = service(&*url.adapter, &url.target.options)?;
-    let mut endpoint = Endpoint::new(url.adapter.name(), service);
+    let mut endpoint = service::endpoint(&*url.adapter, &url.target.options, observer)?;
     endpoint.shutdown = shutdown.child();
-    endpoint.observer = observer;
     Ok(url.adapter.listen(url.target.clone(), endpoint).await?)
 }

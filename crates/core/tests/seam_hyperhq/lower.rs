@@ -43,7 +43,7 @@ impl MessageCodec for EngineCodec {
                 Some(_) => Frame::Bad("an unknown type of Engine.IO packet"),
                 None => Frame::Bad("an empty message"),
             },
-            Message::Ping(_) | Message::Pong(_) => return Ok(None),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(None),
         }))
     }
 

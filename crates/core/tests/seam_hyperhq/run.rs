@@ -243,7 +243,7 @@ impl Transport<Packets> for Served {
                 Message::Text(text) if text.starts_with(b"4") => {
                     Packet::parse(&text.slice(1..)).map_err(FrameError::Corrupt)?
                 }
-                Message::Text(_) | Message::Ping(_) | Message::Pong(_) => continue,
+                Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Close(_) => continue,
                 Message::Binary(bytes) => {
                     let Some((mut packet, due)) = self.open.take() else { continue };
                     packet.attachments.push(bytes);

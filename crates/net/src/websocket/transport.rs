@@ -126,13 +126,18 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
         }
     }
 
-    /// Tells the peer why, as far as that can be had without waiting.
-    fn close_with(&mut self, code: CloseCode) {
+    /// Hands over the close frame and writes it as far as that can be had without waiting.
+    fn begin_close(&mut self, frame: Option<CloseFrame>) {
         self.closing = true;
+        self.unflushed = true;
         if let Ok(socket) = self.socket() {
-            // The connection is over either way.
-            let _ = socket.close(Some(CloseFrame { code, reason: "".into() }));
+            // Whatever keeps it from leaving shows when it is flushed.
+            let _ = socket.close(frame);
         }
+    }
+
+    fn close_with(&mut self, code: CloseCode) {
+        self.begin_close(Some(CloseFrame { code, reason: "".into() }));
     }
 
     fn count_control(&mut self) -> Result<(), WebSocketError> {
@@ -203,13 +208,21 @@ fn layer(error: WebSocketError) -> TransportError {
     }
 }
 
-fn frame_of(message: Message) -> Frame {
-    match message {
+/// A frame for the message; `None` and the close frame for the end.
+fn frame_of(message: Message) -> Result<Frame, Option<CloseFrame>> {
+    Ok(match message {
         Message::Text(bytes) => Frame::message(bytes, OpCode::Data(Data::Text), true),
         Message::Binary(bytes) => Frame::message(bytes, OpCode::Data(Data::Binary), true),
         Message::Ping(bytes) => Frame::ping(bytes),
         Message::Pong(bytes) => Frame::pong(bytes),
-    }
+        Message::Close(reason) => return Err(reason.map(|(code, reason)| close_frame(code, &reason))),
+    })
+}
+
+fn close_frame(code: u16, reason: &str) -> CloseFrame {
+    // A control frame holds 125 bytes, two of them the code.
+    let end = (0..=reason.len().min(123)).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or_default();
+    CloseFrame { code: CloseCode::from(code), reason: reason[..end].into() }
 }
 
 impl<Io, C> Transport<C> for WebSocket<Io>
@@ -280,7 +293,10 @@ where
     }
 
     fn send(&mut self, frame: C::Frame, _flush: Flush, codec: &mut C) -> Result<(), FrameError> {
-        codec.encode(frame, &mut |message| self.queue(frame_of(message)))
+        codec.encode(frame, &mut |message| match frame_of(message) {
+            Ok(frame) => self.queue(frame),
+            Err(close) => self.begin_close(close),
+        })
     }
 
     fn unsent(&self) -> usize {
@@ -306,15 +322,7 @@ where
     /// Sends the close frame, waits for the peer's, and closes the stream; what the peer still sends is dropped.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         if !self.closing {
-            self.closing = true;
-            let frame = self
-                .settings
-                .close_code
-                .map(|code| CloseFrame { code: CloseCode::from(code), reason: "".into() });
-            let socket = self.socket().map_err(layer)?;
-            socket.get_mut().wake_with(cx);
-            // Whatever keeps it from leaving shows when it is flushed.
-            let _ = socket.close(frame);
+            self.begin_close(self.settings.close_code.map(|code| close_frame(code, "")));
         }
         match Transport::<C>::poll_flush(self, cx) {
             Poll::Ready(Ok(())) => {}

@@ -196,7 +196,7 @@ impl Session for ClientSession {
         let (nonce, text) = match frame {
             Frame::Read { nonce, text } => (nonce, text),
             Frame::Shut(_) => return cx.count(Count::Undecodable),
-            Frame::Pong | Frame::Ping | Frame::Write(_) => return,
+            Frame::Pong | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {
             // A recorded answer to a login brings a recorded session key.

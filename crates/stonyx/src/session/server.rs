@@ -15,6 +15,10 @@ use crate::config::{Config, OnFailure};
 use crate::guard::Logins;
 use crate::wire::{AUTH, HEARTBEAT, Message, Read, literal, read, take_text};
 
+/// The meta fact of an answer that closes the connection instead: a status code and a reason, such as `4001 bye`, or an empty
+/// text for a close frame without either.
+pub const CLOSE: &str = "stonyx.close";
+
 /// The time in which unknown names are counted.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -96,7 +100,7 @@ impl ServerSession {
             (_, name) if *name == HEARTBEAT => cx.count(Count::BeforeLogin),
             (Login::Done, _) => self.deliver(name, message.data, cx),
             (_, name) if self.config.open_routes.contains(name) => {
-                self.deliver(name.clone(), message.data, cx)
+                self.deliver(name.clone(), message.data, cx);
             }
             _ => self.refuse(Count::BeforeLogin, "a request before the login", cx),
         }
@@ -129,6 +133,11 @@ impl ServerSession {
     }
 
     fn answer(&mut self, name: &Route, result: Result<Response, Failure>, cx: &mut Cx<'_, Self>) {
+        if let Ok(response) = &result
+            && let Some(close) = response.meta.get(CLOSE)
+        {
+            return close_as_told(close, cx);
+        }
         let body = match result {
             Ok(Response { body: Body::Empty, .. }) => match &self.config.empty_reply {
                 Some(text) => Body::Json(text.clone()),
@@ -141,7 +150,7 @@ impl ServerSession {
             }
             Ok(Response { body, .. }) => body,
             // The original ignores names it does not know.
-            Err(failure) if failure.is_unrouted() => return self.unknown_name(cx),
+            Err(failure) if failure.unrouted => return self.unknown_name(cx),
             Err(failure) if self.config.on_failure == OnFailure::Answer => Body::Json(failure.to_json()),
             Err(failure) => {
                 tracing::debug!(%failure, "a handler failed, the connection is closed");
@@ -167,7 +176,7 @@ impl Session for ServerSession {
         let (nonce, text) = match frame {
             Frame::Read { nonce, text } => (nonce, text),
             Frame::Shut(why) => return self.refuse(Count::Undecodable, why, cx),
-            Frame::Pong | Frame::Ping | Frame::Write(_) => return,
+            Frame::Pong | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {
             Some(nonce) if self.login == Login::Awaited => !self.logins.is_new(nonce, cx.now()),
@@ -253,6 +262,18 @@ impl Session for ServerSession {
         let next = self.pong_due.unwrap_or_else(|| cx.now() + self.config.heartbeat);
         cx.act(Action::WakeAt(Some(next)));
     }
+}
+
+/// `"4001 bye"`, or anything else for an empty close frame.
+fn close_as_told(close: &str, cx: &mut Cx<'_, ServerSession>) {
+    let (code, reason) = close.split_once(' ').unwrap_or((close, ""));
+    // Codes that a program may send. RFC 6455, section 7.4.
+    if let Some(code) =
+        code.parse().ok().filter(|code| matches!(code, 1000..=1003 | 1007..=1011 | 3000..=4999))
+    {
+        cx.write(Frame::Close(code, reason.into()));
+    }
+    cx.close(Close::Local);
 }
 
 /// Names that never carry anything of the application.

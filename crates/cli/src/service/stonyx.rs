@@ -1,0 +1,225 @@
+//! What the demo service offers on Stonyx besides: the handlers that interop programs of this wire expect, by their names there.
+//!
+//! | route | takes | answers |
+//! |---|---|---|
+//! | `whoAmI` | | `{id, ip, meta, authenticated}` |
+//! | `silent`, `openSilent` | anything | nothing |
+//! | `openValue` | | `{open, authenticated}`; both `open…` are for `open_routes` |
+//! | `fail` | anything | closes the connection, as a handler that throws does in the original |
+//! | `falsy` | `{kind}` | `false`, `0`, `""`, or nothing |
+//! | `slow` | `{ms, …}` | the same, that much later |
+//! | `pushMe` | `{request, value, count}` | that many pushes, then `{pushed}` |
+//! | `announce` | anything | an `announcement` to everybody, then `{clients}` |
+//! | `toMeta` | `{key, value, payload}` | a push to the first whose `meta` matches, then `{delivered}` |
+//! | `dropMe` | `{code, reason}` | closes with that code |
+//!
+//! Names that nobody knows are ignored on this wire, so there is no echo for them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use polywire_core::{
+    Body, Close, Event, Failure, Handler, HandlerFuture, Identity, Incoming, Json, Observe, Peer,
+    RegistryError, Response, Route, Router,
+};
+use polywire_stonyx::CLOSE;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::{bound, demo, to_body};
+
+/// Longest `slow`.
+const MAX_SLOW: u64 = 5_000;
+
+/// The clients that are logged in, in the order they came; hands on what it hears.
+pub(super) struct Members {
+    present: Mutex<BTreeMap<u64, Peer>>,
+    next: Option<Arc<dyn Observe>>,
+}
+
+impl Members {
+    pub(super) fn new(next: Option<Arc<dyn Observe>>) -> Self {
+        Self { present: Mutex::default(), next }
+    }
+
+    fn all(&self) -> Vec<Peer> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+impl Observe for Members {
+    fn connected(&self, peer: &Peer) {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).insert(peer.id(), peer.clone());
+        if let Some(next) = &self.next {
+            next.connected(peer);
+        }
+    }
+
+    fn disconnected(&self, peer: &Peer, reason: &Close) {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer.id());
+        if let Some(next) = &self.next {
+            next.disconnected(peer, reason);
+        }
+    }
+
+    fn turned_away(&self, reason: &Close) {
+        if let Some(next) = &self.next {
+            next.turned_away(reason);
+        }
+    }
+}
+
+/// The routes of this wire and those of the demo, for these members.
+#[derive(Clone)]
+pub(super) struct Service {
+    router: Router,
+    members: Arc<Members>,
+}
+
+impl Service {
+    pub(super) fn new(members: Arc<Members>) -> Result<Self, RegistryError> {
+        let router = demo(Router::new())
+            .handle("whoAmI", who_am_i)
+            .handle("silent", silent)
+            .handle("openSilent", silent)
+            .handle("openValue", open_value)
+            .handle("fail", fail)
+            .handle("falsy", falsy)
+            .handle("slow", slow)
+            .handle("pushMe", push_me)
+            .handle("dropMe", drop_me)
+            .build()?;
+        Ok(Self { router, members })
+    }
+}
+
+impl Handler for Service {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        let members = Arc::clone(&self.members);
+        match &*incoming.route {
+            "announce" => Box::pin(async move { announce(&members, incoming.body).map(Response::from) }),
+            "toMeta" => Box::pin(async move { to_meta(&members, &incoming.body).map(Response::from) }),
+            _ => self.router.call(incoming),
+        }
+    }
+}
+
+fn meta_of(identity: Option<Identity>) -> Value {
+    match identity.map(|identity| identity.data) {
+        Some(Body::Json(data)) => data.parse::<Value>().map_or(Value::Null, |mut data| data["meta"].take()),
+        _ => Value::Null,
+    }
+}
+
+async fn who_am_i(incoming: Incoming) -> Result<Body, Failure> {
+    let identity = incoming.peer.identity();
+    let ip = incoming.peer.address().and_then(|address| address.rsplit_once(':')).map(|(ip, _)| ip);
+    let authenticated = identity.is_some();
+    to_body(&json!({
+        "id": incoming.peer.id(), "ip": ip, "meta": meta_of(identity), "authenticated": authenticated,
+    }))
+}
+
+async fn silent(_: Body) -> Response {
+    Response::default()
+}
+
+async fn open_value(peer: Peer) -> Result<Body, Failure> {
+    to_body(&json!({"open": true, "authenticated": peer.identity().is_some()}))
+}
+
+async fn fail(peer: Peer) -> Response {
+    peer.close();
+    Response::default()
+}
+
+#[derive(Deserialize)]
+struct Falsy {
+    kind: String,
+}
+
+async fn falsy(Json(asked): Json<Falsy>) -> Result<Body, Failure> {
+    match asked.kind.as_str() {
+        "false" => to_body(&false),
+        "zero" => to_body(&0),
+        "empty" => to_body(""),
+        _ => Ok(Body::Empty),
+    }
+}
+
+#[derive(Deserialize)]
+struct Slow {
+    ms: u64,
+}
+
+async fn slow(body: Body) -> Result<Body, Failure> {
+    if let Body::Json(text) = &body {
+        let asked: Slow = text.parse().unwrap_or(Slow { ms: 0 });
+        tokio::time::sleep(Duration::from_millis(asked.ms.min(MAX_SLOW))).await;
+    }
+    Ok(body)
+}
+
+#[derive(Deserialize)]
+struct PushMe {
+    request: Option<String>,
+    value: Option<Box<RawValue>>,
+    count: Option<u32>,
+}
+
+async fn push_me(peer: Peer, Json(asked): Json<PushMe>) -> Result<Body, Failure> {
+    let count = asked.count.unwrap_or(1);
+    bound("count", count)?;
+    let event = event(asked.request.as_deref().unwrap_or("pushed"), asked.value.as_deref())?;
+    for _ in 0..count {
+        peer.notify(event.clone()).await?;
+    }
+    to_body(&json!({"pushed": count}))
+}
+
+fn event(name: &str, value: Option<&RawValue>) -> Result<Event, Failure> {
+    let route = Route::new(name.to_owned())
+        .map_err(|error| Failure::new(polywire_core::Code::InvalidArgument, error.to_string()))?;
+    Ok(Event::new(route, value.map(to_body).transpose()?.unwrap_or_default()))
+}
+
+fn announce(members: &Members, body: Body) -> Result<Body, Failure> {
+    let event = Event::new(Route::from_static("announcement"), body);
+    let told = members.all().iter().filter(|peer| tell(peer, event.clone())).count();
+    to_body(&json!({"clients": told}))
+}
+
+fn tell(peer: &Peer, event: Event) -> bool {
+    peer.caller().is_some_and(|caller| caller.try_notify(event).is_ok())
+}
+
+#[derive(Deserialize)]
+struct ToMeta {
+    key: String,
+    value: Value,
+    payload: Option<Box<RawValue>>,
+}
+
+fn to_meta(members: &Members, body: &Body) -> Result<Body, Failure> {
+    let wrong = || Failure::new(polywire_core::Code::InvalidArgument, "toMeta takes {key, value, payload}");
+    let Body::Json(text) = body else { return Err(wrong()) };
+    let asked: ToMeta = text.parse().map_err(|_| wrong())?;
+    let event = event("pushed", asked.payload.as_deref())?;
+    let found = members.all().into_iter().find(|peer| meta_of(peer.identity())[&asked.key] == asked.value);
+    to_body(&json!({"delivered": found.is_some_and(|peer| tell(&peer, event))}))
+}
+
+#[derive(Deserialize)]
+struct DropMe {
+    code: Option<u16>,
+    reason: Option<String>,
+}
+
+async fn drop_me(Json(asked): Json<DropMe>) -> Response {
+    let mut response = Response::default();
+    let code = asked.code.map(|code| code.to_string()).unwrap_or_default();
+    response.meta.set(CLOSE, format!("{code} {}", asked.reason.unwrap_or_default()));
+    response
+}
