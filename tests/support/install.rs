@@ -42,8 +42,11 @@ pub const HPX_JS_220: Package = Package { source: Source::Npm, name: "happypanda
 pub const HPX_PY_100: Package =
     Package { source: Source::PyPi, name: "happypandax-client", version: "1.0.0" };
 
+/// What the Stonyx library and the peers of its wire sit on.
+pub const WS: Package = Package { source: Source::Npm, name: "ws", version: "8.19.0" };
+
 /// Every foreign package the tests use.
-pub const ALL: [Package; 4] = [SOCKHOP_184, HPX_JS_101, HPX_JS_220, HPX_PY_100];
+pub const ALL: [Package; 5] = [SOCKHOP_184, HPX_JS_101, HPX_JS_220, HPX_PY_100, WS];
 
 impl Package {
     /// The folder below [`place::foreign`] that holds it.

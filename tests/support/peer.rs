@@ -2,6 +2,7 @@
 //!
 //! Their flags are in the README beside them. Results come as one JSON line on standard output.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -49,6 +50,51 @@ pub async fn sockhop_21_server(arguments: &[&str]) -> Result<(Process, u16), Pro
 /// When it cannot be started.
 pub fn sockhop_21_client(arguments: &[&str]) -> Result<Process, ProcessError> {
     sockhop_21("client.mjs", arguments)
+}
+
+/// Starts a program of the Stonyx peers, which find `ws` in the folder of `package`. Needs `node`.
+///
+/// # Errors
+/// When it cannot be copied there or started.
+pub fn stonyx(program: &str, package: &Path, arguments: &[&str]) -> Result<Process, ProcessError> {
+    let mut node = Command::new("node");
+    node.arg(beside_modules("stonyx", package).join(program)).args(arguments);
+    Process::start(program, node)
+}
+
+/// Starts the Stonyx test server on a free port and returns that port. Needs `node`.
+///
+/// # Errors
+/// When it cannot be started or does not listen within 20 s.
+pub async fn stonyx_server(package: &Path, arguments: &[&str]) -> Result<(Process, u16), ProcessError> {
+    let mut server = stonyx("server.mjs", package, arguments)?;
+    let listening = server.wait_for_json(|line| line["event"] == "listening", START_LIMIT).await?;
+    match listening["port"].as_u64().map(u16::try_from) {
+        Some(Ok(port)) => Ok((server, port)),
+        _ => Err(server.error("it named no port")),
+    }
+}
+
+/// The peers of one wire, copied to where the modules they import are looked for: Node.js searches the folders above a program.
+///
+/// # Panics
+/// When they cannot be copied.
+fn beside_modules(wire: &str, package: &Path) -> PathBuf {
+    let folder = package.join(format!("{wire}-peers"));
+    std::fs::create_dir_all(&folder).expect("the target folder can be written to");
+    for entry in std::fs::read_dir(place::tests().join("peers").join(wire)).expect("the peers are there") {
+        let from = entry.expect("a file of the peers").path();
+        let (Some(name), Ok(text)) = (from.file_name(), std::fs::read(&from)) else { continue };
+        let to = folder.join(name);
+        if std::fs::read(&to).is_ok_and(|there| there == text) {
+            continue;
+        }
+        // Another test may be copying too: whoever is last puts the same file there.
+        let part = folder.join(format!("{}.{}", name.display(), std::process::id()));
+        std::fs::write(&part, text).expect("the target folder can be written to");
+        std::fs::rename(&part, &to).expect("the target folder can be written to");
+    }
+    folder
 }
 
 fn sockhop_21(program: &str, arguments: &[&str]) -> Result<Process, ProcessError> {

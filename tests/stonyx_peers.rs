@@ -1,0 +1,253 @@
+//! Our Stonyx ends against the independent peers, in both roles, sealed and plain.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use polywire_core::{
+    Adapter, Body, Client, ClientState, Code, Count, Credentials, Endpoint, Event, Handler, HandlerFuture,
+    Incoming, JsonText, Limits, Options, Reconnect, Request, Response, Route, Secret, Server, Target,
+};
+use polywire_stonyx::{ADAPTER, Config};
+use polywire_tests::install::WS;
+use polywire_tests::{peer, skip};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+const LIMIT: Duration = Duration::from_secs(30);
+const KEY: &str = "the shared key of these tests";
+const EVERYTHING: &str =
+    "echo,whoami,falsy,silent,unknown,push,announce,meta,tricky,slow,heartbeat,reconnect";
+
+/// The demo service with the handlers of this wire.
+async fn serve(encryption: bool) -> Server {
+    let mut target =
+        Target { address: "127.0.0.1:0".to_owned(), options: Options::new(), ..Target::default() };
+    target.options.set_secret("key", Secret::from(KEY));
+    target.options.set("encryption", if encryption { "on" } else { "off" });
+    let endpoint = polywire_cli::service::endpoint(&ADAPTER, &target.options, None).unwrap();
+    ADAPTER.listen(target, endpoint).await.unwrap()
+}
+
+/// Runs the independent client against our server.
+async fn their_client(package: &Path, server: &Server, encryption: bool, flags: &[&str]) -> Value {
+    let port = server.address().rsplit(':').next().unwrap();
+    let sealed = encryption.to_string();
+    let mut arguments = vec!["--port", port, "--encryption", &sealed];
+    arguments.extend_from_slice(flags);
+    let mut client = peer::stonyx("client.mjs", package, &arguments).unwrap();
+    client.wait_for_json(|line| line["role"] == "client", LIMIT * 2).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_independent_client_runs_every_scenario_against_our_server() {
+    let name = "the_independent_client_runs_every_scenario_against_our_server";
+    let Some(package) = skip::package(name, &WS) else { return };
+    for encryption in [true, false] {
+        let server = serve(encryption).await;
+        let shared = ["--auth-key", KEY, "--heartbeat-ms", "40"];
+        for scenarios in [EVERYTHING, "fail", "drop"] {
+            let flags = [&shared[..], &["--scenarios", scenarios]].concat();
+            let report = their_client(&package, &server, encryption, &flags).await;
+            assert_eq!(report["ok"], true, "encryption {encryption}: {report:#}");
+        }
+        let load = ["--scenarios", "echo", "--count", "10000", "--pipeline", "64"];
+        let report = their_client(&package, &server, encryption, &[&shared[..], &load].concat()).await;
+        assert_eq!(report["scenarios"]["echo"]["good"], 10_000, "{report:#}");
+        let flags = ["--auth-key", "another key altogether", "--expect-reject"];
+        let report = their_client(&package, &server, encryption, &flags).await;
+        assert_eq!(report["ok"], true, "a wrong key is refused: {report:#}");
+        let ledger = Arc::clone(server.ledger());
+        server.shutdown().await;
+        assert_eq!(ledger.unaccounted_frames(), 0);
+    }
+}
+
+/// Notes the pushes it hears.
+#[derive(Clone, Default)]
+struct Heard(Arc<(Mutex<Vec<(String, Value)>>, Notify)>);
+
+impl Handler for Heard {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        let value = match &incoming.body {
+            Body::Json(text) => text.parse().unwrap(),
+            _ => json!("(nothing)"),
+        };
+        self.0.0.lock().unwrap().push((incoming.route.to_string(), value));
+        self.0.1.notify_one();
+        Box::pin(async { Ok(Response::default()) })
+    }
+}
+
+impl Heard {
+    async fn wait_for(&self, count: usize) -> Vec<(String, Value)> {
+        tokio::time::timeout(LIMIT, async {
+            loop {
+                if self.0.0.lock().unwrap().len() >= count {
+                    return self.0.0.lock().unwrap().clone();
+                }
+                self.0.1.notified().await;
+            }
+        })
+        .await
+        .unwrap()
+    }
+}
+
+struct End {
+    client: Client,
+    heard: Heard,
+}
+
+impl End {
+    fn dial(port: u16, config: Config, reconnect: Reconnect) -> Self {
+        let heard = Heard::default();
+        let data = JsonText::new(r#"{"meta":{"tag":"ours"}}"#, &Limits::default().json).unwrap();
+        let credentials = Arc::new(Credentials { data: Body::Json(data), ..Credentials::guest() });
+        let endpoint = Endpoint::new("stonyx", heard.clone());
+        let address = format!("127.0.0.1:{port}");
+        let client = polywire_stonyx::dial(&address, config, credentials, endpoint, reconnect).unwrap();
+        Self { client, heard }
+    }
+
+    async fn ask(&self, name: &'static str, data: Value) -> Value {
+        let body = Body::json(&data).unwrap();
+        let answer = self.client.caller().call(Request::new(Route::from_static(name), body)).await;
+        match answer.unwrap().body {
+            Body::Json(text) => text.parse().unwrap(),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+fn config(encryption: bool) -> Config {
+    Config { encryption, heartbeat: Duration::from_millis(40), ..Config::new(KEY) }
+}
+
+fn quickly() -> Reconnect {
+    Reconnect { first_pause: Duration::from_millis(20), ..Reconnect::default() }
+}
+
+#[tokio::test]
+async fn our_client_uses_everything_the_independent_server_offers() {
+    let name = "our_client_uses_everything_the_independent_server_offers";
+    let Some(package) = skip::package(name, &WS) else { return };
+    for encryption in [true, false] {
+        for push_field in ["response", "data"] {
+            let sealed = encryption.to_string();
+            let flags = ["--auth-key", KEY, "--encryption", &sealed, "--push-field", push_field];
+            let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
+            let end = End::dial(port, config(encryption), quickly());
+            end.client.ready().await.unwrap();
+            let odd = json!({"n": 9_007_199_254_740_991_u64, "t": "añ🙂\u{2028}", "deep": [[null, false, {"": 0}]]});
+            assert_eq!(end.ask("echo", odd.clone()).await, odd);
+            let who = end.ask("whoAmI", json!({})).await;
+            assert_eq!((&who["authenticated"], &who["meta"]["tag"]), (&json!(true), &json!("ours")));
+            for (kind, value) in [("false", json!(false)), ("zero", json!(0)), ("empty", json!(""))] {
+                assert_eq!(end.ask("falsy", json!({"kind": kind})).await, value);
+            }
+            let pushed = end.ask("pushMe", json!({"value": {"n": 1}, "count": 3})).await;
+            assert_eq!(pushed, json!({"pushed": 3}));
+            assert_eq!(end.ask("announce", json!("all")).await, json!({"clients": 1}));
+            let mine = json!({"key": "tag", "value": "ours", "payload": 7});
+            assert_eq!(end.ask("toMeta", mine).await, json!({"delivered": true}));
+            let heard = end.heard.wait_for(5).await;
+            let push = |name: &str, value| (name.to_owned(), value);
+            let one = push("pushed", json!({"n": 1}));
+            let expected =
+                [one.clone(), one.clone(), one, push("announcement", json!("all")), push("pushed", json!(7))];
+            assert_eq!(heard, expected);
+            let silent =
+                Request::new(Route::from_static("silent"), Body::Empty).timeout(Duration::from_millis(200));
+            let error = end.client.caller().call(silent).await.unwrap_err();
+            assert_eq!(error.code(), Code::DeadlineExceeded);
+            end.client.shutdown().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_calls_of_our_client_come_back_each_to_its_own_caller() {
+    let name = "ten_thousand_calls_of_our_client_come_back_each_to_its_own_caller";
+    let Some(package) = skip::package(name, &WS) else { return };
+    let (_server, port) = peer::stonyx_server(&package, &["--auth-key", KEY]).await.unwrap();
+    let end = End::dial(port, Config { concurrent_names: true, ..config(true) }, quickly());
+    for round in 0..100_u64 {
+        let tasks = (0..100).map(|number| {
+            let caller = end.client.caller().clone();
+            let body = Body::json(&(round * 100 + number)).unwrap();
+            tokio::spawn(async move { caller.call(Request::new(Route::from_static("echo"), body)).await })
+        });
+        let tasks: Vec<_> = tasks.collect();
+        for (number, task) in (0..).zip(tasks) {
+            let body = task.await.unwrap().unwrap().body;
+            assert_eq!(body, Body::json(&(round * 100 + number)).unwrap());
+        }
+    }
+    end.client.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_server_that_misbehaves_is_survived() {
+    let Some(package) = skip::package("a_server_that_misbehaves_is_survived", &WS) else { return };
+    // After these the connection still works, and a good push of the server's arrives.
+    for fault in
+        ["garbage-before-auth", "tampered-push", "replayed-push", "global-key-push", "double-heartbeat"]
+    {
+        let flags = ["--auth-key", KEY, "--fault", fault];
+        let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
+        let end = End::dial(port, config(true), quickly());
+        assert_eq!(end.ask("echo", json!(fault)).await, json!(fault));
+        if fault.ends_with("push") {
+            let heard = end.heard.wait_for(1).await;
+            assert!(heard.iter().all(|push| push.0 == "pushed"), "{fault}: {heard:?}");
+            assert_eq!(heard.last().unwrap().1, json!("after fault"), "{fault}: {heard:?}");
+            assert!(end.client.ledger().get(Count::Undecodable) >= 1, "{fault}");
+        }
+        end.client.shutdown().await;
+    }
+    // After these it is another connection.
+    for fault in ["mute-heartbeat", "drop-after-auth", "close-4001-after-auth"] {
+        let flags = ["--auth-key", KEY, "--fault", fault];
+        let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
+        let config = Config { heartbeat_timeout: Duration::from_millis(60), ..config(true) };
+        let end = End::dial(port, config, quickly());
+        let again = end.heard_gap().await;
+        assert!(again, "{fault}");
+        end.client.shutdown().await;
+    }
+    // These never let us in.
+    for fault in ["no-session-key", "short-session-key", "auth-false", "no-auth-answer"] {
+        let flags = ["--auth-key", KEY, "--fault", fault];
+        let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
+        let end = End::dial(port, config(true), Reconnect::never());
+        let request = Request::new(Route::from_static("echo"), Body::null()).timeout(Duration::from_secs(12));
+        let error = end.client.caller().call(request).await.unwrap_err();
+        assert!(matches!(error, polywire_core::CallError::NotSent(_)), "{fault}: {error}");
+        assert_ne!(end.client.state(), ClientState::Ready, "{fault}");
+        end.client.shutdown().await;
+    }
+}
+
+impl End {
+    /// Did it connect a second time, and say so?
+    async fn heard_gap(&self) -> bool {
+        self.heard.wait_for(1).await.iter().any(|(route, _)| route == "polywire.gap")
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_refused_by_the_independent_server_and_told() {
+    let Some(package) = skip::package("a_wrong_key_is_refused_by_the_independent_server_and_told", &WS)
+    else {
+        return;
+    };
+    let (_server, port) = peer::stonyx_server(&package, &["--auth-key", "another key"]).await.unwrap();
+    let end = End::dial(port, config(true), Reconnect::never());
+    let event = Event::new(Route::from_static("echo"), Body::null());
+    end.client.caller().notify(event).await.unwrap();
+    assert!(end.client.ready().await.is_err());
+    end.client.shutdown().await;
+}
