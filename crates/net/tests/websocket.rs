@@ -196,6 +196,30 @@ async fn what_breaks_the_protocol_is_told_by_its_code_and_ends_the_connection() 
 }
 
 #[tokio::test]
+async fn the_limit_before_login_is_lifted_to_that_of_the_settings_and_no_further() {
+    let (mut socket, mut far) = server(Settings { max_frame_bytes: 100, ..Settings::default() }).await;
+    Transport::<Plain>::set_partial_limit(&mut socket, 10, "max_login_bytes");
+    Transport::<Plain>::set_partial_limit(&mut socket, usize::MAX, "max_frame_bytes");
+    far.write_all(&[frame(0x82, &[0; 100]), frame(0x82, &[0; 101])].concat()).await.unwrap();
+    assert!(receive(&mut socket).await.unwrap().is_some());
+    let error = receive(&mut socket).await.unwrap_err().to_string();
+    assert_eq!(error, "frame of 101 bytes exceeds max_frame_bytes = 100");
+}
+
+#[tokio::test]
+async fn a_close_frame_is_answered_with_the_same() {
+    for payload in [&b""[..], b"\x03\xe8done", b"\x0f\xa1"] {
+        let (mut socket, mut far) = server(Settings::default()).await;
+        far.write_all(&frame(0x88, payload)).await.unwrap();
+        assert_eq!(receive(&mut socket).await.unwrap(), None);
+        drop(socket);
+        let mut told = Vec::new();
+        far.read_to_end(&mut told).await.unwrap();
+        assert_eq!(told[2..], *payload);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_ends_without_a_close_frame_is_cut() {
     let (mut socket, far) = server(Settings::default()).await;
     drop(far);

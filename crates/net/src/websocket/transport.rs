@@ -255,6 +255,8 @@ where
                     Message::Pong(bytes)
                 }
                 Ok(tungstenite::Message::Close(_)) => {
+                    // The peer waits for the answer to its close frame; whether it gets it changes nothing here.
+                    let _ = socket.flush();
                     self.peer_closed = true;
                     return Poll::Ready(Ok(None));
                 }
@@ -283,7 +285,9 @@ where
     }
 
     fn set_partial_limit(&mut self, max: usize, setting: &'static str) {
-        self.limit = (max, setting);
+        let own = self.settings.max_frame_bytes;
+        self.limit = if max < own { (max, setting) } else { (own, "max_frame_bytes") };
+        let max = self.limit.0;
         if let State::Active(socket) = &mut self.state {
             socket.set_config(|config| {
                 config.max_message_size = Some(max);
