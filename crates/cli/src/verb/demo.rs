@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use polywire_bridge::{Bridge, Config, Source};
 use polywire_core::{
-    BinaryForm, Body, Caller, Capabilities, Client, Close, Observe, Peer, Route, Server, Shutdown,
+    BinaryForm, Body, Caller, Capabilities, Client, Close, Correlation, Observe, Peer, Random, Route, Secret,
+    Server, Shutdown, SystemRandom,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -59,8 +60,14 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     let shutdown = Shutdown::new();
     let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
-    let mut stage =
-        Stage { context, servers: Vec::new(), clients: Vec::new(), bridge: None, probes: Vec::new() };
+    let mut stage = Stage {
+        context,
+        key: fresh_key(),
+        servers: Vec::new(),
+        clients: Vec::new(),
+        bridge: None,
+        probes: Vec::new(),
+    };
     for wire in context.adapters.names() {
         stage.open(wire).await?;
     }
@@ -86,6 +93,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
 /// Everything that runs in a demo.
 struct Stage<'a> {
     context: &'a Context,
+    /// What both ends of a wire with a shared key have.
+    key: Secret,
     servers: Vec<(Url, Server)>,
     clients: Vec<Client>,
     bridge: Option<Bridge>,
@@ -112,9 +121,19 @@ impl Observe for Arrivals {
     fn disconnected(&self, _: &Peer, _: &Close) {}
 }
 
+fn fresh_key() -> Secret {
+    let mut bytes = [0_u8; 32];
+    SystemRandom.fill(&mut bytes);
+    Secret::from(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
 impl Stage<'_> {
     fn url(&self, wire: &str, address: &str) -> Result<Url, Fault> {
-        Url::parse(&format!("{wire}://{address}"), &self.context.adapters)
+        let mut url = Url::parse(&format!("{wire}://{address}"), &self.context.adapters)?;
+        if url.adapter.options().iter().any(|option| option.name == "key") {
+            url.target.options.set_secret("key", self.key.clone());
+        }
+        Ok(url)
     }
 
     async fn dial(&mut self, url: Url, event: Route) -> Result<Dialled, Fault> {
@@ -136,6 +155,7 @@ impl Stage<'_> {
         let form = match capabilities {
             Capabilities { object_arguments: true, .. } => Form::ByName,
             Capabilities { binary: BinaryForm::Typed, .. } => Form::Typed,
+            Capabilities { correlation: Correlation::Name, .. } => Form::Unfailing,
             _ => Form::Json,
         };
         let rows = &mut self.probes;
