@@ -65,9 +65,12 @@ async fn the_independent_client_runs_every_scenario_against_our_server() {
     }
 }
 
+/// A push, by name and value.
+type Push = (String, Value);
+
 /// Notes the pushes it hears.
 #[derive(Clone, Default)]
-struct Heard(Arc<(Mutex<Vec<(String, Value)>>, Notify)>);
+struct Heard(Arc<(Mutex<Vec<Push>>, Notify)>);
 
 impl Handler for Heard {
     fn call(&self, incoming: Incoming) -> HandlerFuture {
@@ -82,7 +85,7 @@ impl Handler for Heard {
 }
 
 impl Heard {
-    async fn wait_for(&self, count: usize) -> Vec<(String, Value)> {
+    async fn wait_for(&self, count: usize) -> Vec<Push> {
         tokio::time::timeout(LIMIT, async {
             loop {
                 if self.0.0.lock().unwrap().len() >= count {
