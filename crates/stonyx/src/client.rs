@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use crate::codec::Codec;
 use crate::config::Config;
 use crate::error::Error;
-use crate::guard::Logins;
+use crate::guard::Nonces;
 use crate::seal::Key;
 use crate::server::{derive, settings};
 use crate::session::ClientSession;
@@ -62,7 +62,7 @@ struct Dialler {
     config: Arc<Config>,
     /// Derived at the first dial.
     key: OnceCell<Key>,
-    logins: Arc<Logins>,
+    nonces: Arc<Nonces>,
     json: JsonLimits,
     settings: Settings,
     clock: Arc<dyn Clock>,
@@ -77,7 +77,7 @@ impl Dialler {
             address: address.to_owned(),
             config: Arc::new(config),
             key: OnceCell::new(),
-            logins: Arc::default(),
+            nonces: Arc::default(),
             json: endpoint.limits.json,
             settings: settings(endpoint.limits.max_frame_bytes),
             clock: Arc::clone(&endpoint.surroundings.clock),
@@ -113,8 +113,8 @@ impl Dial for Dialler {
                 WebSocketError::Io(source) => unreachable(source),
                 other => DialError::Protocol(format!("{}: {other}", self.address)),
             })?;
-        let logins = Arc::clone(&self.logins);
-        let session = ClientSession::new(Arc::clone(&self.config), self.json, logins, credentials);
+        let nonces = Arc::clone(&self.nonces);
+        let session = ClientSession::new(Arc::clone(&self.config), self.json, nonces, credentials);
         Ok(Parts { transport, codec: Codec::new(key), session })
     }
 

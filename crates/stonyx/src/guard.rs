@@ -50,9 +50,9 @@ fn short(nonce: Nonce) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// The nonces of the logins of every connection of one server.
+/// The nonces of the logins of every connection of one end, bounded in number and time.
 #[derive(Debug, Default)]
-pub(crate) struct Logins(Mutex<Remembered>);
+pub struct Nonces(Mutex<Remembered>);
 
 #[derive(Debug, Default)]
 struct Remembered {
@@ -60,7 +60,7 @@ struct Remembered {
     seen: HashSet<Nonce>,
 }
 
-impl Logins {
+impl Nonces {
     /// Remembers the nonce of a login for ten minutes; `false` when it is known already. Beyond 100 000 the oldest are
     /// forgotten.
     pub(crate) fn is_new(&self, nonce: Nonce, now: Moment) -> bool {
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn x03_a_login_is_known_for_ten_minutes_among_the_last_hundred_thousand() {
-        let logins = Logins::default();
+        let logins = Nonces::default();
         let start = Moment::from_start(Duration::from_secs(1));
         assert!(logins.is_new(nonce(0), start) && !logins.is_new(nonce(0), start + LOGINS_FOR / 2));
         assert!(logins.is_new(nonce(0), start + LOGINS_FOR), "ten minutes are over");

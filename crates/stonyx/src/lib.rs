@@ -59,6 +59,7 @@ pub use client::dial_tls;
 pub use codec::{Codec, Frame, Text};
 pub use config::{Config, OnFailure};
 pub use error::Error;
+pub use guard::Nonces;
 #[cfg(feature = "tls")]
 pub use polywire_net::tls;
 pub use seal::Key;

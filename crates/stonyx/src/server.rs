@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::codec::Codec;
 use crate::config::Config;
 use crate::error::Error;
-use crate::guard::Logins;
+use crate::guard::Nonces;
 use crate::seal::Key;
 use crate::session::ServerSession;
 use crate::wire::member;
@@ -89,7 +89,7 @@ async fn start(
     let accepting = Accepting {
         config,
         key,
-        logins: Arc::default(),
+        nonces: Arc::default(),
         json: endpoint.limits.json,
         settings: settings(endpoint.limits.max_frame_bytes),
         #[cfg(feature = "tls")]
@@ -117,7 +117,7 @@ pub(crate) fn settings(max_frame_bytes: usize) -> Settings {
 struct Accepting {
     config: Arc<Config>,
     key: Key,
-    logins: Arc<Logins>,
+    nonces: Arc<Nonces>,
     json: JsonLimits,
     settings: Settings,
     #[cfg(feature = "tls")]
@@ -150,7 +150,7 @@ impl Accept<TcpStream> for Accepting {
         Ok(Parts {
             transport,
             codec: Codec::new(&self.key),
-            session: ServerSession::new(Arc::clone(&self.config), self.json, Arc::clone(&self.logins)),
+            session: ServerSession::new(Arc::clone(&self.config), self.json, Arc::clone(&self.nonces)),
         })
     }
 }

@@ -48,9 +48,40 @@ pub struct Bench<S: Session> {
     pub established: bool,
 }
 
+/// A codec that this bench feeds from one stream of bytes, whatever its transport.
+pub trait Feed: Codec {
+    /// Takes the next frame off the front of `input`.
+    ///
+    /// # Errors
+    /// When the connection has to be closed.
+    fn feed(&mut self, input: &mut BytesMut) -> Result<Option<Self::Frame>, FrameError>;
+
+    /// Appends `frame` to `out`.
+    ///
+    /// # Errors
+    /// When the wire cannot hold it.
+    fn give(&mut self, frame: Self::Frame, out: &mut Outgoing) -> Result<(), FrameError>;
+}
+
+macro_rules! feed_by_stream {
+    ($($codec:ty),+) => {$(
+        impl Feed for $codec {
+            fn feed(&mut self, input: &mut BytesMut) -> Result<Option<Self::Frame>, FrameError> {
+                self.decode(input)
+            }
+
+            fn give(&mut self, frame: Self::Frame, out: &mut Outgoing) -> Result<(), FrameError> {
+                self.encode(frame, out)
+            }
+        }
+    )+};
+}
+
+feed_by_stream!(polywire_sockhop::Codec, polywire_hpx::HpxCodec);
+
 impl<S: Session> Bench<S>
 where
-    S::Codec: StreamCodec,
+    S::Codec: Feed,
 {
     /// A session that has just been opened.
     pub fn open(session: S, codec: S::Codec) -> Self {
@@ -106,7 +137,7 @@ where
             match action {
                 Action::Write(frame, _) => {
                     self.note(("write", self.established, self.reading));
-                    if let Err(error) = self.codec.encode(frame, &mut self.output) {
+                    if let Err(error) = self.codec.give(frame, &mut self.output) {
                         panic!("a session wrote what cannot be encoded: {error}");
                     }
                 }
@@ -160,7 +191,7 @@ where
         if self.closed.is_some() || !self.reading || self.judging.is_some() {
             return None;
         }
-        self.codec.decode(&mut self.input).unwrap_or_else(|error| {
+        self.codec.feed(&mut self.input).unwrap_or_else(|error| {
             self.broken(&error);
             None
         })

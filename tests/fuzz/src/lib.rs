@@ -35,6 +35,8 @@ pub mod hpx_session;
 pub mod json;
 pub mod sockhop_codec;
 pub mod sockhop_session;
+pub mod stonyx_open;
+pub mod stonyx_session;
 
 /// One thing to fuzz.
 #[derive(Clone, Copy, Debug)]
@@ -67,5 +69,12 @@ pub const TARGETS: &[Target] = &[
         run: sockhop_session::run,
         seeds: sockhop_session::seeds,
         words: words::SOCKHOP,
+    },
+    Target { name: "stonyx_open", run: stonyx_open::run, seeds: stonyx_open::seeds, words: words::STONYX },
+    Target {
+        name: "stonyx_session",
+        run: stonyx_session::run,
+        seeds: stonyx_session::seeds,
+        words: words::STONYX,
     },
 ];

@@ -167,3 +167,23 @@ pub const TOML: &[&[u8]] = &[
     b"\xc3\xa9",
     b"a.b.c.d = 1\n",
 ];
+
+/// What Stonyx is made of.
+pub const STONYX: &[&[u8]] = &[
+    b"{\"request\":\"",
+    b"\",\"data\":",
+    b"\",\"response\":",
+    b"}",
+    b"null",
+    b"true",
+    b"{\"request\":\"auth\"}",
+    b"{\"request\":\"heartBeat\"}",
+    b"{\"request\":\"heartBeat\",\"response\":true}",
+    b"{\"request\":\"auth\",\"response\":\"success\",\"sessionKey\":\"AAAA\"}",
+    b"{\"request\":\"a\",\"response\":{\"error\":\"no\"}}",
+    b"{\"request\":[\"a\"]}",
+    b"{\"request\":5}",
+    b"[[[[",
+    b"\\ud800",
+    b"__proto__",
+];

@@ -12,7 +12,7 @@ use super::server::is_reserved;
 use super::{Frames, LOGIN, incoming, outgoing, session_mode};
 use crate::codec::{Codec, Frame, Text};
 use crate::config::Config;
-use crate::guard::Logins;
+use crate::guard::Nonces;
 use crate::wire::{AUTH, HEARTBEAT, Message, Read, literal, read};
 
 /// Who waits for an answer of some name.
@@ -36,7 +36,7 @@ enum Pulse {
 pub struct ClientSession {
     config: Arc<Config>,
     json: JsonLimits,
-    logins: Arc<Logins>,
+    nonces: Arc<Nonces>,
     credentials: Credentials,
     established: bool,
     frames: Frames,
@@ -45,17 +45,13 @@ pub struct ClientSession {
 }
 
 impl ClientSession {
-    pub(crate) fn new(
-        config: Arc<Config>,
-        json: JsonLimits,
-        logins: Arc<Logins>,
-        credentials: Credentials,
-    ) -> Self {
+    /// A connection that was just made, which logs in with `credentials`; `nonces` are shared by all of one client.
+    pub fn new(config: Arc<Config>, json: JsonLimits, nonces: Arc<Nonces>, credentials: Credentials) -> Self {
         let frames = Frames::new(config.encryption);
         Self {
             config,
             json,
-            logins,
+            nonces,
             credentials,
             established: false,
             frames,
@@ -200,7 +196,7 @@ impl Session for ClientSession {
         };
         let replayed = match nonce {
             // A recorded answer to a login brings a recorded session key.
-            Some(nonce) if !self.established => !self.logins.is_new(nonce, cx.now()),
+            Some(nonce) if !self.established => !self.nonces.is_new(nonce, cx.now()),
             _ => false,
         };
         if !self.frames.is_new(nonce) || replayed {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{Frames, LOGIN, incoming, outgoing, session_mode};
 use crate::codec::{Codec, Frame, Text};
 use crate::config::{Config, OnFailure};
-use crate::guard::Logins;
+use crate::guard::Nonces;
 use crate::wire::{AUTH, HEARTBEAT, Message, Read, literal, read, take_text};
 
 /// The meta fact of an answer that closes the connection instead: a status code and a reason, such as `4001 bye`, or an empty
@@ -39,7 +39,7 @@ enum Login {
 pub struct ServerSession {
     config: Arc<Config>,
     json: JsonLimits,
-    logins: Arc<Logins>,
+    nonces: Arc<Nonces>,
     login: Login,
     frames: Frames,
     /// Something was received since the last look.
@@ -51,12 +51,13 @@ pub struct ServerSession {
 }
 
 impl ServerSession {
-    pub(crate) fn new(config: Arc<Config>, json: JsonLimits, logins: Arc<Logins>) -> Self {
+    /// A connection that was just accepted; `nonces` are shared by all of one server.
+    pub fn new(config: Arc<Config>, json: JsonLimits, nonces: Arc<Nonces>) -> Self {
         let frames = Frames::new(config.encryption);
         Self {
             config,
             json,
-            logins,
+            nonces,
             login: Login::Awaited,
             frames,
             heard: false,
@@ -179,7 +180,7 @@ impl Session for ServerSession {
             Frame::Pong | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {
-            Some(nonce) if self.login == Login::Awaited => !self.logins.is_new(nonce, cx.now()),
+            Some(nonce) if self.login == Login::Awaited => !self.nonces.is_new(nonce, cx.now()),
             _ => false,
         };
         if !self.frames.is_new(nonce) || replayed {

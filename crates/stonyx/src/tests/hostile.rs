@@ -13,7 +13,7 @@ use polywire_core::{
 use super::hand::Hand;
 use super::{config, seal};
 use crate::config::{Config, OnFailure};
-use crate::guard::Logins;
+use crate::guard::Nonces;
 use crate::seal::Key;
 use crate::session::{ClientSession, Reply, ServerSession};
 
@@ -31,7 +31,7 @@ fn sealed(key: &[u8; 32], text: &str) -> Message {
     Message::Binary(seal(&Key::new(key), fresh(), text.as_bytes()))
 }
 
-fn stranger_with(config: Config, logins: &Arc<Logins>) -> Hand<ServerSession> {
+fn stranger_with(config: Config, logins: &Arc<Nonces>) -> Hand<ServerSession> {
     let key = if config.encryption { Key::new(&GLOBAL) } else { Key::none() };
     let session = ServerSession::new(Arc::new(config), JsonLimits::default(), Arc::clone(logins));
     let mut hand = Hand::new(session, &key);
