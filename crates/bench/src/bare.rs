@@ -3,3 +3,4 @@
 
 pub(crate) mod hpx;
 pub(crate) mod sockhop;
+pub(crate) mod stonyx;

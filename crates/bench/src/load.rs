@@ -2,6 +2,7 @@
 
 pub(crate) mod hpx;
 pub(crate) mod sockhop;
+pub(crate) mod stonyx;
 
 use std::time::Duration;
 

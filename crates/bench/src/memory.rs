@@ -30,8 +30,11 @@ pub(crate) struct Idle {
 /// # Errors
 /// When a connection or a call fails.
 pub(crate) async fn idle(idle: Idle) -> Result<(), String> {
-    let adapter: &dyn Adapter =
-        if idle.wire == "hpx" { &polywire_hpx::ADAPTER } else { &polywire_sockhop::ADAPTER };
+    let adapter: &dyn Adapter = match &*idle.wire {
+        "hpx" => &polywire_hpx::ADAPTER,
+        "stonyx" => &polywire_stonyx::ADAPTER,
+        _ => &polywire_sockhop::ADAPTER,
+    };
     let endpoint = Endpoint::new(adapter.name(), Echo);
     let mut clients = Vec::new();
     for _ in 0..idle.connections {
@@ -59,42 +62,43 @@ pub(crate) async fn idle(idle: Idle) -> Result<(), String> {
 /// # Errors
 /// When an end cannot be started.
 pub(crate) async fn measure(figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> Result<(), String> {
-    for wire in ["sockhop", "hpx"] {
-        for connections in [1_000_u32, 8_000] {
-            let scenario = format!("idle-{wire}-{connections}");
-            eprint!("{scenario} ");
-            let text = |error: std::io::Error| format!("{scenario}: {error}");
-            let server = Contender::ourselves("server", &["serve", wire])
-                .map_err(text)?
-                .start()
-                .await
-                .map_err(text)?;
-            let at = server.address.to_string();
-            let few = Contender::ourselves("client", &["idle", wire, &at, "1"])
-                .map_err(text)?
-                .start()
-                .await
-                .map_err(text)?;
-            tokio::time::sleep(SETTLE).await;
-            let before =
-                (resident_bytes(server.pid()).map_err(text)?, resident_bytes(few.pid()).map_err(text)?);
-            few.stop().await;
-            let count = connections.to_string();
-            let many = Contender::ourselves("client", &["idle", wire, &at, &count]).map_err(text)?;
-            let many = many.start_within(Duration::from_secs(120)).await.map_err(text)?;
-            tokio::time::sleep(SETTLE).await;
-            let after =
-                (resident_bytes(server.pid()).map_err(text)?, resident_bytes(many.pid()).map_err(text)?);
-            many.stop().await;
-            server.stop().await;
-            for (end, before, after) in [("server", before.0, after.0), ("client", before.1, after.1)] {
-                let each = after.saturating_sub(before) as f64 / f64::from(connections) / 1_024.0;
-                figures.push(figure(&scenario, end, "KiB resident a connection", &mut [each]));
-                let text = format!("KiB a connection, {end} end");
-                bars.push(Bar { scenario: scenario.clone(), text, reached: each, asked: 6.0, at_most: true });
-            }
-            eprintln!();
+    let counts =
+        [("sockhop", 1_000_u32), ("sockhop", 8_000), ("hpx", 1_000), ("hpx", 8_000), ("stonyx", 1_000)];
+    for (wire, connections) in counts {
+        let scenario = format!("idle-{wire}-{connections}");
+        eprint!("{scenario} ");
+        let text = |error: std::io::Error| format!("{scenario}: {error}");
+        let server =
+            Contender::ourselves("server", &["serve", wire]).map_err(text)?.start().await.map_err(text)?;
+        let at = server.address.to_string();
+        let few = Contender::ourselves("client", &["idle", wire, &at, "1"])
+            .map_err(text)?
+            .start()
+            .await
+            .map_err(text)?;
+        tokio::time::sleep(SETTLE).await;
+        let before = (resident_bytes(server.pid()).map_err(text)?, resident_bytes(few.pid()).map_err(text)?);
+        few.stop().await;
+        let count = connections.to_string();
+        let many = Contender::ourselves("client", &["idle", wire, &at, &count]).map_err(text)?;
+        let many = many.start_within(Duration::from_secs(120)).await.map_err(text)?;
+        tokio::time::sleep(SETTLE).await;
+        let after = (resident_bytes(server.pid()).map_err(text)?, resident_bytes(many.pid()).map_err(text)?);
+        many.stop().await;
+        server.stop().await;
+        for (end, before, after) in [("server", before.0, after.0), ("client", before.1, after.1)] {
+            let each = after.saturating_sub(before) as f64 / f64::from(connections) / 1_024.0;
+            figures.push(figure(&scenario, end, "KiB resident a connection", &mut [each]));
+            let text = format!("KiB a connection, {end} end");
+            bars.push(Bar {
+                scenario: scenario.clone(),
+                text,
+                reached: each,
+                asked: if wire == "stonyx" { 14.0 } else { 6.0 },
+                at_most: true,
+            });
         }
+        eprintln!();
     }
     Ok(())
 }

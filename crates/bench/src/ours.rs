@@ -10,7 +10,7 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use polywire_core::{
     Adapter, Body, Client, Endpoint, Event, Handler, HandlerFuture, Incoming, Kind, Limits, Request,
-    Response, Route, Server, Target,
+    Response, Route, Secret, Server, Target,
 };
 use polywire_hpx::{HpxServer, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,8 +38,12 @@ enum What {
     SockhopBare,
     Hpx,
     HpxBare,
+    Stonyx,
+    StonyxBare,
     Bridge,
 }
+
+mod stonyx;
 
 /// Bodies up to this size are answered stored by the bare HPX loop, as by ours.
 const STORED_UP_TO: usize = 4 << 10;
@@ -51,12 +55,13 @@ const STORED_UP_TO: usize = 4 << 10;
 pub(crate) async fn serve(serve: Serve) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
     match serve.what {
-        What::SockhopBare | What::HpxBare => {
+        What::SockhopBare | What::HpxBare | What::StonyxBare => {
             let listener = TcpListener::bind("127.0.0.1:0").await.map_err(text)?;
             println!("READY {}", listener.local_addr().map_err(text)?);
             let serving = async {
                 match serve.what {
                     What::HpxBare => bare::hpx::serve(listener, STORED_UP_TO).await,
+                    What::StonyxBare => bare::stonyx::serve(listener).await,
                     _ => bare::sockhop::serve(listener).await,
                 }
             };
@@ -76,6 +81,7 @@ pub(crate) async fn serve(serve: Serve) -> Result<(), String> {
             server.shutdown().await;
             Ok(())
         }
+        What::Stonyx => stonyx::serve().await,
         What::Sockhop => {
             let server = listen(&polywire_sockhop::ADAPTER, Endpoint::new("sockhop", Echo)).await?;
             println!("READY {}", server.address());
@@ -135,6 +141,9 @@ pub(crate) async fn dial(adapter: &dyn Adapter, address: &str, endpoint: Endpoin
     let mut target = Target { address: address.to_owned(), ..Target::default() };
     if adapter.name() == "hpx" {
         target.options.set("connections", "1");
+    }
+    if adapter.name() == "stonyx" {
+        target.options.set_secret("key", Secret::from(bare::stonyx::AUTH_KEY));
     }
     let client = adapter.dial(target, endpoint).await.map_err(|error| error.to_string())?;
     client.ready().await.map_err(|failure| failure.to_string())?;

@@ -1,5 +1,7 @@
 //! The scenarios: who is measured under which load, and which bars the figures are held against.
 
+mod stonyx;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -35,6 +37,9 @@ pub(crate) struct Plan {
     /// The folder that holds `node_modules` with sockhop 1.8.4; by default where `cargo xtask peers` puts it.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/foreign/npm-sockhop-1.8.4"))]
     node_modules: String,
+    /// The folder that holds `node_modules` with ws; by default where `cargo xtask peers` puts it.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/foreign/npm-ws-8.19.0"))]
+    ws_modules: String,
     /// The Python HPX peer.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/peers/hpx/hpx_peer_server.py"))]
     hpx_peer: String,
@@ -64,6 +69,8 @@ struct Run {
 enum Load {
     Sockhop { mode: Mode, connections: usize },
     Hpx { connections: usize, body_bytes: usize },
+    Stonyx { connections: usize, body_bytes: usize },
+    StonyxBroadcast { members: usize },
 }
 
 impl Load {
@@ -78,6 +85,12 @@ impl Load {
             }
             Load::Hpx { connections, body_bytes } => {
                 load::hpx::run(address, connections, calls / connections as u64, body_bytes).await
+            }
+            Load::Stonyx { connections, body_bytes } => {
+                load::stonyx::run(address, connections, 64, calls / connections as u64, body_bytes).await
+            }
+            Load::StonyxBroadcast { members } => {
+                load::stonyx::broadcast(address, members, calls / members as u64, 100).await
             }
         }
     }
@@ -95,6 +108,7 @@ pub(crate) async fn run(plan: Plan) -> Result<(), String> {
     for (connections, body_bytes) in [(16, 100), (1, 100), (16, 64 << 10), (1, 64 << 10)] {
         hpx(&plan, connections, body_bytes, &mut figures, &mut bars).await?;
     }
+    stonyx::run(&plan, &mut figures, &mut bars).await?;
     if wanted(&plan, "typed-buffers") {
         ours::typed_buffers(plan.runs, &mut figures, &mut bars)
             .await

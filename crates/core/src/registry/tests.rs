@@ -105,7 +105,8 @@ async fn c12_a_message_without_a_handler_is_not_found_and_its_name_is_escaped() 
     assert_eq!(failure.code, Code::NotFound);
     assert_eq!(failure.message, "nothing here handles requests on route `a\\n\\u{202e}``");
     let failure = router.notify("", Body::Empty).await.unwrap_err();
-    assert_eq!(failure, Failure::new(Code::NotFound, "nothing here handles events on route ``"));
+    assert_eq!(failure.message, "nothing here handles events on route ``");
+    assert!(failure.unrouted && failure.code == Code::NotFound);
     let failure = router.request("x".repeat(1 << 20), Body::Empty).await.unwrap_err();
     assert_eq!(failure.code, Code::InvalidArgument);
 }
