@@ -188,6 +188,7 @@ impl Adapter for Hpx {
             #[cfg(feature = "tls")]
             if options.flag("tls")?.unwrap_or(false) {
                 let tls = crate::tls::server_config(pem(options, "tls_cert")?, pem(options, "tls_key")?)?;
+                let tls = crate::tls::ServerTls::new(tls);
                 return Ok(HpxServer::bind_tls(&address, config, tls, endpoint).await?.into_core());
             }
             Ok(HpxServer::bind(&address, config, endpoint).await?.into_core())

@@ -7,9 +7,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use polywire_core::{
-    ByteStream, Caller, Client, ClientState, Commands, CredentialSource, Credentials, Dial, DialError,
+    ByteStream, Caller, Client, ClientState, Clock, Commands, CredentialSource, Credentials, Dial, DialError,
     Endpoint, Failure, Outcome, Parts, Reconnect, Request, Shutdown,
 };
+use polywire_net::{Stream, tcp};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
@@ -20,7 +21,6 @@ use crate::lanes::{Entry, Lanes};
 use crate::server::elsewhere;
 use crate::session::pool::Pool;
 use crate::session::{ClientSession, Wake};
-use crate::stream::Stream;
 
 /// An HPX client.
 pub struct HpxClient {
@@ -190,6 +190,7 @@ impl Opener {
                 config: Arc::clone(&self.config),
                 pool: Arc::clone(&self.pool),
                 slot,
+                clock: Arc::clone(&self.endpoint.surroundings.clock),
             };
             let (client, commander) = Client::start_with_commands(
                 dialler,
@@ -263,6 +264,7 @@ struct Dialler {
     config: Arc<ClientConfig>,
     pool: Arc<Pool>,
     slot: usize,
+    clock: Arc<dyn Clock>,
 }
 
 impl Dial for Dialler {
@@ -274,8 +276,7 @@ impl Dial for Dialler {
         credentials: Credentials,
     ) -> Result<Parts<ClientSession, ByteStream<Stream>>, DialError> {
         let failed = |source| DialError::Unreachable { address: self.way.address.clone(), source };
-        let stream = TcpStream::connect(&self.way.address).await.map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
+        let stream = tcp::connect(&self.way.address, &*self.clock).await.map_err(failed)?;
         let far = elsewhere(stream.peer_addr().map_err(failed)?.ip());
         let allowed = self.way.is_secure() || self.config.allow_plaintext;
         if let (Some(far), Some(_), false) = (far, &credentials.secret, allowed) {

@@ -63,9 +63,6 @@ mod server;
 mod users;
 mod client;
 mod lanes;
-mod stream;
-#[cfg(feature = "tls")]
-pub mod tls;
 mod adapter;
 // The notes.
 mod config;
@@ -81,6 +78,8 @@ pub use codec::{Frame, HpxCodec, Trust};
 pub use config::{ClientConfig, Dialect, NonFinite, ServerConfig, Version, Wire};
 pub use error::Error;
 pub use gzip::Fault;
+#[cfg(feature = "tls")]
+pub use polywire_net::tls;
 pub use server::HpxServer;
 pub use session::{ClientSession, Pool, ServerCommand, ServerSession, Shared, Turn, Wake};
 pub use translate::failure;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use polywire_core::{
     Accept, Body, ByteStream, Endpoint, Event, Parts, Route, Server, Surroundings, sleep_until,
 };
+use polywire_net::Stream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -16,7 +17,6 @@ use crate::codec::{HpxCodec, Trust};
 use crate::config::ServerConfig;
 use crate::error::Error;
 use crate::session::{ServerCommand, ServerSession, Shared};
-use crate::stream::Stream;
 
 /// How long connections get answers after the broadcast of a command, as the original gives them. Observed: `py-quit-broadcast`.
 const COMMAND_GRACE: Duration = Duration::from_secs(1);
@@ -54,12 +54,12 @@ impl HpxServer {
     pub async fn bind_tls(
         address: &str,
         config: ServerConfig,
-        tls: Arc<tokio_rustls::rustls::ServerConfig>,
+        tls: polywire_net::tls::ServerTls,
         endpoint: Endpoint,
     ) -> Result<Self, Error> {
         config.validate()?;
         let listener = listen(address).await?;
-        let tls = Some(tokio_rustls::TlsAcceptor::from(tls));
+        let tls = Some(tls);
         Ok(Self::over(listener, config, endpoint, |shared| Accepting { shared, tls }))
     }
 
@@ -144,7 +144,7 @@ impl fmt::Debug for HpxServer {
 struct Accepting {
     shared: Arc<Shared>,
     #[cfg(feature = "tls")]
-    tls: Option<tokio_rustls::TlsAcceptor>,
+    tls: Option<polywire_net::tls::ServerTls>,
 }
 
 impl Accepting {
@@ -152,7 +152,7 @@ impl Accepting {
     #[cfg(feature = "tls")]
     async fn seal(&self, stream: TcpStream) -> io::Result<(Stream, bool)> {
         match &self.tls {
-            Some(tls) => Ok((Box::new(tls.accept(stream).await?), true)),
+            Some(tls) => Ok((tls.accept(stream).await?, true)),
             None => Ok((Box::new(stream), false)),
         }
     }

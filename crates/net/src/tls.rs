@@ -5,13 +5,12 @@ use std::io;
 use std::sync::Arc;
 
 use polywire_core::AdapterError;
-use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::stream::Stream;
+use crate::stream::{Io, Stream};
 
 /// The client's side of TLS: whom to trust, and the name the server must have.
 #[derive(Clone)]
@@ -38,7 +37,7 @@ impl ClientTls {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, the stream is dropped too.
-    pub async fn connect(&self, stream: TcpStream) -> io::Result<Stream> {
+    pub async fn connect(&self, stream: impl Io + 'static) -> io::Result<Stream> {
         Ok(Box::new(self.connector.connect(self.name.clone(), stream).await?))
     }
 }
@@ -102,7 +101,7 @@ impl ServerTls {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, the stream is dropped too.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
+    pub async fn accept(&self, stream: impl Io + 'static) -> io::Result<Stream> {
         Ok(Box::new(self.0.accept(stream).await?))
     }
 }

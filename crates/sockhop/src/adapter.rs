@@ -294,8 +294,8 @@ impl Adapter for Sockhop {
             #[cfg(feature = "tls")]
             if let Some(address) = Self::sealed(&address, &options)? {
                 let (cert, key) = (Self::secret(&options, "tls_cert")?, Self::secret(&options, "tls_key")?);
-                let tls = crate::tls::server_config(cert, key)?;
-                return Ok(crate::tls::listen_tls(address, config, tls, endpoint).await?);
+                let tls = crate::tls::ServerTls::new(crate::tls::server_config(cert, key)?);
+                return Ok(crate::server::listen_tls(address, config, tls, endpoint).await?);
             }
             Ok(crate::server::listen(address, config, endpoint).await?)
         })

@@ -1,13 +1,9 @@
 //! Dials, and dials again; every new connection shakes hands anew.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use polywire_core::{ByteStream, Client, Credentials, Dial, DialError, Endpoint, Parts, Reconnect};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use polywire_core::{ByteStream, Client, Clock, Credentials, Dial, DialError, Endpoint, Parts, Reconnect};
 
 use crate::address::Address;
 use crate::config::Config;
@@ -15,9 +11,6 @@ use crate::error::Error;
 use crate::server::Make;
 use crate::session::{Role, Session};
 use crate::stream::Stream;
-
-/// How long one address of a name has to answer before the next one is tried as well.
-const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Dials `address` and keeps the connection up as `reconnect` says; gives back at once.
 ///
@@ -55,10 +48,10 @@ fn start(dialler: Dialler, endpoint: Endpoint, reconnect: Reconnect) -> Client {
     Client::start(dialler, Arc::new(Credentials::guest()), endpoint, reconnect)
 }
 
-#[derive(Debug)]
 struct Dialler {
     address: Address,
     make: Make,
+    clock: Arc<dyn Clock>,
     #[cfg(feature = "tls")]
     tls: Option<crate::tls::ClientTls>,
 }
@@ -70,16 +63,17 @@ impl Dialler {
         Ok(Self {
             address,
             make: Make { config: Arc::new(config), limits: Arc::clone(&endpoint.limits) },
+            clock: Arc::clone(&endpoint.surroundings.clock),
             #[cfg(feature = "tls")]
             tls: None,
         })
     }
 
     async fn connect(&self, address: &str) -> io::Result<Stream> {
-        let stream = connect(address).await?;
+        let stream = polywire_net::tcp::connect(address, &*self.clock).await?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            return Ok(Stream::Tls(Box::new(tls.connect(stream).await?)));
+            return Ok(Stream::Tls(tls.connect(stream).await?));
         }
         Ok(Stream::Tcp(stream))
     }
@@ -104,34 +98,4 @@ impl Dial for Dialler {
     fn address(&self) -> String {
         self.address.to_string()
     }
-}
-
-/// Connects to the first address of a name that answers, each new one being tried a little later than the one before.
-async fn connect(address: &str) -> io::Result<TcpStream> {
-    let found: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
-    let mut attempts = JoinSet::new();
-    let mut left = found.into_iter();
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    if let Some(first) = left.next() {
-        attempts.spawn(TcpStream::connect(first));
-    }
-    let stream = loop {
-        let more = left.len() > 0;
-        tokio::select! {
-            biased;
-            ended = attempts.join_next() => match ended {
-                Some(Ok(Ok(stream))) => break stream,
-                Some(Ok(Err(error))) => last = error,
-                Some(Err(error)) => last = io::Error::other(error),
-                None if !more => return Err(last),
-                None => {}
-            },
-            () = tokio::time::sleep(NEXT_ADDRESS), if more => {}
-        }
-        if let Some(next) = left.next() {
-            attempts.spawn(TcpStream::connect(next));
-        }
-    };
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }

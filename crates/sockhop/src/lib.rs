@@ -51,8 +51,6 @@ mod address;
 mod stream;
 #[cfg(unix)]
 mod unix;
-#[cfg(feature = "tls")]
-pub mod tls;
 mod adapter;
 // The notes.
 mod config;
@@ -69,10 +67,12 @@ pub use client::dial_tls;
 pub use codec::{Codec, Frame, Framing};
 pub use config::{Calls, Config, Mode, PeerType, Switch, Terminator};
 pub use error::Error;
+#[cfg(feature = "tls")]
+pub use polywire_net::tls;
 pub use server::listen;
+#[cfg(feature = "tls")]
+pub use server::listen_tls;
 pub use session::{Role, Session};
 pub use tables::Reply;
-#[cfg(feature = "tls")]
-pub use tls::listen_tls;
 pub use translate::{BUFFER, TYPE};
 pub use wire::Message;

@@ -50,6 +50,47 @@ pub async fn listen(
     }
 }
 
+/// Listens at the TCP address `address` and speaks TLS to every peer; otherwise as [`listen`].
+///
+/// A peer has `login_timeout` for the TLS handshake.
+///
+/// # Errors
+/// [`Error`] when a setting is out of range or the address cannot be had.
+///
+/// # Cancel safety
+/// Dropped before it is ready, nothing listens.
+#[cfg(feature = "tls")]
+pub async fn listen_tls(
+    address: impl Into<String>,
+    config: Config,
+    tls: polywire_net::tls::ServerTls,
+    endpoint: Endpoint,
+) -> Result<Server, Error> {
+    config.validate()?;
+    endpoint.limits.validate()?;
+    let address = address.into();
+    let make = Make { config: Arc::new(config), limits: Arc::clone(&endpoint.limits) };
+    let listener = TcpListener::bind(&address).await.map_err(|source| Error::Listen { address, source })?;
+    Ok(Server::start(listener, Sealed { make, tls }, endpoint))
+}
+
+/// Makes connections over accepted streams, once TLS stands.
+#[cfg(feature = "tls")]
+struct Sealed {
+    make: Make,
+    tls: polywire_net::tls::ServerTls,
+}
+
+#[cfg(feature = "tls")]
+impl<Io: polywire_net::Io + 'static> Accept<Io> for Sealed {
+    type Session = Session;
+    type Transport = ByteStream<polywire_net::Stream>;
+
+    async fn accept(&self, io: Io) -> io::Result<Parts<Session, Self::Transport>> {
+        Ok(self.make.parts(self.tls.accept(io).await?, Role::Server))
+    }
+}
+
 /// Makes codec and session of one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Make {

@@ -16,7 +16,7 @@ pub(crate) enum Stream {
     #[cfg(unix)]
     Unix(UnixStream),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Tls(polywire_net::Stream),
 }
 
 /// Runs an expression on whichever stream there is, pinned.
