@@ -22,7 +22,7 @@ struct Inner {
     id: u64,
     wire: &'static str,
     address: Option<Box<str>>,
-    identity: OnceLock<Identity>,
+    identity: OnceLock<Box<Identity>>,
     data: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
     caller: Option<Caller>,
 }
@@ -59,12 +59,12 @@ impl Peer {
 
     /// Who logged in on this connection.
     pub fn identity(&self) -> Option<Identity> {
-        self.0.identity.get().cloned()
+        self.0.identity.get().map(|identity| Identity::clone(identity))
     }
 
     pub(crate) fn identify(&self, identity: Identity) {
         // The first login of a connection names it; a wire whose identity changes says so with each message.
-        let _ = self.0.identity.set(identity);
+        let _ = self.0.identity.set(Box::new(identity));
     }
 
     /// Keeps `data` with this peer, in place of what was kept before.

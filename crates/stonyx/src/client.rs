@@ -15,8 +15,9 @@ use crate::codec::Codec;
 use crate::config::Config;
 use crate::error::Error;
 use crate::guard::Nonces;
+use crate::keys::derive;
 use crate::seal::Key;
-use crate::server::{derive, settings};
+use crate::server::settings;
 use crate::session::ClientSession;
 
 /// Dials `ws://` at `address`, such as `127.0.0.1:2667`, and keeps the connection up as `reconnect` says; gives back at once.

@@ -37,6 +37,7 @@
 
 // Messages to frames to envelopes.
 mod seal;
+mod keys;
 mod codec;
 mod wire;
 mod guard;

@@ -3,7 +3,7 @@
 //! Observed: `frames.json` of the recordings; all revisions alike.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
@@ -50,6 +50,16 @@ impl Key {
         Self(None)
     }
 
+    /// A key that does not keep the bytes alive; `None` without a key.
+    pub(crate) fn downgrade(&self) -> Option<WeakKey> {
+        self.0.as_ref().map(|cipher| WeakKey(Arc::downgrade(cipher)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        matches!((&self.0, &other.0), (Some(one), Some(other)) if Arc::ptr_eq(one, other))
+    }
+
     /// Are messages sealed?
     pub fn seals(&self) -> bool {
         self.0.is_some()
@@ -79,6 +89,15 @@ impl Key {
         };
         cipher.decrypt_inout_detached(&nonce.into(), b"", InOutBuf::from(&mut text[..]), &tag.into()).ok()?;
         Some((nonce, text.freeze()))
+    }
+}
+
+/// A key that lasts as long as somebody uses it.
+pub(crate) struct WeakKey(Weak<Aes256Gcm>);
+
+impl WeakKey {
+    pub(crate) fn upgrade(&self) -> Option<Key> {
+        self.0.upgrade().map(|cipher| Key(Some(cipher)))
     }
 }
 

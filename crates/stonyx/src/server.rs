@@ -16,6 +16,7 @@ use crate::codec::Codec;
 use crate::config::Config;
 use crate::error::Error;
 use crate::guard::Nonces;
+use crate::keys::derive;
 use crate::seal::Key;
 use crate::session::ServerSession;
 use crate::wire::member;
@@ -96,16 +97,6 @@ async fn start(
         tls,
     };
     Ok(Server::start(listener, accepting, endpoint))
-}
-
-/// The key both directions begin with, derived off the runtime's threads.
-pub(crate) async fn derive(config: &Arc<Config>) -> io::Result<Key> {
-    if !config.encryption {
-        return Ok(Key::none());
-    }
-    let config = Arc::clone(config);
-    let key = tokio::task::spawn_blocking(move || Key::derive(config.key.expose())).await?;
-    if key.seals() { Ok(key) } else { Err(io::Error::other("the key cannot be derived")) }
 }
 
 /// The original closes without a status code, whatever the reason.
