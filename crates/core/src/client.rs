@@ -1,6 +1,7 @@
 //! Dialling: connects, logs in, and connects again when the connection is lost.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::body::{Body, JsonText};
 use crate::caller::Caller;
-use crate::connection::{Connection, Ended, Endpoint};
+use crate::connection::{Connection, Ended, Endpoint, Link};
 use crate::credentials::{CredentialSource, Credentials};
 use crate::envelope::Event;
 use crate::failure::{Code, Failure};
@@ -284,6 +285,9 @@ struct Supervisor<D: Dial> {
     state: watch::Sender<ClientState>,
 }
 
+/// A connection that was dialled.
+type Dialled<D> = Pin<Box<Connection<<D as Dial>::Transport, <D as Dial>::Session>>>;
+
 /// How one attempt ended.
 struct Attempt {
     why: String,
@@ -368,37 +372,14 @@ impl<D: Dial> Supervisor<D> {
     async fn attempt(&self, number: u32, lost: Option<&(Moment, String)>) -> Attempt {
         let failed = Attempt::failed;
         let clock = &self.endpoint.surroundings.clock;
-        let dialled = self.while_waiting(async {
-            if number > 1 || lost.is_some() {
-                sleep_until(&**clock, self.endpoint.surroundings.dial_rate.grant(clock.now())).await;
-            }
-            let limit = clock.now() + self.reconnect.dial_timeout;
-            tokio::select! {
-                biased;
-                dialled = self.dial_once(number) => dialled,
-                () = sleep_until(&**clock, limit) => {
-                    Err(failed(format!("cannot connect to {}: no answer within dial_timeout = {:?}", self.dial.address(), self.reconnect.dial_timeout), false))
-                }
-            }
-        });
-        let parts = match dialled.await {
+        // Both are boxed apart from this task: it lives as long as the client, and would hold room for the dial beside the
+        // connection.
+        let parts = match self.while_waiting(Box::pin(self.dial_in_time(number, lost.is_some()))).await {
             Some(Ok(parts)) => parts,
             Some(Err(attempt)) => return attempt,
             None => return failed("shut down".to_owned(), true),
         };
-        let Parts { transport, codec, session } = parts;
-        let (mut connection, mut link) = Connection::over_queue(
-            transport,
-            codec,
-            session,
-            self.endpoint.clone(),
-            Some(self.dial.address()),
-            Arc::clone(&self.queue),
-            true,
-        );
-        if let Some((since, reason)) = lost {
-            connection.announce_gap(*since, reason.clone());
-        }
+        let (mut connection, mut link) = self.connect(parts, lost);
         let mut up_since = None;
         let Ended { reason, .. } = tokio::select! {
             biased;
@@ -418,6 +399,50 @@ impl<D: Dial> Supervisor<D> {
             hopeless: matches!(reason, Close::Local | Close::Shutdown | Close::Dismissed(_)),
             given_up: up_since.is_some() && matches!(reason, Close::GivenUp(_)),
         }
+    }
+
+    /// Dials once, at the pace of the process and within `dial_timeout`.
+    async fn dial_in_time(
+        &self,
+        number: u32,
+        again: bool,
+    ) -> Result<Parts<D::Session, D::Transport>, Attempt> {
+        let clock = &self.endpoint.surroundings.clock;
+        if number > 1 || again {
+            sleep_until(&**clock, self.endpoint.surroundings.dial_rate.grant(clock.now())).await;
+        }
+        let limit = clock.now() + self.reconnect.dial_timeout;
+        tokio::select! {
+            biased;
+            dialled = self.dial_once(number) => dialled,
+            () = sleep_until(&**clock, limit) => {
+                let (address, timeout) = (self.dial.address(), self.reconnect.dial_timeout);
+                let why = format!("cannot connect to {address}: no answer within dial_timeout = {timeout:?}");
+                Err(Attempt::failed(why, false))
+            }
+        }
+    }
+
+    /// The connection in one place on the heap.
+    fn connect(
+        &self,
+        parts: Parts<D::Session, D::Transport>,
+        lost: Option<&(Moment, String)>,
+    ) -> (Dialled<D>, Link<D::Session>) {
+        let Parts { transport, codec, session } = parts;
+        let (mut connection, link) = Connection::over_queue(
+            transport,
+            codec,
+            session,
+            self.endpoint.clone(),
+            Some(self.dial.address()),
+            Arc::clone(&self.queue),
+            true,
+        );
+        if let Some((since, reason)) = lost {
+            connection.announce_gap(*since, reason.clone());
+        }
+        (Box::pin(connection), link)
     }
 
     async fn dial_once(&self, number: u32) -> Result<Parts<D::Session, D::Transport>, Attempt> {
