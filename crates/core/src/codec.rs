@@ -55,7 +55,7 @@ pub enum Message {
     Ping(Bytes),
     /// The answer to a ping of this side.
     Pong(Bytes),
-    /// The end, with a status code and a reason where there is a code. Only sent: what a peer closes with ends the stream.
+    /// The end, with a status code and a reason where there is a code. Received, it is the last message.
     Close(Option<(u16, ByteString)>),
 }
 

@@ -119,7 +119,7 @@ async fn both_ends_carry_every_size_both_ways_and_rest_in_between() {
         close(&mut server).await;
         end
     });
-    assert_eq!(end, None, "a clean close");
+    assert_eq!(end, Some(Message::Close(Some((1000, "".into())))), "a clean close");
 }
 
 #[tokio::test]
@@ -211,6 +211,7 @@ async fn a_close_frame_is_answered_with_the_same() {
     for payload in [&b""[..], b"\x03\xe8done", b"\x0f\xa1"] {
         let (mut socket, mut far) = server(Settings::default()).await;
         far.write_all(&frame(0x88, payload)).await.unwrap();
+        assert!(matches!(receive(&mut socket).await.unwrap(), Some(Message::Close(_))));
         assert_eq!(receive(&mut socket).await.unwrap(), None);
         drop(socket);
         let mut told = Vec::new();

@@ -25,6 +25,8 @@ pub enum Frame {
     Pong,
     /// The end, with a status code and a reason.
     Close(u16, ByteString),
+    /// The peer closed in order.
+    Closed,
 }
 
 /// The text of a message to write, with room in front for what sealing adds.
@@ -86,7 +88,8 @@ impl MessageCodec for Codec {
                 Some(Frame::Shut("a binary message where messages are not sealed"))
             }
             (Message::Pong(_), _) => Some(Frame::Pong),
-            (Message::Ping(_) | Message::Close(_), _) => None,
+            (Message::Close(_), _) => Some(Frame::Closed),
+            (Message::Ping(_), _) => None,
         })
     }
 
@@ -101,7 +104,7 @@ impl MessageCodec for Codec {
             Frame::Write(Text { bytes, nonce: None }) => out(Message::Text(bytes.freeze())),
             Frame::Ping => out(Message::Ping(Bytes::new())),
             Frame::Close(code, reason) => out(Message::Close(Some((code, reason)))),
-            Frame::Read { .. } | Frame::Shut(_) | Frame::Pong => {
+            Frame::Read { .. } | Frame::Shut(_) | Frame::Pong | Frame::Closed => {
                 return Err(FrameError::Corrupt("only read, never written"));
             }
         }

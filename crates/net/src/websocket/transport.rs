@@ -236,6 +236,9 @@ where
         codec: &mut C,
     ) -> Poll<Result<Option<C::Frame>, TransportError>> {
         loop {
+            if self.peer_closed {
+                return Poll::Ready(Ok(None));
+            }
             match self.poll_wake(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(layer(error))),
@@ -254,11 +257,11 @@ where
                     self.count_control().map_err(layer)?;
                     Message::Pong(bytes)
                 }
-                Ok(tungstenite::Message::Close(_)) => {
+                Ok(tungstenite::Message::Close(reason)) => {
                     // The peer waits for the answer to its close frame; whether it gets it changes nothing here.
                     let _ = socket.flush();
                     self.peer_closed = true;
-                    return Poll::Ready(Ok(None));
+                    Message::Close(reason.map(|frame| (u16::from(frame.code), frame.reason.as_str().into())))
                 }
                 Ok(tungstenite::Message::Frame(_)) => continue,
                 Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {

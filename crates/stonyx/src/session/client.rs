@@ -192,7 +192,13 @@ impl Session for ClientSession {
         let (nonce, text) = match frame {
             Frame::Read { nonce, text } => (nonce, text),
             Frame::Shut(_) => return cx.count(Count::Undecodable),
-            Frame::Pong | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
+            Frame::Closed if !self.established => {
+                // How the originals refuse; one that is shut down drops the connection without a close frame.
+                let why =
+                    "the server closed the connection instead of answering: the key or encryption differs";
+                return cx.close(Close::Refused(Refusal::new(why)));
+            }
+            Frame::Pong | Frame::Closed | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {
             // A recorded answer to a login brings a recorded session key.

@@ -177,7 +177,7 @@ impl Session for ServerSession {
         let (nonce, text) = match frame {
             Frame::Read { nonce, text } => (nonce, text),
             Frame::Shut(why) => return self.refuse(Count::Undecodable, why, cx),
-            Frame::Pong | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
+            Frame::Pong | Frame::Closed | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {
             Some(nonce) if self.login == Login::Awaited => !self.nonces.is_new(nonce, cx.now()),

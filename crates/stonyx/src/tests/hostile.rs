@@ -323,6 +323,17 @@ fn a_client_takes_pushes_of_every_revision_and_nothing_under_the_shared_key() {
 }
 
 #[test]
+fn a_close_frame_instead_of_an_answer_to_the_login_is_a_refusal() {
+    let mut hand = dialler();
+    hand.receive(Message::Close(None));
+    assert!(matches!(hand.closed, Some(Close::Refused(_))), "{:?}", hand.closed);
+    let mut hand = dialler();
+    hand.receive(sealed(&GLOBAL, &welcome(&STANDARD.encode(SESSION))));
+    hand.receive(Message::Close(Some((1001, "restart".into()))));
+    assert!(hand.closed.is_none(), "the transport says that it is over");
+}
+
+#[test]
 fn what_is_deeper_than_the_limit_is_ignored_and_the_connection_lives() {
     let deep = format!(r#"{{"request":"a","data":{}1{}}}"#, "[".repeat(200), "]".repeat(200));
     let mut hand = member();
