@@ -10,14 +10,15 @@ use polywire_core::{
     Answer, Body, Client, Code, Endpoint, Failure, Handler, HandlerFuture, Incoming, JsonLimits, JsonText,
     Kind, Request, Response, Route, Server, Surroundings, Target,
 };
+use polywire_tests::place;
 use tokio::sync::mpsc;
 
-/// Answers what it is sent, `fail` with a failure, `hang` never; shows every event.
+/// Answers what it is sent, `fail` with a failure, `hang` never; shows every event, and what is named `hang` or `moved`.
 struct App(mpsc::UnboundedSender<(String, Body)>);
 
 impl Handler for App {
     fn call(&self, incoming: Incoming) -> HandlerFuture {
-        if incoming.kind == Kind::Event || &*incoming.route == "hang" {
+        if incoming.kind == Kind::Event || matches!(&*incoming.route, "hang" | "moved") {
             self.0.send((incoming.route.to_string(), incoming.body.clone())).unwrap();
         }
         Box::pin(async move {
@@ -31,11 +32,28 @@ impl Handler for App {
 }
 
 fn registry() -> Registry {
-    Registry::new().with(polywire_sockhop::ADAPTER).with(polywire_hpx::ADAPTER)
+    let registry = Registry::new().with(polywire_sockhop::ADAPTER).with(polywire_hpx::ADAPTER);
+    registry.with(polywire_stonyx::ADAPTER)
 }
 
-fn target(address: &str, guests: bool) -> Target {
+const WIRES: [&str; 3] = ["sockhop", "hpx", "stonyx"];
+
+/// The shared key of the one wire that has one, and a file with it for the bridge.
+const KEY: &str = "the shared key of these tests";
+
+fn key_file() -> String {
+    let path = place::tests().join("../target/bridge-test.key");
+    // Every test writes the same.
+    std::fs::write(&path, KEY).unwrap();
+    path.display().to_string()
+}
+
+fn target(wire: &str, address: &str, guests: bool) -> Target {
     let mut target = Target { address: address.to_owned(), ..Target::default() };
+    if wire == "stonyx" {
+        target.options.set_secret("key", polywire_core::Secret::from(KEY));
+        target.options.set("errors_in_reply", "1");
+    }
     if guests {
         target.options.set("guests", "1");
     }
@@ -48,19 +66,25 @@ async fn serve(wire: &str) -> (Server, mpsc::UnboundedReceiver<(String, Body)>) 
     let (show, seen) = mpsc::unbounded_channel();
     let mut endpoint = Endpoint::new(adapter.name(), App(show));
     endpoint.authenticator = Some(Arc::new(|_| async { Ok(polywire_core::Identity::guest()) }));
-    (adapter.listen(target("127.0.0.1:0", wire == "hpx"), endpoint).await.unwrap(), seen)
+    (adapter.listen(target(wire, "127.0.0.1:0", wire == "hpx"), endpoint).await.unwrap(), seen)
 }
 
 async fn dial(wire: &str, address: &str) -> Client {
     let (show, _) = mpsc::unbounded_channel();
     let endpoint = Endpoint::new("test", App(show));
-    let client = registry().get(wire).unwrap().dial(target(address, false), endpoint).await.unwrap();
+    let client = registry().get(wire).unwrap().dial(target(wire, address, false), endpoint).await.unwrap();
     client.ready().await.unwrap();
     client
 }
 
 async fn bridge(from: &str, to: &str, upstream: &str, more: &str) -> Bridge {
-    let guests = if from == "hpx" { "guests = true" } else { "" };
+    let key = format!("key = \"file:{}\"\nerrors_in_reply = true", key_file());
+    let option = |wire: &str, hpx| match wire {
+        "hpx" => hpx,
+        "stonyx" => key.as_str(),
+        _ => "",
+    };
+    let (guests, out) = (option(from, "guests = true"), option(to, ""));
     let text = format!(
         r#"
 [endpoint.in]
@@ -74,6 +98,7 @@ protocol = "{to}"
 role = "client"
 address = "{upstream}"
 required = true
+{out}
 
 [[route]]
 from = {{ endpoint = "in", match = "*" }}
@@ -108,7 +133,7 @@ fn request(name: &'static str, body: Body) -> Request {
 
 #[tokio::test]
 async fn a_call_crosses_every_pair_of_wires_and_comes_back_byte_for_byte() {
-    for (from, to) in [("sockhop", "sockhop"), ("sockhop", "hpx"), ("hpx", "sockhop"), ("hpx", "hpx")] {
+    for (from, to) in WIRES.into_iter().flat_map(|from| WIRES.map(|to| (from, to))) {
         let (server, _seen) = serve(to).await;
         let bridge = bridge(from, to, server.address(), "").await;
         let client = dial(from, bridge.address("in").unwrap()).await;
@@ -140,6 +165,20 @@ async fn bytes_and_events_cross_between_wires_that_have_them() {
 }
 
 #[tokio::test]
+async fn events_cross_every_pair_of_wires_that_have_them() {
+    for (from, to) in [("sockhop", "stonyx"), ("stonyx", "sockhop"), ("stonyx", "stonyx")] {
+        let (server, mut seen) = serve(to).await;
+        let bridge = bridge(from, to, server.address(), "").await;
+        let client = dial(from, bridge.address("in").unwrap()).await;
+        let event = polywire_core::Event::new(Route::from_static("moved"), json("{\"x\":1}"));
+        client.caller().notify(event).await.unwrap();
+        // What a client of Stonyx tells is a request to its server, which serves it as such.
+        assert_eq!(seen.recv().await.unwrap(), ("moved".to_owned(), json("{\"x\":1}")), "{from} to {to}");
+        bridge.shutdown().await;
+    }
+}
+
+#[tokio::test]
 async fn bytes_onto_hpx_are_refused_or_wrapped_and_come_back_as_bytes() {
     let (server, _seen) = serve("hpx").await;
     let bytes = Body::binary("Pose", vec![0, 10, 255]);
@@ -154,7 +193,7 @@ async fn bytes_onto_hpx_are_refused_or_wrapped_and_come_back_as_bytes() {
 
 #[tokio::test]
 async fn pending_calls_end_at_once_when_the_upstream_dies() {
-    for to in ["sockhop", "hpx"] {
+    for to in WIRES {
         let (server, mut seen) = serve(to).await;
         let bridge = bridge("sockhop", to, server.address(), "").await;
         let client = dial("sockhop", bridge.address("in").unwrap()).await;

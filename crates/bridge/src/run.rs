@@ -236,7 +236,9 @@ async fn start_endpoint(
         }
         Role::Server => {
             core.observer = Some(Arc::clone(&port) as _);
-            core.authenticator = Some(Arc::new(Users(users)));
+            if !users.is_empty() {
+                core.authenticator = Some(Arc::new(Users(users)));
+            }
             Ends::Server(Box::new(adapter.listen(target, core).await.map_err(failed)?))
         }
     };
