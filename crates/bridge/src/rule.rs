@@ -55,8 +55,11 @@ impl Rule {
     /// is allocated once a message.
     pub(crate) fn carry(self: Arc<Self>, incoming: Incoming) -> HandlerFuture {
         // Facts of one wire mean nothing on the other, and may be secrets of it: they stay here.
-        let Incoming { kind, route, body, deadline, peer, .. } = incoming;
+        let Incoming { kind, route, body, deadline, peer, meta, .. } = incoming;
         let underway = Underway::new(Arc::clone(&self));
+        if let Err(failure) = whole(&meta) {
+            return refused(underway, Ending::Unsuitable, failure);
+        }
         let (route, body) = match self.prepare(route, body) {
             Ok(ready) => ready,
             Err((ending, failure)) => return refused(underway, ending, failure),
@@ -100,6 +103,19 @@ impl Rule {
     }
 }
 
+/// A body that is not whole without the bytes beside it crosses to no other wire.
+fn whole(meta: &Meta) -> Result<(), Failure> {
+    match meta.attachments().len() {
+        0 => Ok(()),
+        count => {
+            let text = format!(
+                "the message has {count} attachments inside its JSON, which no other wire carries: send bytes alone, or as text"
+            );
+            Err(Failure::new(Code::InvalidArgument, text))
+        }
+    }
+}
+
 /// Makes the call and brings its outcome back.
 async fn call(underway: Underway, caller: Caller, request: Request) -> Answer {
     let outcome = caller.call(request).await;
@@ -112,7 +128,7 @@ async fn call(underway: Underway, caller: Caller, request: Request) -> Answer {
             return Err(underway.refuse(ending, failure));
         }
     };
-    match rule.conversion.back(response.body) {
+    match whole(&response.meta).and_then(|()| rule.conversion.back(response.body)) {
         Ok(body) => {
             underway.end(Ending::Answered);
             Ok(body.into())

@@ -75,9 +75,8 @@ impl Connected {
         let settled = state.wait_for(|state| *state != ClientState::Connecting).await;
         match settled.as_deref() {
             Ok(ClientState::Ready) => Ok(()),
-            Ok(ClientState::Waiting(why) | ClientState::Refused(why) | ClientState::Closed(why)) => {
-                Err(why.clone())
-            }
+            Ok(ClientState::Waiting(why) | ClientState::Closed(why)) => Err(why.clone()),
+            Ok(ClientState::Refused(refusal)) => Err(refusal.to_string()),
             _ => Err("the client is over".to_owned()),
         }
     }

@@ -32,6 +32,11 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
         &[]
     }
 
+    /// Can it listen? An adapter that only dials says no.
+    fn listens(&self) -> bool {
+        true
+    }
+
     /// Listens at `target` and serves `endpoint`'s handler.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::body::{Body, JsonText};
 use crate::caller::Caller;
 use crate::connection::{Connection, Ended, Endpoint, Link};
-use crate::credentials::{CredentialSource, Credentials};
+use crate::credentials::{CredentialSource, Credentials, Refusal};
 use crate::envelope::Event;
 use crate::failure::{Code, Failure};
 use crate::json;
@@ -126,7 +126,7 @@ pub enum ClientState {
     /// No connection; it is dialled again, after a pause. Holds why the last attempt failed.
     Waiting(String),
     /// The login was refused as often as `max_refusals` allows.
-    Refused(String),
+    Refused(Refusal),
     /// Over. Holds why.
     Closed(String),
 }
@@ -221,7 +221,7 @@ impl Client {
         loop {
             match &*state.borrow_and_update() {
                 ClientState::Ready => return Ok(()),
-                ClientState::Refused(why) => return Err(Failure::new(Code::Unauthenticated, why.clone())),
+                ClientState::Refused(refusal) => return Err(refusal.clone().into()),
                 ClientState::Closed(why) => return Err(Failure::new(Code::Unavailable, why.clone())),
                 ClientState::Connecting | ClientState::Waiting(_) => {}
             }
@@ -291,7 +291,7 @@ type Dialled<D> = Pin<Box<Connection<<D as Dial>::Transport, <D as Dial>::Sessio
 /// How one attempt ended.
 struct Attempt {
     why: String,
-    refused: bool,
+    refused: Option<Refusal>,
     /// How long the connection was up; `None` when it never was.
     up: Option<Duration>,
     hopeless: bool,
@@ -301,7 +301,7 @@ struct Attempt {
 
 impl Attempt {
     fn failed(why: String, hopeless: bool) -> Self {
-        Self { why, refused: false, up: None, hopeless, given_up: false }
+        Self { why, refused: None, up: None, hopeless, given_up: false }
     }
 }
 
@@ -324,17 +324,18 @@ impl<D: Dial> Supervisor<D> {
                     refusals = 0;
                     lost = Some((now, attempt.why.clone()));
                 }
-                None => refusals = if attempt.refused { refusals.saturating_add(1) } else { refusals },
+                None => {
+                    refusals = if attempt.refused.is_some() { refusals.saturating_add(1) } else { refusals }
+                }
             }
             failures = failures.saturating_add(1);
             if let Some(close) = self.queue.take_close() {
                 break ClientState::Closed(close.to_string());
             }
             if !self.reconnect.enabled || attempt.hopeless {
-                break if attempt.refused {
-                    ClientState::Refused(attempt.why)
-                } else {
-                    ClientState::Closed(attempt.why)
+                break match attempt.refused {
+                    Some(refusal) => ClientState::Refused(refusal),
+                    None => ClientState::Closed(attempt.why),
                 };
             }
             let mut pause = self.reconnect.pause(failures, &*self.endpoint.surroundings.random);
@@ -343,10 +344,11 @@ impl<D: Dial> Supervisor<D> {
                 pause = Duration::ZERO;
             }
             if refusals >= self.reconnect.max_refusals {
+                let refusal = attempt.refused.unwrap_or_else(|| Refusal::new(attempt.why));
                 let Some(slow) = self.reconnect.refused_pause else {
-                    break ClientState::Refused(attempt.why);
+                    break ClientState::Refused(refusal);
                 };
-                self.state.send_replace(ClientState::Refused(attempt.why));
+                self.state.send_replace(ClientState::Refused(refusal));
                 pause = slow;
             } else {
                 tracing::debug!(wire = self.endpoint.wire, why = %attempt.why, ?pause, "no connection");
@@ -358,7 +360,7 @@ impl<D: Dial> Supervisor<D> {
             }
         };
         let (code, why) = match &last {
-            ClientState::Refused(why) => (Code::Unauthenticated, why.clone()),
+            ClientState::Refused(refusal) => (Code::Unauthenticated, refusal.to_string()),
             ClientState::Closed(why) => (Code::Unavailable, why.clone()),
             _ => (Code::Unavailable, String::new()),
         };
@@ -393,11 +395,14 @@ impl<D: Dial> Supervisor<D> {
             }
         };
         Attempt {
-            refused: matches!(reason, Close::Refused(_)),
             why: reason.to_string(),
             up: up_since.map(|since| clock.now() - since),
             hopeless: matches!(reason, Close::Local | Close::Shutdown | Close::Dismissed(_)),
             given_up: up_since.is_some() && matches!(reason, Close::GivenUp(_)),
+            refused: match reason {
+                Close::Refused(refusal) => Some(refusal),
+                _ => None,
+            },
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 
-use crate::body::Body;
+use crate::body::{Body, JsonText};
 use crate::failure::{Code, Failure};
 use crate::secret::Secret;
 
@@ -70,18 +70,31 @@ impl Identity {
 pub struct Refusal {
     /// Why, in words that may be shown to the peer.
     pub reason: String,
+    /// What a wire tells of it besides, such as a code for programs.
+    pub data: Option<JsonText>,
 }
 
 impl Refusal {
     /// A refusal with this reason.
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into() }
+        Self { reason: reason.into(), data: None }
+    }
+
+    /// The same refusal with something for programs.
+    #[must_use]
+    pub fn with_data(mut self, data: JsonText) -> Self {
+        self.data = Some(data);
+        self
     }
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Failure::new(Code::Unauthenticated, refusal.to_string())
+        let failure = Failure::new(Code::Unauthenticated, refusal.to_string());
+        match refusal.data {
+            Some(data) => failure.with_detail(data),
+            None => failure,
+        }
     }
 }
 

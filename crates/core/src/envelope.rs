@@ -1,7 +1,9 @@
 //! The core's only messages: request, response and event.
 
+use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::body::Body;
@@ -97,22 +99,30 @@ impl Due {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 
-/// Facts that only one wire has, under names with that adapter's prefix (`sockhop.type`).
+/// Facts that only one wire has, under names with that adapter's prefix (`sockhop.type`), and bytes beside a JSON body.
 ///
 /// Empty for nearly every message, and then it costs no allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Meta(Vec<(&'static str, ByteString)>);
+pub struct Meta(Option<Box<Facts>>);
+
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Facts {
+    texts: Vec<(&'static str, ByteString)>,
+    attachments: Vec<Bytes>,
+}
 
 impl Meta {
     /// The fact with this name.
     pub fn get(&self, name: &str) -> Option<&ByteString> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+        let facts = self.0.as_ref()?;
+        facts.texts.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
     /// Sets a fact.
     pub fn set(&mut self, name: &'static str, value: impl Into<ByteString>) {
-        self.0.retain(|(known, _)| *known != name);
-        self.0.push((name, value.into()));
+        let facts = self.0.get_or_insert_default();
+        facts.texts.retain(|(known, _)| *known != name);
+        facts.texts.push((name, value.into()));
     }
 
     /// The same facts and one more.
@@ -122,8 +132,30 @@ impl Meta {
         self
     }
 
+    /// Bytes that travel beside a JSON body, in whose text the wire has marked their places. Without them that body is not
+    /// whole.
+    pub fn attachments(&self) -> &[Bytes] {
+        self.0.as_ref().map_or(&[], |facts| &facts.attachments)
+    }
+
+    /// The same facts with these bytes beside the body.
+    #[must_use]
+    pub fn with_attachments(mut self, attachments: Vec<Bytes>) -> Self {
+        if self.0.is_some() || !attachments.is_empty() {
+            self.0.get_or_insert_default().attachments = attachments;
+        }
+        self
+    }
+
     /// Are there no facts?
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
+    }
+}
+
+impl fmt::Debug for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes: Vec<_> = self.attachments.iter().map(Bytes::len).collect();
+        f.debug_struct("Facts").field("texts", &self.texts).field("attachment_bytes", &bytes).finish()
     }
 }

@@ -165,7 +165,8 @@ impl Lanes {
     fn standing(&self) -> String {
         match &*self.state.borrow() {
             ClientState::Ready => "all are in use".to_owned(),
-            ClientState::Waiting(why) | ClientState::Refused(why) | ClientState::Closed(why) => why.clone(),
+            ClientState::Waiting(why) | ClientState::Closed(why) => why.clone(),
+            ClientState::Refused(refusal) => refusal.to_string(),
             _ => "none is logged in yet".to_owned(),
         }
     }

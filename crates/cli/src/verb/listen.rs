@@ -72,7 +72,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
             },
             over = states.wait_for(|state| matches!(state, ClientState::Refused(_) | ClientState::Closed(_))) => {
                 let why = match over.as_deref() {
-                    Ok(ClientState::Refused(why) | ClientState::Closed(why)) => why.clone(),
+                    Ok(ClientState::Refused(refusal)) => refusal.to_string(),
+                    Ok(ClientState::Closed(why)) => why.clone(),
                     _ => "the client is over".to_owned(),
                 };
                 return Err(connected.fault(&why));

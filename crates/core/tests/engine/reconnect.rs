@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Body, ByteStream, CallError, Client, ClientState, Code, Count, CredentialSource, Credentials, Dial,
-    DialError, Event, Ledger, Parts, Reconnect, Request, Route, Secret,
+    DialError, Event, Ledger, Parts, Reconnect, Refusal, Request, Route, Secret,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::mpsc;
@@ -228,7 +228,7 @@ async fn with_refused_pause_the_client_tries_on_slowly() {
         far.say("refused not yet").await;
         settle().await;
     }
-    assert_eq!(bench.client.state(), ClientState::Refused("login refused: not yet".into()));
+    assert_eq!(bench.client.state(), ClientState::Refused(Refusal::new("not yet")));
     let moments: Vec<_> = bench.asked.lock().unwrap().iter().map(|(at, _)| *at).collect();
     assert!(moments[1] - moments[0] < Duration::from_secs(1));
     assert_eq!((moments[3] - moments[2]).as_secs(), 60);
