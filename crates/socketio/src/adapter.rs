@@ -1,0 +1,259 @@
+//! The adapter as a value: its options by name, what it can carry, and how it is started.
+
+use std::sync::Arc;
+
+use polywire_core::{
+    Adapter, AdapterError, BinaryForm, Body, BoxFuture, Capabilities, Client, Correlation, Credentials,
+    Endpoint, Errors, JsonText, Limits, OptionKind, OptionSpec, Options, ProgressForm, Route, Server, Target,
+};
+
+use crate::client::is_object;
+use crate::config::{Arguments, Config};
+use crate::packet::{MAIN, RESERVED};
+
+/// Socket.IO, for whoever picks an adapter by its name.
+pub const ADAPTER: SocketIo = SocketIo;
+
+/// The adapter as a value; see [`ADAPTER`].
+#[derive(Clone, Copy, Debug)]
+pub struct SocketIo;
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "auth",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "the JSON object that the server gets as auth at every connect",
+    },
+    OptionSpec {
+        name: "arguments",
+        takes: OptionKind::OneOf(&["one", "list"]),
+        default: "one",
+        about: "one: a single argument is the body; list: every body is the array of all arguments",
+    },
+    OptionSpec {
+        name: "path",
+        takes: OptionKind::Text,
+        default: "/socket.io/",
+        about: "the path that the server answers under",
+    },
+    OptionSpec {
+        name: "query",
+        takes: OptionKind::Text,
+        default: "none",
+        about: "further parts of the query, in percent form",
+    },
+    OptionSpec {
+        name: "answer_unrouted",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "answer requests that nothing here handles, which the originals leave without an answer",
+    },
+    OptionSpec {
+        name: "errors_in_reply",
+        takes: OptionKind::Flag,
+        default: "1",
+        about: "an answer with the single member error is a failure",
+    },
+    OptionSpec {
+        name: "redial_when_dismissed",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "dial again when the server has sent this side away",
+    },
+    OptionSpec {
+        name: "max_attachments",
+        takes: OptionKind::Number,
+        default: "10",
+        about: "most attachments of one message",
+    },
+    OptionSpec {
+        name: "min_heartbeat",
+        takes: OptionKind::Duration,
+        default: "1s",
+        about: "shortest ping interval and timeout that a server may announce",
+    },
+    #[cfg(feature = "tls")]
+    OptionSpec { name: "tls", takes: OptionKind::Flag, default: "0", about: "wss: needs tls_ca" },
+    #[cfg(feature = "tls")]
+    OptionSpec {
+        name: "tls_ca",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "the certificates that the server's must be signed with, in PEM",
+    },
+];
+
+impl Config {
+    /// The settings that options ask for, defaults elsewhere; the namespace is not among them.
+    ///
+    /// # Errors
+    /// [`AdapterError`] naming the option that is unknown or has a value that it cannot have.
+    pub fn from_options(options: &Options) -> Result<Self, AdapterError> {
+        if let Some(name) = options.names().find(|name| OPTIONS.iter().all(|known| known.name != *name)) {
+            let known: Vec<_> = OPTIONS.iter().map(|option| option.name).collect();
+            return Err(AdapterError::Settings(format!(
+                "socketio has no option {name:?}; it has {}",
+                known.join(", ")
+            )));
+        }
+        let mut config = Self::default();
+        config.arguments = match options.text("arguments") {
+            None | Some("one") => Arguments::One,
+            Some("list") => Arguments::List,
+            Some(word) => return Err(AdapterError::option("arguments", word, "one or list")),
+        };
+        config.path = options.text("path").map_or(config.path, str::to_owned);
+        config.query = options.text("query").map_or(config.query, str::to_owned);
+        config.answer_unrouted = options.flag("answer_unrouted")?.unwrap_or(config.answer_unrouted);
+        config.errors_in_reply = options.flag("errors_in_reply")?.unwrap_or(config.errors_in_reply);
+        config.redial_when_dismissed =
+            options.flag("redial_when_dismissed")?.unwrap_or(config.redial_when_dismissed);
+        if let Some(number) = options.number("max_attachments")? {
+            config.max_attachments = usize::try_from(number).unwrap_or(usize::MAX);
+        }
+        config.min_heartbeat = options.duration("min_heartbeat")?.unwrap_or(config.min_heartbeat);
+        Ok(config)
+    }
+}
+
+/// What the wire can carry with these settings.
+pub fn capabilities(config: &Config, limits: &Limits) -> Capabilities {
+    let _ = config;
+    Capabilities {
+        correlation: Correlation::Id,
+        max_concurrent_calls: u32::try_from(limits.max_pending).unwrap_or(u32::MAX),
+        server_calls: true,
+        client_events: true,
+        push: true,
+        errors: Errors::InBody,
+        binary: BinaryForm::Typed,
+        progress: ProgressForm::None,
+        cancel: false,
+        order: true,
+        login: true,
+        object_arguments: false,
+        empty_body: true,
+        max_route_bytes: Route::MAX_BYTES,
+        max_body_bytes: limits.max_frame_bytes,
+    }
+}
+
+impl SocketIo {
+    fn settings(target: &Target) -> Result<Config, AdapterError> {
+        let settings = |text: String| Err(AdapterError::Settings(text));
+        if target.unix {
+            return settings("socketio has no Unix sockets".to_owned());
+        }
+        if let Some(user) = &target.user {
+            return settings(format!("socketio has no users, but got {user:?}: who dials is said in auth"));
+        }
+        let namespace = if target.path.is_empty() { MAIN } else { &*target.path };
+        Ok(Config { namespace: namespace.to_owned(), ..Config::from_options(&target.options)? })
+    }
+
+    /// What every CONNECT carries.
+    fn credentials(options: &Options) -> Result<Credentials, AdapterError> {
+        let Some(secret) = options.secret("auth") else { return Ok(Credentials::guest()) };
+        let wrong = || AdapterError::Settings("auth is not a JSON object".to_owned());
+        let text = JsonText::new(secret.expose().to_vec(), &Limits::default().json).map_err(|_| wrong())?;
+        if !is_object(&text) {
+            return Err(wrong());
+        }
+        Ok(Credentials { data: Body::Json(text), ..Credentials::guest() })
+    }
+}
+
+impl Adapter for SocketIo {
+    fn name(&self) -> &'static str {
+        "socketio"
+    }
+
+    fn about(&self) -> &'static str {
+        "Socket.IO v5 over WebSocket: events, acknowledgements both ways, attachments, namespaces"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        OPTIONS
+    }
+
+    fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
+        Ok(capabilities(&Config::from_options(options)?, &Limits::default()))
+    }
+
+    fn reserved_routes(&self) -> &'static [&'static str] {
+        &RESERVED
+    }
+
+    fn listens(&self) -> bool {
+        false
+    }
+
+    fn listen(&self, _: Target, _: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
+        let why = "socketio can be dialled, but has no server of its own";
+        Box::pin(async move { Err(AdapterError::Settings(why.to_owned())) })
+    }
+
+    fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
+        Box::pin(async move {
+            let config = Self::settings(&target)?;
+            let credentials = Arc::new(Self::credentials(&target.options)?);
+            let reconnect = endpoint.reconnect.clone();
+            #[cfg(feature = "tls")]
+            if target.options.flag("tls")?.unwrap_or(false) {
+                let missing = || AdapterError::Settings("tls = 1 needs tls_ca".to_owned());
+                let ca = target.options.secret("tls_ca").ok_or_else(missing)?;
+                let host = target.address.rsplit_once(':').map_or(&*target.address, |(host, _)| host);
+                let name = host.trim_start_matches('[').trim_end_matches(']');
+                let tls = crate::tls::ClientTls::new(crate::tls::client_config(ca.expose())?, name)?;
+                let address = &target.address;
+                return Ok(crate::client::dial_tls(address, config, credentials, tls, endpoint, reconnect)?);
+            }
+            Ok(crate::client::dial(&target.address, config, credentials, endpoint, reconnect)?)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polywire_core::Secret;
+
+    use super::*;
+
+    fn target(path: &str, pairs: &[(&str, &str)]) -> Target {
+        let mut target = Target { address: "127.0.0.1:1".into(), path: path.into(), ..Target::default() };
+        for (name, value) in pairs {
+            target.options.set(*name, *value);
+        }
+        target
+    }
+
+    #[test]
+    fn the_path_of_the_target_is_the_namespace() {
+        assert_eq!(SocketIo::settings(&target("", &[])).unwrap().namespace, "/");
+        let config = SocketIo::settings(&target("/realtime", &[("arguments", "list")])).unwrap();
+        assert_eq!((&*config.namespace, config.arguments), ("/realtime", Arguments::List));
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_with_its_name() {
+        let told = |pairs: &[(&str, &str)]| match SocketIo::settings(&target("", pairs)) {
+            Ok(config) => config.validate().unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(told(&[("arguments", "all")]), "option arguments = \"all\" is not one or list");
+        assert_eq!(told(&[("max_attachments", "0")]), "max_attachments = 0 is out of range: 1 to 1000");
+        assert!(told(&[("transports", "polling")]).starts_with("socketio has no option \"transports\""));
+        let why = "path = \"x\" is out of range: a path that begins with / and needs no percent form";
+        assert_eq!(told(&[("path", "x")]), why);
+    }
+
+    #[test]
+    fn the_auth_payload_is_an_object() {
+        for (text, right) in [("{\"a\":1}", true), (" {} ", true), ("[1]", false), ("x", false)] {
+            let mut options = Options::new();
+            options.set_secret("auth", Secret::from(text));
+            assert_eq!(SocketIo::credentials(&options).is_ok(), right, "{text}");
+        }
+    }
+}
