@@ -62,13 +62,14 @@ fn functions(source: &Path) -> Vec<String> {
 fn row_of(test: &str) -> Option<String> {
     let (wire, rest) = test.split_at_checked(1)?;
     let (number, rest) = rest.split_at_checked(2)?;
-    let is_row = matches!(wire, "c" | "s" | "p" | "x") && number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_row =
+        matches!(wire, "c" | "h" | "s" | "p" | "x") && number.bytes().all(|byte| byte.is_ascii_digit());
     (is_row && rest.starts_with('_')).then(|| format!("{}-{number}", wire.to_uppercase()))
 }
 
 #[test]
 fn every_row_is_there_once() {
-    let expected = [("C", 22), ("S", 17), ("P", 18), ("X", 17)]
+    let expected = [("C", 22), ("H", 25), ("S", 17), ("P", 18), ("X", 17)]
         .into_iter()
         .flat_map(|(wire, last)| (1..=last).map(move |number| format!("{wire}-{number:02}")))
         .collect::<BTreeSet<_>>();

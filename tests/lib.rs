@@ -11,6 +11,7 @@
 //! | [`driver`] | a child process that answers commands in JSON lines: every program of `tests/drivers` |
 //! | [`peer`] | the foreign peers of `tests/peers`, started |
 //! | [`relay`] | a TCP or Unix relay that records, slices and cuts |
+//! | [`socketio`] | what the tests of the Socket.IO client share |
 //! | [`vectors`] | the recorded bytes of `tests/vectors` |
 
 #[path = "support/driver.rs"]
@@ -27,5 +28,7 @@ pub mod process;
 pub mod relay;
 #[path = "support/skip.rs"]
 pub mod skip;
+#[path = "support/socketio.rs"]
+pub mod socketio;
 #[path = "support/vectors.rs"]
 pub mod vectors;

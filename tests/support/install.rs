@@ -44,9 +44,11 @@ pub const HPX_PY_100: Package =
 
 /// What the Stonyx library and the peers of its wire sit on.
 pub const WS: Package = Package { source: Source::Npm, name: "ws", version: "8.19.0" };
+/// The server that the Socket.IO client is tested with.
+pub const SOCKET_IO: Package = Package { source: Source::Npm, name: "socket.io", version: "4.8.4" };
 
 /// Every foreign package the tests use.
-pub const ALL: [Package; 5] = [SOCKHOP_184, HPX_JS_101, HPX_JS_220, HPX_PY_100, WS];
+pub const ALL: [Package; 6] = [SOCKHOP_184, HPX_JS_101, HPX_JS_220, HPX_PY_100, WS, SOCKET_IO];
 
 impl Package {
     /// The folder below [`place::foreign`] that holds it.

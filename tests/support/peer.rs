@@ -75,6 +75,24 @@ pub async fn stonyx_server(package: &Path, arguments: &[&str]) -> Result<(Proces
     }
 }
 
+/// Starts the Socket.IO test server, which finds `socket.io` in the folder of `package`, and returns its port. Needs `node`.
+///
+/// # Errors
+/// When it cannot be copied there or started, or does not listen within 20 s.
+pub async fn socketio_server(package: &Path, arguments: &[&str]) -> Result<(Process, u16), ProcessError> {
+    let mut node = Command::new("node");
+    node.arg(beside_modules("socketio", package).join("realtime-server.mjs")).args(arguments);
+    let mut server = Process::start("realtime-server.mjs", node)?;
+    let ready = server.wait_for_error_line(|line| line.starts_with("READY "), START_LIMIT).await?;
+    let port = ready["READY ".len()..]
+        .split_once("\"port\":")
+        .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+    match port {
+        Some(port) => Ok((server, port)),
+        None => Err(server.error("it named no port")),
+    }
+}
+
 /// The peers of one wire, copied to where the modules they import are looked for: Node.js searches the folders above a program.
 ///
 /// # Panics

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use crate::steps::root;
 
 /// The adapters that share one floor plan.
-const TWINS: &[&str] = &["sockhop", "hpx", "stonyx"];
+const TWINS: &[&str] = &["sockhop", "hpx", "stonyx", "socketio"];
 /// The rooms every twin has, from bytes to user. Other files come behind them by name.
 const ROOMS: &[&str] = &[
     "lib.rs",

@@ -16,6 +16,7 @@ use crate::exit::Exit;
 pub fn protocols(adapters: &Registry) -> Result<String, AdapterError> {
     let mut header = "| |".to_owned();
     let mut rule = "|---|".to_owned();
+    let mut roles = "| ends |".to_owned();
     let mut columns = Vec::new();
     for name in adapters.names() {
         let Some(adapter) = adapters.get(name) else { continue };
@@ -23,8 +24,9 @@ pub fn protocols(adapters: &Registry) -> Result<String, AdapterError> {
         // Writing to a string cannot fail.
         let _ = write!(header, " {name} |");
         rule.push_str("---|");
+        roles.push_str(if adapter.listens() { " listens, dials |" } else { " dials |" });
     }
-    let mut table = format!("{header}\n{rule}\n");
+    let mut table = format!("{header}\n{rule}\n{roles}\n");
     for (title, cell) in ROWS {
         let _ = write!(table, "| {title} |");
         for capabilities in &columns {

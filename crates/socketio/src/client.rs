@@ -11,8 +11,8 @@ use polywire_net::Stream;
 use polywire_net::tcp;
 use polywire_net::websocket::{Opening, Settings, WebSocket, WebSocketError, connect};
 
+use crate::codec::Codec;
 use crate::config::Config;
-use crate::engine::Codec;
 use crate::error::Error;
 use crate::session::{Events, Link, Recovery};
 use crate::stack::{Stack, Upper};

@@ -42,7 +42,7 @@
 //! | `tls` | TLS (`wss://`) |
 
 // Messages to packets.
-mod engine;
+mod codec;
 mod placeholder;
 mod args;
 mod packet;
@@ -65,8 +65,8 @@ pub use args::Args;
 #[cfg(feature = "tls")]
 pub use client::dial_tls;
 pub use client::{Dialler, dial};
+pub use codec::{Codec, Frame};
 pub use config::{Arguments, Config};
-pub use engine::{Codec, Frame};
 pub use error::Error;
 pub use packet::{Kind, MAIN, Packet, PacketLimits, Parsed, RESERVED};
 #[cfg(feature = "tls")]

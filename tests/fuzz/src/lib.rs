@@ -30,11 +30,14 @@ pub mod world;
 
 pub mod config;
 pub mod connection;
+pub mod engineio_packet;
 pub mod hpx_codec;
 pub mod hpx_session;
 pub mod json;
 pub mod sockhop_codec;
 pub mod sockhop_session;
+pub mod socketio_packet;
+pub mod socketio_session;
 pub mod stonyx_open;
 pub mod stonyx_session;
 
@@ -55,6 +58,12 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config::run, seeds: config::seeds, words: words::TOML },
     Target { name: "connection", run: connection::run, seeds: connection::seeds, words: words::SOCKHOP },
+    Target {
+        name: "engineio_packet",
+        run: engineio_packet::run,
+        seeds: engineio_packet::seeds,
+        words: words::SOCKETIO,
+    },
     Target { name: "hpx_codec", run: hpx_codec::run, seeds: hpx_codec::seeds, words: words::HPX },
     Target { name: "hpx_session", run: hpx_session::run, seeds: hpx_session::seeds, words: words::HPX },
     Target { name: "json", run: json::run, seeds: json::seeds, words: words::JSON },
@@ -69,6 +78,18 @@ pub const TARGETS: &[Target] = &[
         run: sockhop_session::run,
         seeds: sockhop_session::seeds,
         words: words::SOCKHOP,
+    },
+    Target {
+        name: "socketio_packet",
+        run: socketio_packet::run,
+        seeds: socketio_packet::seeds,
+        words: words::SOCKETIO,
+    },
+    Target {
+        name: "socketio_session",
+        run: socketio_session::run,
+        seeds: socketio_session::seeds,
+        words: words::SOCKETIO,
     },
     Target { name: "stonyx_open", run: stonyx_open::run, seeds: stonyx_open::seeds, words: words::STONYX },
     Target {

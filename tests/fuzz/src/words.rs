@@ -168,6 +168,30 @@ pub const TOML: &[&[u8]] = &[
     b"a.b.c.d = 1\n",
 ];
 
+/// Socket.IO packets, inside Engine.IO ones and bare.
+pub const SOCKETIO: &[&[u8]] = &[
+    b"42[\"a\"]",
+    b"42/realtime,7[\"a\",1,2]",
+    b"430[1]",
+    b"451-[\"a\",{\"_placeholder\":true,\"num\":0}]",
+    b"461-0[{\"_placeholder\":true,\"num\":0}]",
+    b"{\"_placeholder\":true,\"num\":",
+    b"\"_placeholder\":",
+    b"\"num\":1",
+    b"10-",
+    b"11-",
+    b"9007199254740991",
+    b"9007199254740992",
+    b"/realtime,",
+    b"40{\"sid\":\"S\"}",
+    b"44{\"message\":\"no\"}",
+    b"41",
+    b"2probe",
+    b"\"connect\"",
+    b",\"offset\"]",
+    b"[[[[",
+];
+
 /// What Stonyx is made of.
 pub const STONYX: &[&[u8]] = &[
     b"{\"request\":\"",

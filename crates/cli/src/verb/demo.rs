@@ -68,7 +68,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
         bridge: None,
         probes: Vec::new(),
     };
-    for wire in context.adapters.names() {
+    let listens = |wire: &&str| context.adapters.get(wire).is_some_and(|adapter| adapter.listens());
+    for wire in context.adapters.names().filter(listens) {
         stage.open(wire).await?;
     }
     stage.put_bridge_between().await?;

@@ -13,8 +13,8 @@ use polywire_core::{
 
 use super::Recovery;
 use crate::args::Args;
+use crate::codec::{Codec, Frame};
 use crate::config::{Config, MAX_HEARTBEAT};
-use crate::engine::{Codec, Frame};
 use crate::packet::{Kind, Packet, PacketLimits, Parsed};
 use crate::stack::{Lower, Up};
 

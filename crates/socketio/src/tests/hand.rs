@@ -9,8 +9,8 @@ use polywire_core::{
     Message, MessageCodec, Moment, Outbound, OutboundOf, Random, Request, Session,
 };
 
+use crate::codec::Codec;
 use crate::config::Config;
-use crate::engine::Codec;
 use crate::session::{Events, Link, Recovery};
 use crate::stack::Stack;
 

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use polywire_core::{FrameError, JsonLimits, Message, MessageCodec};
 use serde_json::{Value, json};
 
-use crate::engine::{Codec, Frame};
+use crate::codec::{Codec, Frame};
 use crate::packet::{Kind, Packet, PacketLimits, Parsed};
 
 pub(crate) const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/socketio");
