@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use polywire_core::{Event, FrameError, Limits, Message, MessageCodec, Outbound, Outgoing, Request};
 use polywire_socketio::{
-    Arguments, Codec, Config, Events, Frame, Link, Packet, PacketLimits, Parsed, Recovery, SEVERAL, Stack,
+    Arguments, Codec, Config, Events, Frame, Link, Packet, PacketLimits, Recovery, SEVERAL, Stack,
 };
 
 use crate::bench::{Bench, Feed};
