@@ -197,7 +197,8 @@ async fn one_peer(server: &Server) -> polywire_core::Peer {
 #[tokio::test]
 async fn our_client_calls_and_is_called() {
     let (here, there) = (Ears::default(), Ears::default());
-    let endpoint = Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", here.clone()) };
+    let endpoint =
+        Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", here.clone()) };
     let server = serve(endpoint, ServerConfig::new(["/", "/realtime"])).await;
     let client = dial_at(&server, "/realtime", auth(&json!({"token": "right"})), &there);
     timeout(LIMIT, client.ready()).await.unwrap().unwrap();
@@ -229,7 +230,8 @@ async fn our_client_calls_and_is_called() {
 
 #[tokio::test]
 async fn a_refusal_reaches_the_client_with_its_reason() {
-    let endpoint = Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", Ears::default()) };
+    let endpoint =
+        Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", Ears::default()) };
     let server = serve(endpoint, ServerConfig::default()).await;
     let mut raw = Raw::open(&server).await;
     raw.send(&[r#"40{"token":"wrong"}"#]).await;
@@ -318,7 +320,17 @@ async fn malformed_packets_end_their_own_connection_only() {
     let numbers = Numbers::default();
     let server = serve(Endpoint::new("socketio", numbers.clone()), ServerConfig::default()).await;
     let mut other = Raw::join(&server).await;
-    for bad in ["42{}", "42[]", "42[\"connect\",1]", "42[\"a\",}", "49", "452-[\"a\"]x", "4199-[]", "42[\"a\"", "2\u{1}x4"] {
+    for bad in [
+        "42{}",
+        "42[]",
+        "42[\"connect\",1]",
+        "42[\"a\",}",
+        "49",
+        "452-[\"a\"]x",
+        "4199-[]",
+        "42[\"a\"",
+        "2\u{1}x4",
+    ] {
         let mut raw = Raw::join(&server).await;
         raw.send(&[bad]).await;
         if bad == "452-[\"a\"]x" {
@@ -372,7 +384,8 @@ async fn a_shutdown_ends_sessions_without_dismissing_them() {
 async fn npm_client(name: &str, transports: &Value, upgrade: &str) {
     let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
     let ears = Ears::default();
-    let endpoint = Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", ears.clone()) };
+    let endpoint =
+        Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", ears.clone()) };
     let server = serve(endpoint, ServerConfig::new(["/", "/realtime"])).await;
     let url = format!("http://{}/realtime", server.address());
     let mut driver = Driver::start("socketio_js_client.mjs", &package).unwrap();

@@ -30,7 +30,7 @@ pub struct ServerConfig {
     pub ping_timeout: Duration,
     /// HTTP long-polling, and the upgrade from it, besides WebSocket; default true.
     pub polling: bool,
-    /// Packets of one client that may wait to be written before its queue is held up; default 256, 16 to 65 536.
+    /// Packets of one client that may wait to be written before its queue is held up; default 1 024, 256 to 65 536.
     pub max_buffered_packets: usize,
     /// The values of `Origin` that may connect; default none, which is all. A request without `Origin` is let through, as it
     /// does not come from a page in a browser.
@@ -61,7 +61,7 @@ impl Default for ServerConfig {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             polling: true,
-            max_buffered_packets: 256,
+            max_buffered_packets: 1_024,
             origins: Vec::new(),
             hosts: Vec::new(),
         }
@@ -112,8 +112,8 @@ impl ServerConfig {
                 return refuse(setting, &value, "100 ms to 5 min");
             }
         }
-        if !(16..=65_536).contains(&self.max_buffered_packets) {
-            return refuse("max_buffered_packets", &self.max_buffered_packets, "16 to 65536");
+        if !(256..=65_536).contains(&self.max_buffered_packets) {
+            return refuse("max_buffered_packets", &self.max_buffered_packets, "256 to 65536");
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What a session and the stream below it tell each other, past the server library between them.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -10,6 +10,8 @@ pub(super) struct Gate {
     /// Namespaces whose inbound queue is full.
     full: AtomicUsize,
     cut: AtomicBool,
+    /// How often everything written so far has left.
+    flushes: AtomicU64,
     reader: Mutex<Option<Waker>>,
     /// Those that wait for room in the outbound queue.
     writers: Mutex<Vec<Waker>>,
@@ -66,6 +68,17 @@ impl Gate {
         if !writers.iter().any(|waker| waker.will_wake(cx.waker())) {
             writers.push(cx.waker().clone());
         }
+    }
+
+    /// How often everything written so far has left.
+    pub(super) fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::Acquire)
+    }
+
+    /// Everything written so far has left.
+    pub(super) fn flushed(&self) {
+        self.flushes.fetch_add(1, Ordering::AcqRel);
+        self.progressed();
     }
 
     /// The stream has taken more.

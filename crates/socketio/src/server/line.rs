@@ -102,6 +102,9 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Line<Io> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.gate().flushed();
+        }
         self.watched(cx, flushed)
     }
 

@@ -30,6 +30,9 @@ use crate::stack::Packets;
 
 /// How long to wait for room where nothing tells that there is some.
 const RETRY: Duration = Duration::from_millis(20);
+/// Packets handed over between two flushes of the stream. The library's pings go through the same queue, and a ping that finds
+/// it full ends the session: it must not fill up because this side is fast.
+const WINDOW: usize = 64;
 /// How long an answer may take; calls end before it.
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// Answers a client may owe, as a multiple of the calls that may wait for one: those whose callers have given up count too.
@@ -52,6 +55,8 @@ pub(super) struct Plug {
     waiting: VecDeque<Packet>,
     unsent: usize,
     retry: Option<Pin<Box<Sleep>>>,
+    /// The flush after which packets are counted, and how many have been handed over since.
+    window: (u64, usize),
     /// The client has been told to leave the namespace, or has left.
     left: bool,
     /// Tells the server that this one is still there.
@@ -81,6 +86,7 @@ impl Plug {
             waiting: VecDeque::new(),
             unsent: 0,
             retry: None,
+            window: (0, 0),
             left: false,
             socket,
         }
@@ -174,6 +180,23 @@ impl Plug {
         Packet::from_parts(parts, self.namespace.clone(), &self.limits)
     }
 
+    /// May another packet be handed over before the stream is flushed? A session of requests has no stream to look at.
+    fn has_window(&mut self, cx: &Context<'_>) -> bool {
+        let Some(gate) = &self.gate else { return true };
+        if self.socket.transport_type() != TransportType::Websocket {
+            return true;
+        }
+        if self.window.1 >= WINDOW {
+            // Before looking, so that a flush in between wakes this task.
+            gate.await_progress(cx);
+        }
+        let flushes = gate.flushes();
+        if flushes != self.window.0 {
+            self.window = (flushes, 0);
+        }
+        self.window.1 < WINDOW
+    }
+
     /// Ends what the client still has here.
     fn leave(&mut self) {
         self.inbound.close();
@@ -232,7 +255,8 @@ impl Transport<Packets> for Plug {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         while let Some(packet) = self.waiting.pop_front() {
             let weight = weight(&packet);
-            if let Some(refused) = self.emit(packet, cx)? {
+            let refused = if self.has_window(cx) { self.emit(packet, cx)? } else { Some(packet) };
+            if let Some(refused) = refused {
                 self.waiting.push_front(refused);
                 if let Some(gate) = &self.gate {
                     gate.await_progress(cx);
@@ -242,6 +266,7 @@ impl Transport<Packets> for Plug {
                 let _ = retry.as_mut().poll(cx);
                 return Poll::Pending;
             }
+            self.window.1 += 1;
             self.unsent = self.unsent.saturating_sub(weight);
         }
         self.retry = None;
