@@ -251,7 +251,7 @@ async fn events_come_in_the_order_they_were_sent() {
         let messages: Vec<_> = (first..first + 1_000).map(|n| format!("42[\"n\",{n}]")).collect();
         raw.send(&messages.iter().map(String::as_str).collect::<Vec<_>>()).await;
     }
-    let got = numbers.count(EVENTS as usize).await;
+    let got = numbers.count(usize::try_from(EVENTS).unwrap()).await;
     assert!(got.iter().copied().eq(0..EVENTS), "out of order");
 }
 
@@ -264,7 +264,7 @@ async fn no_first_event_is_lost() {
         let mut raw = Raw::join(&server).await;
         raw.send(&[&format!("42[\"n\",{n}]")]).await;
         // Gone as soon as it is heard.
-        assert_eq!(numbers.count(n as usize + 1).await.last(), Some(&n));
+        assert_eq!(numbers.count(usize::try_from(n).unwrap() + 1).await.last(), Some(&n));
     }
 }
 
