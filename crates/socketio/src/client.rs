@@ -55,7 +55,10 @@ pub fn dial_tls(
     Ok(Client::start(dialler, credentials, endpoint, reconnect))
 }
 
-fn events(config: &Config, endpoint: &Endpoint) -> impl Fn(&Credentials) -> Events + Send + Sync + 'static {
+fn events(
+    config: &Config,
+    endpoint: &Endpoint,
+) -> impl Fn(&mut Credentials) -> Events + Send + Sync + 'static {
     let (config, json) = (Arc::new(config.clone()), endpoint.limits.json);
     move |_| Events::new(Arc::clone(&config), json)
 }
@@ -76,7 +79,8 @@ pub struct Dialler<Make> {
 }
 
 impl<Make> Dialler<Make> {
-    /// A dialler of `address`; `make` makes the upper session of every connection from the credentials it logs in with.
+    /// A dialler of `address`; `make` makes the upper session of every connection, and takes what it needs
+    /// from the credentials; what is left in their `data` is the payload of the CONNECT.
     ///
     /// # Errors
     /// [`Error`] when a setting is out of range.
@@ -117,7 +121,7 @@ fn path(config: &Config) -> String {
 
 impl<Make, U> Dial for Dialler<Make>
 where
-    Make: Fn(&Credentials) -> U + Send + Sync + 'static,
+    Make: Fn(&mut Credentials) -> U + Send + Sync + 'static,
     U: Upper,
     Stack<Link, U>: Session<Codec = Codec>,
 {
@@ -126,10 +130,10 @@ where
 
     async fn dial(
         &self,
-        credentials: Credentials,
+        mut credentials: Credentials,
     ) -> Result<Parts<Stack<Link, U>, WebSocket<Stream>>, DialError> {
         let unreachable = |source| DialError::Unreachable { address: self.address.clone(), source };
-        let upper = (self.make)(&credentials);
+        let upper = (self.make)(&mut credentials);
         let auth = match credentials.data {
             Body::Empty => None,
             Body::Json(auth) if is_object(&auth) => Some(auth),
