@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(told(&[("arguments", "all")]), "option arguments = \"all\" is not one or list");
         assert_eq!(told(&[("max_attachments", "0")]), "max_attachments = 0 is out of range: 1 to 1000");
         assert!(told(&[("transports", "polling")]).starts_with("socketio has no option \"transports\""));
-        let why = "path = \"x\" is out of range: a path that begins with / and needs no percent form";
+        let why = "path = x is out of range: a path that begins with / and needs no percent form";
         assert_eq!(told(&[("path", "x")]), why);
     }
 

@@ -84,8 +84,8 @@ impl Config {
     /// # Errors
     /// [`LimitError`] naming the setting.
     pub fn validate(&self) -> Result<(), LimitError> {
-        let refuse = |setting, value: &dyn std::fmt::Debug, rule| {
-            Err(LimitError { setting, value: format!("{value:?}"), rule })
+        let refuse = |setting, value: &dyn std::fmt::Display, rule| {
+            Err(LimitError { setting, value: value.to_string(), rule })
         };
         let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         if !self.namespace.starts_with('/')
@@ -112,7 +112,7 @@ impl Config {
             [("attachment_timeout", self.attachment_timeout), ("min_heartbeat", self.min_heartbeat)]
         {
             if !(least..=most).contains(&value) {
-                return refuse(setting, &value, "1 ms to 5 min");
+                return refuse(setting, &format_args!("{value:?}"), "1 ms to 5 min");
             }
         }
         if self.max_pings == 0 {
