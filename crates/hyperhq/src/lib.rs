@@ -14,11 +14,13 @@
 // Packets to envelopes.
 mod message;
 mod plugin;
+mod host;
 mod adapter;
 
 #[cfg(test)]
 mod tests;
 
 pub use adapter::{ADAPTER, HyperHq, capabilities};
+pub use host::{FileEncoding, FileError, Folder, HostConfig, HostReply, HostSession, Plugins, Reauth};
 pub use plugin::{Environment, EnvironmentError, Kept, Plugin, PluginError, PluginSession, Reply, Subscribe};
 pub use plugin::{FILE, TIMESTAMP};
