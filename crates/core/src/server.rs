@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -29,8 +28,8 @@ const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// Something that peers dial.
 pub trait Listener: Send + 'static {
-    /// One accepted stream of bytes.
-    type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    /// What was accepted: a stream of bytes, or whatever else a connection can be made of.
+    type Io: Send + 'static;
 
     /// The next peer and its address, for people.
     ///
@@ -40,6 +39,15 @@ pub trait Listener: Send + 'static {
 
     /// The address peers dial, as `host:port` or a path.
     fn address(&self) -> String;
+
+    /// Ends whatever else the listener keeps going. Called once nothing is accepted any more; a shutdown waits for it as it
+    /// does for a connection. Nothing unless implemented.
+    fn close(self) -> impl Future<Output = ()> + Send
+    where
+        Self: Sized,
+    {
+        async { drop(self) }
+    }
 }
 
 impl Listener for TcpListener {
@@ -270,7 +278,7 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
         };
         let (accepted, place, stranger) = tokio::select! {
             biased;
-            () = endpoint.shutdown.draining() => return,
+            () = endpoint.shutdown.draining() => break,
             accepted = accepted => accepted,
         };
         match accepted {
@@ -300,6 +308,7 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
             }
         }
     }
+    connections.spawn(listener.close());
 }
 
 /// The connection in one place on the heap: as a part of this task it would be stored once for each place it is awaited in.

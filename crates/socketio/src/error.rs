@@ -3,18 +3,30 @@
 
 use polywire_core::{AdapterError, LimitError};
 
-/// Why a client could not be started.
+/// Why a client or a server could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A setting of ours is outside its range.
     #[error(transparent)]
     Setting(#[from] LimitError),
+    /// The address cannot be listened at.
+    #[cfg(feature = "server")]
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// The address that was asked for.
+        address: String,
+        /// Why not.
+        source: std::io::Error,
+    },
 }
 
 impl From<Error> for AdapterError {
     fn from(error: Error) -> Self {
-        let Error::Setting(error) = error;
-        AdapterError::option(error.setting, error.value, error.rule)
+        match error {
+            Error::Setting(error) => AdapterError::option(error.setting, error.value, error.rule),
+            #[cfg(feature = "server")]
+            Error::Listen { address, source } => AdapterError::Listen { address, source },
+        }
     }
 }

@@ -39,6 +39,7 @@
 //! # Features
 //! | feature | adds |
 //! |---|---|
+//! | `server` | the end that listens, on `socketioxide` |
 //! | `tls` | TLS (`wss://`) |
 
 // Messages to packets.
@@ -52,6 +53,9 @@ mod stack;
 mod session;
 // The end that dials.
 mod client;
+// The end that listens.
+#[cfg(feature = "server")]
+mod server;
 mod adapter;
 // The notes.
 mod config;
@@ -71,6 +75,10 @@ pub use error::Error;
 pub use packet::{Kind, MAIN, Packet, PacketLimits, Parsed, RESERVED};
 #[cfg(feature = "tls")]
 pub use polywire_net::tls;
+#[cfg(all(feature = "server", feature = "tls"))]
+pub use server::listen_tls;
+#[cfg(feature = "server")]
+pub use server::{Handshake, Seat, ServerConfig, listen, listen_with};
 pub use session::{Events, Link, Recovery};
 pub use stack::{Lower, Packets, Stack, Up, Upper};
 pub use translate::SEVERAL;

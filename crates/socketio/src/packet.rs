@@ -53,6 +53,20 @@ pub enum Kind {
     ConnectError(Option<JsonText>),
 }
 
+/// A packet as a server library hands it over.
+#[cfg(feature = "server")]
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// Is it an answer?
+    pub(crate) ack: bool,
+    /// Its id.
+    pub(crate) id: Option<u64>,
+    /// The array of arguments.
+    pub(crate) text: Bytes,
+    /// What belongs to it.
+    pub(crate) attachments: Vec<Bytes>,
+}
+
 /// Bounds on packets that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketLimits {
@@ -128,6 +142,31 @@ impl Packet {
             other => other,
         };
         Ok(Self { kind, ..self })
+    }
+
+    /// A packet that something else has taken apart; its text is not looked at yet. `None` when it is beyond what this side
+    /// looks into.
+    #[cfg(feature = "server")]
+    pub(crate) fn from_parts(
+        parts: Parts,
+        namespace: ByteString,
+        limits: &PacketLimits,
+    ) -> Result<Option<Self>, FrameError> {
+        let Parts { ack, id, text, attachments } = parts;
+        if id.is_some_and(|id| id > MAX_ID) {
+            return Err(FrameError::Corrupt("an id above 2^53 - 1"));
+        }
+        let kind = match (ack, text.is_empty()) {
+            (true, true) => Ok(Kind::Ack { id, args: Args::none() }),
+            (true, false) => arguments(text, limits).map(|args| Kind::Ack { id, args }),
+            (false, _) => event(id, text, limits),
+        };
+        match kind {
+            Ok(kind) if attachments.is_empty() => Ok(Some(Self { namespace, kind })),
+            Ok(kind) => Self { namespace, kind }.complete(attachments, &limits.json).map(Some),
+            Err(Fault::Beyond(_)) => Ok(None),
+            Err(Fault::Corrupt(what)) => Err(FrameError::Corrupt(what)),
+        }
     }
 
     /// The attachments.

@@ -1,0 +1,342 @@
+//! The end that listens: socketioxide speaks HTTP, WebSocket, Engine.IO and CONNECT, and each client in each namespace is one
+//! connection of the engine.
+//!
+//! Events are taken where socketioxide reads them, so their order is kept and none is lost before a handler stands; they wait
+//! in a bounded queue, and while it is full the client's stream is not read. What socketioxide has no room for waits in the
+//! connection's own queue. Writes that stall end the stream.
+
+mod config;
+mod door;
+mod floor;
+mod gate;
+mod inbound;
+mod join;
+mod line;
+mod plug;
+mod seat;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use polywire_core::{Accept, Endpoint, Limits, Listener, Parts, Server};
+use polywire_net::Stream;
+use socketioxide::service::SocketIoService;
+use socketioxide::{ParserConfig, SocketIoBuilder, TransportType};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use door::{Beside, Door, Guests, Sessions};
+use floor::{Floor, Floors};
+use join::{Join, Joined};
+use line::{Line, Slot};
+use plug::Plug;
+
+pub use config::ServerConfig;
+pub use join::Handshake;
+pub use seat::Seat;
+
+use crate::error::Error;
+use crate::session::Events;
+use crate::stack::{Packets, Upper};
+
+/// How long socketioxide has to close its sessions once every connection has ended.
+const CLOSE_GRACE: Duration = Duration::from_millis(300);
+/// How long accepting rests after it failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens at `address`, such as `127.0.0.1:3000`, and serves `endpoint`'s handler to every client.
+///
+/// What a client sends as `auth` when it joins a namespace is the `data` of the credentials that `endpoint`'s authenticator
+/// judges; a refusal reaches it as CONNECT_ERROR with the reason as its message. Without an authenticator everybody is a guest.
+/// A client that has joined two namespaces is two peers.
+///
+/// # Errors
+/// [`Error`] when a setting is out of range or the address cannot be had.
+///
+/// # Cancel safety
+/// Dropped before it is ready, nothing listens.
+pub async fn listen(
+    address: impl Into<String>,
+    config: ServerConfig,
+    endpoint: Endpoint,
+) -> Result<Server, Error> {
+    let (sessions, json) = (Arc::new(config.of_sessions()), endpoint.limits.json);
+    let make = move |_: &Handshake| Events::new(Arc::clone(&sessions), json);
+    start(address.into(), config, endpoint, Security::default(), true, make).await
+}
+
+/// The same over TLS (`https` and `wss`).
+///
+/// # Errors
+/// [`Error`] when a setting is out of range or the address cannot be had.
+///
+/// # Cancel safety
+/// Dropped before it is ready, nothing listens.
+#[cfg(feature = "tls")]
+pub async fn listen_tls(
+    address: impl Into<String>,
+    config: ServerConfig,
+    tls: crate::tls::ServerTls,
+    endpoint: Endpoint,
+) -> Result<Server, Error> {
+    let (sessions, json) = (Arc::new(config.of_sessions()), endpoint.limits.json);
+    let make = move |_: &Handshake| Events::new(Arc::clone(&sessions), json);
+    start(address.into(), config, endpoint, Security { tls: Some(tls) }, true, make).await
+}
+
+/// Listens as [`listen`] does, with sessions of another protocol above events, which `make_session` makes for each client that
+/// joins a namespace. Everybody may join; a login is the session's own affair.
+///
+/// # Errors
+/// [`Error`] when a setting is out of range or the address cannot be had.
+///
+/// # Cancel safety
+/// Dropped before it is ready, nothing listens.
+pub async fn listen_with<U: Upper>(
+    address: impl Into<String>,
+    config: ServerConfig,
+    endpoint: Endpoint,
+    make_session: impl Fn(&Handshake) -> U + Send + Sync + 'static,
+) -> Result<Server, Error> {
+    start(address.into(), config, endpoint, Security::default(), false, make_session).await
+}
+
+/// What the stream is wrapped in.
+#[derive(Clone, Default)]
+struct Security {
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::ServerTls>,
+}
+
+impl Security {
+    async fn accept(&self, io: tokio::net::TcpStream) -> io::Result<Stream> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.accept(io).await;
+        }
+        Ok(Box::new(io))
+    }
+}
+
+async fn start<U: Upper>(
+    address: String,
+    config: ServerConfig,
+    endpoint: Endpoint,
+    security: Security,
+    judged: bool,
+    make_session: impl Fn(&Handshake) -> U + Send + Sync + 'static,
+) -> Result<Server, Error> {
+    config.validate()?;
+    endpoint.limits.validate()?;
+    let listener = TcpListener::bind(&address).await.map_err(|source| Error::Listen { address, source })?;
+    let limits = Arc::clone(&endpoint.limits);
+    let floors = Floors::default();
+    let (service, io) = library(&config, &limits, floors.clone()).build_with_inner_svc(Beside);
+    // One that waits here has been granted its namespace; what it sends waits in its queue.
+    let (joined, joining) = mpsc::channel(limits.max_strangers);
+    let sessions = Sessions::default();
+    for namespace in &config.namespaces {
+        Join::new(&endpoint, sessions.clone(), joined.clone(), judged).serve(&io, namespace);
+    }
+    let hotel = Hotel {
+        address: listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string()),
+        joining,
+        io,
+        accepting: CancellationToken::new(),
+        end: CancellationToken::new(),
+        plugs: TaskTracker::new(),
+    };
+    let make = Make {
+        make_session,
+        floors,
+        limits: Arc::clone(&limits),
+        max_attachments: config.max_attachments,
+        plugs: hotel.plugs.clone(),
+    };
+    let streams = Streams {
+        service,
+        guests: Arc::new(Guests { origins: config.origins, hosts: config.hosts }),
+        sessions,
+        security,
+        limits,
+        end: hotel.end.clone(),
+        wire: endpoint.wire,
+    };
+    tokio::spawn(streams.accept(listener, hotel.accepting.clone()));
+    Ok(Server::start(hotel, make, endpoint))
+}
+
+/// The library's settings.
+fn library(config: &ServerConfig, limits: &Limits, floors: Floors) -> SocketIoBuilder<Floor> {
+    let parser = ParserConfig::common()
+        .max_incoming_binaries(config.max_attachments)
+        .max_incoming_binary_buf_size(limits.max_frame_bytes)
+        .packet_completion_timeout(config.attachment_timeout);
+    let builder = socketioxide::SocketIo::builder()
+        .with_parser(parser)
+        .with_adapter::<Floor>(floors)
+        .req_path(config.path.trim_end_matches('/').to_owned())
+        .ping_interval(config.ping_interval)
+        .ping_timeout(config.ping_timeout)
+        .connect_timeout(limits.login_timeout)
+        .max_buffer_size(config.max_buffered_packets)
+        .max_payload(limits.max_frame_bytes as u64)
+        .ws_max_message_size(limits.max_frame_bytes)
+        .ws_max_frame_size(limits.max_frame_bytes);
+    if config.polling { builder } else { builder.transports([TransportType::Websocket]) }
+}
+
+/// Accepts streams and serves HTTP on them.
+struct Streams {
+    service: SocketIoService<Beside, Floor>,
+    guests: Arc<Guests>,
+    sessions: Sessions,
+    security: Security,
+    limits: Arc<Limits>,
+    end: CancellationToken,
+    wire: &'static str,
+}
+
+impl Streams {
+    async fn accept(self, listener: TcpListener, until: CancellationToken) {
+        let this = Arc::new(self);
+        let places = Arc::new(Semaphore::new(this.limits.max_connections));
+        loop {
+            let accepted = async {
+                // At the limit the next one waits in the backlog of the operating system.
+                let place = Arc::clone(&places).acquire_owned().await;
+                (listener.accept().await, place)
+            };
+            let accepted = tokio::select! {
+                biased;
+                () = until.cancelled() => return,
+                accepted = accepted => accepted,
+            };
+            match accepted {
+                (Ok((stream, address)), Ok(place)) => {
+                    // Some systems refuse it on a stream that is gone already; whoever reads from that one is told.
+                    let _ = stream.set_nodelay(true);
+                    tokio::spawn(Arc::clone(&this).serve(stream, address.to_string(), place));
+                }
+                (Err(error), _) => {
+                    tracing::warn!(wire = this.wire, %error, "accepting failed; trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                (_, Err(_)) => return,
+            }
+        }
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        stream: tokio::net::TcpStream,
+        address: String,
+        place: OwnedSemaphorePermit,
+    ) {
+        let login = self.limits.login_timeout;
+        let Ok(Ok(stream)) = timeout(login, self.security.accept(stream)).await else { return };
+        let slot: Slot = Arc::new(Mutex::new(Arc::default()));
+        let end = self.end.clone();
+        let stream = Line::new(
+            stream,
+            Arc::clone(&slot),
+            self.limits.write_timeout,
+            end.clone().cancelled_owned(),
+            place,
+        );
+        let door = Door {
+            service: self.service.clone(),
+            guests: Arc::clone(&self.guests),
+            sessions: self.sessions.clone(),
+            address: Some(address),
+            slot,
+        };
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(login)
+            .serve_connection(TokioIo::new(stream), door)
+            .with_upgrades();
+        tokio::select! {
+            biased;
+            () = end.cancelled() => {}
+            served = served => if let Err(error) = served {
+                tracing::debug!(wire = self.wire, %error, "HTTP ended");
+            },
+        }
+    }
+}
+
+/// Where those that have joined a namespace come from, for the engine.
+struct Hotel {
+    address: String,
+    joining: mpsc::Receiver<Joined>,
+    io: socketioxide::SocketIo<Floor>,
+    accepting: CancellationToken,
+    end: CancellationToken,
+    plugs: TaskTracker,
+}
+
+impl Listener for Hotel {
+    type Io = Joined;
+
+    async fn accept(&mut self) -> io::Result<(Joined, Option<String>)> {
+        match self.joining.recv().await {
+            Some(joined) => {
+                let address = joined.handshake.address.clone();
+                Ok((joined, address))
+            }
+            // The namespaces hold senders for as long as `io` lives.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    async fn close(self) {
+        self.accepting.cancel();
+        self.plugs.close();
+        self.plugs.wait().await;
+        // In order, as far as clients read: the end of their streams is the end of their sessions.
+        if timeout(CLOSE_GRACE, self.io.close()).await.is_err() {
+            tracing::warn!("sessions of Socket.IO did not close in time");
+        }
+    }
+}
+
+impl Drop for Hotel {
+    fn drop(&mut self) {
+        self.accepting.cancel();
+        self.end.cancel();
+    }
+}
+
+/// Makes what one client in one namespace needs.
+struct Make<F> {
+    make_session: F,
+    floors: Floors,
+    limits: Arc<Limits>,
+    max_attachments: usize,
+    plugs: TaskTracker,
+}
+
+impl<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static> Accept<Joined> for Make<F> {
+    type Session = Seat<U>;
+    type Transport = Plug;
+
+    async fn accept(&self, joined: Joined) -> io::Result<Parts<Seat<U>, Plug>> {
+        let upper = (self.make_session)(&joined.handshake);
+        let floor = self.floors.of(&joined.handshake.namespace);
+        let floor = floor.ok_or_else(|| io::Error::other("a namespace that nobody serves"))?;
+        let transport = Plug::new(joined.socket, floor, joined.inbound, &self.limits, self.max_attachments)
+            .counted(self.plugs.token());
+        Ok(Parts { transport, codec: Packets, session: Seat::new(upper, joined.identity) })
+    }
+}

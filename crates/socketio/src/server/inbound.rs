@@ -1,0 +1,169 @@
+//! Packets of one client on their way in: pushed by the task that reads, in the order they came, taken by the connection.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use polywire_core::{FrameError, Limits};
+use socketioxide::handler::MessageHandler;
+use socketioxide::socket::Socket;
+use socketioxide_core::Value;
+
+use super::floor::Floor;
+use super::gate::Gate;
+use crate::packet::Parts;
+
+/// The queue of one client in one namespace.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    state: Mutex<State>,
+    gate: Option<Arc<Gate>>,
+    /// From here on the stream is not read.
+    full: (usize, usize),
+    /// Beyond this the client is sent away: what one read of the stream has brought still has room.
+    most: (usize, usize),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Parts>,
+    bytes: usize,
+    /// The stream is held up because of this queue.
+    holds: bool,
+    overflow: Option<FrameError>,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+/// What came in.
+pub(super) enum Came {
+    /// A packet.
+    Packet(Parts),
+    /// More than this side takes.
+    Overflow(FrameError),
+    /// Nothing more.
+    End,
+}
+
+impl Inbound {
+    pub(super) fn new(gate: Option<Arc<Gate>>, limits: &Limits) -> Self {
+        let full = (limits.max_queue_messages, limits.max_queue_bytes);
+        // One message of the largest size, or one polling request full of the smallest.
+        let most = (
+            full.0.saturating_add(limits.max_frame_bytes / 4),
+            full.1.saturating_add(2 * limits.max_frame_bytes),
+        );
+        Self { state: Mutex::default(), gate, full, most }
+    }
+
+    /// The gate of the stream it comes from.
+    pub(super) fn gate(&self) -> Option<Arc<Gate>> {
+        self.gate.clone()
+    }
+
+    pub(super) fn push(&self, parts: Parts) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.ended || state.overflow.is_some() {
+            return;
+        }
+        state.bytes = state.bytes.saturating_add(weight(&parts));
+        state.queue.push_back(parts);
+        let (got, max) = (state.queue.len() as u64, self.most.0 as u64);
+        if state.queue.len() > self.most.0 {
+            let what = "packets waiting to be handled";
+            state.overflow = Some(FrameError::TooMany { what, got, max, setting: "max_queue_messages" });
+        } else if state.bytes > self.most.1 {
+            let (got, max) = (state.bytes as u64, self.most.1 as u64);
+            state.overflow = Some(FrameError::TooLarge { got, max, setting: "max_queue_bytes" });
+        }
+        if let Some(gate) = &self.gate
+            && !state.holds
+            && (state.queue.len() >= self.full.0 || state.bytes >= self.full.1)
+        {
+            state.holds = true;
+            gate.fill();
+        }
+        if let Some(waker) = state.waker.take() {
+            drop(state);
+            waker.wake();
+        }
+    }
+
+    /// The client has left.
+    pub(super) fn end(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.ended = true;
+        if let Some(waker) = state.waker.take() {
+            drop(state);
+            waker.wake();
+        }
+    }
+
+    pub(super) fn poll_take(&self, cx: &Context<'_>) -> Poll<Came> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = state.overflow.take() {
+            return Poll::Ready(Came::Overflow(error));
+        }
+        let Some(parts) = state.queue.pop_front() else {
+            if state.ended {
+                return Poll::Ready(Came::End);
+            }
+            state.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        state.bytes = state.bytes.saturating_sub(weight(&parts));
+        if state.holds && state.queue.len() <= self.full.0 / 2 && state.bytes <= self.full.1 / 2 {
+            self.release(&mut state);
+        }
+        Poll::Ready(Came::Packet(parts))
+    }
+
+    /// Nobody takes from it any more.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.ended = true;
+        state.queue = VecDeque::new();
+        if state.holds {
+            self.release(&mut state);
+        }
+    }
+
+    fn release(&self, state: &mut State) {
+        state.holds = false;
+        if let Some(gate) = &self.gate {
+            gate.clear();
+        }
+    }
+}
+
+fn weight(parts: &Parts) -> usize {
+    parts.attachments.iter().fold(parts.text.len(), |sum, bytes| sum.saturating_add(bytes.len()))
+}
+
+/// The text and attachments of what the library hands over.
+pub(super) fn parts_of(value: Value, ack: bool, id: Option<i64>) -> Parts {
+    let id = id.map(|id| u64::try_from(id).unwrap_or(u64::MAX));
+    match value {
+        Value::Str(text, attachments) => Parts {
+            ack,
+            id,
+            text: Bytes::from(text),
+            attachments: attachments.map(Vec::from).unwrap_or_default(),
+        },
+        // Only the parser for msgpack makes these.
+        Value::Bytes(_) => Parts { ack, id, text: Bytes::from_static(b"!"), attachments: Vec::new() },
+    }
+}
+
+/// Takes every event of a socket, in the task that reads: the only place where their order is known.
+pub(super) struct Push(pub(super) Arc<Inbound>);
+
+/// Marks [`Push`] as a handler that takes whole packets.
+pub(super) enum Whole {}
+
+impl MessageHandler<Floor, Whole> for Push {
+    fn call(&self, _: Arc<Socket<Floor>>, value: Value, id: Option<i64>) {
+        self.0.push(parts_of(value, false, id));
+    }
+}

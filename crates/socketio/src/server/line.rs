@@ -1,0 +1,112 @@
+//! The stream below HTTP, guarded: writes that stall end it, and reads stop while a queue is full.
+//!
+//! Observed with socketioxide 0.18.9: without it a client that stops reading is never cleaned up, because the task that writes
+//! waits for the client alone.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::gate::{Gate, Reading};
+
+/// The gate of a stream: another one once the stream turns out to belong to a session that began on another.
+pub(super) type Slot = Arc<Mutex<Arc<Gate>>>;
+
+/// A guarded stream.
+pub(super) struct Line<Io> {
+    io: Io,
+    slot: Slot,
+    write_timeout: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// The server is gone.
+    end: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Its place among the streams of the server.
+    _place: OwnedSemaphorePermit,
+}
+
+impl<Io> Line<Io> {
+    pub(super) fn new(
+        io: Io,
+        slot: Slot,
+        write_timeout: Duration,
+        end: WaitForCancellationFutureOwned,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { io, slot, write_timeout, stalled: None, end: Box::pin(end), _place: place }
+    }
+
+    fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.slot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes whether a write got on.
+    fn watched<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            self.gate().progressed();
+            return written;
+        }
+        let limit = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+        if stalled.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let why = format!("no write progress within write_timeout = {limit:?}");
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)))
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.end.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.gate().poll_read(cx) {
+            Poll::Ready(Reading::Go) => Pin::new(&mut self.io).poll_read(cx, buf),
+            Poll::Ready(Reading::Cut) => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Line<Io> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.watched(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.watched(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        self.watched(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.watched(cx, closed)
+    }
+}

@@ -1,0 +1,285 @@
+//! What carries the packets of one client in one namespace: a queue in, the library's own queue out.
+//!
+//! The library's queue takes a number of packets and refuses more. What it refuses waits here, where the connection sees that
+//! it waits, and goes on when the stream has taken something.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::poll_fn;
+use futures_util::stream::{FuturesUnordered, Stream};
+use polywire_core::{BoxFuture, ByteString, Flush, FrameError, Limits, Transport, TransportError};
+use socketioxide::TransportType;
+use socketioxide::extract::SocketRef;
+use socketioxide::{AckError, SocketError};
+use socketioxide_core::packet::Packet as Sent;
+use socketioxide_core::{Str, Value};
+use tokio::time::{Sleep, sleep};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::floor::{Answers, Floor};
+use super::gate::Gate;
+use super::inbound::{Came, Inbound, parts_of};
+use crate::args::Args;
+use crate::packet::{Kind, Packet, PacketLimits, Parts};
+use crate::stack::Packets;
+
+/// How long to wait for room where nothing tells that there is some.
+const RETRY: Duration = Duration::from_millis(20);
+/// How long an answer may take; calls end before it.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Answers a client may owe, as a multiple of the calls that may wait for one: those whose callers have given up count too.
+const OWED: usize = 16;
+
+type Answer = (u64, Option<Value>);
+
+/// One client in one namespace.
+pub(super) struct Plug {
+    socket: SocketRef<Floor>,
+    floor: Arc<Floor>,
+    inbound: Arc<Inbound>,
+    gate: Option<Arc<Gate>>,
+    limits: PacketLimits,
+    name: Str,
+    namespace: ByteString,
+    max_bytes: (usize, &'static str),
+    max_owed: usize,
+    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    waiting: VecDeque<Packet>,
+    unsent: usize,
+    retry: Option<Pin<Box<Sleep>>>,
+    /// The client has been told to leave the namespace, or has left.
+    left: bool,
+    /// Tells the server that this one is still there.
+    counted: Option<TaskTrackerToken>,
+}
+
+impl Plug {
+    pub(super) fn new(
+        socket: SocketRef<Floor>,
+        floor: Arc<Floor>,
+        inbound: Arc<Inbound>,
+        limits: &Limits,
+        max_attachments: usize,
+    ) -> Self {
+        let name = socket.ns().to_owned();
+        Self {
+            floor,
+            gate: inbound.gate(),
+            inbound,
+            counted: None,
+            limits: PacketLimits { json: limits.json, max_attachments, ..PacketLimits::default() },
+            namespace: name.as_str().into(),
+            name: Str::from(name),
+            max_bytes: (usize::MAX, "max_frame_bytes"),
+            max_owed: limits.max_pending.saturating_mul(OWED),
+            answers: FuturesUnordered::new(),
+            waiting: VecDeque::new(),
+            unsent: 0,
+            retry: None,
+            left: false,
+            socket,
+        }
+    }
+
+    /// The same, holding `token` while it lives.
+    pub(super) fn counted(mut self, token: TaskTrackerToken) -> Self {
+        self.counted = Some(token);
+        self
+    }
+
+    /// Hands one packet to the library; gives it back when there is no room.
+    fn emit(&mut self, packet: Packet, cx: &mut Context<'_>) -> Result<Option<Packet>, TransportError> {
+        if self.left || !self.socket.connected() {
+            // Whoever left is reported by the queue in.
+            return Ok(None);
+        }
+        let to = self.socket.id;
+        let sent = match &packet.kind {
+            Kind::Event { id: None, args } => {
+                self.floor.send(to, Sent::event(self.name.clone(), value(args)?))
+            }
+            Kind::Event { id: Some(id), args } => {
+                let answers = self.floor.request(to, Sent::event(self.name.clone(), value(args)?), PATIENCE);
+                self.await_answer(*id, answers, cx)?
+            }
+            Kind::Ack { id: Some(id), args } => {
+                let id = i64::try_from(*id).map_err(|_| FrameError::Corrupt("an id above 2^53 - 1"))?;
+                self.floor.send(to, Sent::ack(self.name.clone(), value(args)?, id))
+            }
+            Kind::Disconnect => {
+                let left = self.socket.clone().disconnect();
+                self.left = left.is_ok();
+                left
+            }
+            Kind::Ack { id: None, .. } | Kind::Connect(_) | Kind::ConnectError(_) => {
+                return Err(FrameError::Corrupt("a packet that is the server's own").into());
+            }
+        };
+        match sent {
+            Ok(()) | Err(SocketError::Closed) => Ok(None),
+            Err(SocketError::InternalChannelFull) => Ok(Some(packet)),
+        }
+    }
+
+    /// Looks at the answers once: a request that found no room says so at once.
+    fn await_answer(
+        &mut self,
+        id: u64,
+        answers: Answers,
+        cx: &mut Context<'_>,
+    ) -> Result<Result<(), SocketError>, TransportError> {
+        let mut answers = Box::pin(answers);
+        match answers.as_mut().poll_next(cx) {
+            Poll::Ready(Some((_, Err(AckError::Socket(error))))) => return Ok(Err(error)),
+            Poll::Ready(None) => return Ok(Err(SocketError::Closed)),
+            Poll::Ready(Some(_)) | Poll::Pending => {}
+        }
+        if self.answers.len() >= self.max_owed {
+            let (got, max) = (self.answers.len() as u64, self.max_owed as u64);
+            let what = "answers owed, most of them to callers that have given up";
+            return Err(FrameError::TooMany { what, got, max, setting: "max_pending" }.into());
+        }
+        self.answers.push(Box::pin(async move {
+            let answer = poll_fn(|cx| answers.as_mut().poll_next(cx)).await;
+            (id, answer.and_then(|(_, answer)| answer.ok()))
+        }));
+        Ok(Ok(()))
+    }
+
+    /// The next answer; `None` while there is none.
+    fn answer(&mut self, cx: &mut Context<'_>) -> Option<Parts> {
+        loop {
+            match Pin::new(&mut self.answers).poll_next(cx) {
+                Poll::Ready(Some((id, Some(value)))) => {
+                    return Some(Parts { id: Some(id), ..parts_of(value, true, None) });
+                }
+                Poll::Ready(Some((_, None))) => {}
+                Poll::Ready(None) | Poll::Pending => return None,
+            }
+        }
+    }
+
+    fn packet(&self, parts: Parts) -> Result<Option<Packet>, FrameError> {
+        let (max, setting) = self.max_bytes;
+        let got =
+            parts.attachments.iter().fold(parts.text.len(), |sum, bytes| sum.saturating_add(bytes.len()));
+        if got > max {
+            return Err(FrameError::TooLarge { got: got as u64, max: max as u64, setting });
+        }
+        Packet::from_parts(parts, self.namespace.clone(), &self.limits)
+    }
+
+    /// Ends what the client still has here.
+    fn leave(&mut self) {
+        self.inbound.close();
+        if std::mem::replace(&mut self.left, true) || !self.socket.connected() {
+            return;
+        }
+        match &self.gate {
+            // The library closes the session when its stream ends, in order.
+            Some(gate) if self.socket.transport_type() == TransportType::Websocket => gate.cut(),
+            // A session of requests has no stream; a full queue is emptied by nobody and ends with the heartbeat.
+            _ => drop(self.socket.clone().disconnect()),
+        }
+    }
+}
+
+impl Transport<Packets> for Plug {
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &mut Packets,
+    ) -> Poll<Result<Option<Packet>, TransportError>> {
+        loop {
+            let parts = match self.answer(cx) {
+                Some(answer) => answer,
+                None => match self.inbound.poll_take(cx) {
+                    Poll::Ready(Came::Packet(parts)) => parts,
+                    Poll::Ready(Came::Overflow(error)) => return Poll::Ready(Err(error.into())),
+                    Poll::Ready(Came::End) => return Poll::Ready(Ok(None)),
+                    Poll::Pending => return Poll::Pending,
+                },
+            };
+            if let Some(packet) = self.packet(parts)? {
+                return Poll::Ready(Ok(Some(packet)));
+            }
+        }
+    }
+
+    fn has_partial(&self) -> bool {
+        false
+    }
+
+    fn set_partial_limit(&mut self, max: usize, setting: &'static str) {
+        self.max_bytes = (max, setting);
+    }
+
+    fn send(&mut self, packet: Packet, _: Flush, _: &mut Packets) -> Result<(), FrameError> {
+        self.unsent = self.unsent.saturating_add(weight(&packet));
+        self.waiting.push_back(packet);
+        Ok(())
+    }
+
+    fn unsent(&self) -> usize {
+        self.unsent
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        while let Some(packet) = self.waiting.pop_front() {
+            let weight = weight(&packet);
+            if let Some(refused) = self.emit(packet, cx)? {
+                self.waiting.push_front(refused);
+                if let Some(gate) = &self.gate {
+                    gate.await_progress(cx);
+                }
+                let retry = self.retry.insert(Box::pin(sleep(RETRY)));
+                // Polled so that it wakes this task; it is never over at once.
+                let _ = retry.as_mut().poll(cx);
+                return Poll::Pending;
+            }
+            self.unsent = self.unsent.saturating_sub(weight);
+        }
+        self.retry = None;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        self.leave();
+        Poll::Ready(Ok(()))
+    }
+
+    fn rest(&mut self) {
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+    }
+}
+
+impl Drop for Plug {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl std::fmt::Debug for Plug {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plug").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+/// What a packet counts for while it waits.
+fn weight(packet: &Packet) -> usize {
+    packet.attachments().iter().fold(packet.text_bytes(), |sum, bytes| sum.saturating_add(bytes.len()))
+}
+
+/// Arguments as the library has them.
+fn value(args: &Args) -> Result<Value, FrameError> {
+    let text = std::str::from_utf8(args.text()).map_err(|_| FrameError::Corrupt("text that is not UTF-8"))?;
+    let attachments = (!args.attachments().is_empty()).then(|| args.attachments().iter().cloned().collect());
+    Ok(Value::Str(Str::copy_from_slice(text), attachments))
+}

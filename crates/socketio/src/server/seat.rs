@@ -1,0 +1,90 @@
+//! An upper session alone: its namespace is granted before it begins.
+
+use polywire_core::{Admit, Body, Close, Cx, FrameOf, Identity, OutboundOf, Refusal, Session};
+
+use crate::packet::{Kind, MAIN, Packet};
+use crate::stack::{Packets, Upper};
+
+/// A session of a client that has joined.
+#[derive(Debug)]
+pub struct Seat<U> {
+    upper: U,
+    identity: Option<Identity>,
+}
+
+impl<U: Upper> Seat<U> {
+    pub(super) fn new(upper: U, identity: Identity) -> Self {
+        Self { upper, identity: Some(identity) }
+    }
+
+    fn above(&mut self, cx: &mut Cx<'_, Self>, call: impl FnOnce(&mut U, &mut Cx<'_, U>)) {
+        let mut actions = polywire_core::Actions::new();
+        call(&mut self.upper, &mut cx.nested(&mut actions));
+        for action in actions {
+            cx.act(moved(action));
+        }
+    }
+}
+
+/// The same action of the session around it, which has the same codec.
+fn moved<U: Upper>(action: polywire_core::Action<U>) -> polywire_core::Action<Seat<U>> {
+    use polywire_core::Action;
+    match action {
+        Action::Write(packet, flush) => Action::Write(packet, flush),
+        Action::Deliver(delivery) => Action::Deliver(delivery),
+        Action::ReadMode(()) => Action::ReadMode(()),
+        Action::WriteMode(()) => Action::WriteMode(()),
+        Action::Authenticate(credentials) => Action::Authenticate(credentials),
+        Action::WakeAt(at) => Action::WakeAt(at),
+        Action::Open(gate) => Action::Open(gate),
+        Action::Reading(on) => Action::Reading(on),
+        Action::Established(identity) => Action::Established(identity),
+        Action::Count(count) => Action::Count(count),
+        Action::Close(reason) => Action::Close(reason),
+    }
+}
+
+impl<U: Upper> Session for Seat<U> {
+    type Codec = Packets;
+    type Reply = U::Reply;
+    type Command = U::Command;
+
+    fn open(&mut self, cx: &mut Cx<'_, Self>) {
+        self.above(cx, U::open);
+        if let Some(identity) = self.identity.take() {
+            self.above(cx, |upper, cx| upper.connected(identity, cx));
+        }
+    }
+
+    fn receive(&mut self, packet: FrameOf<Self>, cx: &mut Cx<'_, Self>) {
+        self.above(cx, |upper, cx| upper.receive(packet, cx));
+    }
+
+    fn authenticated(&mut self, verdict: Result<Identity, Refusal>, cx: &mut Cx<'_, Self>) {
+        self.above(cx, |upper, cx| upper.authenticated(verdict, cx));
+    }
+
+    fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
+        self.upper.admit(outbound)
+    }
+
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
+        self.above(cx, |upper, cx| upper.send(outbound, cx));
+    }
+
+    fn progress(&mut self, reply: &Self::Reply, body: Body, cx: &mut Cx<'_, Self>) {
+        self.above(cx, |upper, cx| upper.progress(reply, body, cx));
+    }
+
+    fn close(&mut self, reason: &Close, cx: &mut Cx<'_, Self>) {
+        self.above(cx, |upper, cx| upper.close(reason, cx));
+        // A client that is told so does not come back; of a server that ends it only loses the connection.
+        if *reason == Close::Local {
+            cx.write(Packet { namespace: MAIN.into(), kind: Kind::Disconnect });
+        }
+    }
+
+    fn wake(&mut self, cx: &mut Cx<'_, Self>) {
+        self.above(cx, U::wake);
+    }
+}
