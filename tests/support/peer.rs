@@ -93,6 +93,15 @@ pub async fn socketio_server(package: &Path, arguments: &[&str]) -> Result<(Proc
     }
 }
 
+/// The HyperHQ test plugin, copied to where it finds the client that is in the folder of `package`.
+///
+/// # Panics
+/// When it cannot be copied there.
+#[must_use]
+pub fn hyperhq_plugin(package: &Path) -> PathBuf {
+    beside_modules("hyperhq", package).join("plugin.mjs")
+}
+
 /// Starts the HyperHQ test host, which finds `socket.io` in the folder of `package`. Needs `node`.
 ///
 /// # Errors

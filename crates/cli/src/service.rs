@@ -26,6 +26,7 @@ use polywire_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub mod hyperhq;
 mod stonyx;
 
 /// Longest `sleep`.

@@ -7,9 +7,7 @@
 //!
 //! See [`Plugin`] for how one is written.
 //!
-//! Of a host there is what it decides and does, and not yet the server that carries its packets: [`HostSession`] for a connection,
-//! [`Plugins`] for challenges and tokens, [`Folder`] for files, [`Manifest`] and [`Launch`] for processes, [`listen_by_rule`] for
-//! the port and [`check_origin`] for whom it serves.
+//! A host launches them: see [`Host`].
 //!
 //! # What the flow does not give
 //! Requests name no errors but a text. A status update names no request: it keeps all of them alive. An answer of the host comes
@@ -26,8 +24,8 @@ mod tests;
 
 pub use adapter::{ADAPTER, HyperHq, capabilities};
 pub use host::{
-    FileEncoding, FileError, Folder, HostConfig, HostReply, HostSession, Launch, Line, MAX_MANIFEST_BYTES,
-    Manifest, ManifestError, PORTS, Plugins, Process, Reauth, check_origin, listen_by_rule,
+    FileEncoding, FileError, Folder, Host, HostConfig, HostError, HostReply, HostSession, Launch, Line,
+    MAX_MANIFEST_BYTES, Manifest, ManifestError, PORTS, Plugins, Process, Reauth,
 };
 pub use plugin::{Environment, EnvironmentError, Kept, Plugin, PluginError, PluginSession, Reply, Subscribe};
 pub use plugin::{FILE, TIMESTAMP};

@@ -8,6 +8,10 @@ use polywire_core::LimitError;
 /// known to exist work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostConfig {
+    /// Where to listen on this machine; `None`, the default, is the rule of [`PORTS`](super::PORTS), then any. `Some(0)` is any.
+    pub port: Option<u16>,
+    /// The values of `Origin` that may connect: pages in a browser. Default none.
+    pub origins: Vec<String>,
     /// How long a challenge is good for, from the launch; default 30 s, at most 10 min.
     pub challenge_life: Duration,
     /// How a plugin whose connection was lost may come back; default [`Reauth::Both`].
@@ -27,6 +31,8 @@ pub struct HostConfig {
     pub file_encoding: FileEncoding,
     /// Largest file that is given, in bytes; default 2 MB, at most 16 MiB. Python plugins lose their connection at 4 MiB.
     pub max_file_bytes: u64,
+    /// Most files that are read at a time; default 4.
+    pub max_file_reads: usize,
     /// Most attempts to log in on one connection; default 3.
     pub max_logins: u32,
     /// How long a refused connection stays open, so that its plugin hears why; default 500 ms, at most 10 s.
@@ -64,6 +70,8 @@ pub enum FileEncoding {
 impl Default for HostConfig {
     fn default() -> Self {
         Self {
+            port: None,
+            origins: Vec::new(),
             challenge_life: Duration::from_secs(30),
             reauth: Reauth::Both,
             grace: Duration::from_secs(60),
@@ -73,6 +81,7 @@ impl Default for HostConfig {
             aliases: true,
             file_encoding: FileEncoding::Base64,
             max_file_bytes: 2_000_000,
+            max_file_reads: 4,
             max_logins: 3,
             refusal_grace: Duration::from_millis(500),
             max_plugins: 1_024,
@@ -101,9 +110,11 @@ impl HostConfig {
             let value = self.max_file_bytes.to_string();
             return Err(LimitError { setting: "max_file_bytes", value, rule: "at most 16777216" });
         }
-        for (setting, value) in
-            [("max_plugins", self.max_plugins), ("max_subscriptions", self.max_subscriptions)]
-        {
+        for (setting, value) in [
+            ("max_plugins", self.max_plugins),
+            ("max_subscriptions", self.max_subscriptions),
+            ("max_file_reads", self.max_file_reads),
+        ] {
             if !(1..=65_536).contains(&value) {
                 return Err(LimitError { setting, value: value.to_string(), rule: "1 to 65536" });
             }
