@@ -26,7 +26,7 @@ impl Stage {
     async fn new(name: &str, package: &Path, config: HostConfig) -> Self {
         let endpoint = Endpoint {
             limits: Arc::new(Limits { call_timeout: LIMIT, ..Limits::default() }),
-            ..Endpoint::new("hyperhq", polywire_cli::service::hyperhq::router().unwrap())
+            ..Endpoint::new("hyperhq", polywire_cli::service::hyperhq::routes().build().unwrap())
         };
         let host = Host::listen(HostConfig { port: Some(0), ..config }, endpoint).await.unwrap();
         let folder = std::env::temp_dir().join(format!("polywire-host-{name}-{}", std::process::id()));

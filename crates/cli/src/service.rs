@@ -49,6 +49,11 @@ pub fn endpoint(
         let service = service.map_err(|error| AdapterError::Settings(error.to_string()))?;
         return Ok(Endpoint { observer: Some(members), ..Endpoint::new(adapter.name(), service) });
     }
+    if adapter.name() == "hyperhq" {
+        let library = hyperhq::routes();
+        let router = demo(library).build().map_err(|error| AdapterError::Settings(error.to_string()))?;
+        return Ok(Endpoint { observer, ..Endpoint::new(adapter.name(), router) });
+    }
     Ok(Endpoint { observer, ..Endpoint::new(adapter.name(), service(adapter, options)?) })
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use polywire_core::{
     Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, Credentials, Endpoint,
-    Errors, Limits, OptionKind, OptionSpec, Options, ProgressForm, Reconnect, Route, Server, Target,
+    Errors, Limits, OptionKind, OptionSpec, Options, ProgressForm, Reconnect, Route, Secret, Server, Target,
 };
 use polywire_socketio::MAIN;
 
+use crate::host::{HostConfig, HostError, Reauth, serve_one};
 use crate::plugin::{RESERVED, dialler};
 
 /// HyperHQ, for whoever picks an adapter by its name.
@@ -34,13 +35,37 @@ const OPTIONS: &[OptionSpec] = &[
         name: "namespace",
         takes: OptionKind::Text,
         default: "/",
-        about: "the namespace to join; older hosts have /plugin",
+        about: "dialling: the namespace to join; older hosts have /plugin",
     },
     OptionSpec {
         name: "events",
         takes: OptionKind::Text,
         default: "none",
-        about: "the events to hear, with commas between them",
+        about: "dialling: the events to hear, with commas between them",
+    },
+    OptionSpec {
+        name: "challenge_life",
+        takes: OptionKind::Duration,
+        default: "30s",
+        about: "listening: how long the challenge is good for",
+    },
+    OptionSpec {
+        name: "reauth",
+        takes: OptionKind::OneOf(&["both", "token", "challenge", "none"]),
+        default: "both",
+        about: "listening: how a plugin may come back after its connection was lost",
+    },
+    OptionSpec {
+        name: "require_data_token",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "listening: refuse requests for data that show no token",
+    },
+    OptionSpec {
+        name: "aliases",
+        takes: OptionKind::Flag,
+        default: "1",
+        about: "listening: send answers a second time as data_response",
     },
 ];
 
@@ -67,9 +92,31 @@ pub fn capabilities(limits: &Limits) -> Capabilities {
 
 /// What a plugin logs in with, and how.
 struct Login {
-    credentials: Credentials,
+    plugin: String,
+    challenge: Secret,
     namespace: String,
     events: Vec<String>,
+}
+
+impl HostConfig {
+    /// The settings that options ask for, defaults elsewhere.
+    ///
+    /// # Errors
+    /// [`AdapterError`] naming the option that has a value it cannot have.
+    pub fn from_options(options: &Options) -> Result<Self, AdapterError> {
+        let mut config = Self::default();
+        config.challenge_life = options.duration("challenge_life")?.unwrap_or(config.challenge_life);
+        config.require_data_token = options.flag("require_data_token")?.unwrap_or(config.require_data_token);
+        config.aliases = options.flag("aliases")?.unwrap_or(config.aliases);
+        config.reauth = match options.text("reauth") {
+            None | Some("both") => Reauth::Both,
+            Some("token") => Reauth::Token,
+            Some("challenge") => Reauth::Challenge,
+            Some("none") => Reauth::None,
+            Some(word) => return Err(AdapterError::option("reauth", word, "both, token, challenge or none")),
+        };
+        Ok(config)
+    }
 }
 
 impl HyperHq {
@@ -105,10 +152,21 @@ impl HyperHq {
         };
         let events = target.options.text("events").into_iter().flat_map(|names| names.split(','));
         Ok(Login {
-            credentials: Credentials::new(plugin.to_owned(), challenge.clone()),
+            plugin: plugin.to_owned(),
+            challenge: challenge.clone(),
             namespace: target.options.text("namespace").unwrap_or(MAIN).to_owned(),
             events: events.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
         })
+    }
+}
+
+impl From<HostError> for AdapterError {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Setting(error) => AdapterError::option(error.setting, error.value, error.rule),
+            HostError::Server(error) => error.into(),
+            HostError::Io(error) => AdapterError::Settings(error.to_string()),
+        }
     }
 }
 
@@ -134,18 +192,19 @@ impl Adapter for HyperHq {
         &RESERVED
     }
 
-    fn listens(&self) -> bool {
-        false
-    }
-
-    fn listen(&self, _: Target, _: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
-        let why = "hyperhq can be dialled as a plugin does, but has no host of its own";
-        Box::pin(async move { Err(AdapterError::Settings(why.to_owned())) })
+    /// One plugin may log in: the one that is named, with the challenge that is given.
+    fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
+        Box::pin(async move {
+            let Login { plugin, challenge, .. } = Self::login(&target)?;
+            let config = HostConfig::from_options(&target.options)?;
+            Ok(serve_one(&target.address, config, endpoint, &plugin, challenge).await?)
+        })
     }
 
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
-            let Login { credentials, namespace, events } = Self::login(&target)?;
+            let Login { plugin, challenge, namespace, events } = Self::login(&target)?;
+            let credentials = Credentials::new(plugin, challenge);
             // A challenge that was refused will not become a better one.
             let reconnect = Reconnect { max_refusals: 1, ..endpoint.reconnect.clone() };
             let dialler = dialler(&target.address, &namespace, events, &endpoint)?;
@@ -156,8 +215,6 @@ impl Adapter for HyperHq {
 
 #[cfg(test)]
 mod tests {
-    use polywire_core::Secret;
-
     use super::*;
 
     fn target(pairs: &[(&str, &str)], challenge: bool) -> Target {

@@ -11,6 +11,7 @@ mod session;
 pub use config::{FileEncoding, HostConfig, Reauth};
 pub use files::{FileError, Folder};
 pub use launch::{Launch, Line, Process};
+pub(crate) use listen::serve_one;
 pub use listen::{Host, HostError};
 pub use manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError};
 pub use plugins::Plugins;

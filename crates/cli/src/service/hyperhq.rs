@@ -5,13 +5,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use polywire_core::{Code, Failure, Json, Registry, RegistryError, Router};
+use polywire_core::{Code, Failure, Json, Registry, Router};
 use serde_json::{Map, Value, json};
 
 /// Most systems, and most games of one.
 const MAX_ENTRIES: usize = 10_000;
-
-type Answer = Result<Json<Value>, Failure>;
 
 /// The library.
 #[derive(Clone)]
@@ -28,32 +26,27 @@ struct System {
     games: Vec<Map<String, Value>>,
 }
 
-/// The routes of a library with two systems and two games.
-///
-/// # Errors
-/// None: every name is there once.
-pub fn router() -> Result<Router, RegistryError> {
+type Method = fn(&mut Shelves, &Map<String, Value>) -> Result<Value, Failure>;
+
+const METHODS: [(&str, Method); 7] = [
+    ("getSystems", Shelves::systems),
+    ("getMediaFolders", Shelves::media_folders),
+    ("createSystem", Shelves::create_system),
+    ("createEmulator", Shelves::create_emulator),
+    ("addGames", Shelves::add_games),
+    ("getGamesForSystem", Shelves::games),
+    ("launchGame", Shelves::launch_game),
+];
+
+/// The methods of a library with two systems and two games.
+pub fn routes() -> Registry {
     let library = Library::new();
-    let route = |registry: Registry,
-                 name: &'static str,
-                 method: fn(&mut Shelves, &Map<String, Value>) -> Result<Value, Failure>| {
+    METHODS.into_iter().fold(Router::new(), |registry: Registry, (name, method)| {
         let library = library.clone();
         registry.handle(name, move |Json(params): Json<Map<String, Value>>| {
-            let answer: Answer = method(&mut library.open(), &params).map(Json);
-            std::future::ready(answer)
+            std::future::ready(method(&mut library.open(), &params).map(Json))
         })
-    };
-    let methods: [(&'static str, fn(&mut Shelves, &Map<String, Value>) -> Result<Value, Failure>); 8] = [
-        ("getSystems", Shelves::systems),
-        ("getMediaFolders", Shelves::media_folders),
-        ("createSystem", Shelves::create_system),
-        ("createEmulator", Shelves::create_emulator),
-        ("addGames", Shelves::add_games),
-        ("getGamesForSystem", Shelves::games),
-        ("launchGame", Shelves::launch_game),
-        ("echo", |_, params| Ok(Value::Object(params.clone()))),
-    ];
-    methods.into_iter().fold(Router::new(), |registry, (name, method)| route(registry, name, method)).build()
+    })
 }
 
 fn object(value: Value) -> Map<String, Value> {

@@ -57,33 +57,19 @@ impl Host {
     /// # Cancel safety
     /// Dropped before it is ready, nothing listens.
     pub async fn listen(config: HostConfig, endpoint: Endpoint) -> Result<Self, HostError> {
-        config.validate()?;
-        let clock = Arc::clone(&endpoint.surroundings.clock);
-        let random = Arc::clone(&endpoint.surroundings.random);
-        let plugins = Arc::new(Plugins::new(&config, Arc::clone(&clock)));
-        let folders = Arc::new(Folders::new(config.max_file_reads));
-        let roster = Arc::new(Roster { there: Mutex::default(), other: endpoint.observer.clone() });
-        let max_file_bytes = config.max_file_bytes;
-        let starting = Starting {
-            config: Arc::new(config),
-            plugins: Arc::clone(&plugins),
-            port: Arc::default(),
-            endpoint: Endpoint {
-                handler: Arc::new(Files {
-                    folders: Arc::clone(&folders),
-                    other: Arc::clone(&endpoint.handler),
-                }),
-                observer: Some(Arc::clone(&roster) as _),
-                limits: Arc::new(limits(&endpoint.limits, &plugins)),
-                ..endpoint
-            },
+        let (clock, random) =
+            (Arc::clone(&endpoint.surroundings.clock), Arc::clone(&endpoint.surroundings.random));
+        let (port, max_file_bytes) = (config.port, config.max_file_bytes);
+        let starting = Starting::new(config, endpoint)?;
+        let first = match port {
+            Some(port) => starting.listen(&format!("127.0.0.1:{port}")).await?,
+            None => starting.first_free(super::PORTS.chain([0])).await?,
         };
-        let first = starting.by_rule().await?;
-        let port = first.address().rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
-        starting.port.store(port, Ordering::Release);
+        let port = starting.told(&first);
         let mut servers = vec![first];
         // Best effort: some machines have no IPv6.
         servers.extend(starting.listen(&format!("[::1]:{port}")).await.ok());
+        let Starting { plugins, folders, roster, .. } = starting;
         Ok(Self { plugins, roster, folders, servers, port, max_file_bytes, clock, random })
     }
 
@@ -154,40 +140,73 @@ impl fmt::Debug for Host {
     }
 }
 
-/// The engine's limits, with a login as long as a challenge lives.
-fn limits(limits: &Limits, plugins: &Plugins) -> Limits {
-    Limits { login_timeout: plugins.challenge_life(), ..limits.clone() }
+/// Listens at `address` for plugin `id` alone, which logs in with `challenge`.
+///
+/// # Errors
+/// [`HostError`] when a setting is out of range or the address cannot be had.
+pub(crate) async fn serve_one(
+    address: &str,
+    config: HostConfig,
+    endpoint: Endpoint,
+    id: &str,
+    challenge: Secret,
+) -> Result<Server, HostError> {
+    let clock = Arc::clone(&endpoint.surroundings.clock);
+    let starting = Starting::new(config, endpoint)?;
+    let server = starting.listen(address).await?;
+    starting.told(&server);
+    starting.plugins.admit(id, challenge, clock.now());
+    Ok(server)
 }
 
 /// A host before it listens.
 struct Starting {
     config: Arc<HostConfig>,
     plugins: Arc<Plugins>,
+    folders: Arc<Folders>,
+    roster: Arc<Roster>,
     /// Known once it listens.
     port: Arc<AtomicU16>,
     endpoint: Endpoint,
 }
 
 impl Starting {
-    async fn by_rule(&self) -> Result<Server, HostError> {
-        let ports: Vec<u16> = match self.config.port {
-            Some(port) => vec![port],
-            None => super::PORTS.chain([0]).collect(),
+    fn new(config: HostConfig, endpoint: Endpoint) -> Result<Self, HostError> {
+        config.validate()?;
+        let plugins = Arc::new(Plugins::new(&config, Arc::clone(&endpoint.surroundings.clock)));
+        let folders = Arc::new(Folders::new(config.max_file_reads));
+        let roster = Arc::new(Roster { there: Mutex::default(), other: endpoint.observer.clone() });
+        let files = Files { folders: Arc::clone(&folders), other: Arc::clone(&endpoint.handler) };
+        let limits = Limits { login_timeout: config.challenge_life, ..(*endpoint.limits).clone() };
+        let endpoint = Endpoint {
+            handler: Arc::new(files),
+            observer: Some(Arc::clone(&roster) as _),
+            limits: Arc::new(limits),
+            ..endpoint
         };
-        let mut last = None;
+        Ok(Self { config: Arc::new(config), plugins, folders, roster, port: Arc::default(), endpoint })
+    }
+
+    /// Keeps the port of a server that listens, for those that log in.
+    fn told(&self, server: &Server) -> u16 {
+        let port = server.address().rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
+        self.port.store(port, Ordering::Release);
+        port
+    }
+
+    /// Passes over ports that are in use or not allowed.
+    async fn first_free(&self, ports: impl IntoIterator<Item = u16>) -> Result<Server, HostError> {
+        let mut last = HostError::Io(io::ErrorKind::AddrInUse.into());
         for port in ports {
             match self.listen(&format!("127.0.0.1:{port}")).await {
                 Ok(server) => return Ok(server),
                 Err(polywire_socketio::Error::Listen { address, source }) if is_busy(&source) => {
-                    last = Some(polywire_socketio::Error::Listen { address, source });
+                    last = polywire_socketio::Error::Listen { address, source }.into();
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        match last {
-            Some(error) => Err(error.into()),
-            None => Err(io::Error::from(io::ErrorKind::AddrInUse).into()),
-        }
+        Err(last)
     }
 
     async fn listen(&self, address: &str) -> Result<Server, polywire_socketio::Error> {
@@ -303,5 +322,29 @@ impl Handler for Files {
                 Err(_) => Err(refused("File cannot be read".into())),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polywire_core::Router;
+
+    use super::*;
+
+    fn starting() -> Starting {
+        Starting::new(HostConfig::default(), Endpoint::new("hyperhq", Router::new::<()>().build().unwrap()))
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_busy_port_is_passed_over_and_when_all_are_busy_any_will_do() {
+        let starting = starting();
+        let busy = starting.first_free([0]).await.unwrap();
+        let taken = starting.told(&busy);
+        let other = starting.first_free([taken, 0]).await.unwrap();
+        assert_ne!(starting.told(&other), taken);
+        let why = starting.first_free([taken]).await.unwrap_err().to_string();
+        assert!(why.contains(&format!("127.0.0.1:{taken}")), "{why}");
+        assert_eq!((super::super::PORTS.count(), *super::super::PORTS.start()), (30, 52_789));
     }
 }

@@ -80,11 +80,6 @@ impl Plugins {
         self.lock().remove(id);
     }
 
-    /// How long a challenge is good for.
-    pub(super) fn challenge_life(&self) -> std::time::Duration {
-        self.config.challenge_life
-    }
-
     /// The number of a new connection.
     pub(super) fn connection(&self) -> u64 {
         self.next_connection.fetch_add(1, Ordering::Relaxed)
