@@ -29,12 +29,9 @@ use crate::config::{Config, Transports};
 use crate::connector::Connector;
 use http::Lane;
 use opening::Opening;
-use payload::{Payload, encoded_bytes, take_body};
+use payload::{END, Payload, encoded_bytes, take_body};
 use probe::{Probe, hand_over};
 use site::Site;
-
-/// The end of the session.
-const END: &[u8] = b"1";
 
 /// One session over HTTP.
 pub(crate) struct Polling {

@@ -12,6 +12,8 @@ use polywire_core::{FrameError, Message};
 
 /// Stands between two packets. No packet has it inside: JSON escapes it in strings, and a namespace has no control characters.
 const SEPARATOR: u8 = 0x1e;
+/// The packet that ends a session.
+pub(crate) const END: &[u8] = b"1";
 /// Stands before base64.
 const BYTES: u8 = b'b';
 
@@ -86,13 +88,16 @@ pub(crate) fn encoded_bytes(message: &Message) -> usize {
 /// Takes as many messages as fit into a body of `max` bytes, in order, and makes that body. A message that is larger alone goes
 /// alone. `None` when there is none.
 ///
-/// Read in the source of engine.io-client 6.6: `maxPayload` of the server bounds one body.
+/// Read in the source of engine.io-client 6.6: `maxPayload` of the server bounds one body. The end of the session has a body of
+/// its own: socket.io 4.8 looks at packets one tick after the body came, and by then an end in the same body has undone them
+/// (observed: a namespace that was left in order counts as a lost transport).
 pub(crate) fn take_body(messages: &mut VecDeque<Message>, max: usize) -> Option<Bytes> {
     let mut bytes = 0_usize;
     let mut count = 0;
     for message in &*messages {
         let with = bytes.saturating_add(usize::from(count > 0)).saturating_add(encoded_bytes(message));
-        if count > 0 && with > max {
+        let is_end = matches!(message, Message::Text(text) if text == END);
+        if count > 0 && (with > max || is_end) {
             break;
         }
         (bytes, count) = (with, count + 1);
@@ -202,6 +207,9 @@ mod tests {
             bodies.push(body);
         }
         assert_eq!(bodies, ["41\u{1e}42", "4too long", "43\u{1e}44"]);
+        let mut queue = VecDeque::from([text("42[]"), text("41"), text("1")]);
+        assert_eq!(take_body(&mut queue, 1_000).unwrap(), "42[]\u{1e}41");
+        assert_eq!(take_body(&mut queue, 1_000).unwrap(), "1");
     }
 
     #[test]
