@@ -233,10 +233,21 @@ async fn ask(
     {
         free = Some(connection);
     }
-    let mut connection = match free {
-        Some(connection) => connection,
-        None => Connection::open(&connector).await?,
+    let request = match free {
+        Some(mut connection) => {
+            let answer = connection.sender.try_send_request(request);
+            match connection.drive(answer).await {
+                Ok(response) => return Ok((connection, response)),
+                // Not a byte of it was sent if it comes back; otherwise it may have been heard.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => unsent,
+                    None => return Err(error.into_error().into()),
+                },
+            }
+        }
+        None => request,
     };
+    let mut connection = Connection::open(&connector).await?;
     let answer = connection.sender.send_request(request);
     let response = connection.drive(answer).await?;
     Ok((connection, response))

@@ -22,6 +22,8 @@ const BYTES: u8 = b'b';
 pub(crate) struct Payload {
     /// What is left; `None` at the end. An empty rest is an empty packet.
     rest: Option<Bytes>,
+    /// Bytes of the whole body.
+    total: usize,
 }
 
 impl Payload {
@@ -31,7 +33,7 @@ impl Payload {
     /// [`FrameError::Corrupt`] when it is not UTF-8.
     pub(crate) fn new(body: Bytes) -> Result<Self, FrameError> {
         match std::str::from_utf8(&body) {
-            Ok(_) => Ok(Self { rest: Some(body) }),
+            Ok(_) => Ok(Self { total: body.len(), rest: Some(body) }),
             Err(_) => Err(FrameError::Corrupt("a polling body is not UTF-8")),
         }
     }
@@ -42,7 +44,8 @@ impl Payload {
     }
 
     /// The next packet as the WebSocket message that would carry it; of more than `max` bytes it is refused in the name of
-    /// `setting`. Text is shared with the body.
+    /// `setting`. Text that is most of the body is shared with it; other text is copied, so that whoever keeps a packet does not keep
+    /// far more.
     ///
     /// # Errors
     /// [`FrameError`]; nothing that follows can be trusted then.
@@ -67,7 +70,8 @@ impl Payload {
             return Ok(Some(Message::Binary(bytes.into())));
         }
         check(packet.len())?;
-        Ok(Some(Message::Text(packet)))
+        let shares = packet.len() >= self.total / 2;
+        Ok(Some(Message::Text(if shares { packet } else { Bytes::copy_from_slice(&packet) })))
     }
 }
 
@@ -225,6 +229,18 @@ mod tests {
             payload.next(limit).unwrap_err().to_string(),
             "frame of 5 bytes exceeds max_login_bytes = 4"
         );
+    }
+
+    #[test]
+    fn a_packet_keeps_at_most_twice_its_own_bytes() {
+        let body = Bytes::from(format!("4{}\u{1e}4small", "x".repeat(100)));
+        let within = |text: &Bytes| body.as_ptr_range().contains(&text.as_ptr());
+        let mut payload = Payload::new(body.clone()).unwrap();
+        let mut shared = Vec::new();
+        while let Some(Message::Text(text)) = payload.next(NO_LIMIT).unwrap() {
+            shared.push(within(&text));
+        }
+        assert_eq!(shared, [true, false]);
     }
 
     #[test]

@@ -1,13 +1,10 @@
 //! Recorded runs of the official client over HTTP, with our client in its place: it asks under the same paths, and says the same
 //! packets in the same order.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
-mod support;
-
+use crate::support::{Asked, Script, client_with, json, soon};
 use polywire_core::{Body, Credentials, Event, Meta, Request, Route};
 use polywire_socketio::{Config, Transports};
 use serde_json::Value;
-use support::{Asked, Script, client_with, json, soon};
 use tokio::sync::oneshot;
 
 fn entries(name: &str) -> Vec<Value> {

@@ -1,5 +1,4 @@
 //! An HTTP server whose every answer the test gives, and a client that notes what it hears.
-#![allow(dead_code, reason = "every test file uses its own part")]
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -138,6 +137,8 @@ struct Counts {
     gets: AtomicUsize,
     posts: AtomicUsize,
     open: AtomicUsize,
+    /// All that ever were.
+    accepted: AtomicUsize,
     closed: Notify,
 }
 
@@ -159,6 +160,7 @@ impl Script {
             while let Ok((stream, _)) = listener.accept().await {
                 let (tell, counts) = (tell.clone(), Arc::clone(&shared));
                 counts.open.fetch_add(1, Ordering::SeqCst);
+                counts.accepted.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
                     serve(stream, &tell, &counts).await;
                     counts.open.fetch_sub(1, Ordering::SeqCst);
@@ -208,6 +210,11 @@ impl Script {
         }
         get.unwrap().ok("40{\"sid\":\"S\"}");
         self.next("GET").await
+    }
+
+    /// How many connections the client has made so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.counts.accepted.load(Ordering::SeqCst)
     }
 
     /// Waits until the client has closed every connection.
