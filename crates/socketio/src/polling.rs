@@ -139,7 +139,7 @@ impl Polling {
                 self.inbox = Payload::new(answer.body)?;
             }
             self.poll_probe(cx)?;
-            let asks = !self.get.is_busy() && self.inbox.is_empty() && !self.is_pausing() && !self.ended;
+            let asks = !self.get.is_busy() && self.inbox.is_empty() && !self.is_pausing();
             if !asks || self.successor.is_some() {
                 break;
             }

@@ -103,6 +103,14 @@ async fn h02_a_session_that_is_refused_later_ends_with_the_reason() {
     }
 }
 
+/// How the session ends, which the server is told.
+async fn ended(script: &mut Script, ears: &Ears) -> Close {
+    let post = script.next("POST").await;
+    assert_eq!(post.body, "1");
+    post.ok("ok");
+    ears.end().await
+}
+
 /// A session with little room: 4 KiB for a body, 2 KiB for a message.
 async fn narrow() -> (Script, Client, Ears, Asked) {
     let mut script = Script::new().await;
@@ -127,9 +135,9 @@ async fn h12_a_huge_body_is_refused_when_it_is_announced_and_when_it_is_not() {
         format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n{}", "4".repeat(0x2000)),
         format!("HTTP/1.1 200 OK\r\n\r\n{}", "4".repeat(0x2000)),
     ] {
-        let (script, _client, ears, get) = narrow().await;
+        let (mut script, _client, ears, get) = narrow().await;
         get.bytes(answer);
-        let Close::Limit(why) = ears.end().await else { panic!() };
+        let Close::Limit(why) = ended(&mut script, &ears).await else { panic!() };
         assert!(
             why.starts_with("frame of ") && why.ends_with(" bytes exceeds max_poll_bytes = 4096"),
             "{why}"
@@ -137,18 +145,21 @@ async fn h12_a_huge_body_is_refused_when_it_is_announced_and_when_it_is_not() {
         script.deserted().await;
     }
     // One message of a body that fits.
-    let (script, _client, ears, get) = narrow().await;
+    let (mut script, _client, ears, get) = narrow().await;
     get.ok(&format!("42[\"{}\"]", "x".repeat(3_000)));
-    assert_eq!(ears.end().await, Close::Limit("frame of 3006 bytes exceeds max_frame_bytes = 2048".into()));
+    assert_eq!(
+        ended(&mut script, &ears).await,
+        Close::Limit("frame of 3006 bytes exceeds max_frame_bytes = 2048".into())
+    );
     script.deserted().await;
 }
 
 #[tokio::test]
 async fn h12_an_answer_that_never_ends_has_its_time() {
     // What hangs before its head is what polling is; a body that was begun must end.
-    let (script, _client, ears, get) = narrow().await;
+    let (mut script, _client, ears, get) = narrow().await;
     get.bytes("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n42[");
-    assert_eq!(ears.end().await, Close::SlowFrame(Duration::from_millis(200)));
+    assert_eq!(ended(&mut script, &ears).await, Close::SlowFrame(Duration::from_millis(200)));
     script.deserted().await;
     for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"] {
         let (mut script, client, ears, _get) = narrow().await;
@@ -174,22 +185,22 @@ async fn h12_bodies_of_another_kind_end_the_session() {
         ("<html>", "an unknown type of Engine.IO packet"),
         ("b***", "a packet of bytes is not base64"),
     ] {
-        let (script, _client, ears, get) = narrow().await;
+        let (mut script, _client, ears, get) = narrow().await;
         get.with(200, "Content-Type: application/octet-stream\r\n", body);
-        assert_eq!(ears.end().await, Close::Protocol(why.into()), "{body:?}");
+        assert_eq!(ended(&mut script, &ears).await, Close::Protocol(why.into()), "{body:?}");
         script.deserted().await;
     }
-    let (script, _client, ears, get) = narrow().await;
+    let (mut script, _client, ears, get) = narrow().await;
     get.bytes(&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n4\xff"[..]);
-    assert_eq!(ears.end().await, Close::Protocol("a polling body is not UTF-8".into()));
+    assert_eq!(ended(&mut script, &ears).await, Close::Protocol("a polling body is not UTF-8".into()));
     script.deserted().await;
 }
 
 #[tokio::test]
 async fn an_answer_that_is_cut_ends_the_session() {
-    let (script, _client, ears, get) = narrow().await;
+    let (mut script, _client, ears, get) = narrow().await;
     get.bytes("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(ears.end().await, Close::Protocol("an empty message".into()));
+    assert_eq!(ended(&mut script, &ears).await, Close::Protocol("an empty message".into()));
     script.deserted().await;
     let (script, _client, ears, get) = narrow().await;
     // The connection ends without an answer.

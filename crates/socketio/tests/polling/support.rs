@@ -25,6 +25,14 @@ pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| panic!("{what} does not come"))
 }
 
+/// Lets the client take in everything that has been written to its sockets: on loopback that is there at once, and the runtime of
+/// a test, which has one thread, looks at its sockets many times meanwhile.
+pub(crate) async fn settle() {
+    for _ in 0..2_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// A request as it came.
 pub(crate) struct Asked {
     pub(crate) method: String,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use polywire_core::{Body, Client, Request, Route};
 use polywire_socketio::{Config, Transports};
 
-use crate::support::{Asked, Ears, Script, client, json, soon};
+use crate::support::{Asked, Ears, Script, client, json, settle, soon};
 use crate::{OPENING, emit, failure, leave, over};
 
 /// A session whose WebSocket is being opened: the request for that, and the GET that hangs.
@@ -44,25 +44,17 @@ async fn between_the_probe_and_the_upgrade_nothing_new_is_asked() {
     assert_eq!(ears.event().await.0, "one");
     let get = script.next("GET").await;
     socket.say("3probe").await;
-    // The answer was heard when what is emitted afterwards is not posted; both ends of that are awaited here.
-    get.ok("42[\"two\"]");
-    assert_eq!(ears.event().await.0, "two");
+    settle().await;
     emit(&client, "after").await;
+    settle().await;
     post.ok("ok");
-    let mut late = None;
-    let mut heard = Vec::new();
-    while heard.len() < 2 {
-        tokio::select! {
-            said = socket.hear() => heard.push(said.unwrap()),
-            // The `3probe` may have been overtaken by the answer to the GET.
-            asked = script.any(), if late.is_none() => {
-                assert_eq!(asked.method, "GET");
-                asked.ok("6");
-                late = Some(());
-            }
-        }
-    }
-    assert_eq!(heard, ["5", "42[\"after\"]"]);
+    settle().await;
+    assert!(script.is_silent());
+    get.ok("42[\"two\"]");
+    assert_eq!(socket.hear().await.as_deref(), Some("5"));
+    assert_eq!(socket.hear().await.as_deref(), Some("42[\"after\"]"));
+    assert_eq!(ears.event().await.0, "two");
+    assert!(script.is_silent());
     socket.say("42[\"three\"]").await;
     assert_eq!(ears.event().await.0, "three");
     drop(client);
@@ -75,25 +67,18 @@ async fn the_last_answer_by_polling_is_handed_up_before_the_websocket() {
     let mut socket = socket.socket().await;
     assert_eq!(socket.hear().await.as_deref(), Some("2probe"));
     socket.say("3probe").await;
+    settle().await;
     emit(&client, "waits").await;
+    settle().await;
     let events: Vec<_> = (0..500).map(|number| format!("42[\"n\",{number}]")).collect();
     get.ok(&events.join("\u{1e}"));
-    // The one emit was posted if it came before the `3probe`, and goes over the WebSocket otherwise; never both.
-    let mut posts = 0;
-    let mut heard = Vec::new();
-    while heard.first().is_none_or(|first| first != "5") || posts + heard.len() < 2 {
-        tokio::select! {
-            said = socket.hear() => heard.push(said.unwrap()),
-            asked = script.any() => {
-                posts += usize::from(asked.method == "POST");
-                asked.ok(if posts > 0 { "ok" } else { "6" });
-            }
-        }
-    }
+    assert_eq!(socket.hear().await.as_deref(), Some("5"));
+    assert_eq!(socket.hear().await.as_deref(), Some("42[\"waits\"]"));
     socket.say("42[\"n\",500]").await;
     for number in 0..=500 {
         assert_eq!(ears.event().await, ("n".to_owned(), Body::Json(json(&number.to_string()))));
     }
+    assert!(script.is_silent());
     drop(client);
     script.deserted().await;
 }
