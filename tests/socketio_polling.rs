@@ -16,6 +16,7 @@ use polywire_tests::process::Process;
 use polywire_tests::socketio::{Ears, LIMIT, Tokens, control, text};
 use polywire_tests::{peer, skip};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 /// A running server, and our client of its namespace `/realtime`.
 struct Pair {
@@ -315,4 +316,24 @@ async fn h02_a_session_that_the_server_has_forgotten_is_told_and_begun_anew() {
     let failure = tokio::time::timeout(LIMIT, lost.ready()).await.unwrap().unwrap_err();
     assert!(failure.message.contains("HTTP status 404: nothing answers under this path"), "{failure}");
     pair.end().await;
+}
+
+#[tokio::test]
+async fn the_command_speaks_every_choice_of_transports() {
+    let name = "the_command_speaks_every_choice_of_transports";
+    let Some(package) = skip::package(name, &SOCKET_IO) else { return };
+    let flags = ["--transports", "polling", "--auth-mode", "none"];
+    let (mut server, port) = peer::socketio_server(&package, &flags).await.unwrap();
+    for (transports, works) in
+        [("polling", true), ("websocket,polling", true), ("polling,websocket", true), ("websocket", false)]
+    {
+        let url = format!("socketio://127.0.0.1:{port}/realtime?transports={transports}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_polywire-under-test"));
+        command.args(["call", &url, "echo", "{\"n\":1}", "--timeout", "20s"]).env_remove("RUST_LOG");
+        let run = tokio::time::timeout(LIMIT, command.output()).await.unwrap().unwrap();
+        let said = String::from_utf8(run.stdout).unwrap();
+        assert_eq!(run.status.success(), works, "{transports}: {said} {:?}", String::from_utf8(run.stderr));
+        assert_eq!(said.contains("{\"n\":1}"), works, "{transports}: {said}");
+    }
+    server.kill().await;
 }

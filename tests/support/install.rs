@@ -46,9 +46,13 @@ pub const HPX_PY_100: Package =
 pub const WS: Package = Package { source: Source::Npm, name: "ws", version: "8.19.0" };
 /// The server that the Socket.IO client is tested with.
 pub const SOCKET_IO: Package = Package { source: Source::Npm, name: "socket.io", version: "4.8.4" };
+/// The client that ours is measured against.
+pub const SOCKET_IO_CLIENT: Package =
+    Package { source: Source::Npm, name: "socket.io-client", version: "4.8.4" };
 
-/// Every foreign package the tests use.
-pub const ALL: [Package; 6] = [SOCKHOP_184, HPX_JS_101, HPX_JS_220, HPX_PY_100, WS, SOCKET_IO];
+/// Every foreign package the tests and measurements use.
+pub const ALL: [Package; 7] =
+    [SOCKHOP_184, HPX_JS_101, HPX_JS_220, HPX_PY_100, WS, SOCKET_IO, SOCKET_IO_CLIENT];
 
 impl Package {
     /// The folder below [`place::foreign`] that holds it.

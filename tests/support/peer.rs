@@ -93,6 +93,16 @@ pub async fn socketio_server(package: &Path, arguments: &[&str]) -> Result<(Proc
     }
 }
 
+/// Starts the HyperHQ test host, which finds `socket.io` in the folder of `package`. Needs `node`.
+///
+/// # Errors
+/// When it cannot be copied there or started.
+pub fn hyperhq_host(package: &Path, arguments: &[&str]) -> Result<Process, ProcessError> {
+    let mut node = Command::new("node");
+    node.arg(beside_modules("hyperhq", package).join("host.mjs")).args(arguments);
+    Process::start("host.mjs", node)
+}
+
 /// The peers of one wire, copied to where the modules they import are looked for: Node.js searches the folders above a program.
 ///
 /// # Panics

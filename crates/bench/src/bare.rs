@@ -3,4 +3,5 @@
 
 pub(crate) mod hpx;
 pub(crate) mod sockhop;
+pub(crate) mod socketio;
 pub(crate) mod stonyx;

@@ -31,6 +31,8 @@ enum Verb {
     Run(scenario::Plan),
     /// Be one contender until standard input closes.
     Serve(ours::Serve),
+    /// Be one client, making calls for each line on standard input.
+    Drive(ours::socketio::Drive),
     /// Open idle connections after some traffic, and hold them until standard input closes.
     Idle(memory::Idle),
 }
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
             match args.verb {
                 Verb::Run(plan) => scenario::run(plan).await,
                 Verb::Serve(serve) => ours::serve(serve).await,
+                Verb::Drive(drive) => ours::socketio::drive(drive).await,
                 Verb::Idle(idle) => memory::idle(idle).await,
             }
         })

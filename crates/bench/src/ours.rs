@@ -43,6 +43,7 @@ enum What {
     Bridge,
 }
 
+pub(crate) mod socketio;
 mod stonyx;
 
 /// Bodies up to this size are answered stored by the bare HPX loop, as by ours.

@@ -1,5 +1,6 @@
 //! The scenarios: who is measured under which load, and which bars the figures are held against.
 
+mod socketio;
 mod stonyx;
 
 use std::io;
@@ -40,6 +41,9 @@ pub(crate) struct Plan {
     /// The folder that holds `node_modules` with ws; by default where `cargo xtask peers` puts it.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/foreign/npm-ws-8.19.0"))]
     ws_modules: String,
+    /// The folder that holds `node_modules` with socket.io-client; by default where `cargo xtask peers` puts it.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/foreign/npm-socket.io-client-4.8.4"))]
+    socketio_modules: String,
     /// The Python HPX peer.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/peers/hpx/hpx_peer_server.py"))]
     hpx_peer: String,
@@ -109,6 +113,7 @@ pub(crate) async fn run(plan: Plan) -> Result<(), String> {
         hpx(&plan, connections, body_bytes, &mut figures, &mut bars).await?;
     }
     stonyx::run(&plan, &mut figures, &mut bars).await?;
+    socketio::run(&plan, &mut figures, &mut bars).await?;
     if wanted(&plan, "typed-buffers") {
         ours::typed_buffers(plan.runs, &mut figures, &mut bars)
             .await

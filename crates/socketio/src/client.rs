@@ -64,7 +64,10 @@ pub fn dial_tls(
     Ok(Client::start(dialler, credentials, endpoint, reconnect))
 }
 
-fn events(config: &Config, endpoint: &Endpoint) -> impl Fn(&Credentials) -> Events + Send + Sync + 'static {
+fn events(
+    config: &Config,
+    endpoint: &Endpoint,
+) -> impl Fn(&mut Credentials) -> Events + Send + Sync + 'static {
     let (config, json) = (Arc::new(config.clone()), endpoint.limits.json);
     move |_| Events::new(Arc::clone(&config), json)
 }
@@ -82,7 +85,8 @@ pub struct Dialler<Make> {
 }
 
 impl<Make> Dialler<Make> {
-    /// A dialler of `address`; `make` makes the upper session of every connection from the credentials it logs in with.
+    /// A dialler of `address`; `make` makes the upper session of every connection, and takes what it needs
+    /// from the credentials; what is left in their `data` is the payload of the CONNECT.
     ///
     /// # Errors
     /// [`Error`] when a setting is out of range.
@@ -186,15 +190,15 @@ fn path(config: &Config) -> String {
 
 impl<Make, U> Dial for Dialler<Make>
 where
-    Make: Fn(&Credentials) -> U + Send + Sync + 'static,
+    Make: Fn(&mut Credentials) -> U + Send + Sync + 'static,
     U: Upper,
     Stack<Link, U>: Session<Codec = Codec>,
 {
     type Session = Stack<Link, U>;
     type Transport = Carrier;
 
-    async fn dial(&self, credentials: Credentials) -> Result<Parts<Stack<Link, U>, Carrier>, DialError> {
-        let upper = (self.make)(&credentials);
+    async fn dial(&self, mut credentials: Credentials) -> Result<Parts<Stack<Link, U>, Carrier>, DialError> {
+        let upper = (self.make)(&mut credentials);
         let auth = match credentials.data {
             Body::Empty => None,
             Body::Json(auth) if is_object(&auth) => Some(auth),

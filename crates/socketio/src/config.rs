@@ -149,8 +149,8 @@ impl Config {
     /// # Errors
     /// [`LimitError`] naming the setting.
     pub fn validate(&self) -> Result<(), LimitError> {
-        let refuse = |setting, value: &dyn std::fmt::Debug, rule| {
-            Err(LimitError { setting, value: format!("{value:?}"), rule })
+        let refuse = |setting, value: &dyn std::fmt::Display, rule| {
+            Err(LimitError { setting, value: value.to_string(), rule })
         };
         let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         if !self.namespace.starts_with('/')
@@ -182,7 +182,7 @@ impl Config {
             ("upgrade_timeout", self.upgrade_timeout),
         ] {
             if !(least..=most).contains(&value) {
-                return refuse(setting, &value, "1 ms to 5 min");
+                return refuse(setting, &format_args!("{value:?}"), "1 ms to 5 min");
             }
         }
         if self.max_pings == 0 {

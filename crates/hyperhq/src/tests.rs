@@ -1,0 +1,7 @@
+//! The plugin's session against the recordings, and by hand.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+mod hand;
+mod login;
+mod messages;
+mod replay;
