@@ -3,6 +3,7 @@
 //! Their flags are in the README beside them. Results come as one JSON line on standard output.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -112,6 +113,9 @@ pub fn hyperhq_host(package: &Path, arguments: &[&str]) -> Result<Process, Proce
     Process::start("host.mjs", node)
 }
 
+/// Copies made by this process, so that no two have one name.
+static COPIES: AtomicU64 = AtomicU64::new(0);
+
 /// The peers of one wire, copied to where the modules they import are looked for: Node.js searches the folders above a program.
 ///
 /// # Panics
@@ -127,7 +131,8 @@ fn beside_modules(wire: &str, package: &Path) -> PathBuf {
             continue;
         }
         // Another test may be copying too: whoever is last puts the same file there.
-        let part = folder.join(format!("{}.{}", name.display(), std::process::id()));
+        let number = COPIES.fetch_add(1, Ordering::Relaxed);
+        let part = folder.join(format!("{}.{}.{number}", name.display(), std::process::id()));
         std::fs::write(&part, text).expect("the target folder can be written to");
         std::fs::rename(&part, &to).expect("the target folder can be written to");
     }

@@ -1,0 +1,34 @@
+// npm socket.io-client, driven by commands.
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { event, serve } from './lines.mjs';
+
+const require = createRequire(path.join(process.argv[2], 'x.js'));
+const { io } = require('socket.io-client');
+
+let socket;
+
+const shown = (value) => (Buffer.isBuffer(value) ? { hex: value.toString('hex') } : value);
+const meant = (value) => (value?.hex === undefined ? value : Buffer.from(value.hex, 'hex'));
+
+serve({
+  connect: ({ url, options }) => new Promise((resolve, reject) => {
+    socket = io(url, { reconnection: false, forceNew: true, ...options });
+    socket.onAny((name, ...args) => {
+      const answer = typeof args.at(-1) === 'function' ? args.pop() : undefined;
+      event('heard', { name, args: args.map(shown) });
+      if (answer) answer(...args);
+    });
+    socket.on('disconnect', (reason) => event('disconnect', { reason }));
+    socket.on('connect', () => resolve(socket.io.engine.transport.name));
+    socket.on('connect_error', (error) => reject(error));
+  }),
+  upgraded: () => new Promise((resolve) => {
+    const { engine } = socket.io;
+    if (engine.transport.name === 'websocket') resolve('websocket');
+    else engine.once('upgrade', (transport) => resolve(transport.name));
+  }),
+  call: async ({ name, args }) => shown(await socket.timeout(10000).emitWithAck(name, ...args.map(meant))),
+  emit: ({ name, args }) => { socket.emit(name, ...args.map(meant)); },
+  leave: () => { socket.disconnect(); },
+}, () => socket?.disconnect());

@@ -1,0 +1,431 @@
+//! Our Socket.IO server: against our client, against npm `socket.io-client`, and against raw frames.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use polywire_core::{
+    Authenticate, Body, BoxFuture, Client, Close, Credentials, Endpoint, Event, Handler, HandlerFuture,
+    Identity, Incoming, Limits, Reconnect, Refusal, Request, Response, Route, Server,
+};
+use polywire_socketio::{Config, ServerConfig, dial, listen};
+use polywire_tests::driver::Driver;
+use polywire_tests::install::SOCKET_IO_CLIENT;
+use polywire_tests::skip;
+use polywire_tests::socketio::{Ears, LIMIT, auth, text};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// Lets in whoever shows `{"token":"right"}`.
+struct Judge;
+
+impl Authenticate for Judge {
+    fn authenticate(&self, credentials: Credentials) -> BoxFuture<'static, Result<Identity, Refusal>> {
+        Box::pin(async move {
+            match &credentials.data {
+                Body::Json(data) if data.as_bytes() == br#"{"token":"right"}"# => Ok(Identity::user("ada")),
+                _ => Err(Refusal::new("the token is wrong")),
+            }
+        })
+    }
+}
+
+/// Notes the numbers that come with events, and answers requests with their own body.
+#[derive(Clone, Default)]
+struct Numbers(Arc<(Mutex<Vec<u64>>, Notify)>);
+
+impl Numbers {
+    async fn count(&self, count: usize) -> Vec<u64> {
+        let wait = async {
+            loop {
+                let more = self.0.1.notified();
+                let numbers = self.0.0.lock().unwrap().clone();
+                if numbers.len() >= count {
+                    return numbers;
+                }
+                more.await;
+            }
+        };
+        timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("{} of {count}", self.0.0.lock().unwrap().len()))
+    }
+}
+
+impl Handler for Numbers {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        if let Body::Json(text) = &incoming.body {
+            self.0.0.lock().unwrap().push(text.parse().unwrap_or(u64::MAX));
+            self.0.1.notify_waiters();
+        }
+        Box::pin(std::future::ready(Ok(Response::default())))
+    }
+}
+
+async fn serve(endpoint: Endpoint, config: ServerConfig) -> Server {
+    listen("127.0.0.1:0", config, endpoint).await.unwrap()
+}
+
+fn dial_at(server: &Server, namespace: &str, credentials: Credentials, ears: &Ears) -> Client {
+    let endpoint =
+        Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
+    let reconnect = Reconnect { max_refusals: 1, ..Reconnect::default() };
+    dial(server.address(), Config::new(namespace), Arc::new(credentials), endpoint, reconnect).unwrap()
+}
+
+/// A client that writes frames itself.
+struct Raw(TcpStream);
+
+impl Raw {
+    async fn open(server: &Server) -> Self {
+        let mut raw = Self(TcpStream::connect(server.address()).await.unwrap());
+        let head = raw.upgrade("").await;
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        assert!(raw.text().await.starts_with("0{"));
+        raw
+    }
+
+    /// Asks for a WebSocket; the head of the answer.
+    async fn upgrade(&mut self, headers: &str) -> String {
+        let head = format!(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             {headers}\r\n"
+        );
+        self.0.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            match timeout(LIMIT, self.0.read_u8()).await.unwrap() {
+                Ok(byte) => answer.push(byte),
+                Err(_) => break,
+            }
+        }
+        String::from_utf8(answer).unwrap()
+    }
+
+    async fn join(server: &Server) -> Self {
+        let mut raw = Self::open(server).await;
+        raw.send(&["40"]).await;
+        while !raw.text().await.starts_with("40") {}
+        raw
+    }
+
+    /// Text messages in one write.
+    async fn send(&mut self, messages: &[&str]) {
+        let mut bytes = Vec::new();
+        for message in messages {
+            frame(message.as_bytes(), &mut bytes);
+        }
+        self.0.write_all(&bytes).await.unwrap();
+    }
+
+    /// Opcode and payload of the next frame; `None` at the end.
+    async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let read = async {
+            let [first, length] = [self.0.read_u8().await?, self.0.read_u8().await?];
+            let length = match length {
+                126 => usize::from(self.0.read_u16().await?),
+                127 => usize::try_from(self.0.read_u64().await?).unwrap(),
+                short => usize::from(short),
+            };
+            let mut payload = vec![0; length];
+            self.0.read_exact(&mut payload).await?;
+            std::io::Result::Ok((first & 15, payload))
+        };
+        timeout(LIMIT, read).await.expect("a frame in time").ok()
+    }
+
+    async fn text(&mut self) -> String {
+        let (_, payload) = self.frame().await.expect("a frame");
+        String::from_utf8(payload).unwrap()
+    }
+
+    /// The next event of Socket.IO; pings are skipped.
+    async fn event(&mut self) -> String {
+        loop {
+            let text = self.text().await;
+            if text != "2" {
+                return text;
+            }
+        }
+    }
+
+    /// Reads until the server ends the connection.
+    async fn end(&mut self) {
+        while let Some((opcode, _)) = self.frame().await {
+            if opcode == 8 {
+                return;
+            }
+        }
+    }
+}
+
+/// A masked text frame; the mask is zero.
+fn frame(payload: &[u8], out: &mut Vec<u8>) {
+    out.push(0x81);
+    match payload.len() {
+        short @ 0..126 => out.push(0x80 | u8::try_from(short).unwrap()),
+        middle @ 126..65_536 => {
+            out.push(0x80 | 126);
+            out.extend(u16::try_from(middle).unwrap().to_be_bytes());
+        }
+        long => {
+            out.push(0x80 | 127);
+            out.extend((long as u64).to_be_bytes());
+        }
+    }
+    out.extend([0; 4]);
+    out.extend(payload);
+}
+
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let wait = async {
+        while !done() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("{what} in time"));
+}
+
+async fn one_peer(server: &Server) -> polywire_core::Peer {
+    until("a peer", || !server.peers().is_empty()).await;
+    server.peers().remove(0)
+}
+
+#[tokio::test]
+async fn our_client_calls_and_is_called() {
+    let (here, there) = (Ears::default(), Ears::default());
+    let endpoint =
+        Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", here.clone()) };
+    let server = serve(endpoint, ServerConfig::new(["/", "/realtime"])).await;
+    let client = dial_at(&server, "/realtime", auth(&json!({"token": "right"})), &there);
+    timeout(LIMIT, client.ready()).await.unwrap().unwrap();
+    for body in [
+        Body::Json(text(&json!({"a": [1, "x"]}))),
+        Body::Empty,
+        Body::binary("", vec![1, 2, 3]),
+        Body::binary("image/png", vec![0; 70_000]),
+        Body::Json(polywire_core::JsonText::from_validated("12345678901234567890123".into())),
+    ] {
+        let request = || Request::new(Route::from_static("echo"), body.clone()).timeout(LIMIT);
+        assert_eq!(client.caller().call(request()).await.unwrap().body, body);
+        let peer = one_peer(&server).await;
+        assert_eq!(peer.call(request()).await.unwrap().body, body);
+        peer.notify(Event::new(Route::from_static("news"), body.clone())).await.unwrap();
+        there.next("news").await;
+        client.caller().notify(Event::new(Route::from_static("word"), body)).await.unwrap();
+        here.next("word").await;
+    }
+    let peer = one_peer(&server).await;
+    assert_eq!(&*peer.identity().unwrap().subject, "ada");
+    peer.close();
+    there.ended(1).await;
+    assert!(matches!(there.ends()[0], Close::Dismissed(_) | Close::Peer), "{:?}", there.ends());
+    let ledger = Arc::clone(server.ledger());
+    timeout(LIMIT, server.shutdown()).await.unwrap();
+    assert_eq!(ledger.unaccounted_frames(), 0, "{:?}", ledger.snapshot());
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_the_client_with_its_reason() {
+    let endpoint =
+        Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", Ears::default()) };
+    let server = serve(endpoint, ServerConfig::default()).await;
+    let mut raw = Raw::open(&server).await;
+    raw.send(&[r#"40{"token":"wrong"}"#]).await;
+    assert_eq!(raw.event().await, r#"44{"message":"the token is wrong"}"#);
+    raw.send(&["40/other,"]).await;
+    assert_eq!(raw.event().await, r#"44/other,{"message":"Invalid namespace"}"#);
+    assert!(server.peers().is_empty());
+}
+
+#[tokio::test]
+async fn events_come_in_the_order_they_were_sent() {
+    const EVENTS: u64 = 20_000;
+    let numbers = Numbers::default();
+    let server = serve(Endpoint::new("socketio", numbers.clone()), ServerConfig::default()).await;
+    let mut raw = Raw::join(&server).await;
+    for first in (0..EVENTS).step_by(1_000) {
+        let messages: Vec<_> = (first..first + 1_000).map(|n| format!("42[\"n\",{n}]")).collect();
+        raw.send(&messages.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
+    let got = numbers.count(usize::try_from(EVENTS).unwrap()).await;
+    assert!(got.iter().copied().eq(0..EVENTS), "out of order");
+}
+
+#[tokio::test]
+async fn no_first_event_is_lost() {
+    const CLIENTS: u64 = 500;
+    let numbers = Numbers::default();
+    let server = serve(Endpoint::new("socketio", numbers.clone()), ServerConfig::default()).await;
+    for n in 0..CLIENTS {
+        let mut raw = Raw::join(&server).await;
+        raw.send(&[&format!("42[\"n\",{n}]")]).await;
+        // Gone as soon as it is heard.
+        assert_eq!(numbers.count(usize::try_from(n).unwrap() + 1).await.last(), Some(&n));
+    }
+}
+
+#[tokio::test]
+async fn no_event_to_a_client_is_lost_in_silence() {
+    const EVENTS: u64 = 10_000;
+    let server = serve(Endpoint::new("socketio", Ears::default()), ServerConfig::default()).await;
+    let mut raw = Raw::join(&server).await;
+    let peer = one_peer(&server).await;
+    let sending = tokio::spawn(async move {
+        for n in 0..EVENTS {
+            let body = Body::json(&n).unwrap();
+            peer.notify(Event::new(Route::from_static("n"), body)).await.unwrap();
+        }
+    });
+    for n in 0..EVENTS {
+        assert_eq!(raw.event().await, format!("42[\"n\",{n}]"));
+    }
+    sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_cleaned_up_and_the_shutdown_ends() {
+    let limits = Limits { write_timeout: Duration::from_millis(500), ..Limits::default() };
+    let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", Ears::default()) };
+    let server = serve(endpoint, ServerConfig::default()).await;
+    let _raw = Raw::join(&server).await;
+    let peer = one_peer(&server).await;
+    let body = Body::binary("", vec![7; 1 << 20]);
+    let sending = tokio::spawn(async move {
+        // Ends when the connection does.
+        while peer.notify(Event::new(Route::from_static("much"), body.clone())).await.is_ok() {}
+    });
+    timeout(LIMIT, sending).await.expect("the connection ends").unwrap();
+    until("no peer", || server.peers().is_empty()).await;
+    timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
+}
+
+#[tokio::test]
+async fn a_message_beyond_max_frame_bytes_ends_the_connection() {
+    let limits = Limits { max_frame_bytes: 10_000, ..Limits::default() };
+    let ears = Ears::default();
+    let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", ears.clone()) };
+    let server = serve(endpoint, ServerConfig::default()).await;
+    let mut raw = Raw::join(&server).await;
+    raw.send(&[&format!("42[\"big\",\"{}\"]", "x".repeat(20_000))]).await;
+    raw.end().await;
+    until("no peer", || server.peers().is_empty()).await;
+}
+
+#[tokio::test]
+async fn malformed_packets_end_their_own_connection_only() {
+    let numbers = Numbers::default();
+    let server = serve(Endpoint::new("socketio", numbers.clone()), ServerConfig::default()).await;
+    let mut other = Raw::join(&server).await;
+    for bad in [
+        "42{}",
+        "42[]",
+        "42[\"connect\",1]",
+        "42[\"a\",}",
+        "49",
+        "452-[\"a\"]x",
+        "4199-[]",
+        "42[\"a\"",
+        "2\u{1}x4",
+    ] {
+        let mut raw = Raw::join(&server).await;
+        raw.send(&[bad]).await;
+        if bad == "452-[\"a\"]x" {
+            raw.send(&["42[\"a\"]"]).await;
+        }
+        if bad != "4199-[]" && bad != "2\u{1}x4" {
+            raw.end().await;
+        }
+    }
+    other.send(&["42[\"n\",7]"]).await;
+    assert_eq!(numbers.count(1).await, [7]);
+}
+
+#[tokio::test]
+async fn only_known_origins_and_hosts_connect() {
+    let config = ServerConfig {
+        origins: Some(vec!["https://good.example".to_owned()]),
+        hosts: Some(vec!["localhost".to_owned()]),
+        ..ServerConfig::default()
+    };
+    let server = serve(Endpoint::new("socketio", Ears::default()), config).await;
+    for (headers, status) in [
+        ("Origin: https://evil.example\r\n", "HTTP/1.1 403"),
+        ("Origin: https://good.example\r\n", "HTTP/1.1 101"),
+        ("", "HTTP/1.1 101"),
+    ] {
+        let mut raw = Raw(TcpStream::connect(server.address()).await.unwrap());
+        let head = raw.upgrade(headers).await;
+        assert!(head.starts_with(status), "{headers:?}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_sessions_without_dismissing_them() {
+    let server = serve(Endpoint::new("socketio", Ears::default()), ServerConfig::default()).await;
+    let mut raw = Raw::join(&server).await;
+    one_peer(&server).await;
+    let reading = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        while let Some((opcode, payload)) = raw.frame().await {
+            heard.push((opcode, String::from_utf8_lossy(&payload).into_owned()));
+        }
+        heard
+    });
+    timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
+    let heard = reading.await.unwrap();
+    // A client that is told to leave the namespace would not come back.
+    assert!(heard.iter().all(|(_, text)| !text.starts_with("41")), "{heard:?}");
+}
+
+async fn npm_client(name: &str, transports: &Value, upgrade: &str) {
+    let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
+    let ears = Ears::default();
+    let endpoint =
+        Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", ears.clone()) };
+    let server = serve(endpoint, ServerConfig::new(["/", "/realtime"])).await;
+    let url = format!("http://{}/realtime", server.address());
+    let mut driver = Driver::start("socketio_js_client.mjs", &package).unwrap();
+    let wrong = json!({"url": url, "options": {"transports": transports, "auth": {"token": "wrong"}}});
+    let refused = driver.ask("connect", wrong).await.unwrap().unwrap_err();
+    assert_eq!(refused["message"], "the token is wrong");
+    let right = json!({"url": url, "options": {"transports": transports, "auth": {"token": "right"}}});
+    driver.ask("connect", right).await.unwrap().unwrap();
+    if upgrade == "websocket" {
+        assert_eq!(driver.ask("upgraded", json!({})).await.unwrap().unwrap(), "websocket");
+    }
+    for value in [json!({"a": [1, null, "ü"]}), json!("text"), json!(1.5), json!({"hex": "00ff10"})] {
+        let echoed = driver.ask("call", json!({"name": "echo", "args": [value]})).await.unwrap().unwrap();
+        assert_eq!(echoed, value);
+    }
+    driver.ask("emit", json!({"name": "word", "args": [{"x": 1}]})).await.unwrap().unwrap();
+    assert_eq!(ears.next("word").await.1, json!({"x": 1}));
+    let peer = one_peer(&server).await;
+    let body = Body::Json(text(&json!({"from": "server"})));
+    let request = Request::new(Route::from_static("ask"), body.clone()).timeout(LIMIT);
+    assert_eq!(peer.call(request).await.unwrap().body, body);
+    let bytes = Body::binary("", vec![1, 2, 255]);
+    let request = Request::new(Route::from_static("ask"), bytes.clone()).timeout(LIMIT);
+    assert_eq!(peer.call(request).await.unwrap().body, bytes);
+    driver.ask("leave", json!({})).await.unwrap().unwrap();
+    until("no peer", || server.peers().is_empty()).await;
+    timeout(LIMIT, server.shutdown()).await.unwrap();
+}
+
+#[tokio::test]
+async fn npm_client_over_websocket() {
+    npm_client("npm_client_over_websocket", &json!(["websocket"]), "websocket").await;
+}
+
+#[tokio::test]
+async fn npm_client_over_polling() {
+    npm_client("npm_client_over_polling", &json!(["polling"]), "").await;
+}
+
+#[tokio::test]
+async fn npm_client_upgrades() {
+    npm_client("npm_client_upgrades", &json!(["polling", "websocket"]), "websocket").await;
+}
