@@ -7,6 +7,10 @@
 //!
 //! See [`Plugin`] for how one is written.
 //!
+//! Of a host there is what it decides and does, and not yet the server that carries its packets: [`HostSession`] for a connection,
+//! [`Plugins`] for challenges and tokens, [`Folder`] for files, [`Manifest`] and [`Launch`] for processes, [`listen_by_rule`] for
+//! the port and [`check_origin`] for whom it serves.
+//!
 //! # What the flow does not give
 //! Requests name no errors but a text. A status update names no request: it keeps all of them alive. An answer of the host comes
 //! twice, under two names; the first counts. An event has no proof of delivery.
@@ -14,11 +18,16 @@
 // Packets to envelopes.
 mod message;
 mod plugin;
+mod host;
 mod adapter;
 
 #[cfg(test)]
 mod tests;
 
 pub use adapter::{ADAPTER, HyperHq, capabilities};
+pub use host::{
+    FileEncoding, FileError, Folder, HostConfig, HostReply, HostSession, Launch, Line, MAX_MANIFEST_BYTES,
+    Manifest, ManifestError, PORTS, Plugins, Process, Reauth, check_origin, listen_by_rule,
+};
 pub use plugin::{Environment, EnvironmentError, Kept, Plugin, PluginError, PluginSession, Reply, Subscribe};
 pub use plugin::{FILE, TIMESTAMP};

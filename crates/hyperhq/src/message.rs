@@ -10,7 +10,7 @@ use polywire_socketio::{Args, Kind, MAIN, Packet};
 pub(crate) struct Message {
     pub(crate) name: String,
     argument: Bytes,
-    attachments: Vec<Bytes>,
+    args: Args,
 }
 
 impl Message {
@@ -25,12 +25,34 @@ impl Message {
             None => String::from_utf8(name.to_vec()).ok()?,
         };
         let argument = args.place(1).map_or_else(Bytes::new, |place| args.text().slice(place));
-        Some(Self { name, argument, attachments: args.attachments().to_vec() })
+        Some(Self { name, argument, args })
     }
 
     /// A member of the argument; `None` where it is absent or the argument is no object.
     pub(crate) fn member(&self, name: &str) -> Option<JsonText> {
         member(&self.argument, name)
+    }
+
+    /// The argument as it is spelled; empty where there is none.
+    pub(crate) fn whole(&self) -> Body {
+        if self.argument.is_empty() {
+            return Body::Empty;
+        }
+        Body::Json(JsonText::from_validated(self.argument.clone()))
+    }
+
+    /// The names in a subscription, in any of the forms in which plugins write one: a list, a list as the member `events`, or
+    /// each as an argument of its own.
+    pub(crate) fn names(&self) -> Option<Vec<String>> {
+        match self.argument.first() {
+            None => Some(Vec::new()),
+            Some(b'[') => JsonText::from_validated(self.argument.clone()).parse().ok(),
+            Some(b'{') => self.member("events")?.parse().ok(),
+            Some(_) => {
+                let all: Vec<String> = JsonText::from_validated(self.args.text().clone()).parse().ok()?;
+                Some(all.into_iter().skip(1).collect())
+            }
+        }
     }
 
     /// A member that is text.
@@ -55,9 +77,9 @@ impl Message {
     /// The attachment that this value stands for.
     fn attachment(&self, value: &JsonText) -> Option<Bytes> {
         let text = value.to_bytes();
-        let mark = (!self.attachments.is_empty()).then(|| member(&text, "_placeholder"))??;
+        let mark = (!self.args.attachments().is_empty()).then(|| member(&text, "_placeholder"))??;
         let number = member(&text, "num").filter(|_| mark.as_bytes() == b"true")?;
-        self.attachments.get(number.as_str().parse::<usize>().ok()?).cloned()
+        self.args.attachments().get(number.as_str().parse::<usize>().ok()?).cloned()
     }
 }
 

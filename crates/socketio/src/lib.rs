@@ -39,7 +39,8 @@
 //! # Features
 //! | feature | adds |
 //! |---|---|
-//! | `tls` | TLS (`wss://`) |
+//! | `polling` | HTTP long-polling, and the upgrade from it to a WebSocket: [`Config::transports`] |
+//! | `tls` | TLS (`wss://`, `https://`) |
 
 // Messages to packets.
 mod codec;
@@ -50,6 +51,11 @@ mod packet;
 mod translate;
 mod stack;
 mod session;
+// What carries messages.
+mod connector;
+#[cfg(feature = "polling")]
+mod polling;
+mod transport;
 // The end that dials.
 mod client;
 mod adapter;
@@ -66,7 +72,7 @@ pub use args::Args;
 pub use client::dial_tls;
 pub use client::{Dialler, dial};
 pub use codec::{Codec, Frame};
-pub use config::{Arguments, Config};
+pub use config::{Arguments, Config, Transports};
 pub use error::Error;
 pub use packet::{Kind, MAIN, Packet, PacketLimits, Parsed, RESERVED};
 #[cfg(feature = "tls")]
@@ -74,3 +80,4 @@ pub use polywire_net::tls;
 pub use session::{Events, Link, Recovery};
 pub use stack::{Lower, Packets, Stack, Up, Upper};
 pub use translate::SEVERAL;
+pub use transport::Carrier;

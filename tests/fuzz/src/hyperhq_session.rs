@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use polywire_core::{Body, Event, FrameError, Identity, JsonText, Outbound, Outgoing, Request};
+use polywire_core::{Body, Event, FrameError, Identity, JsonText, Outbound, Outgoing, Request, Session};
 use polywire_hyperhq::{Kept, PluginSession, Subscribe};
 use polywire_socketio::{Kind, Packet, PacketLimits, Packets, Parsed, Upper};
 
@@ -50,7 +50,8 @@ impl Feed for Packets {
     }
 }
 
-fn push(bench: &mut Bench<PluginSession>, text: &[u8]) {
+/// The host, or the plugin, says this.
+pub(crate) fn push<S: Session<Codec = Packets>>(bench: &mut Bench<S>, text: &[u8]) {
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
     bench.push(&[&length.to_le_bytes()[..], &text[..usize::from(length)]].concat());
     while let Some(packet) = bench.next_frame() {
@@ -99,12 +100,21 @@ pub fn run(input: &[u8]) {
     trace::mark((bench.closed.is_some(), bench.established));
 }
 
-/// Every packet is an event with one argument, and before the login only the login itself and refusals.
-fn check(mut written: &[u8], established: bool) {
+/// The texts of the packets that were written.
+pub(crate) fn texts(mut written: &[u8]) -> Vec<&[u8]> {
+    let mut texts = Vec::new();
     while let Some((head, rest)) = written.split_first_chunk::<4>() {
         let length = usize::try_from(u32::from_le_bytes(*head)).unwrap_or(usize::MAX);
         let (text, rest) = rest.split_at(length);
         written = rest;
+        texts.push(text);
+    }
+    texts
+}
+
+/// Every packet is an event with one argument, and before the login only the login itself and refusals.
+fn check(written: &[u8], established: bool) {
+    for text in texts(written) {
         let packet = match Packet::parse(&Bytes::copy_from_slice(text), &PacketLimits::default()) {
             Ok(Parsed::Whole(packet) | Parsed::Awaits(packet, 1)) => packet,
             // A body as deep as it may be is one level deeper inside an argument.
@@ -123,6 +133,11 @@ fn check(mut written: &[u8], established: bool) {
 
 /// The events of the recordings, after the login and before it.
 pub fn seeds() -> Vec<Vec<u8>> {
+    seeds_behind(&[&[1, 3, 0], &[0, 3, 4, 1, 0, 0], &[0, 0]])
+}
+
+/// The events of the recordings, each behind these choices.
+pub(crate) fn seeds_behind(choices: &[&[u8]]) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     for path in polywire_tests::vectors::files().into_iter().filter(|path| path.starts_with("hyperhq")) {
         let file = polywire_tests::vectors::load(&path);
@@ -135,5 +150,5 @@ pub fn seeds() -> Vec<Vec<u8>> {
     found.dedup();
     assert!(found.len() > 100, "there are only {} recorded packets", found.len());
     let pieces: Vec<_> = found.iter().map(|text| as_piece(text)).collect();
-    seeds::behind(&[&[1, 3, 0], &[0, 3, 4, 1, 0, 0], &[0, 0]], &pieces)
+    seeds::behind(choices, &pieces)
 }

@@ -33,6 +33,7 @@ pub mod connection;
 pub mod engineio_packet;
 pub mod hpx_codec;
 pub mod hpx_session;
+pub mod hyperhq_host;
 pub mod hyperhq_session;
 pub mod json;
 pub mod sockhop_codec;
@@ -67,6 +68,12 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "hpx_codec", run: hpx_codec::run, seeds: hpx_codec::seeds, words: words::HPX },
     Target { name: "hpx_session", run: hpx_session::run, seeds: hpx_session::seeds, words: words::HPX },
+    Target {
+        name: "hyperhq_host",
+        run: hyperhq_host::run,
+        seeds: hyperhq_host::seeds,
+        words: words::HYPERHQ,
+    },
     Target {
         name: "hyperhq_session",
         run: hyperhq_session::run,

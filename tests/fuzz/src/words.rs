@@ -205,6 +205,11 @@ pub const HYPERHQ: &[&[u8]] = &[
     b"2[\"error\",{\"requestId\":\"",
     b"{\"_placeholder\":true,\"num\":0}",
     b"51-[",
+    b"2[\"requestData\",{\"method\":\"echo\",\"requestId\":\"r\"}]",
+    b"2[\"requestFile\",{\"filePath\":\"a\",\"requestId\":\"f\"}]",
+    b"2[\"subscribeEvents\",[\"gameLaunched\"]]",
+    b"2[\"response\",{\"id\":\"req-1\",\"data\":1}]",
+    b"2[\"statusUpdate\",{}]",
 ];
 
 /// What Stonyx is made of.
