@@ -23,7 +23,7 @@ async fn logged_in(host: &Host, id: &str) -> Peer {
     }
 }
 
-async fn run(program: &str) -> Result<Vec<Body>, Box<dyn Error>> {
+pub(crate) async fn run(program: &str) -> Result<Vec<Body>, Box<dyn Error>> {
     let router = Router::new().handle("getSystems", systems).build()?;
     let host = Host::listen(HostConfig::default(), Endpoint::new("hyperhq", router)).await?;
     let mut process = host.launch(&Launch::new(program, "demo", host.port()))?;

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "../examples/hyperhq_host.rs"]
+#[allow(dead_code, reason = "its `main` is a program's")]
+mod example;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,4 +186,18 @@ async fn a_launched_plugin_is_driven_from_its_first_request_to_its_last() {
     let report = report(process).await;
     assert_eq!(report["ok"], true, "{report:#}");
     stage.end().await;
+}
+
+#[tokio::test]
+async fn the_example_launches_a_plugin_and_drives_it() {
+    let run = example::run(env!("CARGO_BIN_EXE_plugin-under-test"));
+    let answers = tokio::time::timeout(LIMIT, run).await.expect("it ends").unwrap();
+    let said: Vec<Value> = answers
+        .iter()
+        .map(|body| match body {
+            Body::Json(text) => text.parse().unwrap(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(said, [json!("initialized"), json!(true), json!({ "success": true }), json!("ok")]);
 }

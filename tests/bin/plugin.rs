@@ -33,6 +33,7 @@ async fn execute(heard: Heard, progress: Progress, data: Value) -> Result<Respon
     let answer = match data["action"].as_str().unwrap_or_default() {
         "get_status" => json!({ "connected": true, "authenticated": true }),
         "echo" => data,
+        "sync" => json!({ "success": true }),
         "event_count" => heard.told(),
         "silent" => {
             tokio::time::sleep(number("answerAfterMs")).await;
