@@ -347,8 +347,8 @@ async fn malformed_packets_end_their_own_connection_only() {
 #[tokio::test]
 async fn only_known_origins_and_hosts_connect() {
     let config = ServerConfig {
-        origins: vec!["https://good.example".to_owned()],
-        hosts: vec!["localhost".to_owned()],
+        origins: Some(vec!["https://good.example".to_owned()]),
+        hosts: Some(vec!["localhost".to_owned()]),
         ..ServerConfig::default()
     };
     let server = serve(Endpoint::new("socketio", Ears::default()), config).await;

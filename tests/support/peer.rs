@@ -3,6 +3,7 @@
 //! Their flags are in the README beside them. Results come as one JSON line on standard output.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::process::Command;
@@ -93,6 +94,28 @@ pub async fn socketio_server(package: &Path, arguments: &[&str]) -> Result<(Proc
     }
 }
 
+/// The HyperHQ test plugin, copied to where it finds the client that is in the folder of `package`.
+///
+/// # Panics
+/// When it cannot be copied there.
+#[must_use]
+pub fn hyperhq_plugin(package: &Path) -> PathBuf {
+    beside_modules("hyperhq", package).join("plugin.mjs")
+}
+
+/// Starts the HyperHQ test host, which finds `socket.io` in the folder of `package`. Needs `node`.
+///
+/// # Errors
+/// When it cannot be copied there or started.
+pub fn hyperhq_host(package: &Path, arguments: &[&str]) -> Result<Process, ProcessError> {
+    let mut node = Command::new("node");
+    node.arg(beside_modules("hyperhq", package).join("host.mjs")).args(arguments);
+    Process::start("host.mjs", node)
+}
+
+/// Copies made by this process, so that no two have one name.
+static COPIES: AtomicU64 = AtomicU64::new(0);
+
 /// The peers of one wire, copied to where the modules they import are looked for: Node.js searches the folders above a program.
 ///
 /// # Panics
@@ -108,7 +131,8 @@ fn beside_modules(wire: &str, package: &Path) -> PathBuf {
             continue;
         }
         // Another test may be copying too: whoever is last puts the same file there.
-        let part = folder.join(format!("{}.{}", name.display(), std::process::id()));
+        let number = COPIES.fetch_add(1, Ordering::Relaxed);
+        let part = folder.join(format!("{}.{}.{number}", name.display(), std::process::id()));
         std::fs::write(&part, text).expect("the target folder can be written to");
         std::fs::rename(&part, &to).expect("the target folder can be written to");
     }

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::exit::{Exit, Fault};
 use crate::verb::{self, Context};
 
-/// Speak Sockhop and HPX, call and serve them, and bridge one to the other.
+/// Speak the wires of existing applications, call and serve them, and bridge one to another.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "polywire",
@@ -27,6 +27,10 @@ Targets:
   sockhop://127.0.0.1:50000                 a wire, a host and a port
   sockhop+unix:///run/robot.sock            a socket path; sockhop+unix:run/robot.sock for a relative one
   hpx://user@127.0.0.1:7007?password=env:P  a login; secrets come as env:NAME or file:PATH, never as they are
+  stonyx://127.0.0.1:2667?key=env:K         a shared key; encryption=off for a peer that does not seal
+  socketio://127.0.0.1:3000/realtime        a namespace; auth=env:A is the JSON object the server gets at every connect
+  hyperhq://127.0.0.1:52789?plugin=ID&challenge=env:C
+                                            a plugin, and the challenge of its launch
 
 Results are lines of JSON on standard output, words for people stand on standard error.";
 

@@ -121,10 +121,11 @@ impl Connected {
             Exit::Limit => {
                 "the peer sent more than the limit allows; an option of the URL may raise it".to_owned()
             }
-            _ => format!(
+            _ if self.url.adapter.listens() => format!(
                 "check the address; `polywire serve {}` starts a peer there",
                 self.url.at(&self.url.target.address)
             ),
+            _ => "check the address, and that its server is running".to_owned(),
         };
         Fault::new(exit, format_args!("{wire}: {why}")).hint(hint)
     }

@@ -9,4 +9,5 @@ pub fn adapters() -> Registry {
         .with(polywire_hpx::ADAPTER)
         .with(polywire_stonyx::ADAPTER)
         .with(polywire_socketio::ADAPTER)
+        .with(polywire_hyperhq::ADAPTER)
 }

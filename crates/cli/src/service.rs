@@ -26,6 +26,7 @@ use polywire_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub mod hyperhq;
 mod stonyx;
 
 /// Longest `sleep`.
@@ -47,6 +48,11 @@ pub fn endpoint(
         let service = stonyx::Service::new(Arc::clone(&members));
         let service = service.map_err(|error| AdapterError::Settings(error.to_string()))?;
         return Ok(Endpoint { observer: Some(members), ..Endpoint::new(adapter.name(), service) });
+    }
+    if adapter.name() == "hyperhq" {
+        let library = hyperhq::routes();
+        let router = demo(library).build().map_err(|error| AdapterError::Settings(error.to_string()))?;
+        return Ok(Endpoint { observer, ..Endpoint::new(adapter.name(), router) });
     }
     Ok(Endpoint { observer, ..Endpoint::new(adapter.name(), service(adapter, options)?) })
 }

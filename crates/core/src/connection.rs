@@ -8,6 +8,7 @@
 mod deadlines;
 mod inbound;
 mod outbound;
+mod window;
 
 use std::fmt;
 use std::pin::Pin;
@@ -38,6 +39,7 @@ use crate::transport::{Transport, TransportError};
 
 use deadlines::Deadlines;
 use outbound::Outbox;
+use window::Window;
 
 /// Most frames handled before the task lets others run.
 const FRAMES_PER_TURN: usize = 64;
@@ -194,6 +196,8 @@ pub struct Connection<T, S: Session> {
     /// The last turn ended before its flush, to gather more.
     lingering: bool,
     bad_in_a_row: u32,
+    bad_lately: Window,
+    control_lately: Window,
     /// What the handler is told once this connection is established: since when events may be missing, and why.
     gap: Option<(Moment, String)>,
     now: Moment,
@@ -274,6 +278,8 @@ where
             reading: true,
             lingering: false,
             bad_in_a_row: 0,
+            bad_lately: Window::default(),
+            control_lately: Window::default(),
             gap: None,
             now: endpoint.surroundings.clock.now(),
             endpoint,

@@ -34,6 +34,10 @@ counts! {
     Closed => "closed",
     /// Times that accepting failed.
     AcceptsFailed => "accepts_failed",
+    /// Connections turned away because their address had `max_connections_per_address` already.
+    AcceptsRefused => "accepts_refused",
+    /// Times that accepting rested because connections came faster than `max_accepts_per_second`.
+    AcceptsPaused => "accepts_paused",
     /// Frames received.
     FramesReceived => "frames_received",
     /// Frames that held something for a handler or a caller.
@@ -94,6 +98,8 @@ counts! {
     Mended => "mended",
     /// Note: progress that the wire cannot carry was dropped.
     ProgressDropped => "progress_dropped",
+    /// Note: a ping, a pong, a heartbeat: what a peer sends only to be seen. `max_control_per_second` bounds it.
+    Control => "control",
 }
 
 impl Count {

@@ -66,6 +66,7 @@ mod pending;
 mod queue;
 mod runs;
 // The ends of a wire.
+mod accepts;
 mod server;
 mod client;
 mod dial_rate;

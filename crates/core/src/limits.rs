@@ -33,10 +33,20 @@ pub struct Limits {
     pub handler_timeout: Duration,
     /// Undecodable messages in a row that close a connection; default 16.
     pub max_bad_messages: u32,
+    /// Undecodable messages within a minute that close a connection, whatever comes between them; default 100.
+    pub max_bad_per_minute: u32,
+    /// Pings, heartbeats and the like that one peer may send within a second once it is established; default 100.
+    pub max_control_per_second: u32,
     /// Connections a server serves at once; default 16 384.
     pub max_connections: usize,
     /// Connections a server serves at once that have not logged in yet; default 256.
     pub max_strangers: usize,
+    /// Connections a server serves at once from one address (IPv6: one 64-bit prefix) of another machine; default 64.
+    pub max_connections_per_address: usize,
+    /// Connections from other machines a server accepts within a second in the long run; default 200.
+    pub max_accepts_per_second: u32,
+    /// Connections from other machines a server accepts at once after a quiet time; default 400.
+    pub max_accept_burst: u32,
     /// How long a drain waits for calls in flight; default 30 s.
     pub drain_timeout: Duration,
 }
@@ -57,8 +67,13 @@ impl Default for Limits {
             call_timeout: Duration::from_secs(15),
             handler_timeout: Duration::from_secs(60),
             max_bad_messages: 16,
+            max_bad_per_minute: 100,
+            max_control_per_second: 100,
             max_connections: 16_384,
             max_strangers: 256,
+            max_connections_per_address: 64,
+            max_accepts_per_second: 200,
+            max_accept_burst: 400,
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -116,8 +131,14 @@ impl Limits {
             "more than 0, at most 1 h",
         )?;
         size("max_bad_messages", self.max_bad_messages as usize, 1, 1 << 20, "1 to 1048576")?;
+        size("max_bad_per_minute", self.max_bad_per_minute as usize, 1, 1 << 20, "1 to 1048576")?;
+        size("max_control_per_second", self.max_control_per_second as usize, 1, 1 << 20, "1 to 1048576")?;
         size("max_connections", self.max_connections, 1, 1 << 24, "1 to 16777216")?;
         size("max_strangers", self.max_strangers, 1, 1 << 24, "1 to 16777216")?;
+        let per_address = self.max_connections_per_address;
+        size("max_connections_per_address", per_address, 1, 1 << 24, "1 to 16777216")?;
+        size("max_accepts_per_second", self.max_accepts_per_second as usize, 1, 1_000_000, "1 to 1000000")?;
+        size("max_accept_burst", self.max_accept_burst as usize, 1, 1 << 20, "1 to 1048576")?;
         span("drain_timeout", self.drain_timeout, Duration::from_secs(600), "more than 0, at most 10 min")
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use crate::accepts::{Crowd, Pace, origin};
 use crate::connection::{Connection, Endpoint, Link, Observe};
 use crate::envelope::Event;
 use crate::ledger::{Count, Ledger};
@@ -268,12 +269,19 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
 ) {
     let places = Arc::new(Semaphore::new(endpoint.limits.max_connections));
     let strangers = Arc::new(Semaphore::new(endpoint.limits.max_strangers));
+    let crowd = Crowd::new(endpoint.limits.max_connections_per_address);
+    let mut pace = Pace::new(endpoint.limits.max_accepts_per_second, endpoint.limits.max_accept_burst);
+    let clock = Arc::clone(&endpoint.surroundings.clock);
+    let mut next = None;
     let mut failing = false;
     loop {
         let accepted = async {
             // At a limit the next peer waits in the backlog of the operating system.
             let place = Arc::clone(&places).acquire_owned().await;
             let stranger = Arc::clone(&strangers).acquire_owned().await;
+            if let Some(next) = next.take() {
+                sleep_until(&*clock, next).await;
+            }
             (listener.accept().await, place, stranger)
         };
         let (accepted, place, stranger) = tokio::select! {
@@ -284,10 +292,25 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
         match accepted {
             Ok((io, address)) => {
                 failing = false;
+                let origin = origin(address.as_deref());
+                if origin.is_some() {
+                    next = pace.accepted(clock.now());
+                    endpoint.ledger.add(Count::AcceptsPaused, u64::from(next.is_some()));
+                }
+                let Some(seat) = crowd.enter(origin) else {
+                    endpoint.ledger.add(Count::AcceptsRefused, 1);
+                    let max = endpoint.limits.max_connections_per_address;
+                    tracing::debug!(
+                        wire = endpoint.wire,
+                        "connection {} of one address exceeds max_connections_per_address = {max}",
+                        max.saturating_add(1)
+                    );
+                    continue;
+                };
                 let accept = Arc::clone(&accept);
                 let endpoint = endpoint.clone();
                 connections.spawn(async move {
-                    let _place = place;
+                    let _places = (place, seat);
                     let Some(parts) = prepare(&*accept, io, &endpoint).await else { return };
                     let (mut connection, mut link) = connect(parts, endpoint, address);
                     tokio::select! {
@@ -303,8 +326,7 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(wire = endpoint.wire, %error, "accepting failed; trying again every {ACCEPT_PAUSE:?}");
                 }
-                let clock = &endpoint.surroundings.clock;
-                sleep_until(&**clock, clock.now() + ACCEPT_PAUSE).await;
+                sleep_until(&*clock, clock.now() + ACCEPT_PAUSE).await;
             }
         }
     }

@@ -8,7 +8,7 @@ use polywire_core::{
 };
 
 use crate::client::is_object;
-use crate::config::{Arguments, Config};
+use crate::config::{Arguments, Config, Transports};
 use crate::packet::{MAIN, RESERVED};
 
 /// Socket.IO, for whoever picks an adapter by its name.
@@ -36,6 +36,12 @@ const OPTIONS: &[OptionSpec] = &[
         takes: OptionKind::Text,
         default: "/socket.io/",
         about: "the path that the server answers under",
+    },
+    OptionSpec {
+        name: "transports",
+        takes: OptionKind::OneOf(&TRANSPORTS),
+        default: "websocket",
+        about: "what carries the connection, in the order in which it is tried",
     },
     OptionSpec {
         name: "query",
@@ -97,12 +103,19 @@ impl Config {
                 known.join(", ")
             )));
         }
-        let mut config = Self::default();
-        config.arguments = match options.text("arguments") {
+        let arguments = match options.text("arguments") {
             None | Some("one") => Arguments::One,
             Some("list") => Arguments::List,
             Some(word) => return Err(AdapterError::option("arguments", word, "one or list")),
         };
+        let mut config = Self { arguments, ..Self::default() };
+        if let Some(word) = options.text("transports") {
+            let found = Transports::NAMES.iter().find(|(name, _)| *name == word);
+            let Some((_, transports)) = found else {
+                return Err(AdapterError::option("transports", word, TRANSPORTS.join(" or ")));
+            };
+            config.transports = *transports;
+        }
         config.path = options.text("path").map_or(config.path, str::to_owned);
         config.query = options.text("query").map_or(config.query, str::to_owned);
         config.answer_unrouted = options.flag("answer_unrouted")?.unwrap_or(config.answer_unrouted);
@@ -116,6 +129,17 @@ impl Config {
         Ok(config)
     }
 }
+
+/// The names of all choices.
+const TRANSPORTS: [&str; Transports::NAMES.len()] = {
+    let mut names = [""; Transports::NAMES.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = Transports::NAMES[at].0;
+        at += 1;
+    }
+    names
+};
 
 /// What the wire can carry with these settings.
 pub fn capabilities(config: &Config, limits: &Limits) -> Capabilities {
@@ -243,9 +267,20 @@ mod tests {
         };
         assert_eq!(told(&[("arguments", "all")]), "option arguments = \"all\" is not one or list");
         assert_eq!(told(&[("max_attachments", "0")]), "max_attachments = 0 is out of range: 1 to 1000");
-        assert!(told(&[("transports", "polling")]).starts_with("socketio has no option \"transports\""));
-        let why = "path = \"x\" is out of range: a path that begins with / and needs no percent form";
+        assert!(told(&[("transport", "polling")]).starts_with("socketio has no option \"transport\""));
+        let why = told(&[("transports", "polling,polling")]);
+        assert!(why.starts_with("option transports = \"polling,polling\" is not websocket"), "{why}");
+        let why = "path = x is out of range: a path that begins with / and needs no percent form";
         assert_eq!(told(&[("path", "x")]), why);
+    }
+
+    #[test]
+    fn every_choice_of_transports_has_its_name() {
+        for (name, transports) in Transports::NAMES {
+            let config = SocketIo::settings(&target("", &[("transports", name)])).unwrap();
+            assert_eq!(config.transports, transports, "{name}");
+        }
+        assert_eq!(SocketIo::settings(&target("", &[])).unwrap().transports, Transports::WebSocket);
     }
 
     #[test]

@@ -87,8 +87,9 @@ impl Args {
         Ok(self)
     }
 
-    /// An array that this side has just written, with what its placeholders stand for.
-    pub(crate) fn written(text: Bytes, attachments: Vec<Bytes>) -> Self {
+    /// An array that this side has just written, with what its placeholders stand for, in order. Nothing is looked at: such
+    /// arguments are for sending, and have no places.
+    pub fn written(text: Bytes, attachments: Vec<Bytes>) -> Self {
         Self { text, attachments, ..Self::none() }
     }
 
@@ -113,7 +114,7 @@ impl Args {
     }
 
     /// Where the element at `index`, 0 or 1, stands in the text.
-    pub(crate) fn place(&self, index: usize) -> Option<Range<usize>> {
+    pub fn place(&self, index: usize) -> Option<Range<usize>> {
         self.first.get(index).filter(|place| !place.is_empty()).cloned()
     }
 

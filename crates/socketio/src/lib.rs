@@ -39,8 +39,9 @@
 //! # Features
 //! | feature | adds |
 //! |---|---|
+//! | `polling` | HTTP long-polling, and the upgrade from it to a WebSocket: [`Config::transports`] |
 //! | `server` | the end that listens, on `socketioxide` |
-//! | `tls` | TLS (`wss://`) |
+//! | `tls` | TLS (`wss://`, `https://`) |
 
 // Messages to packets.
 mod codec;
@@ -51,6 +52,11 @@ mod packet;
 mod translate;
 mod stack;
 mod session;
+// What carries messages.
+mod connector;
+#[cfg(feature = "polling")]
+mod polling;
+mod transport;
 // The end that dials.
 mod client;
 // The end that listens.
@@ -70,7 +76,7 @@ pub use args::Args;
 pub use client::dial_tls;
 pub use client::{Dialler, dial};
 pub use codec::{Codec, Frame};
-pub use config::{Arguments, Config};
+pub use config::{Arguments, Config, Transports};
 pub use error::Error;
 pub use packet::{Kind, MAIN, Packet, PacketLimits, Parsed, RESERVED};
 #[cfg(feature = "tls")]
@@ -82,3 +88,4 @@ pub use server::{Handshake, Seat, ServerConfig, listen, listen_with};
 pub use session::{Events, Link, Recovery};
 pub use stack::{Lower, Packets, Stack, Up, Upper};
 pub use translate::SEVERAL;
+pub use transport::Carrier;

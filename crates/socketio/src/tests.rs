@@ -6,7 +6,7 @@ mod hand;
 mod malformed;
 mod properties;
 mod replay;
-mod vectors;
+pub(crate) mod vectors;
 
 use bytes::Bytes;
 use polywire_core::{JsonLimits, JsonText};

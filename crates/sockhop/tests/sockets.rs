@@ -354,7 +354,8 @@ async fn s06_sixteen_unknown_message_ids_in_a_row_close_the_connection() {
 
 #[tokio::test]
 async fn s11_a_flood_of_pings_from_a_peer_that_does_not_read_ends_its_connection() {
-    let limits = Limits { write_timeout: Duration::from_millis(200), ..Limits::default() };
+    let write_timeout = Duration::from_millis(200);
+    let limits = Limits { write_timeout, max_control_per_second: 1 << 20, ..Limits::default() };
     let (mut endpoint, _there) = demo(limits);
     let (left, mut leaving) = mpsc::unbounded_channel();
     endpoint.observer = Some(Arc::new(Leaving(left)));
@@ -364,6 +365,19 @@ async fn s11_a_flood_of_pings_from_a_peer_that_does_not_read_ends_its_connection
     // Nothing is read while nothing can be written, so the flood comes to a stop long before its end.
     while peer.write_all(&flood).await.is_ok() {}
     assert!(matches!(leaving.recv().await.unwrap(), Close::SlowConsumer(_)));
+}
+
+#[tokio::test]
+async fn s11_a_flood_of_pings_is_closed_at_max_control_per_second() {
+    let (mut endpoint, _there) = demo(Limits::default());
+    let (left, mut leaving) = mpsc::unbounded_channel();
+    endpoint.observer = Some(Arc::new(Leaving(left)));
+    let server = listen("127.0.0.1:0", Config::default(), endpoint).await.unwrap();
+    let mut peer = TcpStream::connect(server.address()).await.unwrap();
+    peer.write_all(&b"{\"type\":\"SockhopPing\",\"data\":{\"_id\":\"p\"}}\n".repeat(10_000)).await.ok();
+    let Close::Limit(why) = leaving.recv().await.unwrap() else { panic!("another reason") };
+    assert_eq!(why, "101 control frames within a second exceed max_control_per_second = 100");
+    assert_eq!(server.ledger().unaccounted_frames(), 0);
 }
 
 #[tokio::test]

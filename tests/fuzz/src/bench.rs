@@ -122,6 +122,11 @@ where
         self.last = [last, now];
     }
 
+    /// Calls the session with something that only its kind knows.
+    pub fn with_session(&mut self, call: impl FnOnce(&mut S, &mut Cx<'_, S>)) {
+        self.with(call);
+    }
+
     fn with(&mut self, call: impl FnOnce(&mut S, &mut Cx<'_, S>)) {
         if self.closed.is_some() {
             return;

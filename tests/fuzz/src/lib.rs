@@ -33,6 +33,8 @@ pub mod connection;
 pub mod engineio_packet;
 pub mod hpx_codec;
 pub mod hpx_session;
+pub mod hyperhq_host;
+pub mod hyperhq_session;
 pub mod json;
 pub mod sockhop_codec;
 pub mod sockhop_session;
@@ -66,6 +68,18 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "hpx_codec", run: hpx_codec::run, seeds: hpx_codec::seeds, words: words::HPX },
     Target { name: "hpx_session", run: hpx_session::run, seeds: hpx_session::seeds, words: words::HPX },
+    Target {
+        name: "hyperhq_host",
+        run: hyperhq_host::run,
+        seeds: hyperhq_host::seeds,
+        words: words::HYPERHQ,
+    },
+    Target {
+        name: "hyperhq_session",
+        run: hyperhq_session::run,
+        seeds: hyperhq_session::seeds,
+        words: words::HYPERHQ,
+    },
     Target { name: "json", run: json::run, seeds: json::seeds, words: words::JSON },
     Target {
         name: "sockhop_codec",

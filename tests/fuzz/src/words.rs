@@ -192,6 +192,26 @@ pub const SOCKETIO: &[&[u8]] = &[
     b"[[[[",
 ];
 
+/// HyperHQ's events.
+pub const HYPERHQ: &[&[u8]] = &[
+    b"2[\"authenticated\",{\"success\":true,\"sessionToken\":\"t\"}]",
+    b"2[\"authenticated\",{\"success\":false,\"error\":\"no\"}]",
+    b"2[\"request\",{\"id\":\"a\",\"method\":\"execute\",\"data\":{}}]",
+    b"2[\"request\",{\"id\":\"b\",\"method\":\"shutdown\"}]",
+    b"2[\"dataResponse\",{\"requestId\":\"",
+    b"2[\"fileData\",{\"requestId\":\"",
+    b"\",\"success\":true,\"data\":\"AAA=\"}]",
+    b"2[\"hyperHqEvent\",{\"type\":\"gameLaunched\",\"data\":{},\"timestamp\":1}]",
+    b"2[\"error\",{\"requestId\":\"",
+    b"{\"_placeholder\":true,\"num\":0}",
+    b"51-[",
+    b"2[\"requestData\",{\"method\":\"echo\",\"requestId\":\"r\"}]",
+    b"2[\"requestFile\",{\"filePath\":\"a\",\"requestId\":\"f\"}]",
+    b"2[\"subscribeEvents\",[\"gameLaunched\"]]",
+    b"2[\"response\",{\"id\":\"req-1\",\"data\":1}]",
+    b"2[\"statusUpdate\",{}]",
+];
+
 /// What Stonyx is made of.
 pub const STONYX: &[&[u8]] = &[
     b"{\"request\":\"",

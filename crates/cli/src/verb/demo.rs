@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use polywire_bridge::{Bridge, Config, Source};
 use polywire_core::{
-    BinaryForm, Body, Caller, Capabilities, Client, Close, Correlation, Observe, Peer, Random, Route, Secret,
-    Server, Shutdown, SystemRandom,
+    BinaryForm, Body, Caller, Capabilities, Client, Close, Correlation, Observe, Peer, ProgressForm, Random,
+    Route, Secret, Server, Shutdown, SystemRandom,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -131,13 +131,22 @@ fn fresh_key() -> Secret {
 impl Stage<'_> {
     fn url(&self, wire: &str, address: &str) -> Result<Url, Fault> {
         let mut url = Url::parse(&format!("{wire}://{address}"), &self.context.adapters)?;
-        if url.adapter.options().iter().any(|option| option.name == "key") {
+        let takes = |name| url.adapter.options().iter().any(|option| option.name == name);
+        let (key, challenge) = (takes("key"), takes("challenge"));
+        if key {
             url.target.options.set_secret("key", self.key.clone());
+        }
+        if challenge {
+            url.target.options.set("plugin", "demo");
+            url.target.options.set_secret("challenge", self.key.clone());
         }
         Ok(url)
     }
 
-    async fn dial(&mut self, url: Url, event: Route) -> Result<Dialled, Fault> {
+    async fn dial(&mut self, mut url: Url, event: Route) -> Result<Dialled, Fault> {
+        if url.adapter.options().iter().any(|option| option.name == "events") {
+            url.target.options.set("events", event.as_str());
+        }
         let capabilities = url.adapter.capabilities(&url.target.options)?;
         let (ears, heard) = Ears::new(event)?;
         let client = connect(url, ears, TIMEOUT).await?.client;
@@ -155,6 +164,7 @@ impl Stage<'_> {
         let Dialled { caller, capabilities, heard } = dialled;
         let form = match capabilities {
             Capabilities { object_arguments: true, .. } => Form::ByName,
+            Capabilities { progress: ProgressForm::Connection, .. } => Form::Arguments,
             Capabilities { binary: BinaryForm::Typed, .. } => Form::Typed,
             Capabilities { correlation: Correlation::Name, .. } => Form::Unfailing,
             _ => Form::Json,

@@ -2,6 +2,7 @@
 
 use std::future::ready;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::codec::Codec;
 use crate::credentials::{Identity, Refusal};
@@ -17,6 +18,8 @@ use super::{Connection, FRAMES_PER_TURN, Fate, Stage, fate_of};
 
 /// Written bytes waiting from which on no more requests are read, unless we wait for answers on this connection ourselves.
 const UNSENT_PAUSE: usize = 256 << 10;
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 
 impl<T, S> Connection<T, S>
 where
@@ -111,7 +114,12 @@ where
                 Action::Established(identity) => self.established(identity),
                 // A reason belongs to a frame and was counted as its fate.
                 Action::Count(count) if count.is_reason() => {}
-                Action::Count(count) => self.tally.add(count),
+                Action::Count(count) => {
+                    self.tally.add(count);
+                    if count == Count::Control {
+                        self.control();
+                    }
+                }
                 Action::Close(reason) => self.close_now(reason),
             }
         }
@@ -128,20 +136,40 @@ where
                     reason,
                     Count::Undecodable | Count::UnknownKind | Count::BadRoute | Count::BadBody
                 ) {
-                    self.bad_in_a_row += 1;
-                    let max = self.endpoint.limits.max_bad_messages;
-                    if self.bad_in_a_row >= max {
-                        let text = format!(
-                            "{} unusable messages in a row reach max_bad_messages = {max}",
-                            self.bad_in_a_row
-                        );
-                        self.actions.push_back(Action::Close(Close::Limit(text)));
-                    }
+                    self.bad();
                     return;
                 }
             }
         }
         self.bad_in_a_row = 0;
+    }
+
+    /// A message was of no use. A peer may send some, but not many in a row nor within a minute.
+    fn bad(&mut self) {
+        self.bad_in_a_row += 1;
+        let lately = self.bad_lately.count(self.now, MINUTE);
+        let limits = &self.endpoint.limits;
+        let text = if self.bad_in_a_row >= limits.max_bad_messages {
+            let max = limits.max_bad_messages;
+            format!("{} unusable messages in a row reach max_bad_messages = {max}", self.bad_in_a_row)
+        } else if lately >= limits.max_bad_per_minute {
+            let max = limits.max_bad_per_minute;
+            format!("{lately} unusable messages within a minute reach max_bad_per_minute = {max}")
+        } else {
+            return;
+        };
+        self.actions.push_back(Action::Close(Close::Limit(text)));
+    }
+
+    /// The peer sent something only to be seen.
+    fn control(&mut self) {
+        let lately = self.control_lately.count(self.now, SECOND);
+        let max = self.endpoint.limits.max_control_per_second;
+        if lately > max {
+            let text =
+                format!("{lately} control frames within a second exceed max_control_per_second = {max}");
+            self.close(Close::Limit(text));
+        }
     }
 
     fn deliver(&mut self, delivery: Delivery<S::Reply>) {

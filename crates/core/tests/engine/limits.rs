@@ -244,3 +244,46 @@ async fn deadlines_are_kept_by_whichever_task_polled_last() {
     let ended = tokio::time::timeout(secs(60), tokio::spawn(connection)).await.unwrap().unwrap();
     assert_eq!(ended.reason, Close::LoginTimeout(secs(10)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_heartbeats_is_closed_by_name_and_a_steady_beat_is_not() {
+    let mut rig = Setup::new().start();
+    for _ in 0..50 {
+        for _ in 0..100 {
+            rig.say("beat").await;
+        }
+        settle().await;
+        tokio::time::sleep(secs(1)).await;
+    }
+    rig.say("? 1 echo 1").await;
+    assert_eq!(rig.hear().await, "! 1 1");
+    for _ in 0..101 {
+        rig.say("beat").await;
+    }
+    let ledger = std::sync::Arc::clone(&rig.ledger);
+    let why = "101 control frames within a second exceed max_control_per_second = 100";
+    assert_eq!(rig.ended().await.reason, Close::Limit(why.into()));
+    assert_eq!((ledger.get(Count::Control), ledger.unaccounted_frames()), (5_101, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_messages_between_good_ones_close_when_a_minute_brings_too_many() {
+    let mut rig = Setup::new().start();
+    // 99 within a minute are borne, minute after minute.
+    for _ in 0..3 {
+        for _ in 0..99 {
+            rig.say("what").await;
+            rig.say("? 1 echo 1").await;
+            assert_eq!(rig.hear().await, "! 1 1");
+        }
+        tokio::time::sleep(secs(60)).await;
+    }
+    for _ in 0..99 {
+        rig.say("what").await;
+        rig.say("? 1 echo 1").await;
+        assert_eq!(rig.hear().await, "! 1 1");
+    }
+    rig.say("what").await;
+    let why = "100 unusable messages within a minute reach max_bad_per_minute = 100";
+    assert_eq!(rig.ended().await.reason, Close::Limit(why.into()));
+}

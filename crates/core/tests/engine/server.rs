@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use crate::toy::{Guests, Login, Setup, ToyCodec, ToySession, check_books, settle};
 
 /// A listener whose peers and errors the test sends.
-struct Door(mpsc::Receiver<io::Result<DuplexStream>>);
+struct Door(mpsc::Receiver<io::Result<DuplexStream>>, Option<String>);
 
 impl Listener for Door {
     type Io = DuplexStream;
 
     async fn accept(&mut self) -> io::Result<(DuplexStream, Option<String>)> {
         match self.0.recv().await {
-            Some(arrived) => arrived.map(|io| (io, None)),
+            Some(arrived) => arrived.map(|io| (io, self.1.clone())),
             None => std::future::pending().await,
         }
     }
@@ -47,12 +47,17 @@ struct House {
     guests: Arc<Guests>,
 }
 
-fn open(mut setup: Setup, login: Login) -> House {
+fn open(setup: Setup, login: Login) -> House {
+    open_to(setup, login, None)
+}
+
+/// All peers of this house come from `address`.
+fn open_to(mut setup: Setup, login: Login, address: Option<&str>) -> House {
     let (door, arrivals) = mpsc::channel(64);
     let guests = Arc::new(Guests::default());
     setup.endpoint.observer = Some(Arc::clone(&guests) as _);
     setup.endpoint.limits = Arc::new(setup.limits);
-    let server = Server::start(Door(arrivals), Toys(login), setup.endpoint);
+    let server = Server::start(Door(arrivals, address.map(str::to_owned)), Toys(login), setup.endpoint);
     House { server, door, guests }
 }
 
@@ -221,4 +226,42 @@ async fn shutdown_takes_no_new_peer_lets_calls_end_and_gives_up_in_time() {
     assert!((30..=31).contains(&took), "{took} s");
     assert_eq!(ledger.get(Count::Connections), 2);
     check_books(&ledger);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c05_one_address_has_so_many_places_and_gets_them_back() {
+    let mut setup = Setup::new();
+    setup.limits.max_connections_per_address = 2;
+    let house = open_to(setup, Login::None, Some("192.0.2.7:4000"));
+    let (mut one, mut two, mut three) = (house.arrive().await, house.arrive().await, house.arrive().await);
+    assert!(one.answered().await && two.answered().await);
+    assert_eq!(three.hear().await, "", "it is closed, not kept waiting");
+    assert_eq!(house.server.ledger().get(Count::AcceptsRefused), 1);
+    drop(one);
+    settle().await;
+    assert!(house.arrive().await.answered().await && two.answered().await);
+    house.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c05_connects_beyond_the_pace_wait_in_the_backlog() {
+    let mut setup = Setup::new();
+    (setup.limits.max_accepts_per_second, setup.limits.max_accept_burst) = (2, 3);
+    let house = open_to(setup, Login::None, Some("192.0.2.7:4000"));
+    let start = Instant::now();
+    let mut guests = Vec::new();
+    for _ in 0..9 {
+        guests.push(house.arrive().await);
+    }
+    let mut moments = Vec::new();
+    for guest in &mut guests {
+        guest.say("? 1 echo 1").await;
+        assert_eq!(guest.hear().await, "! 1 1");
+        moments.push(start.elapsed().as_millis());
+    }
+    assert!(moments[2] < 100, "the burst is served at once: {moments:?}");
+    assert!((2_900..=3_100).contains(&moments[8]), "then two a second: {moments:?}");
+    assert!(guests[0].answered().await);
+    assert!(house.server.ledger().get(Count::AcceptsPaused) >= 6);
+    house.close().await;
 }

@@ -148,7 +148,7 @@ impl ToySession {
             b"refused" if !self.established => {
                 cx.close(Close::Refused(Refusal::new(text(&rest).unwrap_or_default())));
             }
-            b"beat" => {}
+            b"beat" => cx.count(Count::Control),
             b"bye" => cx.close(Close::Peer),
             b"dismissed" => cx.close(Close::Dismissed(text(&rest).unwrap_or_default())),
             b"welcome" | b"refused" => cx.count(Count::Unexpected),

@@ -32,11 +32,11 @@ pub struct ServerConfig {
     pub polling: bool,
     /// Packets of one client that may wait to be written before its queue is held up; default 1 024, 256 to 65 536.
     pub max_buffered_packets: usize,
-    /// The values of `Origin` that may connect; default none, which is all. A request without `Origin` is let through, as it
+    /// The values of `Origin` that may connect; `None`, the default, is all. A request without `Origin` is let through, as it
     /// does not come from a page in a browser.
-    pub origins: Vec<String>,
-    /// The values of `Host` that may connect; default none, which is all.
-    pub hosts: Vec<String>,
+    pub origins: Option<Vec<String>>,
+    /// The values of `Host` that may connect, with a port or for all ports without one; `None`, the default, is all.
+    pub hosts: Option<Vec<String>>,
 }
 
 impl Default for ServerConfig {
@@ -62,8 +62,8 @@ impl Default for ServerConfig {
             ping_timeout: Duration::from_secs(20),
             polling: true,
             max_buffered_packets: 1_024,
-            origins: Vec::new(),
-            hosts: Vec::new(),
+            origins: None,
+            hosts: None,
         }
     }
 }

@@ -26,21 +26,36 @@ pub(super) struct Origin {
 #[derive(Clone, Copy, Debug)]
 struct TurnedAway;
 
-/// Who may come in.
-#[derive(Clone, Debug)]
+/// Who may come in. `None` is everybody.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Guests {
-    pub(super) origins: Vec<String>,
-    pub(super) hosts: Vec<String>,
+    pub(super) origins: Option<Vec<String>>,
+    pub(super) hosts: Option<Vec<String>>,
 }
 
 impl Guests {
     fn admit(&self, headers: &HeaderMap) -> bool {
-        let is_one_of = |name, known: &[String]| {
+        let all = |name, known: &[String], read: fn(&str) -> &str| {
             let mut values = headers.get_all(name).iter();
-            values.all(|value| known.iter().any(|one| one.as_bytes().eq_ignore_ascii_case(value.as_bytes())))
+            values.all(|value| {
+                value.to_str().is_ok_and(|value| {
+                    known
+                        .iter()
+                        .any(|one| one.eq_ignore_ascii_case(value) || one.eq_ignore_ascii_case(read(value)))
+                })
+            })
         };
-        (self.origins.is_empty() || is_one_of(ORIGIN, &self.origins))
-            && (self.hosts.is_empty() || (headers.contains_key(HOST) && is_one_of(HOST, &self.hosts)))
+        let origins = self.origins.as_deref().is_none_or(|known| all(ORIGIN, known, |origin| origin));
+        let hosts = self.hosts.as_deref();
+        origins && hosts.is_none_or(|known| headers.contains_key(HOST) && all(HOST, known, without_port))
+    }
+}
+
+/// `localhost` of `localhost:3000`, `[::1]` of `[::1]:3000`.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
     }
 }
 
@@ -123,5 +138,54 @@ impl Service<Request<Incoming>> for Door {
         let gate = self.gate(request.uri());
         request.extensions_mut().insert(Origin { address: self.address.clone(), gate });
         Service::call(&self.service, request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn admitted(guests: &Guests, host: Option<&'static str>, origin: Option<&'static str>) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [(HOST, host), (ORIGIN, origin)] {
+            headers.extend(value.map(|value| (name, HeaderValue::from_static(value))));
+        }
+        guests.admit(&headers)
+    }
+
+    #[test]
+    fn h22_only_this_machine_by_its_own_name_and_no_page_of_a_browser() {
+        let guests = Guests {
+            origins: Some(vec!["http://localhost:3000".into()]),
+            hosts: Some(["127.0.0.1", "localhost", "[::1]"].map(str::to_owned).to_vec()),
+        };
+        for host in ["127.0.0.1:52789", "localhost:52789", "LOCALHOST", "[::1]:52789", "127.0.0.1"] {
+            assert!(admitted(&guests, Some(host), None), "{host}");
+        }
+        for host in [
+            "evil.example:52789",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:1",
+            "192.168.0.7",
+            "",
+            "[::2]:1",
+            "[",
+            ":",
+            "localhost:x",
+        ] {
+            assert!(!admitted(&guests, Some(host), None), "{host}");
+        }
+        assert!(!admitted(&guests, None, None));
+        for (origin, may) in [
+            ("http://localhost:3000", true),
+            ("http://localhost", false),
+            ("null", false),
+            ("https://evil.example", false),
+        ] {
+            assert_eq!(admitted(&guests, Some("localhost"), Some(origin)), may, "{origin}");
+        }
+        assert!(admitted(&Guests::default(), None, Some("https://anything.example")));
     }
 }

@@ -282,7 +282,10 @@ impl Lower for Link {
     fn send<S: Session<Codec = Codec>>(&mut self, mut packet: Packet, cx: &mut Cx<'_, S>) {
         packet.namespace = self.namespace.clone();
         let fits = packet.text_bytes() <= self.max_payload
-            && packet.attachments().iter().all(|bytes| bytes.len() <= self.max_payload);
+            && packet
+                .attachments()
+                .iter()
+                .all(|bytes| self.config.transports.attachment_bytes(bytes.len()) <= self.max_payload);
         if !fits && let Kind::Ack { args, .. } = &mut packet.kind {
             let why = format!("the answer exceeds maxPayload = {} of the server", self.max_payload);
             let failure = Failure::new(Code::ResourceExhausted, why).to_json();
@@ -298,7 +301,11 @@ impl Lower for Link {
     fn admit(&self, route_bytes: usize, body: &Body) -> Admit {
         // A name may need escapes.
         let beside = OVERHEAD + self.namespace.len() + route_bytes.saturating_mul(6);
-        let bytes = body.len().saturating_add(beside);
+        let own = match body {
+            Body::Binary(binary) => self.config.transports.attachment_bytes(binary.bytes.len()),
+            Body::Empty | Body::Json(_) => body.len(),
+        };
+        let bytes = own.saturating_add(beside);
         if bytes <= self.max_payload {
             return Admit::Now;
         }

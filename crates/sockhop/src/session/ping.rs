@@ -11,6 +11,7 @@ use crate::wire::Value;
 
 impl Session {
     pub(super) fn on_ping(&mut self, data: &Value<'_>, cx: &mut SessionCx<'_>) {
+        cx.count(Count::Control);
         let id = control::ping_id(data.json(), &self.limits);
         let fence = id.is_some_and(|id| id.starts_with(control::FENCE));
         let pong = control::pong(data.json(), cx.wall(), &self.limits);
@@ -32,6 +33,7 @@ impl Session {
     }
 
     pub(super) fn on_pong(&mut self, data: &Value<'_>, cx: &mut SessionCx<'_>) {
+        cx.count(Count::Control);
         let Some(id) = control::ping_id(data.json(), &self.limits) else {
             return cx.count(Count::Unexpected);
         };

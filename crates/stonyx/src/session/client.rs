@@ -198,7 +198,8 @@ impl Session for ClientSession {
                     "the server closed the connection instead of answering: the key or encryption differs";
                 return cx.close(Close::Refused(Refusal::new(why)));
             }
-            Frame::Pong | Frame::Closed | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
+            Frame::Pong => return cx.count(Count::Control),
+            Frame::Closed | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {
             // A recorded answer to a login brings a recorded session key.

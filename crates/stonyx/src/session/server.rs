@@ -96,6 +96,7 @@ impl ServerSession {
             (Login::Awaited, name) if *name == AUTH => self.authenticate(message.data, cx),
             (_, name) if *name == AUTH => self.refuse(Count::Unexpected, "a second login", cx),
             (Login::Done, name) if *name == HEARTBEAT => {
+                cx.count(Count::Control);
                 self.write_message(&HEARTBEAT, "response", &literal("true"), cx);
             }
             (_, name) if *name == HEARTBEAT => cx.count(Count::BeforeLogin),
@@ -177,7 +178,8 @@ impl Session for ServerSession {
         let (nonce, text) = match frame {
             Frame::Read { nonce, text } => (nonce, text),
             Frame::Shut(why) => return self.refuse(Count::Undecodable, why, cx),
-            Frame::Pong | Frame::Closed | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
+            Frame::Pong => return cx.count(Count::Control),
+            Frame::Closed | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {
             Some(nonce) if self.login == Login::Awaited => !self.nonces.is_new(nonce, cx.now()),

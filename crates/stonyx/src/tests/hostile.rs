@@ -296,6 +296,15 @@ fn x11_a_server_asks_a_silent_peer_for_a_sign_of_life_and_gives_it_up() {
 }
 
 #[test]
+fn x11_every_sign_of_life_is_counted_towards_max_control_per_second() {
+    let mut hand = member();
+    hand.drawn.push(&fresh());
+    hand.receive(Message::Pong(Default::default()));
+    hand.receive(sealed(&SESSION, r#"{"request":"heartBeat"}"#));
+    assert_eq!(hand.counted, [Count::Control, Count::Control]);
+}
+
+#[test]
 fn x14_a_key_is_given_up_before_it_is_worn_out() {
     let mut hand = member_of(Config { max_messages_per_key: 3, ..config() });
     for _ in 0..2 {

@@ -1,0 +1,250 @@
+//! The adapter as a value: its options by name, what it can carry, and how it is started.
+
+use std::sync::Arc;
+
+use polywire_core::{
+    Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, Credentials, Endpoint,
+    Errors, Limits, OptionKind, OptionSpec, Options, ProgressForm, Reconnect, Route, Secret, Server, Target,
+};
+use polywire_socketio::MAIN;
+
+use crate::host::{HostConfig, HostError, Reauth, serve_one};
+use crate::plugin::{RESERVED, dialler};
+
+/// HyperHQ, for whoever picks an adapter by its name.
+pub const ADAPTER: HyperHq = HyperHq;
+
+/// The adapter as a value; see [`ADAPTER`].
+#[derive(Clone, Copy, Debug)]
+pub struct HyperHq;
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "plugin",
+        takes: OptionKind::Text,
+        default: "none, needed",
+        about: "the id of the plugin to log in as",
+    },
+    OptionSpec {
+        name: "challenge",
+        takes: OptionKind::Secret,
+        default: "none, needed",
+        about: "the challenge of its launch, good for one login within 30 s",
+    },
+    OptionSpec {
+        name: "namespace",
+        takes: OptionKind::Text,
+        default: "/",
+        about: "dialling: the namespace to join; older hosts have /plugin",
+    },
+    OptionSpec {
+        name: "events",
+        takes: OptionKind::Text,
+        default: "none",
+        about: "dialling: the events to hear, with commas between them",
+    },
+    OptionSpec {
+        name: "challenge_life",
+        takes: OptionKind::Duration,
+        default: "30s",
+        about: "listening: how long the challenge is good for",
+    },
+    OptionSpec {
+        name: "reauth",
+        takes: OptionKind::OneOf(&["both", "token", "challenge", "none"]),
+        default: "both",
+        about: "listening: how a plugin may come back after its connection was lost",
+    },
+    OptionSpec {
+        name: "require_data_token",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "listening: refuse requests for data that show no token",
+    },
+    OptionSpec {
+        name: "aliases",
+        takes: OptionKind::Flag,
+        default: "1",
+        about: "listening: send answers a second time as data_response",
+    },
+];
+
+/// What the wire can carry.
+pub fn capabilities(limits: &Limits) -> Capabilities {
+    Capabilities {
+        correlation: Correlation::Id,
+        max_concurrent_calls: u32::try_from(limits.max_pending).unwrap_or(u32::MAX),
+        server_calls: true,
+        client_events: true,
+        push: true,
+        errors: Errors::Text,
+        binary: BinaryForm::Plain,
+        progress: ProgressForm::Connection,
+        cancel: false,
+        order: true,
+        login: true,
+        object_arguments: false,
+        empty_body: false,
+        max_route_bytes: Route::MAX_BYTES,
+        max_body_bytes: limits.max_frame_bytes,
+    }
+}
+
+/// What a plugin logs in with, and how.
+struct Login {
+    plugin: String,
+    challenge: Secret,
+    namespace: String,
+    events: Vec<String>,
+}
+
+impl HostConfig {
+    /// The settings that options ask for, defaults elsewhere.
+    ///
+    /// # Errors
+    /// [`AdapterError`] naming the option that has a value it cannot have.
+    pub fn from_options(options: &Options) -> Result<Self, AdapterError> {
+        let mut config = Self::default();
+        config.challenge_life = options.duration("challenge_life")?.unwrap_or(config.challenge_life);
+        config.require_data_token = options.flag("require_data_token")?.unwrap_or(config.require_data_token);
+        config.aliases = options.flag("aliases")?.unwrap_or(config.aliases);
+        config.reauth = match options.text("reauth") {
+            None | Some("both") => Reauth::Both,
+            Some("token") => Reauth::Token,
+            Some("challenge") => Reauth::Challenge,
+            Some("none") => Reauth::None,
+            Some(word) => return Err(AdapterError::option("reauth", word, "both, token, challenge or none")),
+        };
+        Ok(config)
+    }
+}
+
+impl HyperHq {
+    fn known(options: &Options) -> Result<(), AdapterError> {
+        match options.names().find(|name| OPTIONS.iter().all(|known| known.name != *name)) {
+            None => Ok(()),
+            Some(name) => {
+                let known: Vec<_> = OPTIONS.iter().map(|option| option.name).collect();
+                let known = known.join(", ");
+                Err(AdapterError::Settings(format!("hyperhq has no option {name:?}; it has {known}")))
+            }
+        }
+    }
+
+    fn login(target: &Target) -> Result<Login, AdapterError> {
+        let settings = |text: String| Err(AdapterError::Settings(text));
+        Self::known(&target.options)?;
+        if target.unix {
+            return settings("hyperhq has no Unix sockets".to_owned());
+        }
+        let path = Some(&target.path).filter(|path| !matches!(path.as_str(), "" | "/"));
+        if let Some(extra) = target.user.as_ref().or(path) {
+            return settings(format!(
+                "hyperhq has no users and no paths, but got {extra:?}: see plugin and namespace"
+            ));
+        }
+        let Some(plugin) = target.options.text("plugin").filter(|id| !id.is_empty()) else {
+            return settings("hyperhq needs the id of a plugin: plugin=ID".to_owned());
+        };
+        let Some(challenge) = target.options.secret("challenge") else {
+            let why = "hyperhq needs the challenge of a launch: challenge=env:NAME or challenge=file:PATH";
+            return settings(why.to_owned());
+        };
+        let events = target.options.text("events").into_iter().flat_map(|names| names.split(','));
+        Ok(Login {
+            plugin: plugin.to_owned(),
+            challenge: challenge.clone(),
+            namespace: target.options.text("namespace").unwrap_or(MAIN).to_owned(),
+            events: events.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
+        })
+    }
+}
+
+impl From<HostError> for AdapterError {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Setting(error) => AdapterError::option(error.setting, error.value, error.rule),
+            HostError::Server(error) => error.into(),
+            HostError::Io(error) => AdapterError::Settings(error.to_string()),
+        }
+    }
+}
+
+impl Adapter for HyperHq {
+    fn name(&self) -> &'static str {
+        "hyperhq"
+    }
+
+    fn about(&self) -> &'static str {
+        "the plugin flow of HyperHQ over Socket.IO: requests both ways, status updates, events, files"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        OPTIONS
+    }
+
+    fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
+        Self::known(options)?;
+        Ok(capabilities(&Limits::default()))
+    }
+
+    fn reserved_routes(&self) -> &'static [&'static str] {
+        &RESERVED
+    }
+
+    /// One plugin may log in: the one that is named, with the challenge that is given.
+    fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
+        Box::pin(async move {
+            let Login { plugin, challenge, .. } = Self::login(&target)?;
+            let config = HostConfig::from_options(&target.options)?;
+            Ok(serve_one(&target.address, config, endpoint, &plugin, challenge).await?)
+        })
+    }
+
+    fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
+        Box::pin(async move {
+            let Login { plugin, challenge, namespace, events } = Self::login(&target)?;
+            let credentials = Credentials::new(plugin, challenge);
+            // A challenge that was refused will not become a better one.
+            let reconnect = Reconnect { max_refusals: 1, ..endpoint.reconnect.clone() };
+            let dialler = dialler(&target.address, &namespace, events, &endpoint)?;
+            Ok(Client::start(dialler, Arc::new(credentials), endpoint, reconnect))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(pairs: &[(&str, &str)], challenge: bool) -> Target {
+        let mut target = Target { address: "127.0.0.1:1".into(), ..Target::default() };
+        for (name, value) in pairs {
+            target.options.set(*name, *value);
+        }
+        if challenge {
+            target.options.set_secret("challenge", Secret::from("c0ffee"));
+        }
+        target
+    }
+
+    #[test]
+    fn what_is_needed_and_what_cannot_be_is_told() {
+        let told = |pairs: &[(&str, &str)], challenge| match HyperHq::login(&target(pairs, challenge)) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(told(&[("plugin", "demo")], true), "");
+        assert_eq!(told(&[], true), "hyperhq needs the id of a plugin: plugin=ID");
+        assert!(told(&[("plugin", "demo")], false).starts_with("hyperhq needs the challenge"));
+        assert!(
+            told(&[("plugin", "demo"), ("token", "x")], true).starts_with("hyperhq has no option \"token\"")
+        );
+    }
+
+    #[test]
+    fn events_are_names_with_commas_between_them() {
+        let login = HyperHq::login(&target(&[("plugin", "demo"), ("events", "a, b,,")], true)).unwrap();
+        assert_eq!((login.events, &*login.namespace), (vec!["a".to_owned(), "b".to_owned()], "/"));
+    }
+}

@@ -1,0 +1,21 @@
+//! A host: the side that launches plugins and listens.
+
+mod config;
+mod files;
+mod launch;
+mod listen;
+mod manifest;
+mod plugins;
+mod session;
+
+pub use config::{FileEncoding, HostConfig, Reauth};
+pub use files::{FileError, Folder};
+pub use launch::{Launch, Line, Process};
+pub(crate) use listen::serve_one;
+pub use listen::{Host, HostError};
+pub use manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError};
+pub use plugins::Plugins;
+pub use session::{HostReply, HostSession};
+
+/// The ports that are tried in order before any other. Read in the plugin guide.
+pub const PORTS: std::ops::RangeInclusive<u16> = 52_789..=52_818;

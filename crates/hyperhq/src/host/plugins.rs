@@ -1,0 +1,190 @@
+//! What a host knows of its plugins, whatever their connections do: challenges, tokens, and who is there.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use polywire_core::{Clock, Moment, Random, Secret};
+
+use super::config::{HostConfig, Reauth};
+
+/// The plugins of one host, shared by all its connections. Bounded by `max_plugins`.
+pub struct Plugins {
+    known: Mutex<HashMap<String, Known>>,
+    config: HostConfig,
+    /// Tells when a connection was lost; every other moment is the caller's.
+    clock: Arc<dyn Clock>,
+    next_connection: AtomicU64,
+    next_request: AtomicU64,
+}
+
+struct Known {
+    challenge: Secret,
+    launched: Moment,
+    used: bool,
+    session: Option<Session>,
+}
+
+struct Session {
+    token: Secret,
+    connection: u64,
+    /// When its connection was lost; `None` while it is there.
+    lost: Option<Moment>,
+}
+
+/// What a plugin shows to log in.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Shown<'a> {
+    pub(super) challenge: Option<&'a str>,
+    pub(super) token: Option<&'a str>,
+}
+
+impl Plugins {
+    /// No plugins yet.
+    pub fn new(config: &HostConfig, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            known: Mutex::default(),
+            config: config.clone(),
+            clock,
+            next_connection: AtomicU64::new(1),
+            next_request: AtomicU64::new(1),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A launch of plugin `id` begins at `now`: its challenge, 32 random bytes in hex, good once. What was known of an earlier
+    /// launch is forgotten.
+    ///
+    /// `None` when there are `max_plugins` others.
+    pub fn launch(&self, id: &str, now: Moment, random: &dyn Random) -> Option<Secret> {
+        let challenge = drawn(random);
+        self.admit(id, challenge.clone(), now).then_some(challenge)
+    }
+
+    /// The same with a challenge that was drawn elsewhere. `false` when there are `max_plugins` others.
+    pub fn admit(&self, id: &str, challenge: Secret, now: Moment) -> bool {
+        let mut known = self.lock();
+        if known.len() >= self.config.max_plugins && !known.contains_key(id) {
+            return false;
+        }
+        known.insert(id.to_owned(), Known { challenge, launched: now, used: false, session: None });
+        true
+    }
+
+    /// The plugin is not wanted any more: its challenge and token are worth nothing from now on.
+    pub fn forget(&self, id: &str) {
+        self.lock().remove(id);
+    }
+
+    /// The number of a new connection.
+    pub(super) fn connection(&self) -> u64 {
+        self.next_connection.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number of a new request, never used twice by this host.
+    pub(super) fn request(&self) -> u64 {
+        self.next_request.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Judges a login: a new token, or why not. The order of comparisons does not depend on the secrets.
+    pub(super) fn log_in(
+        &self,
+        id: &str,
+        shown: Shown<'_>,
+        connection: u64,
+        now: Moment,
+        random: &dyn Random,
+    ) -> Result<Secret, &'static str> {
+        let mut known = self.lock();
+        let plugin = known.get_mut(id);
+        let verdict = match (plugin.as_deref(), shown.challenge, shown.token) {
+            (_, None, None) => Err("Missing challenge"),
+            (Some(plugin), Some(challenge), token) => {
+                self.by_challenge(plugin, challenge, now).or_else(|why| match token {
+                    Some(token) => self.by_token(plugin, token, now),
+                    None => Err(why),
+                })
+            }
+            (Some(plugin), None, Some(token)) => self.by_token(plugin, token, now),
+            (None, Some(_), _) => Err("Invalid challenge"),
+            (None, None, Some(_)) => Err("Invalid session token"),
+        };
+        verdict?;
+        let token = drawn(random);
+        if let Some(plugin) = plugin {
+            plugin.used = true;
+            plugin.session = Some(Session { token: token.clone(), connection, lost: None });
+        }
+        Ok(token)
+    }
+
+    fn by_challenge(&self, plugin: &Known, challenge: &str, now: Moment) -> Result<(), &'static str> {
+        if !plugin.challenge.matches(challenge.as_bytes()) {
+            return Err("Invalid challenge");
+        }
+        let is_young = now.since(plugin.launched) <= self.config.challenge_life;
+        if !plugin.used {
+            return if is_young { Ok(()) } else { Err("Challenge expired") };
+        }
+        let may_return = matches!(self.config.reauth, Reauth::Both | Reauth::Challenge);
+        let gone_lately = plugin
+            .session
+            .as_ref()
+            .and_then(|session| session.lost)
+            .is_some_and(|lost| self.is_lately(lost, now));
+        let again = self.config.challenge_reuse_within_life && is_young;
+        if may_return && gone_lately || again { Ok(()) } else { Err("Challenge already used") }
+    }
+
+    fn by_token(&self, plugin: &Known, token: &str, now: Moment) -> Result<(), &'static str> {
+        let may_return = matches!(self.config.reauth, Reauth::Both | Reauth::Token);
+        let right = plugin.session.as_ref().filter(|session| session.token.matches(token.as_bytes()));
+        let in_time = right.is_some_and(|session| session.lost.is_none_or(|lost| self.is_lately(lost, now)));
+        if may_return && in_time { Ok(()) } else { Err("Invalid session token") }
+    }
+
+    fn is_lately(&self, lost: Moment, now: Moment) -> bool {
+        now.since(lost) < self.config.grace
+    }
+
+    /// Is this the token of the session that lives on this connection?
+    pub(super) fn is_token_of(&self, id: &str, connection: u64, token: &str) -> bool {
+        self.lock().get(id).and_then(|plugin| plugin.session.as_ref()).is_some_and(|session| {
+            session.connection == connection && session.token.matches(token.as_bytes())
+        })
+    }
+
+    /// Does the session of this plugin still live on this connection?
+    pub(super) fn is_current(&self, id: &str, connection: u64) -> bool {
+        let known = self.lock();
+        let session = known.get(id).and_then(|plugin| plugin.session.as_ref());
+        session.is_some_and(|session| session.connection == connection)
+    }
+
+    /// The connection is lost: if its plugin's session lives there, the grace begins.
+    pub(super) fn lost(&self, id: &str, connection: u64) {
+        let now = self.clock.now();
+        if let Some(session) = self.lock().get_mut(id).and_then(|plugin| plugin.session.as_mut())
+            && session.connection == connection
+        {
+            session.lost = Some(now);
+        }
+    }
+}
+
+/// 32 random bytes in hex.
+fn drawn(random: &dyn Random) -> Secret {
+    let mut bytes = [0; 32];
+    random.fill(&mut bytes);
+    Secret::from(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+impl fmt::Debug for Plugins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugins").field("known", &self.lock().len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,424 @@
+//! What a host knows of one connection: who it is, what it asked, what it was asked, and what it wants to hear.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use polywire_core::{
+    Action, Admit, Body, CallError, CallId, Close, Code, Count, Cx, Delivery, Event, Failure, Gate, Identity,
+    JsonText, Moment, Outbound, OutboundOf, Refusal, Request, Response, Route, Session,
+};
+use polywire_socketio::{Args, Kind, MAIN, Packet, Packets, Upper};
+
+use super::config::{FileEncoding, HostConfig};
+use super::plugins::{Plugins, Shown};
+use crate::message::{Message, Object, event};
+use crate::plugin::FILE;
+
+/// Everything waits behind it until the login is done.
+const LOGIN: Gate = Gate(0);
+/// The least time between two signs of life that go on; the others are as good as the one before them.
+const PACE: Duration = Duration::from_millis(100);
+
+/// What the answer to a request of a plugin must carry back, as it was spelled.
+#[derive(Debug)]
+pub enum HostReply {
+    /// A request for data.
+    Data {
+        /// Its id, of any JSON type.
+        id: JsonText,
+        /// Its method, for the words of a refusal.
+        method: String,
+    },
+    /// A request for a file.
+    File {
+        /// Its id, where it has one.
+        id: Option<JsonText>,
+        /// Its path, where it has one.
+        path: Option<JsonText>,
+        /// Its bytes are wanted as an attachment.
+        binary: bool,
+    },
+}
+
+/// One connection of a host, above whatever carries the packets.
+pub struct HostSession {
+    config: Arc<HostConfig>,
+    plugins: Arc<Plugins>,
+    /// Where the host listens, for plugins that want to be told.
+    port: u16,
+    connection: u64,
+    /// The plugin that logged in here.
+    plugin: Option<String>,
+    logins: u32,
+    /// Why the last login failed, until it is followed by another or by the end.
+    refused: Option<(Refusal, Moment)>,
+    subscribed: BTreeSet<String>,
+    calls: HashMap<String, CallId>,
+    /// When a sign of life goes on again.
+    quiet_until: Moment,
+}
+
+impl HostSession {
+    /// A connection that was just made. `plugins` is shared by all of one host, which listens at `port`.
+    pub fn new(config: Arc<HostConfig>, plugins: Arc<Plugins>, port: u16) -> Self {
+        Self {
+            connection: plugins.connection(),
+            config,
+            plugins,
+            port,
+            plugin: None,
+            logins: 0,
+            refused: None,
+            subscribed: BTreeSet::new(),
+            calls: HashMap::new(),
+            quiet_until: Moment::default(),
+        }
+    }
+
+    /// The plugin that logged in here, as long as its session has not moved to another connection.
+    fn current(&self) -> Option<&str> {
+        let plugin = self.plugin.as_deref()?;
+        self.plugins.is_current(plugin, self.connection).then_some(plugin)
+    }
+
+    fn log_in(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+        self.logins = self.logins.saturating_add(1);
+        let id = message.text("pluginId").filter(|id| !id.is_empty());
+        let challenge = message.text("challenge").or_else(|| message.text("token"));
+        let token = message.text("sessionToken");
+        let shown = Shown { challenge: challenge.as_deref(), token: token.as_deref() };
+        let verdict = match &id {
+            Some(id) => self.plugins.log_in(id, shown, self.connection, cx.now(), cx.random()),
+            None => Err("Missing pluginId"),
+        };
+        match (verdict, id) {
+            (Ok(token), Some(id)) => {
+                let token = std::str::from_utf8(token.expose()).unwrap_or_default().to_owned();
+                let object =
+                    Object::new().raw("success", b"true").text("pluginId", &id).text("sessionToken", &token);
+                cx.write(object.raw("serverPort", self.port.to_string().as_bytes()).event("authenticated"));
+                self.refused = None;
+                cx.act(Action::WakeAt(None));
+                if self.plugin.is_none() {
+                    cx.act(Action::Established(Some(Identity::user(id.clone()))));
+                    cx.act(Action::Open(LOGIN));
+                }
+                self.plugin = Some(id);
+            }
+            (Err(why), _) => self.refuse(why, cx),
+            (Ok(_), None) => {}
+        }
+    }
+
+    fn refuse(&mut self, why: &'static str, cx: &mut Cx<'_, Self>) {
+        cx.write(Object::new().raw("success", b"false").text("error", why).event("authenticated"));
+        if self.plugin.is_some() {
+            // Whoever is logged in stays so.
+            return cx.count(Count::Unexpected);
+        }
+        let refusal = Refusal::new(why);
+        if self.logins >= self.config.max_logins {
+            return cx.close(Close::Refused(refusal));
+        }
+        let until = cx.now() + self.config.refusal_grace;
+        self.refused = Some((refusal, until));
+        cx.act(Action::WakeAt(Some(until)));
+    }
+
+    /// Why a request is not served, if it is not.
+    fn fault(&self, message: &Message, token_required: bool) -> Option<&'static str> {
+        let Some(plugin) = self.current() else { return Some("Not authenticated") };
+        let shown =
+            message.member("sessionToken").filter(|token| !matches!(token.as_bytes(), b"null" | b"\"\""));
+        match (shown, token_required) {
+            (None, true) => Some("Session token required"),
+            (None, false) => None,
+            (Some(_), _) => {
+                let right = message
+                    .text("sessionToken")
+                    .is_some_and(|token| self.plugins.is_token_of(plugin, self.connection, &token));
+                (!right).then_some("Invalid session token")
+            }
+        }
+    }
+
+    fn asked_for_data(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+        let Some(id) = message.member("requestId") else {
+            cx.write(complaint("Missing requestId"));
+            return cx.count(Count::Undecodable);
+        };
+        let method = message.text("method").unwrap_or_default();
+        let reply = HostReply::Data { id, method };
+        let HostReply::Data { method, .. } = &reply else { return };
+        let fault = self.fault(message, self.config.require_data_token);
+        let why = match (fault, Route::new(method.clone())) {
+            (Some(why), _) => why,
+            (None, _) if method.is_empty() => "Missing method",
+            (None, Err(_)) => "Method name too long",
+            (None, Ok(route)) => {
+                let params = match message.body("params") {
+                    Body::Empty => object(),
+                    Body::Json(text) if text.as_bytes() == b"null" => object(),
+                    params => params,
+                };
+                let request = Request::new(route, params);
+                return cx.deliver(Delivery::Request { request, reply, identity: None });
+            }
+        };
+        self.answer(&reply, Err(Failure::new(Code::PermissionDenied, why)), cx);
+        cx.count(if fault.is_some() { Count::BeforeLogin } else { Count::Undecodable });
+    }
+
+    fn asked_for_file(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+        let binary = self.config.file_encoding == FileEncoding::Binary
+            || message.text("encoding").is_some_and(|encoding| encoding == "binary");
+        let path = message.member("filePath");
+        let reply = HostReply::File { id: message.member("requestId"), path: path.clone(), binary };
+        if let Some(why) = self.fault(message, self.config.require_file_token) {
+            self.answer(&reply, Err(Failure::new(Code::PermissionDenied, why)), cx);
+            return cx.count(Count::BeforeLogin);
+        }
+        match path.filter(|path| path.as_bytes().starts_with(b"\"")) {
+            Some(path) => {
+                let request = Request::new(FILE, Body::Json(path));
+                cx.deliver(Delivery::Request { request, reply, identity: None });
+            }
+            None => {
+                self.answer(&reply, Err(Failure::new(Code::InvalidArgument, "Invalid file path")), cx);
+                cx.count(Count::Undecodable);
+            }
+        }
+    }
+
+    fn answer(&self, reply: &HostReply, result: Result<Response, Failure>, cx: &mut Cx<'_, Self>) {
+        match reply {
+            HostReply::Data { id, method } => {
+                let object = Object::new().raw("requestId", id.as_bytes());
+                let object = match result {
+                    Ok(Response { body: Body::Empty, .. }) => object.raw("success", b"true"),
+                    Ok(response) => object.raw("success", b"true").body("data", response.body, b"null"),
+                    Err(failure) if failure.unrouted => {
+                        object.raw("success", b"false").text("error", &format!("Unknown method: {method}"))
+                    }
+                    Err(failure) => object.raw("success", b"false").text("error", &failure.message),
+                };
+                let packet = object.event("dataResponse");
+                let again = self.config.aliases.then(|| renamed(&packet, "data_response"));
+                cx.write(packet);
+                again.into_iter().for_each(|packet| cx.write(packet));
+            }
+            HostReply::File { id, path, binary } => {
+                let mut object = Object::new();
+                for (name, value) in [("requestId", id), ("filePath", path)] {
+                    if let Some(value) = value {
+                        object = object.raw(name, value.as_bytes());
+                    }
+                }
+                let bytes = result.and_then(|response| match response.body {
+                    Body::Binary(file) => Ok(file.bytes),
+                    _ => Err(Failure::new(Code::Internal, "File cannot be read")),
+                });
+                let object = match bytes {
+                    Ok(bytes) => {
+                        let size = bytes.len().to_string();
+                        let object = object.raw("success", b"true");
+                        let object = if *binary {
+                            object.body("data", Body::binary("", bytes), b"null")
+                        } else {
+                            object.text("data", &BASE64_STANDARD.encode(&bytes))
+                        };
+                        object.raw("size", size.as_bytes())
+                    }
+                    Err(failure) if failure.unrouted => {
+                        object.raw("success", b"false").text("error", "File not found")
+                    }
+                    Err(failure) => object.raw("success", b"false").text("error", &failure.message),
+                };
+                cx.write(object.event("fileData"));
+            }
+        }
+    }
+
+    /// The answer of a plugin; the first for an id counts.
+    fn answered(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+        let call = message.text("id").and_then(|id| self.calls.remove(&id));
+        let Some(call) = call else { return cx.count(Count::OrphanReply) };
+        let data = message.body("data");
+        let error = match &data {
+            Body::Json(text) => crate::message::member(&text.to_bytes(), "error"),
+            Body::Empty | Body::Binary(_) => None,
+        };
+        let error =
+            error.and_then(|error| Some(polywire_core::json::as_string(error.as_bytes())?.into_owned()));
+        let is_error = message.text("type").is_some_and(|kind| kind == "error");
+        let outcome = match (error, is_error) {
+            (None, false) => Ok(Response::from(data)),
+            (why, _) => {
+                let why = why.unwrap_or_else(|| "the plugin gives no reason".to_owned());
+                Err(CallError::Failure(Failure::new(Code::Unknown, why)))
+            }
+        };
+        cx.deliver(Delivery::Response { call, outcome });
+    }
+
+    fn subscribe(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+        let Some(plugin) = self.current().map(str::to_owned) else {
+            cx.write(complaint("Not authenticated"));
+            return cx.count(Count::BeforeLogin);
+        };
+        let Some(mut names) = message.names() else {
+            cx.write(complaint("subscribeEvents expects an array of event names"));
+            return cx.count(Count::Undecodable);
+        };
+        let mut seen = BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        let fits = self.subscribed.union(&seen).count() <= self.config.max_subscriptions;
+        if !fits || names.iter().any(|name| name.len() > Route::MAX_BYTES) {
+            let max = self.config.max_subscriptions;
+            cx.write(complaint(&format!(
+                "more than max_subscriptions = {max} events, or a name above 255 bytes"
+            )));
+            return cx.count(Count::BadBody);
+        }
+        self.subscribed.append(&mut seen);
+        if let Ok(names) = JsonText::from_value(&names) {
+            cx.write(
+                Object::new()
+                    .raw("events", names.as_bytes())
+                    .text("pluginId", &plugin)
+                    .event("eventsSubscribed"),
+            );
+        }
+    }
+
+    /// A sign of life, of no request in particular.
+    fn is_alive(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+        if self.current().is_none() {
+            return cx.count(Count::BeforeLogin);
+        }
+        if cx.now() < self.quiet_until {
+            return;
+        }
+        self.quiet_until = cx.now() + PACE;
+        cx.deliver(Delivery::Progress { call: None, body: message.whole() });
+    }
+
+    fn notified(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+        if self.current().is_none() {
+            return cx.count(Count::BeforeLogin);
+        }
+        match Route::new(message.name.clone()) {
+            Ok(route) => cx.deliver(Delivery::Event(Event::new(route, message.whole()))),
+            Err(_) => cx.count(Count::BadRoute),
+        }
+    }
+
+    fn broadcast(&self, Event { route, body, .. }: Event, cx: &mut Cx<'_, Self>) {
+        if !self.subscribed.contains(&*route) {
+            return;
+        }
+        let since = cx.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let object = Object::new().text("type", &route).body("data", body, b"null");
+        cx.write(object.raw("timestamp", since.as_millis().to_string().as_bytes()).event("hyperHqEvent"));
+    }
+
+    fn ask(&mut self, call: CallId, request: Request, cx: &mut Cx<'_, Self>) {
+        let id = format!("req-{}", self.plugins.request());
+        let object = Object::new().text("id", &id).text("method", &request.route);
+        cx.write(object.body("data", request.body, b"{}").event("request"));
+        self.calls.insert(id, call);
+    }
+}
+
+fn object() -> Body {
+    Body::Json(JsonText::from_validated(Bytes::from_static(b"{}")))
+}
+
+/// What is wrong with a message that belongs to no request.
+fn complaint(why: &str) -> Packet {
+    Object::new().text("message", why).event("error")
+}
+
+/// The same event under another name.
+fn renamed(packet: &Packet, name: &str) -> Packet {
+    let Kind::Event { args, .. } = &packet.kind else { return packet.clone() };
+    let argument = args.text().iter().position(|byte| *byte == b',').map_or(0, |comma| comma + 1);
+    let argument = args.text().get(argument..args.text().len().saturating_sub(1)).unwrap_or_default();
+    event(name, argument, args.attachments().to_vec())
+}
+
+impl Session for HostSession {
+    type Codec = Packets;
+    type Reply = HostReply;
+    type Command = ();
+
+    fn open(&mut self, _: &mut Cx<'_, Self>) {}
+
+    fn receive(&mut self, packet: Packet, cx: &mut Cx<'_, Self>) {
+        let wants_acknowledgement = match &packet.kind {
+            Kind::Event { id, .. } => *id,
+            _ => None,
+        };
+        let Some(message) = Message::of(packet) else { return cx.count(Count::Unexpected) };
+        match &*message.name {
+            "authenticate" => self.log_in(&message, cx),
+            "requestData" | "request_data" => self.asked_for_data(&message, cx),
+            "requestFile" => self.asked_for_file(&message, cx),
+            "subscribeEvents" => self.subscribe(&message, cx),
+            "response" | "plugin:response" if self.plugin.is_some() => self.answered(&message, cx),
+            "statusUpdate" => self.is_alive(&message, cx),
+            "thumbnail:created" | "thumbnail:progress" | "thumbnail:complete" => self.notified(&message, cx),
+            _ if self.plugin.is_none() => cx.count(Count::BeforeLogin),
+            _ => cx.count(Count::UnknownKind),
+        }
+        if let Some(id) = wants_acknowledgement {
+            // Nothing in the flow asks for one; a client that does is not left waiting.
+            cx.write(Packet { namespace: MAIN.into(), kind: Kind::Ack { id: Some(id), args: Args::none() } });
+        }
+    }
+
+    fn admit(&self, _: &OutboundOf<Self>) -> Admit {
+        if self.plugin.is_some() { Admit::Now } else { Admit::Hold(LOGIN) }
+    }
+
+    fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
+        match outbound {
+            Outbound::Request { call, request, .. } => self.ask(call, request, cx),
+            Outbound::Event(event) => self.broadcast(event, cx),
+            Outbound::Response { reply, result } => self.answer(&reply, result, cx),
+            Outbound::Abandon(call) => self.calls.retain(|_, known| *known != call),
+            Outbound::Command(()) => {}
+        }
+    }
+
+    fn wake(&mut self, cx: &mut Cx<'_, Self>) {
+        if let Some((refusal, _)) = self.refused.take_if(|(_, until)| *until <= cx.now()) {
+            cx.close(Close::Refused(refusal));
+        }
+    }
+}
+
+impl Upper for HostSession {
+    /// The plugin speaks first.
+    fn connected(&mut self, _: Identity, _: &mut Cx<'_, Self>) {}
+}
+
+impl Drop for HostSession {
+    /// The connection is gone, however it went: its plugin's grace begins.
+    fn drop(&mut self) {
+        if let Some(plugin) = &self.plugin {
+            self.plugins.lost(plugin, self.connection);
+        }
+    }
+}
+
+impl fmt::Debug for HostSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostSession").field("plugin", &self.plugin).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,15 @@
+//! A plugin: the side that the host launches, and that dials.
+
+mod environment;
+mod file;
+mod kept;
+mod run;
+mod session;
+mod status;
+
+pub use environment::{Environment, EnvironmentError};
+pub use kept::Kept;
+pub(crate) use run::dialler;
+pub use run::{Plugin, PluginError};
+pub(crate) use session::RESERVED;
+pub use session::{FILE, PluginSession, Reply, Subscribe, TIMESTAMP};

@@ -1,0 +1,8 @@
+//! The plugin's session against the recordings, and by hand.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+mod hand;
+mod host;
+mod login;
+mod messages;
+mod replay;

@@ -1,0 +1,419 @@
+//! The host's session: the 69 recorded decisions, and what no recording shows.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use bytes::Bytes;
+use polywire_core::{
+    Action, Actions, Admit, Body, CallError, CallId, Clock, Close, Code, Count, Cx, Delivery, Event, Failure,
+    Moment, Outbound, OutboundOf, Request, Response, Route, SeededRandom, Session, TokioClock,
+};
+use polywire_socketio::{Args, Kind, MAIN, Packet};
+use serde_json::{Value, json};
+
+use super::hand::{json as text_of, packet, text};
+use crate::host::{FileEncoding, HostConfig, HostReply, HostSession, Plugins, Reauth};
+
+const PORT: u16 = 52_789;
+
+/// A clock that stands where the test puts it.
+#[derive(Debug, Default)]
+struct Hands(Mutex<Duration>);
+
+impl Clock for Hands {
+    fn now(&self) -> Moment {
+        Moment::from_start(*self.0.lock().unwrap())
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn alarm(&self) -> Box<dyn polywire_core::Alarm> {
+        TokioClock.alarm()
+    }
+}
+
+/// A host with one launched plugin.
+struct Host {
+    config: Arc<HostConfig>,
+    plugins: Arc<Plugins>,
+    clock: Arc<Hands>,
+    random: SeededRandom,
+}
+
+impl Host {
+    fn new(config: HostConfig) -> Self {
+        let clock = Arc::new(Hands::default());
+        let plugins = Arc::new(Plugins::new(&config, Arc::clone(&clock) as _));
+        assert!(plugins.admit("demo-plugin", "challenge-1".into(), clock.now()));
+        Self { config: Arc::new(config), plugins, clock, random: SeededRandom::new(7) }
+    }
+
+    fn pass(&self, time: Duration) {
+        *self.clock.0.lock().unwrap() += time;
+    }
+
+    fn connect(&self) -> Line<'_> {
+        let session = HostSession::new(Arc::clone(&self.config), Arc::clone(&self.plugins), PORT);
+        Line {
+            host: self,
+            session,
+            written: VecDeque::new(),
+            delivered: VecDeque::new(),
+            counted: Vec::new(),
+            wake_at: None,
+            closed: None,
+        }
+    }
+
+    fn logged_in(&self) -> (Line<'_>, String) {
+        let mut line = self.connect();
+        line.say("authenticate", r#"{"pluginId":"demo-plugin","challenge":"challenge-1"}"#);
+        let token = line.heard_login().unwrap();
+        (line, token)
+    }
+}
+
+/// One connection.
+struct Line<'a> {
+    host: &'a Host,
+    session: HostSession,
+    written: VecDeque<Packet>,
+    delivered: VecDeque<Delivery<HostReply>>,
+    counted: Vec<Count>,
+    wake_at: Option<Moment>,
+    closed: Option<Close>,
+}
+
+impl Line<'_> {
+    fn with(&mut self, call: impl FnOnce(&mut HostSession, &mut Cx<'_, HostSession>)) {
+        let mut actions = Actions::new();
+        let wall = || SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_176_056_636);
+        call(&mut self.session, &mut Cx::new(self.host.clock.now(), &wall, &self.host.random, &mut actions));
+        for action in actions {
+            match action {
+                Action::Write(packet, _) => self.written.push_back(packet),
+                Action::Deliver(delivery) => self.delivered.push_back(delivery),
+                Action::WakeAt(at) => self.wake_at = at,
+                Action::Close(reason) => self.closed = Some(reason),
+                Action::Count(count) => self.counted.push(count),
+                _ => {}
+            }
+        }
+    }
+
+    fn receive(&mut self, packet: Packet) {
+        self.with(|session, cx| session.receive(packet, cx));
+    }
+
+    fn say(&mut self, name: &str, argument: &str) {
+        self.receive(packet(&format!("2[\"{name}\",{argument}]"), Vec::new()));
+    }
+
+    fn send(&mut self, outbound: OutboundOf<HostSession>) {
+        assert_eq!(self.session.admit(&outbound), Admit::Now);
+        self.with(|session, cx| session.send(outbound, cx));
+    }
+
+    fn wrote(&mut self) -> String {
+        text(&self.written.pop_front().expect("something was written"))
+    }
+
+    /// The token of the login that was just answered, or why it was refused.
+    fn heard_login(&mut self) -> Result<String, String> {
+        let said = self.wrote();
+        let (name, value): (String, Value) = serde_json::from_str(&said[1..]).unwrap();
+        assert_eq!(name, "authenticated");
+        match value["sessionToken"].as_str() {
+            Some(token) => Ok(token.to_owned()),
+            None => Err(value["error"].as_str().unwrap().to_owned()),
+        }
+    }
+
+    /// Serves what was asked as the recorded host did: `echo`, `getMediaFolders` of no system, and two files.
+    fn serve(&mut self) {
+        while let Some(delivery) = self.delivered.pop_front() {
+            let Delivery::Request { request, reply, .. } = delivery else { continue };
+            let failed = |why: &str| Err(Failure::new(Code::NotFound, why.to_owned()));
+            let result = match (&*request.route, &request.body) {
+                ("requestFile", Body::Json(path)) => match path.parse::<String>().unwrap().as_str() {
+                    "a.txt" | ".\\a.txt" if self.host.config.max_file_bytes < 3 => failed("File too large"),
+                    "a.txt" | ".\\a.txt" => Ok(Body::binary("", &b"abc"[..]).into()),
+                    "empty.txt" => Ok(Body::binary("", Bytes::new()).into()),
+                    "sub" => failed("Not a file"),
+                    path if path.starts_with(['/', 'C']) => failed("Access denied: absolute path"),
+                    path if path.contains("../") => failed("Access denied: path leaves the plugin directory"),
+                    _ => failed("File not found"),
+                },
+                ("echo", _) => Ok(request.body.into()),
+                ("getMediaFolders", _) => failed("System not found: undefined"),
+                (_, _) => Err(Failure::unrouted(polywire_core::Kind::Request, &request.route)),
+            };
+            self.send(Outbound::Response { reply, result });
+        }
+    }
+}
+
+/// The events of a case as packets; `$TOKEN` is the session's.
+fn event_of(event: &Value, token: &str) -> Packet {
+    let text = event.to_string().replace("$TOKEN", token);
+    packet(&format!("2{text}"), Vec::new())
+}
+
+/// What a written packet looks like in the cases.
+fn shown(packet: &Packet, token: &str) -> Value {
+    let Kind::Event { id: None, args } = &packet.kind else { panic!("{packet:?}") };
+    let mut value: Value = serde_json::from_slice(args.text()).unwrap();
+    if let [bytes] = args.attachments() {
+        value[1]["data"] = json!({ "$binary": BASE64_STANDARD.encode(bytes) });
+    }
+    if let Some(new) = value[1]["sessionToken"].as_str() {
+        assert!(new.len() == 64 && new != token, "{value}");
+        value[1]["sessionToken"] = json!("$NEWTOKEN");
+        value[1]["serverPort"] = json!("$PORT");
+    }
+    value
+}
+
+#[test]
+fn the_69_recorded_decisions_are_ours() {
+    let path = format!("{}/../../tests/vectors/hyperhq/host-decisions.json", env!("CARGO_MANIFEST_DIR"));
+    let file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let cases = file["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 69);
+    for case in cases {
+        let options = &case["options"];
+        let flag = |name: &str, default| options[name].as_bool().unwrap_or(default);
+        let host = Host::new(HostConfig {
+            require_data_token: flag("requireDataToken", false),
+            require_file_token: flag("requireFileToken", true),
+            aliases: flag("aliases", true),
+            max_file_bytes: options["maxFileBytes"].as_u64().unwrap_or(2_000_000),
+            file_encoding: if options["fileEncoding"] == "binary" {
+                FileEncoding::Binary
+            } else {
+                FileEncoding::Base64
+            },
+            ..HostConfig::default()
+        });
+        let (mut line, token) = match case["state"].as_str().unwrap() {
+            "auth" => host.logged_in(),
+            _ => (host.connect(), String::new()),
+        };
+        for event in case["send"].as_array().unwrap() {
+            line.receive(event_of(event, &token));
+            line.serve();
+        }
+        let received: Vec<_> = line.written.iter().map(|packet| shown(packet, &token)).collect();
+        assert_eq!(json!(received), case["receive"], "{}", case["name"]);
+        // The recorded host closes a refused connection after its grace.
+        if let Some(at) = line.wake_at {
+            host.pass(at - host.clock.now());
+            line.with(Session::wake);
+        }
+        assert_eq!(line.closed.is_none(), case["connectedAfter"] == true, "{}", case["name"]);
+    }
+}
+
+#[test]
+fn h16_a_challenge_is_good_once_for_its_plugin_within_its_life() {
+    let host = Host::new(HostConfig::default());
+    let shown = |challenge: &str| format!(r#"{{"pluginId":"demo-plugin","challenge":"{challenge}"}}"#);
+    let refused = |line: &mut Line<'_>, challenge: &str| {
+        line.say("authenticate", &shown(challenge));
+        line.heard_login().unwrap_err()
+    };
+    let mut guesser = host.connect();
+    for guess in ["challenge-", "challenge-2", "challenge-11"] {
+        assert_eq!(refused(&mut guesser, guess), "Invalid challenge");
+    }
+    assert!(matches!(guesser.closed, Some(Close::Refused(_))), "after three attempts it is closed at once");
+    host.pass(Duration::from_secs(31));
+    assert_eq!(refused(&mut host.connect(), "challenge-1"), "Challenge expired");
+    let host = Host::new(HostConfig::default());
+    host.pass(Duration::from_secs(29));
+    let (first, _) = host.logged_in();
+    assert_eq!(refused(&mut host.connect(), "challenge-1"), "Challenge already used");
+    assert!(first.closed.is_none());
+    // For another launch of the same plugin the old one is worth nothing.
+    let fresh = host.plugins.launch("demo-plugin", host.clock.now(), &host.random).unwrap();
+    assert_eq!(
+        (fresh.expose().len(), refused(&mut host.connect(), "challenge-1")),
+        (64, "Invalid challenge".into())
+    );
+    host.plugins.forget("demo-plugin");
+    assert_eq!(
+        refused(&mut host.connect(), std::str::from_utf8(fresh.expose()).unwrap()),
+        "Invalid challenge"
+    );
+    assert!(!format!("{:?} {first:?}", host.plugins, first = first.session).contains("challenge-1"));
+}
+
+#[test]
+fn h17_a_token_lives_as_long_as_its_session_and_a_grace_and_every_login_makes_a_new_one() {
+    let by_token = |token: &str| format!(r#"{{"pluginId":"demo-plugin","sessionToken":"{token}"}}"#);
+    let login = |host: &Host, argument: &str| {
+        let mut line = host.connect();
+        line.say("authenticate", argument);
+        line.heard_login()
+    };
+    let challenge = r#"{"pluginId":"demo-plugin","challenge":"challenge-1"}"#;
+    for (reauth, token_works, challenge_works) in [
+        (Reauth::Both, true, true),
+        (Reauth::Token, true, false),
+        (Reauth::Challenge, false, true),
+        (Reauth::None, false, false),
+    ] {
+        let host = Host::new(HostConfig { reauth, ..HostConfig::default() });
+        let (line, token) = host.logged_in();
+        assert_eq!(login(&host, &by_token("made-up")).unwrap_err(), "Invalid session token");
+        drop(line);
+        host.pass(Duration::from_secs(59));
+        assert_eq!(login(&host, challenge).is_ok(), challenge_works, "{reauth:?}");
+        let host = Host::new(HostConfig { reauth, ..HostConfig::default() });
+        let (line, token_of_other) = host.logged_in();
+        drop(line);
+        host.pass(Duration::from_secs(59));
+        assert_eq!(login(&host, &by_token(&token_of_other)).is_ok(), token_works, "{reauth:?}");
+        host.pass(Duration::from_secs(60));
+        assert!(login(&host, &by_token(&token)).is_err());
+        assert!(login(&host, challenge).is_err());
+    }
+    // While the session lives, its token takes it over; the old connection is nobody's from then on.
+    let host = Host::new(HostConfig::default());
+    let (mut old, token) = host.logged_in();
+    let mut new = host.connect();
+    new.say("authenticate", &by_token(&token));
+    let newer = new.heard_login().unwrap();
+    assert_ne!(newer, token);
+    old.say("requestData", r#"{"method":"echo","requestId":"r"}"#);
+    assert!(old.wrote().contains("Not authenticated") && old.delivered.is_empty());
+    drop(old);
+    host.pass(Duration::from_secs(120));
+    new.say("requestData", &format!(r#"{{"method":"echo","requestId":"r","sessionToken":"{newer}"}}"#));
+    assert_eq!(new.delivered.len(), 1, "the end of the old connection is not the end of the session");
+    assert_eq!(login(&host, &by_token(&token)).unwrap_err(), "Invalid session token");
+}
+
+#[test]
+fn a_challenge_may_be_shown_again_within_its_life_where_that_is_allowed() {
+    let host = Host::new(HostConfig { challenge_reuse_within_life: true, ..HostConfig::default() });
+    let (_first, _) = host.logged_in();
+    let (_second, _) = host.logged_in();
+    host.pass(Duration::from_secs(31));
+    let mut third = host.connect();
+    third.say("authenticate", r#"{"pluginId":"demo-plugin","challenge":"challenge-1"}"#);
+    assert_eq!(third.heard_login().unwrap_err(), "Challenge already used");
+}
+
+#[test]
+fn plugins_are_bounded() {
+    let host = Host::new(HostConfig { max_plugins: 2, ..HostConfig::default() });
+    assert!(host.plugins.admit("second", "c".into(), host.clock.now()));
+    assert!(host.plugins.admit("second", "again".into(), host.clock.now()));
+    assert!(!host.plugins.admit("third", "c".into(), host.clock.now()));
+}
+
+#[test]
+fn requests_to_a_plugin_are_matched_by_id_and_the_first_answer_counts() {
+    let host = Host::new(HostConfig::default());
+    let (mut line, _) = host.logged_in();
+    let deadline = host.clock.now();
+    for number in 1..=5 {
+        let request = Request::new(Route::from_static("execute"), Body::Json(text_of(r#"{"action":"x"}"#)));
+        line.send(Outbound::Request { call: CallId(number), deadline, request });
+        assert_eq!(
+            line.wrote(),
+            format!(r#"2["request",{{"id":"req-{number}","method":"execute","data":{{"action":"x"}}}}]"#)
+        );
+    }
+    line.say("response", r#"{"id":"req-2","type":"response","data":[1]}"#);
+    line.say("plugin:response", r#"{"id":"req-1","type":"response","data":{"error":"no"}}"#);
+    line.say("response", r#"{"id":"req-1","type":"response","data":"second"}"#);
+    line.say("response", r#"{"id":"req-3","type":"error","data":"unknown method"}"#);
+    line.say("response", r#"{"id":"req-4"}"#);
+    line.send(Outbound::Abandon(CallId(5)));
+    line.say("response", r#"{"id":"req-5","type":"response","data":"late"}"#);
+    line.say("response", r#"{"id":7}"#);
+    assert_eq!(line.counted, [Count::OrphanReply; 3]);
+    let failed = |why: &str| Err(CallError::Failure(Failure::new(Code::Unknown, why.to_owned())));
+    let wanted = [
+        (2, Ok(Response::from(text_of("[1]")))),
+        (1, failed("no")),
+        (3, failed("the plugin gives no reason")),
+        (4, Ok(Response::default())),
+    ];
+    for (number, outcome) in wanted {
+        let Some(Delivery::Response { call, outcome: got }) = line.delivered.pop_front() else { panic!() };
+        assert_eq!((call, got), (CallId(number), outcome));
+    }
+}
+
+#[test]
+fn h24_signs_of_life_go_on_ten_times_a_second_at_most() {
+    let host = Host::new(HostConfig::default());
+    let (mut line, _) = host.logged_in();
+    for _ in 0..10_000 {
+        line.say("statusUpdate", r#"{"status":"working"}"#);
+        host.pass(Duration::from_micros(100));
+    }
+    assert_eq!(line.delivered.len(), 10);
+    assert!(matches!(line.delivered[0], Delivery::Progress { call: None, .. }));
+}
+
+#[test]
+fn events_reach_those_who_asked_for_them_in_the_order_of_telling() {
+    let host = Host::new(HostConfig { max_subscriptions: 3, ..HostConfig::default() });
+    let (mut line, _) = host.logged_in();
+    let tell = |line: &mut Line<'_>, name: &'static str| {
+        line.send(Outbound::Event(Event::new(Route::from_static(name), Body::Json(text_of("{\"n\":1}")))));
+    };
+    tell(&mut line, "gameLaunched");
+    assert!(line.written.is_empty());
+    line.say("subscribeEvents", r#"["gameLaunched"]"#);
+    line.say("subscribeEvents", r#"["gameClosed"]"#);
+    line.written.clear();
+    tell(&mut line, "gameClosed");
+    tell(&mut line, "gameLaunched");
+    tell(&mut line, "mediaProgress");
+    let told = r#"2["hyperHqEvent",{"type":"gameClosed","data":{"n":1},"timestamp":1795176056636}]"#;
+    assert_eq!(line.wrote(), told);
+    assert!(line.wrote().contains("gameLaunched") && line.written.is_empty());
+    line.say("subscribeEvents", r#"["a","b"]"#);
+    assert!(line.wrote().starts_with(r#"2["error",{"message":"more than max_subscriptions = 3 events"#));
+}
+
+#[test]
+fn h15_nothing_is_served_before_the_login() {
+    let host = Host::new(HostConfig::default());
+    let mut line = host.connect();
+    for name in [
+        "requestData",
+        "requestFile",
+        "subscribeEvents",
+        "statusUpdate",
+        "response",
+        "plugin:response",
+        "thumbnail:created",
+        "pluginLog",
+    ] {
+        line.say(name, r#"{"requestId":"r","method":"echo","id":"req-1","filePath":"a.txt"}"#);
+    }
+    assert!(line.delivered.is_empty());
+    assert_eq!(line.counted, [Count::BeforeLogin; 8]);
+}
+
+#[test]
+fn a_client_that_wants_acknowledgements_gets_empty_ones() {
+    let host = Host::new(HostConfig::default());
+    let (mut line, _) = host.logged_in();
+    line.receive(packet(r#"27["subscribeEvents",[]]"#, Vec::new()));
+    line.written.pop_front();
+    let acknowledgement =
+        Packet { namespace: MAIN.into(), kind: Kind::Ack { id: Some(7), args: Args::none() } };
+    assert_eq!(line.written.pop_front(), Some(acknowledgement));
+}

@@ -1,0 +1,203 @@
+//! Our host, and plugins on npm `socket.io-client` that it launches.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../examples/hyperhq_host.rs"]
+#[allow(dead_code, reason = "its `main` is a program's")]
+mod example;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use polywire_core::{Body, Endpoint, Event, JsonText, Limits, Peer, Request, Response, Route};
+use polywire_hyperhq::{FileEncoding, Host, HostConfig, Launch, Line, Process, Reauth};
+use polywire_tests::install::SOCKET_IO_CLIENT;
+use polywire_tests::{peer, skip};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const ID: &str = "peer-plugin";
+
+/// A host, the folder of its plugin, and where the plugin's program is.
+struct Stage {
+    host: Host,
+    folder: PathBuf,
+    program: PathBuf,
+}
+
+impl Stage {
+    async fn new(name: &str, package: &Path, config: HostConfig) -> Self {
+        let endpoint = Endpoint {
+            limits: Arc::new(Limits { call_timeout: LIMIT, ..Limits::default() }),
+            ..Endpoint::new("hyperhq", polywire_cli::service::hyperhq::routes().build().unwrap())
+        };
+        let host = Host::listen(HostConfig { port: Some(0), ..config }, endpoint).await.unwrap();
+        let folder = std::env::temp_dir().join(format!("polywire-host-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let own = folder.join("plugin");
+        std::fs::create_dir_all(own.join("assets")).unwrap();
+        std::fs::write(own.join("README.md"), "hello from the plugin folder\n").unwrap();
+        std::fs::write(own.join("assets/blob.bin"), (0..=255).collect::<Vec<u8>>()).unwrap();
+        std::fs::write(own.join("empty.txt"), "").unwrap();
+        std::fs::write(folder.join("secret.txt"), "must never be served\n").unwrap();
+        std::os::unix::fs::symlink(folder.join("secret.txt"), own.join("escape.txt")).unwrap();
+        host.serve_files(ID, &own).unwrap();
+        Self { host, folder, program: peer::hyperhq_plugin(package) }
+    }
+
+    fn launch(&self, arguments: &[&str]) -> Process {
+        let program = self.program.display().to_string();
+        let mut launch = Launch::new("node", ID, self.host.port());
+        launch.arguments =
+            std::iter::once(program).chain(arguments.iter().map(ToString::to_string)).collect();
+        self.host.launch(&launch).unwrap()
+    }
+
+    /// The plugin, once it is logged in.
+    async fn plugin(&self) -> Peer {
+        let wait = async {
+            loop {
+                if let Some(plugin) = self.host.plugin(ID) {
+                    return plugin;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, wait).await.expect("it logs in")
+    }
+
+    /// What a plugin says of one scenario that it runs by itself.
+    async fn runs(&self, arguments: &[&str]) -> Value {
+        report(self.launch(arguments)).await
+    }
+
+    async fn end(self) {
+        self.host.shutdown().await;
+        std::fs::remove_dir_all(&self.folder).unwrap();
+    }
+}
+
+/// The one line that a plugin prints, when it ends.
+async fn report(mut process: Process) -> Value {
+    let read = async {
+        let mut last = Value::Null;
+        while let Some(line) = process.line().await {
+            match line {
+                Line::Output(text) => last = serde_json::from_str(&text).unwrap_or(last),
+                Line::Error(text) => eprintln!("plugin: {text}"),
+            }
+        }
+        last
+    };
+    tokio::time::timeout(LIMIT, read).await.expect("it ends")
+}
+
+async fn ask(plugin: &Peer, method: &'static str, data: &Value) -> Result<Value, String> {
+    let body = Body::Json(JsonText::from_value(data).unwrap());
+    match plugin.call(Request::new(Route::from_static(method), body)).await {
+        Ok(Response { body: Body::Json(text), .. }) => Ok(text.parse().unwrap()),
+        Ok(other) => Ok(json!(format!("{other:?}"))),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[tokio::test]
+async fn every_scenario_that_a_node_plugin_runs_by_itself_holds() {
+    let name = "every_scenario_that_a_node_plugin_runs_by_itself_holds";
+    let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
+    let websocket = ["--transports", "websocket"];
+    for (arguments, config) in [
+        (&["--scenario", "auth"][..], HostConfig::default()),
+        (&["--scenario", "auth", "--namespace", "/plugin"], HostConfig::default()),
+        (&["--scenario", "data", "--count", "500", "--inflight", "16"], HostConfig::default()),
+        (
+            &["--scenario", "data", "--alias"],
+            HostConfig { require_data_token: true, ..HostConfig::default() },
+        ),
+        (&["--scenario", "data", "--omit-data-token"], HostConfig::default()),
+        (&["--scenario", "file"], HostConfig::default()),
+        (
+            &["--scenario", "file"],
+            HostConfig { file_encoding: FileEncoding::Binary, ..HostConfig::default() },
+        ),
+        (&["--scenario", "wrong-token"], HostConfig::default()),
+        (&["--scenario", "no-auth"], HostConfig::default()),
+        (&["--scenario", "bad-challenge"], HostConfig::default()),
+        (&["--scenario", "wrong-plugin-id"], HostConfig::default()),
+        (&["--scenario", "malformed-auth"], HostConfig::default()),
+        (&["--scenario", "reuse-challenge"], HostConfig::default()),
+        (&["--scenario", "thumbnails"], HostConfig::default()),
+        (&["--scenario", "legacy"], HostConfig::default()),
+        (&["--scenario", "reconnect", "--reauth", "token", "--count", "3"], HostConfig::default()),
+        (&["--scenario", "reconnect", "--reauth", "challenge", "--count", "2"], HostConfig::default()),
+        (
+            &["--scenario", "reconnect", "--reauth", "token-then-challenge", "--count", "2"],
+            HostConfig { reauth: Reauth::Challenge, ..HostConfig::default() },
+        ),
+        (
+            &["--scenario", "reconnect", "--expect", "reject", "--count", "1"],
+            HostConfig { reauth: Reauth::None, ..HostConfig::default() },
+        ),
+        (
+            &["--scenario", "expired-challenge", "--wait-ms", "300"],
+            HostConfig { challenge_life: Duration::from_millis(200), ..HostConfig::default() },
+        ),
+    ] {
+        let stage = Stage::new("scenarios", &package, config).await;
+        let report = stage.runs(&[arguments, &websocket].concat()).await;
+        assert_eq!(report["ok"], true, "{arguments:?}: {report:#}");
+        stage.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_launched_plugin_is_driven_from_its_first_request_to_its_last() {
+    let name = "a_launched_plugin_is_driven_from_its_first_request_to_its_last";
+    let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
+    let stage = Stage::new("lifecycle", &package, HostConfig::default()).await;
+    let events = ["--scenario", "serve", "--events", "gameLaunched", "--transports", "websocket"];
+    let process = stage.launch(&events);
+    let plugin = stage.plugin().await;
+    assert_eq!(
+        ask(&plugin, "initialize", &json!({ "settings": {}, "pluginData": {} })).await,
+        Ok(json!("initialized"))
+    );
+    assert_eq!(ask(&plugin, "test", &json!({})).await, Ok(json!(true)));
+    for number in 0..50 {
+        let data = json!({ "action": "echo", "n": number });
+        assert_eq!(ask(&plugin, "execute", &data).await, Ok(data));
+    }
+    let unknown = ask(&plugin, "execute", &json!({ "action": "nope" })).await.unwrap_err();
+    assert!(unknown.contains("Unknown action"), "{unknown}");
+    // It has subscribed by now: it did so before it answered.
+    for number in 0..500 {
+        let game = json!({ "gameId": format!("game-{number}") });
+        let body = Body::Json(JsonText::from_value(&game).unwrap());
+        stage.host.broadcast(&Event::new(Route::from_static("gameLaunched"), body.clone()));
+        stage.host.broadcast(&Event::new(Route::from_static("nobodyWantsThis"), body));
+        if number % 100 == 99 {
+            ask(&plugin, "test", &json!({})).await.unwrap();
+        }
+    }
+    let heard = ask(&plugin, "execute", &json!({ "action": "event_count" })).await;
+    assert_eq!(heard, Ok(json!({ "events": 500, "inOrder": true })));
+    assert_eq!(ask(&plugin, "shutdown", &json!({})).await, Ok(json!("ok")));
+    let report = report(process).await;
+    assert_eq!(report["ok"], true, "{report:#}");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn the_example_launches_a_plugin_and_drives_it() {
+    let run = example::run(env!("CARGO_BIN_EXE_plugin-under-test"));
+    let answers = tokio::time::timeout(LIMIT, run).await.expect("it ends").unwrap();
+    let said: Vec<Value> = answers
+        .iter()
+        .map(|body| match body {
+            Body::Json(text) => text.parse().unwrap(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(said, [json!("initialized"), json!(true), json!({ "success": true }), json!("ok")]);
+}

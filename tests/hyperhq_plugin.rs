@@ -1,0 +1,96 @@
+//! Our plugin, launched by a HyperHQ host on npm `socket.io`.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../examples/hyperhq_plugin.rs"]
+#[allow(dead_code, reason = "its `main` is a program's")]
+mod example;
+
+use std::path::Path;
+use std::time::Duration;
+
+use polywire_hyperhq::Environment;
+use polywire_tests::install::SOCKET_IO;
+use polywire_tests::{peer, skip};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What the host says of one scenario.
+async fn driven(package: &Path, arguments: &[&str]) -> Value {
+    driven_with(package, env!("CARGO_BIN_EXE_plugin-under-test"), arguments).await
+}
+
+async fn driven_with(package: &Path, plugin: &str, arguments: &[&str]) -> Value {
+    let mut all = vec!["--launch", plugin, "--limit-ms", "30000"];
+    all.extend_from_slice(arguments);
+    let mut host = peer::hyperhq_host(package, &all).unwrap();
+    host.wait_for_json(|line| line["peer"] == "node-host", LIMIT).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_scenario_of_the_node_host_holds() {
+    let Some(package) = skip::package("every_scenario_of_the_node_host_holds", &SOCKET_IO) else { return };
+    for arguments in [
+        &["--scenario", "lifecycle", "--count", "50"][..],
+        &["--scenario", "lifecycle", "--require-data-token"],
+        &["--scenario", "events", "--count", "500"],
+        &["--scenario", "timeout-extend", "--request-timeout-ms", "1000"],
+        &["--scenario", "timeout-expire", "--request-timeout-ms", "500"],
+        &["--scenario", "kick"],
+        &["--scenario", "reconnect", "--count", "3"],
+        &["--scenario", "reconnect", "--count", "2", "--reauth", "token"],
+    ] {
+        let report = driven(&package, arguments).await;
+        assert_eq!(report["ok"], true, "{arguments:?}: {report:#}");
+    }
+}
+
+#[tokio::test]
+async fn the_plugin_asks_for_data_and_files() {
+    let Some(package) = skip::package("the_plugin_asks_for_data_and_files", &SOCKET_IO) else { return };
+    let plugin = concat!(env!("CARGO_BIN_EXE_plugin-under-test"), " --ask");
+    for arguments in [
+        &["--scenario", "data"][..],
+        &["--scenario", "data", "--require-data-token", "--file-encoding", "binary"],
+        &["--scenario", "data", "--no-aliases"],
+    ] {
+        let report = driven_with(&package, plugin, arguments).await;
+        assert_eq!(report["ok"], true, "{arguments:?}: {report:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_may_not_come_back_says_so_and_ends() {
+    let name = "a_plugin_that_may_not_come_back_says_so_and_ends";
+    let Some(package) = skip::package(name, &SOCKET_IO) else { return };
+    let report = driven(&package, &["--scenario", "reconnect", "--reauth", "none", "--count", "1"]).await;
+    assert_eq!(report["ok"], false, "{report:#}");
+    assert!(!report["counters"].is_null(), "{report:#}");
+}
+
+#[tokio::test]
+async fn the_example_logs_in_is_tested_and_leaves_when_it_is_sent_away() {
+    let name = "the_example_logs_in_is_tested_and_leaves_when_it_is_sent_away";
+    let Some(package) = skip::package(name, &SOCKET_IO) else { return };
+    let mut host = peer::hyperhq_host(&package, &["--scenario", "kick"]).unwrap();
+    let ready = host.wait_for_error_line(|line| line.starts_with("READY "), LIMIT).await.unwrap();
+    let ready: Value = serde_json::from_str(&ready["READY ".len()..]).unwrap();
+    let environment = Environment::from(|name| ready["env"][name].as_str().map(str::to_owned)).unwrap();
+    let plugin = example::plugin(environment).unwrap();
+    tokio::time::timeout(LIMIT, plugin.run()).await.expect("it leaves").unwrap();
+    let report = host.wait_for_json(|line| line["peer"] == "node-host", LIMIT).await.unwrap();
+    assert_eq!(report["ok"], true, "{report:#}");
+}
+
+#[tokio::test]
+async fn h23_a_plugin_without_its_environment_ends_with_two() {
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_plugin-under-test"))
+        .env_remove("HYPERHQ_PLUGIN_ID")
+        .output()
+        .unwrap();
+    assert_eq!(run.status.code(), Some(2));
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert!(said.starts_with("HYPERHQ_PLUGIN_ID is not set"), "{said}");
+    assert_eq!(said.lines().count(), 1);
+}
