@@ -228,6 +228,32 @@ async fn our_client_calls_and_is_called() {
     assert_eq!(ledger.unaccounted_frames(), 0, "{:?}", ledger.snapshot());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_answer_that_comes_at_once_is_not_lost() {
+    const LANES: u64 = 16;
+    const CALLS: u64 = 2_000;
+    let (here, there) = (Ears::default(), Ears::default());
+    let server = serve(Endpoint::new("socketio", here), ServerConfig::default()).await;
+    let client = dial_at(&server, "/", Credentials::guest(), &there);
+    timeout(LIMIT, client.ready()).await.unwrap().unwrap();
+    let peer = one_peer(&server).await;
+    let mut lanes = tokio::task::JoinSet::new();
+    for lane in 0..LANES {
+        let peer = peer.clone();
+        lanes.spawn(async move {
+            for number in 0..CALLS {
+                let body = Body::Json(text(&json!([lane, number])));
+                let request = Request::new(Route::from_static("echo"), body.clone()).timeout(LIMIT / 10);
+                assert_eq!(peer.call(request).await.unwrap().body, body);
+            }
+        });
+    }
+    while let Some(lane) = lanes.join_next().await {
+        lane.unwrap();
+    }
+    timeout(LIMIT, server.shutdown()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_refusal_reaches_the_client_with_its_reason() {
     let endpoint =

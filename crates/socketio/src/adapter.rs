@@ -80,7 +80,26 @@ const OPTIONS: &[OptionSpec] = &[
         about: "shortest ping interval and timeout that a server may announce",
     },
     #[cfg(feature = "tls")]
-    OptionSpec { name: "tls", takes: OptionKind::Flag, default: "0", about: "wss: needs tls_ca" },
+    OptionSpec {
+        name: "tls",
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "wss: listening needs tls_cert and tls_key, dialling needs tls_ca",
+    },
+    #[cfg(all(feature = "tls", feature = "server"))]
+    OptionSpec {
+        name: "tls_cert",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "the certificates of this end in PEM",
+    },
+    #[cfg(all(feature = "tls", feature = "server"))]
+    OptionSpec {
+        name: "tls_key",
+        takes: OptionKind::Secret,
+        default: "none",
+        about: "the private key of this end in PEM",
+    },
     #[cfg(feature = "tls")]
     OptionSpec {
         name: "tls_ca",
@@ -210,11 +229,34 @@ impl Adapter for SocketIo {
     }
 
     fn listens(&self) -> bool {
-        false
+        cfg!(feature = "server")
     }
 
+    #[cfg(feature = "server")]
+    fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
+        Box::pin(async move {
+            if target.options.secret("auth").is_some() {
+                let why = "auth is what a client shows: who may come in, a server's authenticator decides";
+                return Err(AdapterError::Settings(why.to_owned()));
+            }
+            let config = crate::server::ServerConfig::of_adapter(Self::settings(&target)?);
+            #[cfg(feature = "tls")]
+            if target.options.flag("tls")?.unwrap_or(false) {
+                let secret = |name: &'static str| {
+                    let missing = || AdapterError::Settings(format!("tls = 1 needs {name}"));
+                    target.options.secret(name).map(polywire_core::Secret::expose).ok_or_else(missing)
+                };
+                let settings = crate::tls::server_config(secret("tls_cert")?, secret("tls_key")?)?;
+                let tls = crate::tls::ServerTls::new(settings);
+                return Ok(crate::server::listen_tls(target.address, config, tls, endpoint).await?);
+            }
+            Ok(crate::server::listen(target.address, config, endpoint).await?)
+        })
+    }
+
+    #[cfg(not(feature = "server"))]
     fn listen(&self, _: Target, _: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
-        let why = "socketio can be dialled, but has no server of its own";
+        let why = "socketio can be dialled; its server is the feature `server`, which is not compiled in";
         Box::pin(async move { Err(AdapterError::Settings(why.to_owned())) })
     }
 

@@ -74,6 +74,19 @@ impl ServerConfig {
         Self { namespaces: namespaces.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 
+    /// The settings that an adapter's options have made for both roles.
+    pub(crate) fn of_adapter(config: Config) -> Self {
+        Self {
+            namespaces: vec![config.namespace],
+            path: config.path,
+            arguments: config.arguments,
+            answer_unrouted: config.answer_unrouted,
+            errors_in_reply: config.errors_in_reply,
+            max_attachments: config.max_attachments,
+            ..Self::default()
+        }
+    }
+
     /// What the sessions of this server go by.
     pub(crate) fn of_sessions(&self) -> Config {
         Config {
