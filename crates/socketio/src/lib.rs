@@ -1,4 +1,4 @@
-//! Socket.IO v5 for Rust: a client for servers of npm `socket.io`, `python-socketio` and others that speak Engine.IO 4.
+//! Socket.IO v5 for Rust: a client for servers of npm `socket.io`, `python-socketio` and others that speak Engine.IO 4, and a server.
 //!
 //! An event that wants an acknowledgement is a request, one that wants none an event, an acknowledgement is a response; both
 //! ends may send all of them. What the protocol is was taken from the two protocol documents, read in the source of socket.io
