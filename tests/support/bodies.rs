@@ -53,14 +53,6 @@ impl Bodies {
         let mut found = Self::default();
         for connection in 0..relay.opened() {
             let (asked, answered) = read(&relay.recording(connection));
-            if std::env::var_os("DBG").is_some() {
-                let r = relay.recording(connection);
-                eprintln!(
-                    "{}\n----\n{}",
-                    String::from_utf8_lossy(&r.to_server[..1200.min(r.to_server.len())]),
-                    String::from_utf8_lossy(&r.to_client[..1200.min(r.to_client.len())])
-                );
-            }
             for (texts, kept) in [(asked, &mut found.asked), (answered, &mut found.answered)] {
                 for text in texts {
                     let number = number(&text);
