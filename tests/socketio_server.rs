@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+#[path = "support/socketio_raw.rs"]
+mod raw;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,9 +17,8 @@ use polywire_tests::driver::Driver;
 use polywire_tests::install::SOCKET_IO_CLIENT;
 use polywire_tests::skip;
 use polywire_tests::socketio::{Ears, LIMIT, auth, text};
+use raw::{Raw, until};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -73,120 +75,6 @@ fn dial_at(server: &Server, namespace: &str, credentials: Credentials, ears: &Ea
         Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
     let reconnect = Reconnect { max_refusals: 1, ..Reconnect::default() };
     dial(server.address(), Config::new(namespace), Arc::new(credentials), endpoint, reconnect).unwrap()
-}
-
-/// A client that writes frames itself.
-struct Raw(TcpStream);
-
-impl Raw {
-    async fn open(server: &Server) -> Self {
-        let mut raw = Self(TcpStream::connect(server.address()).await.unwrap());
-        let head = raw.upgrade("").await;
-        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
-        assert!(raw.text().await.starts_with("0{"));
-        raw
-    }
-
-    /// Asks for a WebSocket; the head of the answer.
-    async fn upgrade(&mut self, headers: &str) -> String {
-        let head = format!(
-            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
-             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             {headers}\r\n"
-        );
-        self.0.write_all(head.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            match timeout(LIMIT, self.0.read_u8()).await.unwrap() {
-                Ok(byte) => answer.push(byte),
-                Err(_) => break,
-            }
-        }
-        String::from_utf8(answer).unwrap()
-    }
-
-    async fn join(server: &Server) -> Self {
-        let mut raw = Self::open(server).await;
-        raw.send(&["40"]).await;
-        while !raw.text().await.starts_with("40") {}
-        raw
-    }
-
-    /// Text messages in one write.
-    async fn send(&mut self, messages: &[&str]) {
-        let mut bytes = Vec::new();
-        for message in messages {
-            frame(message.as_bytes(), &mut bytes);
-        }
-        self.0.write_all(&bytes).await.unwrap();
-    }
-
-    /// Opcode and payload of the next frame; `None` at the end.
-    async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let read = async {
-            let [first, length] = [self.0.read_u8().await?, self.0.read_u8().await?];
-            let length = match length {
-                126 => usize::from(self.0.read_u16().await?),
-                127 => usize::try_from(self.0.read_u64().await?).unwrap(),
-                short => usize::from(short),
-            };
-            let mut payload = vec![0; length];
-            self.0.read_exact(&mut payload).await?;
-            std::io::Result::Ok((first & 15, payload))
-        };
-        timeout(LIMIT, read).await.expect("a frame in time").ok()
-    }
-
-    async fn text(&mut self) -> String {
-        let (_, payload) = self.frame().await.expect("a frame");
-        String::from_utf8(payload).unwrap()
-    }
-
-    /// The next event of Socket.IO; pings are skipped.
-    async fn event(&mut self) -> String {
-        loop {
-            let text = self.text().await;
-            if text != "2" {
-                return text;
-            }
-        }
-    }
-
-    /// Reads until the server ends the connection.
-    async fn end(&mut self) {
-        while let Some((opcode, _)) = self.frame().await {
-            if opcode == 8 {
-                return;
-            }
-        }
-    }
-}
-
-/// A masked text frame; the mask is zero.
-fn frame(payload: &[u8], out: &mut Vec<u8>) {
-    out.push(0x81);
-    match payload.len() {
-        short @ 0..126 => out.push(0x80 | u8::try_from(short).unwrap()),
-        middle @ 126..65_536 => {
-            out.push(0x80 | 126);
-            out.extend(u16::try_from(middle).unwrap().to_be_bytes());
-        }
-        long => {
-            out.push(0x80 | 127);
-            out.extend((long as u64).to_be_bytes());
-        }
-    }
-    out.extend([0; 4]);
-    out.extend(payload);
-}
-
-async fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let wait = async {
-        while !done() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("{what} in time"));
 }
 
 async fn one_peer(server: &Server) -> polywire_core::Peer {
@@ -259,7 +147,7 @@ async fn a_refusal_reaches_the_client_with_its_reason() {
     let endpoint =
         Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", Ears::default()) };
     let server = serve(endpoint, ServerConfig::default()).await;
-    let mut raw = Raw::open(&server).await;
+    let mut raw = Raw::open(server.address()).await;
     raw.send(&[r#"40{"token":"wrong"}"#]).await;
     assert_eq!(raw.event().await, r#"44{"message":"the token is wrong"}"#);
     raw.send(&["40/other,"]).await;
@@ -272,7 +160,7 @@ async fn events_come_in_the_order_they_were_sent() {
     const EVENTS: u64 = 20_000;
     let numbers = Numbers::default();
     let server = serve(Endpoint::new("socketio", numbers.clone()), ServerConfig::default()).await;
-    let mut raw = Raw::join(&server).await;
+    let mut raw = Raw::join(server.address()).await;
     for first in (0..EVENTS).step_by(1_000) {
         let messages: Vec<_> = (first..first + 1_000).map(|n| format!("42[\"n\",{n}]")).collect();
         raw.send(&messages.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -287,7 +175,7 @@ async fn no_first_event_is_lost() {
     let numbers = Numbers::default();
     let server = serve(Endpoint::new("socketio", numbers.clone()), ServerConfig::default()).await;
     for n in 0..CLIENTS {
-        let mut raw = Raw::join(&server).await;
+        let mut raw = Raw::join(server.address()).await;
         raw.send(&[&format!("42[\"n\",{n}]")]).await;
         // Gone as soon as it is heard.
         assert_eq!(numbers.count(usize::try_from(n).unwrap() + 1).await.last(), Some(&n));
@@ -298,7 +186,7 @@ async fn no_first_event_is_lost() {
 async fn no_event_to_a_client_is_lost_in_silence() {
     const EVENTS: u64 = 10_000;
     let server = serve(Endpoint::new("socketio", Ears::default()), ServerConfig::default()).await;
-    let mut raw = Raw::join(&server).await;
+    let mut raw = Raw::join(server.address()).await;
     let peer = one_peer(&server).await;
     let sending = tokio::spawn(async move {
         for n in 0..EVENTS {
@@ -317,7 +205,7 @@ async fn a_client_that_stops_reading_is_cleaned_up_and_the_shutdown_ends() {
     let limits = Limits { write_timeout: Duration::from_millis(500), ..Limits::default() };
     let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", Ears::default()) };
     let server = serve(endpoint, ServerConfig::default()).await;
-    let _raw = Raw::join(&server).await;
+    let _raw = Raw::join(server.address()).await;
     let peer = one_peer(&server).await;
     let body = Body::binary("", vec![7; 1 << 20]);
     let sending = tokio::spawn(async move {
@@ -335,7 +223,7 @@ async fn a_message_beyond_max_frame_bytes_ends_the_connection() {
     let ears = Ears::default();
     let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", ears.clone()) };
     let server = serve(endpoint, ServerConfig::default()).await;
-    let mut raw = Raw::join(&server).await;
+    let mut raw = Raw::join(server.address()).await;
     raw.send(&[&format!("42[\"big\",\"{}\"]", "x".repeat(20_000))]).await;
     raw.end().await;
     until("no peer", || server.peers().is_empty()).await;
@@ -345,7 +233,7 @@ async fn a_message_beyond_max_frame_bytes_ends_the_connection() {
 async fn malformed_packets_end_their_own_connection_only() {
     let numbers = Numbers::default();
     let server = serve(Endpoint::new("socketio", numbers.clone()), ServerConfig::default()).await;
-    let mut other = Raw::join(&server).await;
+    let mut other = Raw::join(server.address()).await;
     for bad in [
         "42{}",
         "42[]",
@@ -357,7 +245,7 @@ async fn malformed_packets_end_their_own_connection_only() {
         "42[\"a\"",
         "2\u{1}x4",
     ] {
-        let mut raw = Raw::join(&server).await;
+        let mut raw = Raw::join(server.address()).await;
         raw.send(&[bad]).await;
         if bad == "452-[\"a\"]x" {
             raw.send(&["42[\"a\"]"]).await;
@@ -383,7 +271,7 @@ async fn only_known_origins_and_hosts_connect() {
         ("Origin: https://good.example\r\n", "HTTP/1.1 101"),
         ("", "HTTP/1.1 101"),
     ] {
-        let mut raw = Raw(TcpStream::connect(server.address()).await.unwrap());
+        let mut raw = Raw::dial(server.address()).await;
         let head = raw.upgrade(headers).await;
         assert!(head.starts_with(status), "{headers:?}: {head}");
     }
@@ -392,7 +280,7 @@ async fn only_known_origins_and_hosts_connect() {
 #[tokio::test]
 async fn a_shutdown_ends_sessions_without_dismissing_them() {
     let server = serve(Endpoint::new("socketio", Ears::default()), ServerConfig::default()).await;
-    let mut raw = Raw::join(&server).await;
+    let mut raw = Raw::join(server.address()).await;
     one_peer(&server).await;
     let reading = tokio::spawn(async move {
         let mut heard = Vec::new();

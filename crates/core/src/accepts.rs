@@ -7,7 +7,102 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::moment::Moment;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::connection::Endpoint;
+use crate::ledger::Count;
+use crate::moment::{Moment, sleep_until};
+
+/// Lets connections in by the limits of an [`Endpoint`]: `max_connections` and the pace of accepting hold the next one in the
+/// backlog of the operating system, `max_connections_per_address` turns it away and counts it.
+///
+/// [`Server`](crate::Server) has one; a [`Listener`](crate::Listener) that accepts streams below it brings its own.
+#[derive(Debug)]
+pub struct Admission {
+    endpoint: Endpoint,
+    places: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
+    pace: Pace,
+    /// When the pace lets the next one in.
+    next: Option<Moment>,
+}
+
+impl Admission {
+    /// Nobody is in yet.
+    pub fn new(endpoint: Endpoint) -> Self {
+        let limits = &endpoint.limits;
+        Self {
+            places: Arc::new(Semaphore::new(limits.max_connections)),
+            crowd: Crowd::new(limits.max_connections_per_address),
+            pace: Pace::new(limits.max_accepts_per_second, limits.max_accept_burst),
+            next: None,
+            endpoint,
+        }
+    }
+
+    /// Waits until one more may be accepted.
+    ///
+    /// # Cancel safety
+    /// Dropped before its end, nothing has changed.
+    pub async fn ready(&mut self) -> Place {
+        // A semaphore that is never closed has a permit one day.
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { std::future::pending().await };
+        if let Some(next) = self.next {
+            sleep_until(&*self.endpoint.surroundings.clock, next).await;
+            self.next = None;
+        }
+        Place { _place: place, _seat: None }
+    }
+
+    /// One was accepted from `address`: its place, or nothing when that address has as many as it may.
+    pub fn admit(&mut self, place: Place, address: Option<&str>) -> Option<Place> {
+        let Endpoint { ledger, surroundings, .. } = &self.endpoint;
+        let origin = origin(address);
+        if origin.is_some() {
+            self.next = self.pace.accepted(surroundings.clock.now());
+            ledger.add(Count::AcceptsPaused, u64::from(self.next.is_some()));
+        }
+        self.seat(origin).map(|seat| Place { _seat: Some(seat), ..place })
+    }
+
+    /// One more from `address`, at once: its place, or nothing when there is none. For what is begun on a stream that is in
+    /// already, and cannot wait outside.
+    pub fn enter(&self, address: Option<&str>) -> Option<Place> {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let max = self.endpoint.limits.max_connections;
+            self.refused(format_args!(
+                "connection {} exceeds max_connections = {max}",
+                max.saturating_add(1)
+            ));
+            return None;
+        };
+        self.seat(origin(address)).map(|seat| Place { _place: place, _seat: Some(seat) })
+    }
+
+    fn seat(&self, origin: Option<IpAddr>) -> Option<Seat> {
+        let seat = self.crowd.enter(origin);
+        if seat.is_none() {
+            let max = self.endpoint.limits.max_connections_per_address;
+            let count = max.saturating_add(1);
+            self.refused(format_args!(
+                "connection {count} of one address exceeds max_connections_per_address = {max}"
+            ));
+        }
+        seat
+    }
+
+    fn refused(&self, why: std::fmt::Arguments<'_>) {
+        self.endpoint.ledger.add(Count::AcceptsRefused, 1);
+        tracing::debug!(wire = self.endpoint.wire, "{why}");
+    }
+}
+
+/// The place of one connection among those that are let in, given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    _place: OwnedSemaphorePermit,
+    _seat: Option<Seat>,
+}
 
 /// The network a peer comes from; `None` for one on this machine, and for a transport that has no addresses.
 ///

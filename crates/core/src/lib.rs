@@ -80,6 +80,7 @@ mod moment;
 #[cfg(test)]
 mod testing;
 
+pub use accepts::{Admission, Place};
 pub use adapter::{
     Adapter, AdapterError, OptionKind, OptionSpec, Options, Target, parse_duration, parse_size,
 };

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::accepts::{Crowd, Pace, origin};
+use crate::accepts::Admission;
 use crate::connection::{Connection, Endpoint, Link, Observe};
 use crate::envelope::Event;
 use crate::ledger::{Count, Ledger};
@@ -267,21 +267,15 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
     endpoint: Endpoint,
     connections: TaskTracker,
 ) {
-    let places = Arc::new(Semaphore::new(endpoint.limits.max_connections));
     let strangers = Arc::new(Semaphore::new(endpoint.limits.max_strangers));
-    let crowd = Crowd::new(endpoint.limits.max_connections_per_address);
-    let mut pace = Pace::new(endpoint.limits.max_accepts_per_second, endpoint.limits.max_accept_burst);
+    let mut admission = Admission::new(endpoint.clone());
     let clock = Arc::clone(&endpoint.surroundings.clock);
-    let mut next = None;
     let mut failing = false;
     loop {
         let accepted = async {
             // At a limit the next peer waits in the backlog of the operating system.
-            let place = Arc::clone(&places).acquire_owned().await;
             let stranger = Arc::clone(&strangers).acquire_owned().await;
-            if let Some(next) = next.take() {
-                sleep_until(&*clock, next).await;
-            }
+            let place = admission.ready().await;
             (listener.accept().await, place, stranger)
         };
         let (accepted, place, stranger) = tokio::select! {
@@ -292,25 +286,11 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
         match accepted {
             Ok((io, address)) => {
                 failing = false;
-                let origin = origin(address.as_deref());
-                if origin.is_some() {
-                    next = pace.accepted(clock.now());
-                    endpoint.ledger.add(Count::AcceptsPaused, u64::from(next.is_some()));
-                }
-                let Some(seat) = crowd.enter(origin) else {
-                    endpoint.ledger.add(Count::AcceptsRefused, 1);
-                    let max = endpoint.limits.max_connections_per_address;
-                    tracing::debug!(
-                        wire = endpoint.wire,
-                        "connection {} of one address exceeds max_connections_per_address = {max}",
-                        max.saturating_add(1)
-                    );
-                    continue;
-                };
+                let Some(place) = admission.admit(place, address.as_deref()) else { continue };
                 let accept = Arc::clone(&accept);
                 let endpoint = endpoint.clone();
                 connections.spawn(async move {
-                    let _places = (place, seat);
+                    let _place = place;
                     let Some(parts) = prepare(&*accept, io, &endpoint).await else { return };
                     let (mut connection, mut link) = connect(parts, endpoint, address);
                     tokio::select! {

@@ -12,6 +12,7 @@ mod gate;
 mod inbound;
 mod join;
 mod line;
+mod member;
 mod plug;
 mod seat;
 
@@ -21,17 +22,17 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use polywire_core::{Accept, Endpoint, Limits, Listener, Parts, Server};
+use polywire_core::{Accept, Admission, Endpoint, Limits, Listener, Parts, Place, Server};
 use polywire_net::Stream;
 use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIoBuilder, TransportType};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use door::{Beside, Door, Guests, Sessions};
+use door::{Beside, Door, Guests, Places, Sessions};
 use floor::{Floor, Floors};
 use join::{Join, Joined};
 use line::{Line, Slot};
@@ -159,7 +160,13 @@ async fn start<U: Upper>(
         max_attachments: config.max_attachments,
         plugs: hotel.plugs.clone(),
     };
+    let places = Places {
+        admission: Admission::new(endpoint.clone()),
+        strangers: Arc::new(Semaphore::new(limits.max_strangers)),
+        ledger: Arc::clone(&endpoint.ledger),
+    };
     let streams = Streams {
+        places: Arc::new(places),
         service,
         guests: Arc::new(Guests { origins: config.origins, hosts: config.hosts }),
         sessions,
@@ -168,7 +175,7 @@ async fn start<U: Upper>(
         end: hotel.end.clone(),
         wire: endpoint.wire,
     };
-    tokio::spawn(streams.accept(listener, hotel.accepting.clone()));
+    tokio::spawn(streams.accept(listener, Admission::new(endpoint.clone()), hotel.accepting.clone()));
     Ok(Server::start(hotel, make, endpoint))
 }
 
@@ -197,6 +204,7 @@ struct Streams {
     service: SocketIoService<Beside, Floor>,
     guests: Arc<Guests>,
     sessions: Sessions,
+    places: Arc<Places>,
     security: Security,
     limits: Arc<Limits>,
     end: CancellationToken,
@@ -204,41 +212,34 @@ struct Streams {
 }
 
 impl Streams {
-    async fn accept(self, listener: TcpListener, until: CancellationToken) {
+    async fn accept(self, mut listener: TcpListener, mut admission: Admission, until: CancellationToken) {
         let this = Arc::new(self);
-        let places = Arc::new(Semaphore::new(this.limits.max_connections));
         loop {
             let accepted = async {
-                // At the limit the next one waits in the backlog of the operating system.
-                let place = Arc::clone(&places).acquire_owned().await;
-                (listener.accept().await, place)
+                // At a limit the next one waits in the backlog of the operating system.
+                let place = admission.ready().await;
+                (Listener::accept(&mut listener).await, place)
             };
-            let accepted = tokio::select! {
+            let (accepted, place) = tokio::select! {
                 biased;
                 () = until.cancelled() => return,
                 accepted = accepted => accepted,
             };
             match accepted {
-                (Ok((stream, address)), Ok(place)) => {
-                    // Some systems refuse it on a stream that is gone already; whoever reads from that one is told.
-                    let _ = stream.set_nodelay(true);
-                    tokio::spawn(Arc::clone(&this).serve(stream, address.to_string(), place));
+                Ok((stream, address)) => {
+                    if let Some(place) = admission.admit(place, address.as_deref()) {
+                        tokio::spawn(Arc::clone(&this).serve(stream, address, place));
+                    }
                 }
-                (Err(error), _) => {
+                Err(error) => {
                     tracing::warn!(wire = this.wire, %error, "accepting failed; trying again");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
-                (_, Err(_)) => return,
             }
         }
     }
 
-    async fn serve(
-        self: Arc<Self>,
-        stream: tokio::net::TcpStream,
-        address: String,
-        place: OwnedSemaphorePermit,
-    ) {
+    async fn serve(self: Arc<Self>, stream: tokio::net::TcpStream, address: Option<String>, place: Place) {
         let login = self.limits.login_timeout;
         let Ok(Ok(stream)) = timeout(login, self.security.accept(stream)).await else { return };
         let slot: Slot = Arc::new(Mutex::new(Arc::default()));
@@ -254,7 +255,8 @@ impl Streams {
             service: self.service.clone(),
             guests: Arc::clone(&self.guests),
             sessions: self.sessions.clone(),
-            address: Some(address),
+            places: Arc::clone(&self.places),
+            address,
             slot,
         };
         let served = http1::Builder::new()
@@ -335,8 +337,8 @@ impl<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static> Accept<Joined> fo
         let upper = (self.make_session)(&joined.handshake);
         let floor = self.floors.of(&joined.handshake.namespace);
         let floor = floor.ok_or_else(|| io::Error::other("a namespace that nobody serves"))?;
-        let transport = Plug::new(joined.socket, floor, joined.inbound, &self.limits, self.max_attachments)
-            .counted(self.plugs.token());
+        let transport =
+            Plug::new(joined.member, floor, &self.limits, self.max_attachments).counted(self.plugs.token());
         Ok(Parts { transport, codec: Packets, session: Seat::new(upper, joined.identity) })
     }
 }

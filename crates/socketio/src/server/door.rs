@@ -2,29 +2,74 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::fmt;
+use std::future::{Ready, poll_fn, ready};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::service::Service;
+use polywire_core::{Admission, BoxFuture, Count, Ledger, Place};
 use socketioxide::service::SocketIoService;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::floor::Floor;
 use super::gate::Gate;
 use super::line::Slot;
 
-/// Where a request came from; kept with it.
+/// Where a request came from; kept with it, and with the session that it opens.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub(super) address: Option<String>,
     pub(super) gate: Arc<Gate>,
+    /// The session's place, and one among the strangers until it joins a namespace.
+    place: Option<Arc<SessionPlace>>,
 }
 
-/// The request was turned away; what serves other paths says so.
+impl Origin {
+    /// The session has joined a namespace.
+    pub(super) fn joined(&self) {
+        if let Some(place) = &self.place {
+            place.stranger.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SessionPlace {
+    _place: Place,
+    stranger: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+/// Places for sessions: streams are not enough to count, because one stream of requests can open many.
+pub(super) struct Places {
+    pub(super) admission: Admission,
+    pub(super) strangers: Arc<Semaphore>,
+    pub(super) ledger: Arc<Ledger>,
+}
+
+impl Places {
+    fn take(&self, address: Option<&str>) -> Option<Arc<SessionPlace>> {
+        let place = self.admission.enter(address)?;
+        let Ok(stranger) = Arc::clone(&self.strangers).try_acquire_owned() else {
+            self.ledger.add(Count::AcceptsRefused, 1);
+            tracing::debug!("a session more exceeds max_strangers");
+            return None;
+        };
+        Some(Arc::new(SessionPlace { _place: place, stranger: Mutex::new(Some(stranger)) }))
+    }
+}
+
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Places")
+    }
+}
+
+/// The request was turned away with this status; what serves other paths says so.
 #[derive(Clone, Copy, Debug)]
-struct TurnedAway;
+struct TurnedAway(StatusCode);
 
 /// Who may come in. `None` is everybody.
 #[derive(Clone, Debug, Default)]
@@ -64,12 +109,17 @@ fn without_port(host: &str) -> &str {
 pub(super) struct Sessions(Arc<Mutex<HashMap<String, Weak<Gate>>>>);
 
 impl Sessions {
-    pub(super) fn note(&self, id: &str, gate: &Arc<Gate>) {
+    /// The gate of the session `id`; `own` from now on, where it has none yet.
+    pub(super) fn gate_or(&self, id: &str, own: &Arc<Gate>) -> Arc<Gate> {
         let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = gates.get(id).and_then(Weak::upgrade) {
+            return gate;
+        }
         if gates.len() == gates.capacity() {
             gates.retain(|_, gate| gate.strong_count() > 0);
         }
-        gates.insert(id.to_owned(), Arc::downgrade(gate));
+        gates.insert(id.to_owned(), Arc::downgrade(own));
+        Arc::clone(own)
     }
 
     fn gate(&self, id: &str) -> Option<Arc<Gate>> {
@@ -87,9 +137,9 @@ impl<Body> Service<Request<Body>> for Beside {
     type Future = Ready<Result<Response<String>, Infallible>>;
 
     fn call(&self, request: Request<Body>) -> Self::Future {
-        let turned_away = request.extensions().get::<TurnedAway>().is_some();
+        let turned_away = request.extensions().get::<TurnedAway>();
         let mut response = Response::new(String::new());
-        *response.status_mut() = if turned_away { StatusCode::FORBIDDEN } else { StatusCode::NOT_FOUND };
+        *response.status_mut() = turned_away.map_or(StatusCode::NOT_FOUND, |TurnedAway(status)| *status);
         ready(Ok(response))
     }
 }
@@ -99,26 +149,41 @@ pub(super) struct Door {
     pub(super) service: SocketIoService<Beside, Floor>,
     pub(super) guests: Arc<Guests>,
     pub(super) sessions: Sessions,
+    pub(super) places: Arc<Places>,
     pub(super) address: Option<String>,
     pub(super) slot: Slot,
 }
 
+/// What a request asks for, as its query says.
+struct Asked<'a> {
+    session: Option<&'a str>,
+    websocket: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn of(uri: &'a Uri) -> Self {
+        let mut asked = Self { session: None, websocket: false };
+        for part in uri.query().into_iter().flat_map(|query| query.split('&')) {
+            match part.split_once('=') {
+                Some(("sid", id)) => asked.session = Some(id),
+                Some(("transport", transport)) => asked.websocket = transport == "websocket",
+                _ => {}
+            }
+        }
+        asked
+    }
+}
+
 impl Door {
-    /// The gate of the session this request belongs to; an upgraded stream gets it too.
-    fn gate(&self, uri: &Uri) -> Arc<Gate> {
-        let id = uri.query().and_then(|query| query.split('&').find_map(|part| part.strip_prefix("sid=")));
+    /// The gate of this request's session; a stream that is upgraded gets it too.
+    fn gate(&self, asked: &Asked<'_>) -> Arc<Gate> {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let upgrades =
-            uri.query().is_some_and(|query| query.split('&').any(|part| part == "transport=websocket"));
-        match id {
+        match asked.session {
             // A session of its own, whatever came over this stream before.
             None => *slot = Arc::default(),
-            Some(id) if upgrades => {
-                if let Some(gate) = self.sessions.gate(id) {
-                    *slot = gate;
-                }
-            }
-            Some(_) => {}
+            // The upgrade may come before the session has joined anything.
+            Some(id) if asked.websocket => *slot = self.sessions.gate_or(id, &Arc::default()),
+            Some(id) => return self.sessions.gate(id).unwrap_or_default(),
         }
         Arc::clone(&slot)
     }
@@ -127,17 +192,34 @@ impl Door {
 impl Service<Request<Incoming>> for Door {
     type Response = <SocketIoService<Beside, Floor> as Service<Request<Incoming>>>::Response;
     type Error = Infallible;
-    type Future = <SocketIoService<Beside, Floor> as Service<Request<Incoming>>>::Future;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        if !self.guests.admit(request.headers()) {
-            request.extensions_mut().insert(TurnedAway);
+        let asked = Asked::of(request.uri());
+        let (begins, posts) = (asked.session.is_none(), request.method() == Method::POST);
+        let gate = self.gate(&asked);
+        let admitted = self.guests.admit(request.headers());
+        let place = (admitted && begins).then(|| self.places.take(self.address.as_deref())).flatten();
+        let refused = match (admitted, begins && place.is_none()) {
+            (false, _) => Some(StatusCode::FORBIDDEN),
+            (true, true) => Some(StatusCode::SERVICE_UNAVAILABLE),
+            (true, false) => None,
+        };
+        if let Some(status) = refused {
+            request.extensions_mut().insert(TurnedAway(status));
             // A path that is never the one of Socket.IO, as the settings are checked for.
             *request.uri_mut() = Uri::from_static("/");
         }
-        let gate = self.gate(request.uri());
-        request.extensions_mut().insert(Origin { address: self.address.clone(), gate });
-        Service::call(&self.service, request)
+        let origin = Origin { address: self.address.clone(), gate: Arc::clone(&gate), place };
+        request.extensions_mut().insert(origin);
+        let service = self.service.clone();
+        Box::pin(async move {
+            if posts {
+                // What a session of requests sends is held up here: its client sends nothing more before it is answered.
+                poll_fn(|cx| gate.poll_read(cx)).await;
+            }
+            Service::call(&service, request).await
+        })
     }
 }
 

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+/// Tasks that read at a time: those of two streams, each of which goes on in another task after its upgrade.
+const READERS: usize = 4;
+
 /// Shared by the stream of one client and all it has joined.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
@@ -12,7 +15,8 @@ pub(super) struct Gate {
     cut: AtomicBool,
     /// How often everything written so far has left.
     flushes: AtomicU64,
-    reader: Mutex<Option<Waker>>,
+    /// Those that read: two streams for as long as a session moves from one to the other.
+    readers: Mutex<Vec<Waker>>,
     /// Those that wait for room in the outbound queue.
     writers: Mutex<Vec<Waker>>,
 }
@@ -30,7 +34,7 @@ impl Gate {
     /// May the stream be read? Pending while a queue is full; the reader is woken when that changes.
     pub(super) fn poll_read(&self, cx: &Context<'_>) -> Poll<Reading> {
         // Kept before looking, so that a change in between wakes it.
-        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        wait(&self.readers, READERS, cx);
         if self.cut.load(Ordering::Acquire) {
             return Poll::Ready(Reading::Cut);
         }
@@ -45,29 +49,19 @@ impl Gate {
     /// One fewer.
     pub(super) fn clear(&self) {
         if self.full.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.wake_reader();
+            wake(&self.readers);
         }
     }
 
     /// Nothing more is read. What is waiting to be written is written.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
-        self.wake_reader();
-    }
-
-    fn wake_reader(&self) {
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        wake(&self.readers);
     }
 
     /// Wakes this task once the stream has taken more.
     pub(super) fn await_progress(&self, cx: &Context<'_>) {
-        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
-        if !writers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            writers.push(cx.waker().clone());
-        }
+        wait(&self.writers, usize::MAX, cx);
     }
 
     /// How often everything written so far has left.
@@ -83,7 +77,22 @@ impl Gate {
 
     /// The stream has taken more.
     pub(super) fn progressed(&self) {
-        let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
-        writers.into_iter().for_each(Waker::wake);
+        wake(&self.writers);
     }
+}
+
+/// Keeps the waker of this task, and drops the oldest of more than `most`.
+fn wait(wakers: &Mutex<Vec<Waker>>, most: usize, cx: &Context<'_>) {
+    let mut wakers = wakers.lock().unwrap_or_else(PoisonError::into_inner);
+    if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+        if wakers.len() >= most {
+            wakers.remove(0);
+        }
+        wakers.push(cx.waker().clone());
+    }
+}
+
+fn wake(wakers: &Mutex<Vec<Waker>>) {
+    let wakers = std::mem::take(&mut *wakers.lock().unwrap_or_else(PoisonError::into_inner));
+    wakers.into_iter().for_each(Waker::wake);
 }

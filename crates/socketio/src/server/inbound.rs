@@ -21,8 +21,8 @@ pub(super) struct Inbound {
     gate: Option<Arc<Gate>>,
     /// From here on the stream is not read.
     full: (usize, usize),
-    /// Beyond this the client is sent away: what one read of the stream has brought still has room.
-    most: (usize, usize),
+    /// Bytes beyond which the client is sent away: what one read of the stream has brought still has room.
+    most: usize,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +35,9 @@ struct State {
     ended: bool,
     waker: Option<Waker>,
 }
+
+/// What an allocation takes besides what is in it.
+const OVERHEAD: usize = 64;
 
 /// What came in.
 pub(super) enum Came {
@@ -49,11 +52,8 @@ pub(super) enum Came {
 impl Inbound {
     pub(super) fn new(gate: Option<Arc<Gate>>, limits: &Limits) -> Self {
         let full = (limits.max_queue_messages, limits.max_queue_bytes);
-        // One message of the largest size, or one polling request full of the smallest.
-        let most = (
-            full.0.saturating_add(limits.max_frame_bytes / 4),
-            full.1.saturating_add(2 * limits.max_frame_bytes),
-        );
+        // One message of the largest size, or one polling request of it, may come on top.
+        let most = full.1.saturating_add(limits.max_frame_bytes.saturating_mul(2));
         Self { state: Mutex::default(), gate, full, most }
     }
 
@@ -69,12 +69,8 @@ impl Inbound {
         }
         state.bytes = state.bytes.saturating_add(weight(&parts));
         state.queue.push_back(parts);
-        let (got, max) = (state.queue.len() as u64, self.most.0 as u64);
-        if state.queue.len() > self.most.0 {
-            let what = "packets waiting to be handled";
-            state.overflow = Some(FrameError::TooMany { what, got, max, setting: "max_queue_messages" });
-        } else if state.bytes > self.most.1 {
-            let (got, max) = (state.bytes as u64, self.most.1 as u64);
+        if state.bytes > self.most {
+            let (got, max) = (state.bytes as u64, self.most as u64);
             state.overflow = Some(FrameError::TooLarge { got, max, setting: "max_queue_bytes" });
         }
         if let Some(gate) = &self.gate
@@ -137,8 +133,12 @@ impl Inbound {
     }
 }
 
+/// What a waiting packet takes of memory, roughly: the packet itself and its parts.
 fn weight(parts: &Parts) -> usize {
-    parts.attachments.iter().fold(parts.text.len(), |sum, bytes| sum.saturating_add(bytes.len()))
+    let fixed = parts.text.len().saturating_add(size_of::<Parts>() + OVERHEAD);
+    parts.attachments.iter().fold(fixed, |sum, bytes| {
+        sum.saturating_add(bytes.len()).saturating_add(size_of::<Bytes>() + OVERHEAD)
+    })
 }
 
 /// The text and attachments of what the library hands over.

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::door::{Origin, Sessions};
 use super::floor::Floor;
 use super::inbound::{Inbound, Push};
+use super::member::Member;
 use crate::client::is_object;
 
 /// What is known of a client that joins a namespace.
@@ -49,8 +50,7 @@ impl fmt::Debug for Handshake {
 
 /// A client that has joined a namespace and has no connection yet.
 pub(super) struct Joined {
-    pub(super) socket: SocketRef<Floor>,
-    pub(super) inbound: Arc<Inbound>,
+    pub(super) member: Member,
     pub(super) handshake: Handshake,
     pub(super) identity: Identity,
 }
@@ -116,8 +116,12 @@ impl Join {
         let joined = self.joined.clone();
         let granted = async move |socket: SocketRef<Floor>| {
             let Some(Judged { inbound, handshake, identity }) = socket.extensions.remove() else { return };
-            // Fails when the server has ended; the socket ends with it.
-            let _ = joined.send(Joined { socket, inbound, handshake, identity }).await;
+            if let Some(origin) = socket.req_parts().extensions.get::<Origin>() {
+                origin.joined();
+            }
+            let member = Member::new(socket, inbound);
+            // Fails when the server has ended; the member leaves with it.
+            let _ = joined.send(Joined { member, handshake, identity }).await;
         };
         let judge = move |socket: SocketRef<Floor>, auth: Auth| self.admit(socket, auth);
         io.ns(namespace.to_owned(), granted.with(judge));
@@ -148,10 +152,7 @@ impl Join {
         let identity = self.identify(auth.clone()).await?;
         let parts = socket.req_parts();
         let origin = parts.extensions.get::<Origin>().cloned();
-        let gate = origin.as_ref().map(|origin| Arc::clone(&origin.gate));
-        if let Some(gate) = &gate {
-            self.sessions.note(socket.id.as_str(), gate);
-        }
+        let gate = origin.as_ref().map(|origin| self.sessions.gate_or(socket.id.as_str(), &origin.gate));
         let inbound = Arc::new(Inbound::new(gate, &self.limits));
         let handshake = Handshake {
             namespace: socket.ns().into(),

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use polywire_core::Place;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -29,7 +29,7 @@ pub(super) struct Line<Io> {
     /// The server is gone.
     end: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Its place among the streams of the server.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl<Io> Line<Io> {
@@ -38,7 +38,7 @@ impl<Io> Line<Io> {
         slot: Slot,
         write_timeout: Duration,
         end: WaitForCancellationFutureOwned,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Self {
         Self { io, slot, write_timeout, stalled: None, end: Box::pin(end), _place: place }
     }

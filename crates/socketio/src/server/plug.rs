@@ -13,8 +13,6 @@ use std::time::Duration;
 use futures_util::future::poll_fn;
 use futures_util::stream::{FuturesUnordered, Stream};
 use polywire_core::{BoxFuture, ByteString, Flush, FrameError, Limits, Transport, TransportError};
-use socketioxide::TransportType;
-use socketioxide::extract::SocketRef;
 use socketioxide::{AckError, SocketError};
 use socketioxide_core::packet::Packet as Sent;
 use socketioxide_core::{Str, Value};
@@ -23,7 +21,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::floor::{Answers, Floor};
 use super::gate::Gate;
-use super::inbound::{Came, Inbound, parts_of};
+use super::inbound::{Came, parts_of};
+use super::member::Member;
 use crate::args::Args;
 use crate::packet::{Kind, Packet, PacketLimits, Parts};
 use crate::stack::Packets;
@@ -42,9 +41,8 @@ type Answer = (u64, Option<Value>);
 
 /// One client in one namespace.
 pub(super) struct Plug {
-    socket: SocketRef<Floor>,
+    member: Member,
     floor: Arc<Floor>,
-    inbound: Arc<Inbound>,
     gate: Option<Arc<Gate>>,
     limits: PacketLimits,
     name: Str,
@@ -57,25 +55,16 @@ pub(super) struct Plug {
     retry: Option<Pin<Box<Sleep>>>,
     /// The flush after which packets are counted, and how many have been handed over since.
     window: (u64, usize),
-    /// The client has been told to leave the namespace, or has left.
-    left: bool,
     /// Tells the server that this one is still there.
     counted: Option<TaskTrackerToken>,
 }
 
 impl Plug {
-    pub(super) fn new(
-        socket: SocketRef<Floor>,
-        floor: Arc<Floor>,
-        inbound: Arc<Inbound>,
-        limits: &Limits,
-        max_attachments: usize,
-    ) -> Self {
-        let name = socket.ns().to_owned();
+    pub(super) fn new(member: Member, floor: Arc<Floor>, limits: &Limits, max_attachments: usize) -> Self {
+        let name = member.socket.ns().to_owned();
         Self {
             floor,
-            gate: inbound.gate(),
-            inbound,
+            gate: member.inbound.gate(),
             counted: None,
             limits: PacketLimits { json: limits.json, max_attachments, ..PacketLimits::default() },
             namespace: name.as_str().into(),
@@ -87,8 +76,7 @@ impl Plug {
             unsent: 0,
             retry: None,
             window: (0, 0),
-            left: false,
-            socket,
+            member,
         }
     }
 
@@ -100,11 +88,11 @@ impl Plug {
 
     /// Hands one packet to the library; gives it back when there is no room.
     fn emit(&mut self, packet: Packet, cx: &mut Context<'_>) -> Result<Option<Packet>, TransportError> {
-        if self.left || !self.socket.connected() {
+        if !self.member.present() {
             // Whoever left is reported by the queue in.
             return Ok(None);
         }
-        let to = self.socket.id;
+        let to = self.member.socket.id;
         let sent = match &packet.kind {
             Kind::Event { id: None, args } => {
                 self.floor.send(to, Sent::event(self.name.clone(), value(args)?))
@@ -117,11 +105,7 @@ impl Plug {
                 let id = i64::try_from(*id).map_err(|_| FrameError::Corrupt("an id above 2^53 - 1"))?;
                 self.floor.send(to, Sent::ack(self.name.clone(), value(args)?, id))
             }
-            Kind::Disconnect => {
-                let left = self.socket.clone().disconnect();
-                self.left = left.is_ok();
-                left
-            }
+            Kind::Disconnect => self.member.disconnect(),
             Kind::Ack { id: None, .. } | Kind::Connect(_) | Kind::ConnectError(_) => {
                 return Err(FrameError::Corrupt("a packet that is the server's own").into());
             }
@@ -188,7 +172,7 @@ impl Plug {
     /// May another packet be handed over before the stream is flushed? A session of requests has no stream to look at.
     fn has_window(&mut self, cx: &Context<'_>) -> bool {
         let Some(gate) = &self.gate else { return true };
-        if self.socket.transport_type() != TransportType::Websocket {
+        if !self.member.streams() {
             return true;
         }
         if self.window.1 >= WINDOW {
@@ -201,20 +185,6 @@ impl Plug {
         }
         self.window.1 < WINDOW
     }
-
-    /// Ends what the client still has here.
-    fn leave(&mut self) {
-        self.inbound.close();
-        if std::mem::replace(&mut self.left, true) || !self.socket.connected() {
-            return;
-        }
-        match &self.gate {
-            // The library closes the session when its stream ends, in order.
-            Some(gate) if self.socket.transport_type() == TransportType::Websocket => gate.cut(),
-            // A session of requests has no stream; a full queue is emptied by nobody and ends with the heartbeat.
-            _ => drop(self.socket.clone().disconnect()),
-        }
-    }
 }
 
 impl Transport<Packets> for Plug {
@@ -226,7 +196,7 @@ impl Transport<Packets> for Plug {
         loop {
             let parts = match self.answer(cx) {
                 Some(answer) => answer,
-                None => match self.inbound.poll_take(cx) {
+                None => match self.member.inbound.poll_take(cx) {
                     Poll::Ready(Came::Packet(parts)) => parts,
                     Poll::Ready(Came::Overflow(error)) => return Poll::Ready(Err(error.into())),
                     Poll::Ready(Came::End) => return Poll::Ready(Ok(None)),
@@ -279,7 +249,7 @@ impl Transport<Packets> for Plug {
     }
 
     fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        self.leave();
+        self.member.leave();
         Poll::Ready(Ok(()))
     }
 
@@ -287,12 +257,6 @@ impl Transport<Packets> for Plug {
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }
-    }
-}
-
-impl Drop for Plug {
-    fn drop(&mut self) {
-        self.leave();
     }
 }
 

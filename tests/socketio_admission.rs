@@ -1,0 +1,105 @@
+//! Who is let in by our Socket.IO server, and what a stream that is upgraded early keeps.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "support/socketio_raw.rs"]
+mod raw;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polywire_core::{
+    Authenticate, Body, BoxFuture, Count, Credentials, Endpoint, Event, Identity, Limits, Refusal, Route,
+    Server,
+};
+use polywire_socketio::{ServerConfig, listen};
+use polywire_tests::socketio::{Ears, LIMIT};
+use raw::{Raw, until};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// Lets everybody in, once it is told to.
+struct Slow(Arc<Semaphore>);
+
+impl Authenticate for Slow {
+    fn authenticate(&self, _: Credentials) -> BoxFuture<'static, Result<Identity, Refusal>> {
+        let told = Arc::clone(&self.0);
+        Box::pin(async move {
+            let _told = told.acquire().await;
+            Ok(Identity::guest())
+        })
+    }
+}
+
+async fn serve(limits: Limits, ears: &Ears) -> Server {
+    let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", ears.clone()) };
+    listen("127.0.0.1:0", ServerConfig::default(), endpoint).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_upgrade_before_the_login_is_judged_keeps_its_flow() {
+    const EVENTS: u64 = 5_000;
+    let told = Arc::new(Semaphore::new(0));
+    let endpoint = Endpoint {
+        authenticator: Some(Arc::new(Slow(Arc::clone(&told)))),
+        ..Endpoint::new("socketio", Ears::default())
+    };
+    let server = listen("127.0.0.1:0", ServerConfig::default(), endpoint).await.unwrap();
+    let mut requests = Raw::dial(server.address()).await;
+    let sid = requests.session().await;
+    assert_eq!(requests.ask(&format!("&sid={sid}"), Some("40")).await.1, "ok");
+    let mut stream = Raw::dial(server.address()).await;
+    let head = stream.upgrade_of(&format!("&sid={sid}"), "").await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    stream.send(&["2probe"]).await;
+    assert_eq!(stream.text().await, "3probe");
+    stream.send(&["5"]).await;
+    told.add_permits(1);
+    while !stream.event().await.starts_with("40") {}
+    until("a peer", || !server.peers().is_empty()).await;
+    let peer = server.peers().remove(0);
+    let sending = tokio::spawn(async move {
+        for n in 0..EVENTS {
+            let body = Body::json(&n).unwrap();
+            peer.notify(Event::new(Route::from_static("n"), body)).await.unwrap();
+        }
+    });
+    for n in 0..EVENTS {
+        assert_eq!(stream.event().await, format!("42[\"n\",{n}]"));
+    }
+    sending.await.unwrap();
+}
+
+#[tokio::test]
+async fn sessions_that_join_nothing_are_bounded_and_give_their_places_back() {
+    let limits = Limits { max_strangers: 3, login_timeout: Duration::from_secs(2), ..Limits::default() };
+    let ears = Ears::default();
+    let server = serve(limits, &ears).await;
+    let mut raw = Raw::dial(server.address()).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(raw.session().await);
+    }
+    assert_eq!(raw.ask("", None).await.0, 503);
+    assert_eq!(server.ledger().get(Count::AcceptsRefused), 1);
+    // One that joins is no stranger any more.
+    assert_eq!(raw.ask(&format!("&sid={}", ids[0]), Some("40")).await.0, 200);
+    until("a peer", || server.peers().len() == 1).await;
+    ids.push(raw.session().await);
+    assert_eq!(raw.ask("", None).await.0, 503);
+    // Those that join nothing within login_timeout are gone.
+    let free = async { while raw.ask("", None).await.0 == 503 {} };
+    timeout(LIMIT, free).await.expect("a place in time");
+}
+
+#[tokio::test]
+async fn sessions_that_have_joined_are_bounded_too() {
+    let server = serve(Limits { max_connections: 2, ..Limits::default() }, &Ears::default()).await;
+    let mut raw = Raw::dial(server.address()).await;
+    for count in 1..=2 {
+        let sid = raw.session().await;
+        assert_eq!(raw.ask(&format!("&sid={sid}"), Some("40")).await.0, 200);
+        until("a peer", || server.peers().len() == count).await;
+    }
+    assert_eq!(raw.ask("", None).await.0, 503);
+}
