@@ -127,6 +127,7 @@ async fn every_scenario_that_a_node_plugin_runs_by_itself_holds() {
         (&["--scenario", "wrong-plugin-id"], HostConfig::default()),
         (&["--scenario", "malformed-auth"], HostConfig::default()),
         (&["--scenario", "reuse-challenge"], HostConfig::default()),
+        (&["--scenario", "sdk-opening"], HostConfig::default()),
         (&["--scenario", "thumbnails"], HostConfig::default()),
         (&["--scenario", "legacy"], HostConfig::default()),
         (&["--scenario", "reconnect", "--reauth", "token", "--count", "3"], HostConfig::default()),

@@ -224,9 +224,39 @@ async fn a_message_beyond_max_frame_bytes_ends_the_connection() {
     let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", ears.clone()) };
     let server = serve(endpoint, ServerConfig::default()).await;
     let mut raw = Raw::join(server.address()).await;
-    raw.send(&[&format!("42[\"big\",\"{}\"]", "x".repeat(20_000))]).await;
-    raw.end().await;
+    // 42["big",""] and the text make exactly the limit.
+    raw.send(&[&format!("42[\"big\",\"{}\"]", "x".repeat(10_000 - 12))]).await;
+    ears.next("big").await;
+    raw.send(&[&format!("42[\"big\",\"{}\"]", "x".repeat(10_000 - 11))]).await;
+    let close = loop {
+        let frame = raw.frame().await;
+        if frame.as_ref().is_none_or(|(opcode, _)| *opcode == 8) {
+            break frame;
+        }
+    };
+    assert_eq!(close.map(|(_, content)| content), Some(1_009_u16.to_be_bytes().to_vec()));
     until("no peer", || server.peers().is_empty()).await;
+}
+
+#[tokio::test]
+async fn an_opening_in_one_go_is_served() {
+    let numbers = Numbers::default();
+    let endpoint =
+        Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", numbers.clone()) };
+    let server = serve(endpoint, ServerConfig::default()).await;
+    for n in 0..60 {
+        let mut raw = Raw::dial(server.address()).await;
+        let head = raw.upgrade("").await;
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        raw.send(&["0", "40{\"token\":\"right\"}", &format!("42[\"n\",{n}]"), "6"]).await;
+        assert_eq!(numbers.count(n + 1).await.last(), Some(&(n as u64)));
+    }
+    // What follows a CONNECT that is refused is heard too: it belongs to nothing and ends the session, as in the original.
+    let mut raw = Raw::open(server.address()).await;
+    raw.send(&["40{\"token\":\"wrong\"}", "42[\"n\",1]"]).await;
+    assert_eq!(raw.event().await, r#"44{"message":"the token is wrong"}"#);
+    raw.end().await;
+    assert_eq!(numbers.count(60).await.len(), 60);
 }
 
 #[tokio::test]

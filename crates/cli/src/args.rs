@@ -52,6 +52,8 @@ enum Verb {
     Check(verb::check::Args),
     /// Measure how fast a peer answers
     Bench(verb::bench::Args),
+    /// Play the application for somebody who writes a plugin for it
+    Fake(verb::fake::Args),
 }
 
 impl Cli {
@@ -78,6 +80,7 @@ impl Cli {
             Verb::Run(args) => verb::run::run(args, context).await,
             Verb::Check(args) => verb::check::run(&args, context),
             Verb::Bench(args) => verb::bench::run(args, context).await,
+            Verb::Fake(args) => verb::fake::run(args).await,
         }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod call;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod emit;
+pub(crate) mod fake;
 pub(crate) mod listen;
 pub(crate) mod run;
 pub(crate) mod serve;

@@ -15,9 +15,10 @@ mod line;
 mod member;
 mod plug;
 mod seat;
+mod sieve;
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -37,6 +38,7 @@ use floor::{Floor, Floors};
 use join::{Join, Joined};
 use line::{Line, Slot};
 use plug::Plug;
+use sieve::Sieve;
 
 pub use config::ServerConfig;
 pub use join::Handshake;
@@ -242,11 +244,12 @@ impl Streams {
     async fn serve(self: Arc<Self>, stream: tokio::net::TcpStream, address: Option<String>, place: Place) {
         let login = self.limits.login_timeout;
         let Ok(Ok(stream)) = timeout(login, self.security.accept(stream)).await else { return };
-        let slot: Slot = Arc::new(Mutex::new(Arc::default()));
+        let slot = Arc::<Slot>::default();
         let end = self.end.clone();
         let stream = Line::new(
             stream,
             Arc::clone(&slot),
+            Sieve::new(self.limits.max_frame_bytes),
             self.limits.write_timeout,
             end.clone().cancelled_owned(),
             place,

@@ -11,7 +11,7 @@ use polywire_core::{
     Body, Clock, Close, Code, Endpoint, Event, Failure, Handler, HandlerFuture, Incoming, Kind, Limits,
     Observe, Peer, Random, Response, Secret, Server,
 };
-use polywire_socketio::{MAIN, ServerConfig};
+use polywire_socketio::{MAIN, ServerConfig, Upper};
 use tokio::sync::Semaphore;
 
 use super::{Folder, HostConfig, HostSession, Launch, Plugins, Process};
@@ -57,18 +57,34 @@ impl Host {
     /// # Cancel safety
     /// Dropped before it is ready, nothing listens.
     pub async fn listen(config: HostConfig, endpoint: Endpoint) -> Result<Self, HostError> {
+        Self::listen_around(config, endpoint, |session| session).await
+    }
+
+    /// Listens as [`Host::listen`] does; `around` makes of each connection's session the one that is used, such as one that watches
+    /// what passes.
+    ///
+    /// # Errors
+    /// [`HostError`] when a setting is out of range or no port can be had.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, nothing listens.
+    pub async fn listen_around<U: Upper>(
+        config: HostConfig,
+        endpoint: Endpoint,
+        around: impl Fn(HostSession) -> U + Clone + Send + Sync + 'static,
+    ) -> Result<Self, HostError> {
         let (clock, random) =
             (Arc::clone(&endpoint.surroundings.clock), Arc::clone(&endpoint.surroundings.random));
         let (port, max_file_bytes) = (config.port, config.max_file_bytes);
         let starting = Starting::new(config, endpoint)?;
         let first = match port {
-            Some(port) => starting.listen(&format!("127.0.0.1:{port}")).await?,
-            None => starting.first_free(super::PORTS.chain([0])).await?,
+            Some(port) => starting.listen(&format!("127.0.0.1:{port}"), around.clone()).await?,
+            None => starting.first_free(super::PORTS.chain([0]), around.clone()).await?,
         };
         let port = starting.told(&first);
         let mut servers = vec![first];
         // Best effort: some machines have no IPv6.
-        servers.extend(starting.listen(&format!("[::1]:{port}")).await.ok());
+        servers.extend(starting.listen(&format!("[::1]:{port}"), around).await.ok());
         let Starting { plugins, folders, roster, .. } = starting;
         Ok(Self { plugins, roster, folders, servers, port, max_file_bytes, clock, random })
     }
@@ -153,7 +169,7 @@ pub(crate) async fn serve_one(
 ) -> Result<Server, HostError> {
     let clock = Arc::clone(&endpoint.surroundings.clock);
     let starting = Starting::new(config, endpoint)?;
-    let server = starting.listen(address).await?;
+    let server = starting.listen(address, |session| session).await?;
     starting.told(&server);
     starting.plugins.admit(id, challenge, clock.now());
     Ok(server)
@@ -195,10 +211,14 @@ impl Starting {
     }
 
     /// Passes over ports that are in use or not allowed.
-    async fn first_free(&self, ports: impl IntoIterator<Item = u16>) -> Result<Server, HostError> {
+    async fn first_free<U: Upper>(
+        &self,
+        ports: impl IntoIterator<Item = u16>,
+        around: impl Fn(HostSession) -> U + Clone + Send + Sync + 'static,
+    ) -> Result<Server, HostError> {
         let mut last = HostError::Io(io::ErrorKind::AddrInUse.into());
         for port in ports {
-            match self.listen(&format!("127.0.0.1:{port}")).await {
+            match self.listen(&format!("127.0.0.1:{port}"), around.clone()).await {
                 Ok(server) => return Ok(server),
                 Err(polywire_socketio::Error::Listen { address, source }) if is_busy(&source) => {
                     last = polywire_socketio::Error::Listen { address, source }.into();
@@ -209,7 +229,11 @@ impl Starting {
         Err(last)
     }
 
-    async fn listen(&self, address: &str) -> Result<Server, polywire_socketio::Error> {
+    async fn listen<U: Upper>(
+        &self,
+        address: &str,
+        around: impl Fn(HostSession) -> U + Send + Sync + 'static,
+    ) -> Result<Server, polywire_socketio::Error> {
         let server = ServerConfig {
             // No page of a browser, unless it is allowed; and nobody who came by another name.
             origins: Some(self.config.origins.clone()),
@@ -219,7 +243,8 @@ impl Starting {
         let (config, plugins, port) =
             (Arc::clone(&self.config), Arc::clone(&self.plugins), Arc::clone(&self.port));
         polywire_socketio::listen_with(address, server, self.endpoint.clone(), move |_| {
-            HostSession::new(Arc::clone(&config), Arc::clone(&plugins), port.load(Ordering::Acquire))
+            let port = port.load(Ordering::Acquire);
+            around(HostSession::new(Arc::clone(&config), Arc::clone(&plugins), port))
         })
         .await
     }
@@ -339,11 +364,11 @@ mod tests {
     #[tokio::test]
     async fn a_busy_port_is_passed_over_and_when_all_are_busy_any_will_do() {
         let starting = starting();
-        let busy = starting.first_free([0]).await.unwrap();
+        let busy = starting.first_free([0], |session| session).await.unwrap();
         let taken = starting.told(&busy);
-        let other = starting.first_free([taken, 0]).await.unwrap();
+        let other = starting.first_free([taken, 0], |session| session).await.unwrap();
         assert_ne!(starting.told(&other), taken);
-        let why = starting.first_free([taken]).await.unwrap_err().to_string();
+        let why = starting.first_free([taken], |session| session).await.unwrap_err().to_string();
         assert!(why.contains(&format!("127.0.0.1:{taken}")), "{why}");
         assert_eq!((super::super::PORTS.count(), *super::super::PORTS.start()), (30, 52_789));
     }

@@ -151,7 +151,7 @@ pub(super) struct Door {
     pub(super) sessions: Sessions,
     pub(super) places: Arc<Places>,
     pub(super) address: Option<String>,
-    pub(super) slot: Slot,
+    pub(super) slot: Arc<Slot>,
 }
 
 /// What a request asks for, as its query says.
@@ -177,15 +177,14 @@ impl<'a> Asked<'a> {
 impl Door {
     /// The gate of this request's session; a stream that is upgraded gets it too.
     fn gate(&self, asked: &Asked<'_>) -> Arc<Gate> {
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         match asked.session {
             // A session of its own, whatever came over this stream before.
-            None => *slot = Arc::default(),
+            None => self.slot.set_gate(&Arc::default()),
             // The upgrade may come before the session has joined anything.
-            Some(id) if asked.websocket => *slot = self.sessions.gate_or(id, &Arc::default()),
+            Some(id) if asked.websocket => self.slot.set_gate(&self.sessions.gate_or(id, &Arc::default())),
             Some(id) => return self.sessions.gate(id).unwrap_or_default(),
         }
-        Arc::clone(&slot)
+        self.slot.gate()
     }
 }
 
@@ -212,13 +211,17 @@ impl Service<Request<Incoming>> for Door {
         }
         let origin = Origin { address: self.address.clone(), gate: Arc::clone(&gate), place };
         request.extensions_mut().insert(origin);
-        let service = self.service.clone();
+        let (service, slot) = (self.service.clone(), Arc::clone(&self.slot));
         Box::pin(async move {
             if posts {
                 // What a session of requests sends is held up here: its client sends nothing more before it is answered.
                 poll_fn(|cx| gate.poll_read(cx)).await;
             }
-            Service::call(&service, request).await
+            let response = Service::call(&service, request).await;
+            if response.as_ref().is_ok_and(|response| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+                slot.upgraded();
+            }
+            response
         })
     }
 }

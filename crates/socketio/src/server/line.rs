@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,14 +17,36 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::gate::{Gate, Reading};
+use super::sieve::Sieve;
 
-/// The gate of a stream: another one once the stream turns out to belong to a session that began on another.
-pub(super) type Slot = Arc<Mutex<Arc<Gate>>>;
+/// What the requests of a stream tell the stream itself.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// Another one once the stream turns out to belong to a session that began on another.
+    gate: Mutex<Arc<Gate>>,
+    /// What follows the next response are messages.
+    websocket: AtomicBool,
+}
+
+impl Slot {
+    pub(super) fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_gate(&self, gate: &Arc<Gate>) {
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(gate);
+    }
+
+    pub(super) fn upgraded(&self) {
+        self.websocket.store(true, Ordering::Release);
+    }
+}
 
 /// A guarded stream.
 pub(super) struct Line<Io> {
     io: Io,
-    slot: Slot,
+    slot: Arc<Slot>,
+    sieve: Sieve,
     write_timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     /// The server is gone.
@@ -35,16 +58,21 @@ pub(super) struct Line<Io> {
 impl<Io> Line<Io> {
     pub(super) fn new(
         io: Io,
-        slot: Slot,
+        slot: Arc<Slot>,
+        sieve: Sieve,
         write_timeout: Duration,
         end: WaitForCancellationFutureOwned,
         place: Place,
     ) -> Self {
-        Self { io, slot, write_timeout, stalled: None, end: Box::pin(end), _place: place }
+        Self { io, slot, sieve, write_timeout, stalled: None, end: Box::pin(end), _place: place }
     }
 
     fn gate(&self) -> Arc<Gate> {
-        Arc::clone(&self.slot.lock().unwrap_or_else(PoisonError::into_inner))
+        self.slot.gate()
+    }
+
+    fn is_websocket(&self) -> bool {
+        self.slot.websocket.load(Ordering::Acquire)
     }
 
     /// Notes whether a write got on.
@@ -74,6 +102,10 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
             return Poll::Ready(Ok(()));
         }
         match self.gate().poll_read(cx) {
+            Poll::Ready(Reading::Go) if self.is_websocket() => {
+                let this = &mut *self;
+                this.sieve.poll_read(Pin::new(&mut this.io), cx, buf)
+            }
             Poll::Ready(Reading::Go) => Pin::new(&mut self.io).poll_read(cx, buf),
             Poll::Ready(Reading::Cut) => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
@@ -84,6 +116,11 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
 impl<Io: AsyncWrite + Unpin> AsyncWrite for Line<Io> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        if let Poll::Ready(Ok(count)) = &written
+            && self.is_websocket()
+        {
+            self.sieve.written(buf.get(..*count).unwrap_or_default());
+        }
         self.watched(cx, written)
     }
 
@@ -93,6 +130,16 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Line<Io> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        if let Poll::Ready(Ok(count)) = &written
+            && self.is_websocket()
+        {
+            let mut rest = *count;
+            for buf in bufs {
+                let part = buf.get(..rest.min(buf.len())).unwrap_or_default();
+                rest -= part.len();
+                self.sieve.written(part);
+            }
+        }
         self.watched(cx, written)
     }
 

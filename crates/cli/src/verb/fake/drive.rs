@@ -1,0 +1,340 @@
+//! What is asked of the plugin, one thing after the other, and the verdicts.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use polywire_core::{
+    Body, CallError, Close, Code, Endpoint, Event, JsonText, Limits, Observe, Peer, Request, Route, Shutdown,
+};
+use polywire_hyperhq::{Host, HostConfig, Process};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::HyperHq;
+use super::faults::{Plan, Reluctant, Tapped};
+use super::plugin::Plugin;
+use super::transcript::Transcript;
+use crate::exit::{Exit, Fault};
+use crate::output::{Line, write_out};
+use crate::{service, signals};
+
+/// How long a plugin may take to end after its shutdown.
+const END: Duration = Duration::from_secs(5);
+/// Longest that a challenge is good for.
+const CHALLENGE: Duration = Duration::from_secs(600);
+
+/// One verdict.
+struct Check {
+    name: &'static str,
+    held: bool,
+    words: String,
+    hint: Option<&'static str>,
+}
+
+impl Check {
+    fn held(name: &'static str, words: impl Into<String>) -> Self {
+        Self { name, held: true, words: words.into(), hint: None }
+    }
+
+    fn failed(name: &'static str, words: impl Into<String>, hint: &'static str) -> Self {
+        Self { name, held: false, words: words.into(), hint: Some(hint) }
+    }
+}
+
+/// Tells who is logged in.
+struct Arrivals(watch::Sender<Option<Peer>>);
+
+impl Observe for Arrivals {
+    fn connected(&self, peer: &Peer) {
+        self.0.send_replace(Some(peer.clone()));
+    }
+
+    fn disconnected(&self, peer: &Peer, _: &Close) {
+        self.0.send_if_modified(|there| there.take_if(|there| there.id() == peer.id()).is_some());
+    }
+}
+
+/// The plugin's end: its exit code, or nothing when a signal ended it.
+type Ended = Option<Option<i32>>;
+
+/// The plugin as a process and as a peer.
+struct Stage {
+    host: Host,
+    transcript: Arc<Transcript>,
+    arrivals: watch::Receiver<Option<Peer>>,
+    ended: watch::Receiver<Ended>,
+    limit: Duration,
+    execute: Option<JsonText>,
+}
+
+/// Launches the plugin, drives it, and prints the verdicts.
+///
+/// # Errors
+/// When the plugin cannot be launched, or a check did not hold.
+pub(super) async fn run(args: HyperHq) -> Result<(), Fault> {
+    let Plugin { mut launch, folder } = Plugin::of(&args)?;
+    let transcript = Arc::new(Transcript::new(args.json));
+    let (arrive, arrivals) = watch::channel(None);
+    let host = listen(&args, &transcript, arrive).await?;
+    if let Some(folder) = &folder {
+        let wrong = |error| Fault::usage(format_args!("{}: {error}", folder.display()));
+        host.serve_files(&launch.id, folder).map_err(wrong)?;
+    }
+    launch.port = host.port();
+    let program = launch.program.display().to_string();
+    transcript.note(&format!("listening on port {}, starting {program} as {}", host.port(), launch.id));
+    let process = host.launch(&launch).map_err(|error| {
+        Fault::usage(format_args!("cannot start {program}: {error}"))
+            .hint("what stands after -- is a program and its arguments, such as `-- node plugin.js`")
+    })?;
+    let (end, ended) = watch::channel(None);
+    let running = tokio::spawn(follow(process, Arc::clone(&transcript), end));
+    let shutdown = Shutdown::new();
+    let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
+    let mut stage =
+        Stage { host, transcript, arrivals, ended, limit: args.timeout, execute: args.execute.clone() };
+    let mut checks = Vec::new();
+    let interrupted = tokio::select! {
+        biased;
+        () = shutdown.draining() => true,
+        () = stage.drive(&args, &mut checks) => false,
+    };
+    // Ends the plugin where it still runs.
+    running.abort();
+    signals.abort();
+    if interrupted {
+        let hint = "the verdicts so far stand above";
+        checks.push(Check::failed("complete", "it was stopped before everything was asked", hint));
+    }
+    verdict(&checks, args.json)
+}
+
+async fn listen(
+    args: &HyperHq,
+    transcript: &Arc<Transcript>,
+    arrive: watch::Sender<Option<Peer>>,
+) -> Result<Host, Fault> {
+    let library = service::hyperhq::routes().build().map_err(|error| Fault::new(Exit::Bug, error))?;
+    let handler =
+        Reluctant { handler: library, late: args.faults.late, silent: AtomicBool::new(args.faults.silent) };
+    let endpoint = Endpoint {
+        limits: Arc::new(Limits { call_timeout: args.timeout, ..Limits::default() }),
+        observer: Some(Arc::new(Arrivals(arrive))),
+        ..Endpoint::new("hyperhq", handler)
+    };
+    let plan = Arc::new(Plan {
+        transcript: Arc::clone(transcript),
+        duplicate: args.faults.duplicate,
+        malformed: args.faults.malformed,
+        cut: AtomicBool::new(args.faults.disconnect),
+    });
+    let config = HostConfig { challenge_life: args.timeout.min(CHALLENGE), ..HostConfig::default() };
+    let host = Host::listen_around(config, endpoint, move |session| Tapped::new(session, Arc::clone(&plan)));
+    host.await.map_err(|error| Fault::new(Exit::Connect, error))
+}
+
+/// Prints what the plugin prints, and tells its end.
+async fn follow(mut process: Process, transcript: Arc<Transcript>, end: watch::Sender<Ended>) {
+    while let Some(line) = process.line().await {
+        transcript.printed(&line);
+    }
+    end.send_replace(Some(process.ended().await.ok().flatten()));
+}
+
+/// How a process ended, in words.
+fn how(code: Option<i32>) -> String {
+    code.map_or_else(|| "was ended by a signal".to_owned(), |code| format!("ended with code {code}"))
+}
+
+impl Stage {
+    async fn drive(&mut self, args: &HyperHq, checks: &mut Vec<Check>) {
+        let Some(mut plugin) = self.logs_in("login", checks).await else { return };
+        let empty = Body::Json(JsonText::from_validated("{}".into()));
+        let settings = Body::Json(JsonText::from_validated(r#"{"settings":{},"pluginData":{}}"#.into()));
+        if !self.answers(&plugin, "initialize", settings, checks).await
+            || !self.answers(&plugin, "test", empty.clone(), checks).await
+        {
+            return;
+        }
+        let game = Body::Json(JsonText::from_validated(r#"{"gameId":"game-1"}"#.into()));
+        self.host.broadcast(&Event::new(Route::from_static("gameLaunched"), game));
+        let work = self.execute.clone().map_or_else(|| empty.clone(), Body::Json);
+        if args.faults.disconnect {
+            let cut = Request::new(Route::from_static("execute"), work.clone()).timeout(self.limit);
+            // It is cut: only what comes after it is judged.
+            let _ = plugin.call(cut).await;
+            self.arrivals.mark_unchanged();
+            let left = plugin.id();
+            let gone = self.arrivals.wait_for(|there| there.as_ref().is_none_or(|there| there.id() != left));
+            let _ = timeout(self.limit, gone).await;
+            match self.logs_in("return", checks).await {
+                Some(again) => plugin = again,
+                None => return,
+            }
+        }
+        if !self.answers(&plugin, "execute", work, checks).await
+            || !self.answers(&plugin, "shutdown", empty, checks).await
+        {
+            return;
+        }
+        self.ends(checks).await;
+        self.looks_back();
+    }
+
+    /// The plugin, once it is logged in.
+    async fn logs_in(&mut self, name: &'static str, checks: &mut Vec<Check>) -> Option<Peer> {
+        let began = Instant::now();
+        let came = {
+            let (arrivals, ended) = (&mut self.arrivals, &mut self.ended);
+            let came = async {
+                tokio::select! {
+                    biased;
+                    there = arrivals.wait_for(Option::is_some) => there.ok().and_then(|there| there.clone()).ok_or(None),
+                    end = ended.wait_for(Option::is_some) => Err(end.ok().and_then(|end| *end)),
+                }
+            };
+            timeout(self.limit, came).await
+        };
+        let again = name == "return";
+        let words = if again { "it comes back and logs in again" } else { "it logs in" };
+        match came {
+            Ok(Ok(peer)) => {
+                checks.push(Check::held(name, format!("{words} ({:.1?})", began.elapsed())));
+                return Some(peer);
+            }
+            Ok(Err(end)) => checks.push(Check::failed(
+                name,
+                format!("{words}: no, it {} before that", how(end.flatten())),
+                if again {
+                    "a lost connection is no reason to end: connect again and emit `authenticate` with the last sessionToken"
+                } else {
+                    "what it printed stands above; its port, id and challenge are in the environment"
+                },
+            )),
+            Err(_) => {
+                let seen = self.transcript.seen();
+                let (why, hint) = match (seen.refused, seen.anything) {
+                    (Some(why), _) => (
+                        format!("the login was refused: {why}"),
+                        "emit `authenticate` with {pluginId, challenge} as they stand in HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE",
+                    ),
+                    (None, true) => (
+                        "it connected and did not log in".to_owned(),
+                        "emit `authenticate` with {pluginId, challenge} as soon as Socket.IO says `connect`",
+                    ),
+                    (None, false) => (
+                        "nothing came from it".to_owned(),
+                        "connect a Socket.IO 4 client to http://localhost and the port in HYPERHQ_SOCKET_PORT",
+                    ),
+                };
+                let limit = self.limit;
+                checks.push(Check::failed(name, format!("{words}: not within {limit:?}; {why}"), hint));
+            }
+        }
+        None
+    }
+
+    /// Asks for one method; `false` where nothing more can be asked.
+    async fn answers(
+        &mut self,
+        plugin: &Peer,
+        method: &'static str,
+        data: Body,
+        checks: &mut Vec<Check>,
+    ) -> bool {
+        let request = Request::new(Route::from_static(method), data).timeout(self.limit);
+        let began = Instant::now();
+        let answer = tokio::select! {
+            biased;
+            answer = plugin.call(request) => answer,
+            end = self.ended.wait_for(Option::is_some) => {
+                let code = end.ok().and_then(|end| *end).flatten();
+                let words = format!("it answers `{method}`: no, it {} before that", how(code));
+                checks.push(Check::failed(method, words, "what it printed stands above"));
+                return false;
+            }
+        };
+        let asked_for = method == "execute" && self.execute.is_some();
+        let (check, goes_on) = match answer {
+            Ok(_) => (Check::held(method, format!("it answers `{method}` ({:.1?})", began.elapsed())), true),
+            // What `execute` means is the plugin's own; that it answers is what counts.
+            Err(CallError::Failure(failure)) if method == "execute" && !asked_for => {
+                let words = format!("it answers `execute`, with an error: {}", failure.message);
+                (Check::held(method, words), true)
+            }
+            Err(CallError::Failure(failure)) => {
+                let words = format!("it answers `{method}`: with an error: {}", failure.message);
+                (Check::failed(method, words, "the words are the plugin's own"), true)
+            }
+            Err(error) if error.code() == Code::DeadlineExceeded => {
+                let words = format!("it answers `{method}`: not within {:?}", self.limit);
+                let hint = "emit `response` with {id, type: \"response\", data} and the id of the request; `statusUpdate` in between gives more time";
+                (Check::failed(method, words, hint), true)
+            }
+            Err(error) => {
+                let words = format!("it answers `{method}`: {error}");
+                let hint = "the connection was lost; a plugin ends it only after `shutdown`";
+                (Check::failed(method, words, hint), false)
+            }
+        };
+        checks.push(check);
+        goes_on
+    }
+
+    async fn ends(&mut self, checks: &mut Vec<Check>) {
+        let end = timeout(END, self.ended.wait_for(Option::is_some)).await;
+        checks.push(match end.map(|end| end.ok().and_then(|end| *end).flatten()) {
+            Ok(Some(0)) => Check::held("end", "it ends after its shutdown, with code 0"),
+            Ok(code) => Check::failed(
+                "end",
+                format!("it ends after its shutdown with code 0: it {}", how(code)),
+                "a shutdown is no failure: exit with 0",
+            ),
+            Err(_) => Check::failed(
+                "end",
+                format!("it ends after its shutdown: it still ran {END:?} later, and was killed"),
+                "answer `shutdown`, disconnect, and let the process end",
+            ),
+        });
+    }
+
+    /// What is worth knowing once everything has passed.
+    fn looks_back(&self) {
+        let seen = self.transcript.seen();
+        if let Some((id, count)) = seen.answered_again() {
+            let what = "where a method changes something, remember the ids of requests that were answered";
+            self.transcript.note(&format!("it answered {id} {count} times: {what}"));
+        }
+        for name in &seen.unknown {
+            self.transcript.note(&format!("it sent `{name}`, which no host listens to"));
+        }
+    }
+}
+
+/// Prints the verdicts.
+fn verdict(checks: &[Check], json: bool) -> Result<(), Fault> {
+    let failed = checks.iter().filter(|check| !check.held).count();
+    let mut words = String::from("\n");
+    for Check { name, held, words: what, hint } in checks {
+        if json {
+            let line = Line::new().text("check", name).flag("held", *held).text("words", what);
+            hint.iter().fold(line, |line, hint| line.text("hint", hint)).print()?;
+            continue;
+        }
+        let mark = if *held { "pass" } else { "FAIL" };
+        words.push_str(&format!("  {mark}  {what}\n"));
+        if let Some(hint) = hint {
+            words.push_str(&format!("        {hint}\n"));
+        }
+    }
+    if json {
+        Line::new().number("checks", checks.len() as u64).number("failed", failed as u64).print()?;
+    } else {
+        write_out(words.as_bytes())?;
+    }
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(Fault::new(Exit::Findings, format_args!("{failed} of {} checks did not hold", checks.len())))
+}

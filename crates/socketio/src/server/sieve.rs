@@ -1,0 +1,417 @@
+//! What a client's WebSocket must not bring to the library as it comes.
+//!
+//! - Engine.IO packets that only servers send (`0`, `6`): the original server passes over them, the library ends the session. The
+//!   C# helper of HyperHQ plugins sends a `0` first. Observed with engineioxide 0.17.9.
+//! - Messages behind a CONNECT that has no answer yet: the library has no namespace for them and ends the session. They are not
+//!   read until CONNECT is answered, so nothing is kept of them but what one read has brought.
+//! - A message above the limit: the library ends the stream without a word. It is replaced by the close frame with 1009 that the
+//!   library then answers, so the client is told.
+//!
+//! Frames are looked at where they begin and nowhere else; what passes is not copied.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// Read ahead at a time while frames are cut or held back.
+const CHUNK: usize = 4 << 10;
+/// A close frame of a client: 1009, the message is too big. Its mask is zero.
+const TOO_BIG: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF1];
+/// The longest head of a frame, and the two bytes of its content that say what it is.
+const LOOK: usize = 14 + 2;
+
+/// The two directions of one stream.
+pub(super) struct Sieve {
+    max: u64,
+    /// Bytes read and not handed on; their first `passed` may be.
+    ahead: BytesMut,
+    passed: usize,
+    /// Bytes of the frame at hand that are still to come, and whether they are left out.
+    rest: u64,
+    out: bool,
+    /// The size of the message at hand so far, over all its frames.
+    message: u64,
+    /// CONNECTs without an answer.
+    unanswered: usize,
+    over: bool,
+    reader: Option<Waker>,
+    writes: Writes,
+}
+
+/// What is to be done with the first bytes of what was read.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Pass(usize),
+    Leave(usize),
+    /// More bytes have to come before that can be said.
+    More,
+    /// They wait for an answer.
+    Hold,
+    TooBig,
+}
+
+impl Sieve {
+    /// For messages of at most `max` bytes.
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            max: max as u64,
+            ahead: BytesMut::new(),
+            passed: 0,
+            rest: 0,
+            out: false,
+            message: 0,
+            unanswered: 0,
+            over: false,
+            reader: None,
+            writes: Writes::default(),
+        }
+    }
+
+    /// These bytes have been written.
+    pub(super) fn written(&mut self, bytes: &[u8]) {
+        let answered = self.writes.feed(bytes);
+        if answered > 0 {
+            self.unanswered = self.unanswered.saturating_sub(answered);
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
+        }
+    }
+
+    pub(super) fn poll_read<Io: AsyncRead>(
+        &mut self,
+        mut io: Pin<&mut Io>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() && !self.over {
+            let start = buf.filled().len();
+            ready!(io.as_mut().poll_read(cx, buf))?;
+            let new = buf.filled().get(start..).unwrap_or_default();
+            let pass = self.passes(new);
+            if new.is_empty() || pass == new.len() {
+                return Poll::Ready(Ok(()));
+            }
+            self.ahead.extend_from_slice(new.get(pass..).unwrap_or_default());
+            buf.set_filled(start + pass);
+            if pass > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        loop {
+            if self.passed > 0 {
+                let count = self.passed.min(buf.remaining());
+                buf.put_slice(self.ahead.get(..count).unwrap_or_default());
+                self.ahead.advance(count);
+                self.passed -= count;
+                if self.ahead.is_empty() {
+                    self.ahead = BytesMut::new();
+                }
+                return Poll::Ready(Ok(()));
+            }
+            if self.over {
+                // Whatever follows is not read; the library ends the stream.
+                return Poll::Ready(Ok(()));
+            }
+            let ahead = std::mem::take(&mut self.ahead);
+            let step = self.step(&ahead);
+            self.ahead = ahead;
+            match step {
+                Step::Pass(count) => self.passed = count,
+                Step::Leave(count) => self.ahead.advance(count),
+                Step::TooBig => {
+                    tracing::debug!("a message exceeds max_frame_bytes = {}", self.max);
+                    self.over = true;
+                    self.ahead = BytesMut::from(&TOO_BIG[..]);
+                    self.passed = TOO_BIG.len();
+                }
+                Step::Hold => {
+                    self.reader = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                Step::More => {
+                    let mut chunk = [0; CHUNK];
+                    let mut chunk = ReadBuf::new(&mut chunk);
+                    ready!(io.as_mut().poll_read(cx, &mut chunk))?;
+                    if chunk.filled().is_empty() {
+                        // The end in the middle of a frame's head is the library's to judge.
+                        self.over = true;
+                        self.passed = self.ahead.len();
+                        if self.passed == 0 {
+                            return Poll::Ready(Ok(()));
+                        }
+                        continue;
+                    }
+                    self.ahead.extend_from_slice(chunk.filled());
+                }
+            }
+        }
+    }
+
+    /// How many of these bytes may be handed on at once.
+    fn passes(&mut self, bytes: &[u8]) -> usize {
+        let mut passed = 0;
+        while passed < bytes.len() {
+            let (before, rest) = (self.state(), bytes.get(passed..).unwrap_or_default());
+            match self.step(rest) {
+                Step::Pass(count) => passed += count,
+                _ => {
+                    // Looked at again from what is kept.
+                    self.set_state(before);
+                    break;
+                }
+            }
+        }
+        passed
+    }
+
+    fn state(&self) -> (u64, bool, u64, usize) {
+        (self.rest, self.out, self.message, self.unanswered)
+    }
+
+    fn set_state(&mut self, (rest, out, message, unanswered): (u64, bool, u64, usize)) {
+        (self.rest, self.out, self.message, self.unanswered) = (rest, out, message, unanswered);
+    }
+
+    /// Looks at the first bytes: the rest of a frame, or the head of the next.
+    fn step(&mut self, bytes: &[u8]) -> Step {
+        if self.rest == 0 {
+            if bytes.is_empty() {
+                return Step::More;
+            }
+            if self.unanswered > 0 {
+                return Step::Hold;
+            }
+            let Some(frame) = Frame::of(bytes) else { return Step::More };
+            match frame.opcode {
+                0 => self.message = self.message.saturating_add(frame.length),
+                1 | 2 => self.message = frame.length,
+                _ => {}
+            }
+            if frame.opcode < 3 && self.message > self.max {
+                return Step::TooBig;
+            }
+            self.rest = frame.length.saturating_add(frame.head as u64);
+            self.out = frame.opcode == 1 && frame.is_last && matches!(frame.look[0], Some(b'0' | b'6'));
+            if frame.opcode == 1 && frame.look == [Some(b'4'), Some(b'0')] {
+                self.unanswered += 1;
+            }
+        }
+        let count = usize::try_from(self.rest).unwrap_or(usize::MAX).min(bytes.len());
+        self.rest -= count as u64;
+        if self.out { Step::Leave(count) } else { Step::Pass(count) }
+    }
+}
+
+/// The head of a frame.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    opcode: u8,
+    is_last: bool,
+    head: usize,
+    length: u64,
+    /// The first bytes of its content, without the mask.
+    look: [Option<u8>; 2],
+}
+
+impl Frame {
+    /// The head that these bytes begin with; `None` while it is not whole.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+        let (length, mut head) = match second & 0x7F {
+            126 => (u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
+            127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
+            short => (u64::from(short), 2),
+        };
+        let mut mask = [0; 4];
+        if second & 0x80 != 0 {
+            mask = bytes.get(head..head + 4)?.try_into().ok()?;
+            head += 4;
+        }
+        let mut look = [None; 2];
+        for ((index, place), mask) in look.iter_mut().enumerate().zip(mask) {
+            if (index as u64) < length {
+                *place = Some(bytes.get(head + index)? ^ mask);
+            }
+        }
+        Some(Self { opcode: first & 15, is_last: first & 0x80 != 0, head, length, look })
+    }
+}
+
+/// What leaves: a response first, then frames.
+#[derive(Debug, Default)]
+struct Writes {
+    /// How much of the end of the response's head has been seen.
+    head: usize,
+    /// The head of a frame, as far as it has been written.
+    begun: Vec<u8>,
+    /// Bytes of the frame at hand that are still to come.
+    rest: u64,
+}
+
+impl Writes {
+    /// How many answers to CONNECT are among these bytes.
+    fn feed(&mut self, mut bytes: &[u8]) -> usize {
+        const END: &[u8; 4] = b"\r\n\r\n";
+        let mut answers = 0;
+        while let Some(&byte) = bytes.first() {
+            if let Some(&expected) = END.get(self.head) {
+                self.head = match byte {
+                    byte if byte == expected => self.head + 1,
+                    b'\r' => 1,
+                    _ => 0,
+                };
+                bytes = bytes.get(1..).unwrap_or_default();
+            } else if self.rest > 0 {
+                let count = usize::try_from(self.rest).unwrap_or(usize::MAX).min(bytes.len());
+                self.rest -= count as u64;
+                bytes = bytes.get(count..).unwrap_or_default();
+            } else {
+                let count = (LOOK - self.begun.len()).min(bytes.len());
+                let known = self.begun.len();
+                self.begun.extend_from_slice(bytes.get(..count).unwrap_or_default());
+                let Some(frame) = Frame::of(&self.begun) else { return answers };
+                answers +=
+                    usize::from(frame.opcode == 1 && matches!(frame.look, [Some(b'4'), Some(b'0' | b'4')]));
+                self.rest = frame.length.saturating_add(frame.head as u64) - known as u64;
+                self.begun.clear();
+            }
+        }
+        answers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MASK: [u8; 4] = [7, 1, 200, 33];
+
+    fn frame(opcode: u8, masked: bool, content: &[u8]) -> Vec<u8> {
+        let mut out = vec![0x80 | opcode];
+        let mark = if masked { 0x80 } else { 0 };
+        match content.len() {
+            short @ 0..126 => out.push(mark | u8::try_from(short).unwrap()),
+            middle => {
+                out.push(mark | 126);
+                out.extend(u16::try_from(middle).unwrap().to_be_bytes());
+            }
+        }
+        if masked {
+            out.extend(MASK);
+            out.extend(content.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+        } else {
+            out.extend(content);
+        }
+        out
+    }
+
+    /// A stream that gives these pieces, then nothing for now.
+    struct Pieces(VecDeque<Vec<u8>>);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let Some(piece) = self.0.front_mut() else { return Poll::Pending };
+            let count = piece.len().min(buf.remaining());
+            buf.put_slice(&piece[..count]);
+            piece.drain(..count);
+            if piece.is_empty() {
+                self.0.pop_front();
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn pieces(stream: &[u8], size: usize) -> Pieces {
+        Pieces(stream.chunks(size).map(<[u8]>::to_vec).collect())
+    }
+
+    /// Everything that passes for now.
+    fn read(sieve: &mut Sieve, pieces: &mut Pieces, room: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            let mut room = vec![0; room];
+            let mut buf = ReadBuf::new(&mut room);
+            match sieve.poll_read(Pin::new(&mut *pieces), &mut cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => all.extend_from_slice(buf.filled()),
+                Poll::Ready(Err(error)) => panic!("{error}"),
+                _ => return all,
+            }
+        }
+    }
+
+    #[test]
+    fn an_opening_in_one_go_is_put_in_order_at_every_cut() {
+        let connect = frame(1, true, b"40");
+        let event = frame(1, true, b"42[\"authenticate\",{}]");
+        let stream = [frame(1, true, b"0"), connect.clone(), event.clone(), frame(1, true, b"6")].concat();
+        for size in 1..=stream.len() {
+            for room in [1, 3, 64] {
+                let (mut sieve, mut pieces) = (Sieve::new(1_000), pieces(&stream, size));
+                assert_eq!(read(&mut sieve, &mut pieces, room), connect, "{size} {room}");
+                sieve.written(b"HTTP/1.1 101 Switching Protocols\r\nx: y\r\n\r\n");
+                sieve.written(&frame(1, false, b"0{\"sid\":\"a\"}"));
+                assert_eq!(read(&mut sieve, &mut pieces, room), b"", "{size} {room}");
+                for byte in frame(1, false, b"40{\"sid\":\"b\"}") {
+                    sieve.written(&[byte]);
+                }
+                assert_eq!(read(&mut sieve, &mut pieces, room), event, "{size} {room}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_above_the_limit_becomes_a_close() {
+        let fits = frame(1, true, &[b'4'; 300]);
+        for (stream, whole) in [
+            (frame(1, true, &[b'4'; 301]), &b""[..]),
+            // The same in two frames.
+            ([&[0x01, 0x80 | 100][..], &[0; 104], &frame(0, true, &[0; 201])].concat(), &[0; 0]),
+            ([fits.clone(), frame(2, true, &[0; 301])].concat(), &fits),
+        ] {
+            let got = read(&mut Sieve::new(300), &mut pieces(&stream, 7), 64);
+            assert!(got.starts_with(whole) && got.ends_with(&TOO_BIG), "{got:?}");
+        }
+        assert_eq!(read(&mut Sieve::new(300), &mut pieces(&fits, 7), 64), fits);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_no_concern_of_it_passes_as_it_is(
+            frames in prop::collection::vec((0_u8..16, prop::collection::vec(any::<u8>(), 0..300)), 0..20),
+            size in 1_usize..200,
+            room in 1_usize..200,
+        ) {
+            let concern = |opcode: u8, content: &[u8]| {
+                opcode == 1 && (matches!(content.first(), Some(b'0' | b'6')) || content.starts_with(b"40"))
+            };
+            let stream: Vec<u8> = frames
+                .iter()
+                .filter(|(opcode, content)| *opcode != 0 && !concern(*opcode, content))
+                .flat_map(|(opcode, content)| frame(*opcode, true, content))
+                .collect();
+            let got = read(&mut Sieve::new(1_000), &mut pieces(&stream, size), room);
+            prop_assert_eq!(got, stream);
+        }
+
+        #[test]
+        fn no_bytes_are_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..400), size in 1_usize..50) {
+            let mut sieve = Sieve::new(1_000);
+            sieve.written(&bytes);
+            let got = read(&mut sieve, &mut pieces(&bytes, size), 16);
+            prop_assert!(got.len() <= bytes.len() + TOO_BIG.len());
+        }
+    }
+}

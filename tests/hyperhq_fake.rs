@@ -1,0 +1,166 @@
+//! `polywire fake hyperhq`, with good plugins and bad ones.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use polywire_tests::install::SOCKET_IO_CLIENT;
+use polywire_tests::{peer, skip};
+use serde_json::Value;
+use tokio::process::Command;
+
+const PLUGIN: &str = env!("CARGO_BIN_EXE_plugin-under-test");
+const EXAMPLE: &str = env!("CARGO_BIN_EXE_example-plugin");
+
+/// Exit code, standard output and standard error.
+async fn fake(options: &[&str], plugin: &[&str]) -> (i32, String, String) {
+    let run = Command::new(env!("CARGO_BIN_EXE_polywire-under-test"))
+        .args(["fake", "hyperhq"])
+        .args(options)
+        .arg("--")
+        .args(plugin)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let run = tokio::time::timeout(Duration::from_secs(60), run).await.expect("it ends").unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (run.status.code().unwrap(), text(run.stdout), text(run.stderr))
+}
+
+/// Everything held, and these verdicts were among it.
+async fn holds(options: &[&str], plugin: &[&str], verdicts: &[&str]) {
+    let (code, output, errors) = fake(options, plugin).await;
+    assert_eq!(code, 0, "{options:?} {plugin:?}:\n{output}\n{errors}");
+    for verdict in verdicts {
+        assert!(output.contains(&format!("  pass  {verdict}")), "{verdict} in:\n{output}");
+    }
+}
+
+/// It ends with `code` and says all of this.
+async fn fails(options: &[&str], plugin: &[&str], code: i32, words: &[&str]) {
+    let (got, output, errors) = fake(options, plugin).await;
+    assert_eq!(got, code, "{options:?} {plugin:?}:\n{output}\n{errors}");
+    for words in words {
+        assert!(format!("{output}{errors}").contains(words), "{words} in:\n{output}{errors}");
+    }
+}
+
+#[tokio::test]
+async fn a_good_plugin_passes_every_check() {
+    let every = [
+        "it logs in (",
+        "it answers `initialize` (",
+        "it answers `test` (",
+        "it answers `execute` (",
+        "it answers `shutdown` (",
+        "it ends after its shutdown, with code 0",
+    ];
+    holds(&["--execute", r#"{"action":"sync"}"#], &[PLUGIN], &every).await;
+    holds(&[], &[EXAMPLE], &every[..3]).await;
+    let Some(package) = skip::package("a_good_plugin_passes_every_check", &SOCKET_IO_CLIENT) else { return };
+    let program = peer::hyperhq_plugin(&package).display().to_string();
+    let node = ["node", &program, "--scenario", "serve", "--events", "gameLaunched"];
+    holds(&["--execute", r#"{"action":"echo"}"#], &node, &every).await;
+}
+
+#[tokio::test]
+async fn misbehaviour_on_demand_is_survived_by_a_good_plugin() {
+    let sync = ["--execute", r#"{"action":"sync"}"#];
+    let with = |fault| [&[fault], &sync[..]].concat();
+    holds(&with("--duplicate"), &[PLUGIN], &["it answers `execute`", "it ends after its shutdown"]).await;
+    holds(&with("--malformed"), &[PLUGIN], &["it answers `execute`"]).await;
+    holds(&with("--disconnect"), &[PLUGIN], &["it comes back and logs in again", "it answers `execute`"])
+        .await;
+    holds(&["--late=300ms"], &[EXAMPLE], &["it answers `execute`"]).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_told() {
+    // The example asks for data before it answers.
+    fails(&["--silent", "--timeout", "1s"], &[EXAMPLE], 9, &["not within 1s", "emit `response`"]).await;
+    let slow = ["--timeout", "500ms", "--execute", r#"{"action":"silent","answerAfterMs":20000}"#];
+    fails(&slow, &[PLUGIN], 9, &["FAIL  it answers `execute`: not within 500ms"]).await;
+    let unknown = ["--execute", r#"{"action":"nope"}"#];
+    fails(&unknown, &[PLUGIN], 9, &["FAIL  it answers `execute`: with an error: Unknown action: nope"]).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_plugin_that_does_not_come_is_told() {
+    let shell = |script| ["sh", "-c", script];
+    fails(&[], &shell("echo oh >&2; exit 3"), 9, &["err  oh", "no, it ended with code 3 before that"]).await;
+    let late = &["--timeout", "300ms"];
+    fails(
+        late,
+        &shell("exec sleep 60"),
+        9,
+        &["not within 300ms; nothing came from it", "HYPERHQ_SOCKET_PORT"],
+    )
+    .await;
+    fails(&[], &["/no/such/program"], 2, &["cannot start /no/such/program", "after -- is a program"]).await;
+    fails(&[], &[], 2, &["which program is the plugin?"]).await;
+    fails(&["--plugin", "/no/such/folder"], &["x"], 2, &["/no/such/folder is no folder"]).await;
+    fails(&["--execute", "{"], &["x"], 2, &["--execute"]).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn no_secret_is_shown() {
+    let script = "echo $HYPERHQ_AUTH_CHALLENGE; echo $HYPERAI_PLUGIN_CHALLENGE >&2; exec \"$0\"";
+    for options in [&[][..], &["--json"]] {
+        let (_, output, errors) = fake(options, &["sh", "-c", script, PLUGIN]).await;
+        assert!(output.contains('…'), "{output}");
+        let hex = |byte: &u8| byte.is_ascii_hexdigit();
+        for text in [output, errors] {
+            let longest = text.as_bytes().split(|byte| !hex(byte)).map(<[u8]>::len).max();
+            assert!(longest < Some(32), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_script_reads_every_line() {
+    let (code, output, _) = fake(&["--json", "--execute", r#"{"action":"sync"}"#], &[PLUGIN]).await;
+    assert_eq!(code, 0, "{output}");
+    let lines: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = lines.last().unwrap();
+    assert_eq!((last["checks"].as_u64(), last["failed"].as_u64()), (Some(6), Some(0)));
+    let messages = |from: &str, event: &str| {
+        lines.iter().filter(|line| line["from"] == from && line["event"] == event).count()
+    };
+    assert_eq!(messages("plugin", "authenticate"), 1);
+    assert_eq!(messages("host", "request"), 4);
+    assert_eq!(messages("plugin", "response"), 4);
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.get("check").is_some() || line.get("checks").is_some() || line["at"].is_f64())
+    );
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_with_a_manifest_says_what_to_start() {
+    let folder = std::env::temp_dir().join(format!("polywire-fake-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let manifest = |executable: &str| {
+        let text = format!(
+            r#"{{"id":"from-manifest","name":"M","version":"1","type":"executable","executable":"{executable}"}}"#
+        );
+        std::fs::write(folder.join("plugin.json"), text).unwrap();
+    };
+    let path = folder.display().to_string();
+    let options = ["--plugin", path.as_str(), "--execute", r#"{"action":"sync"}"#];
+    let _ = std::fs::remove_file(folder.join("run"));
+    std::os::unix::fs::symlink(PLUGIN, folder.join("run")).unwrap();
+    manifest("run");
+    let (code, output, errors) = fake(&options, &[]).await;
+    assert_eq!(code, 0, "{output}{errors}");
+    assert!(output.contains("as from-manifest"), "{output}");
+    manifest("../run");
+    fails(&options, &[], 2, &["which is not below its folder"]).await;
+    manifest("nothing");
+    fails(&options, &[], 2, &["plugin.json: executable"]).await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
