@@ -31,6 +31,8 @@ pub(crate) struct Conversion {
     max_there: usize,
     max_back: usize,
     objects_only: bool,
+    /// An answer without a body goes back as `null`.
+    null_for_nothing: bool,
     /// `{"member":`, to put in front of a body that is no object.
     wrap: Option<Bytes>,
 }
@@ -80,8 +82,15 @@ impl Conversion {
             max_there: egress.max_body_bytes,
             max_back: ingress.max_body_bytes,
             objects_only: egress.object_arguments,
+            null_for_nothing: false,
             wrap,
         }
+    }
+
+    /// The same with `null` going back where an answer has no body, if so.
+    pub(crate) fn with_null_for_nothing(mut self, so: bool) -> Self {
+        self.null_for_nothing = so;
+        self
     }
 
     /// Is there a wrapper for bodies that are no objects?
@@ -132,7 +141,10 @@ impl Conversion {
     /// # Errors
     /// A failure that names the setting in the way; the call itself has been answered.
     pub(crate) fn back(&self, body: Body) -> Result<Body, Failure> {
-        convert(self.back, body, self.max_back)
+        match body {
+            Body::Empty if self.null_for_nothing => Ok(Body::null()),
+            body => convert(self.back, body, self.max_back),
+        }
     }
 }
 

@@ -149,6 +149,10 @@ problems! {
     Direction => "E-DIRECTION", Error, Wires;
     /// Of two kinds of message only one can cross.
     OneKind => "D-KIND", Degraded, Wires;
+    /// Events arrive as something else.
+    Events => "D-EVENTS", Degraded, Wires;
+    /// Only events of some names are heard.
+    EventNames => "D-EVENT-NAMES", Degraded, Wires;
     /// Bytes do not cross as bytes.
     Binary => "D-BINARY", Degraded, Wires;
     /// Bytes cross without the name of their type.

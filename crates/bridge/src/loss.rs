@@ -1,11 +1,14 @@
 //! What of a message does not cross, told from the capabilities of the wires at both ends.
 
-use polywire_core::{BinaryForm, Capabilities, Correlation, Errors, ProgressForm};
+use polywire_core::{
+    BinaryForm, Capabilities, Code, Correlation, EmptyReply, Errors, EventForm, ProgressForm,
+};
 
-use crate::config::Verb;
+use crate::config::{Role, Verb};
 use crate::finding::{Findings, Problem};
 use crate::plan::{Plan, PlannedRoute};
 use crate::report::{Aspect, RouteReport, Verdict};
+use crate::resolve::Resolved;
 
 /// The loss report of one route; every loss is a finding too.
 pub(crate) fn report(route: &PlannedRoute, plan: &Plan, findings: &mut Findings) -> Option<RouteReport> {
@@ -13,11 +16,14 @@ pub(crate) fn report(route: &PlannedRoute, plan: &Plan, findings: &mut Findings)
     let (ingress, egress) = (&from.capabilities, &to.capabilities);
     let mut losses = Losses { line: route.line, findings, aspects: Vec::new() };
     let calls = route.makes_requests();
-    losses.there(if calls { "request" } else { "event" }, route, ingress, egress);
+    losses.there(if calls { "request" } else { "event" }, route, from, to);
     let answers = route.requests && route.verb != Verb::Emit;
+    if calls && route.makes_events() {
+        losses.events(route, to);
+    }
     if answers {
-        losses.back(route, ingress, egress);
-        losses.errors(ingress, egress);
+        losses.back(route, from, to);
+        losses.errors(from, to);
     }
     if calls {
         losses.concurrency(ingress, egress, &to.name);
@@ -67,8 +73,13 @@ impl Losses<'_> {
         }
     }
 
-    fn there(&mut self, name: &'static str, route: &PlannedRoute, from: &Capabilities, to: &Capabilities) {
+    fn there(&mut self, name: &'static str, route: &PlannedRoute, from: &Resolved, to: &Resolved) {
         let before = self.aspects.len();
+        if !route.makes_requests() {
+            self.events(route, to);
+        }
+        let ends = (from, to);
+        let (from, to) = (&from.capabilities, &to.capabilities);
         if to.object_arguments && route.makes_requests() {
             if route.conversion.wraps() {
                 let text = "a body that is no object travels inside one".to_owned();
@@ -78,6 +89,7 @@ impl Losses<'_> {
                 self.lose(name, Problem::Arguments, text, "send objects, or set wrap = \"value\"");
             }
         }
+        self.nothing(name, route, ends);
         self.bytes(name, route, from, to);
         if to.max_route_bytes < from.max_route_bytes && !route.target.is_exact() {
             let text = format!("names above {} bytes are refused", to.max_route_bytes);
@@ -86,11 +98,53 @@ impl Losses<'_> {
         self.lossless_unless_lost(name, before);
     }
 
-    fn back(&mut self, route: &PlannedRoute, ingress: &Capabilities, egress: &Capabilities) {
+    /// Events of the side that dials, where the wire takes only some, or takes them for something else.
+    fn events(&mut self, route: &PlannedRoute, to: &Resolved) {
+        let wire = to.adapter.name();
+        match to.particulars.client_events {
+            _ if to.role == Role::Server => {}
+            EventForm::Requests => {
+                let text = format!("{wire} takes them for requests, and their answers come back as events");
+                self.lose("event", Problem::Events, text, "nothing, or do not answer them there");
+            }
+            EventForm::Only(names) if !(route.target.is_exact() && names.contains(&&*route.target.head)) => {
+                let names = names.join(", ");
+                let text = format!("only these are heard over {wire}: {names}");
+                self.lose("event", Problem::EventNames, text, "give them one of those names");
+            }
+            _ => {}
+        }
+    }
+
+    /// Requests to a side that listens which have no body, or `null`.
+    fn nothing(&mut self, name: &'static str, route: &PlannedRoute, (from, to): (&Resolved, &Resolved)) {
+        if !route.makes_requests() || to.role == Role::Server {
+            return;
+        }
+        let (ours, theirs) = (&from.particulars, &to.particulars);
+        let fix = "send a value";
+        // Clients of a server endpoint have been through its wire before, those of a client endpoint have not.
+        let comes_empty = from.role == Role::Client || ours.empty_request.is_none();
+        if let (true, Some(json)) = (comes_empty, theirs.empty_request) {
+            self.lose(name, Problem::Empty, format!("a missing body becomes {json}"), fix);
+        }
+        if theirs.null_request != "null" && ours.null_request == "null" {
+            self.lose(name, Problem::Empty, format!("null becomes {}", theirs.null_request), fix);
+        }
+    }
+
+    fn back(&mut self, route: &PlannedRoute, from: &Resolved, to: &Resolved) {
+        let (ingress, egress) = (&from.capabilities, &to.capabilities);
         let before = self.aspects.len();
         self.bytes("reply", route, egress, ingress);
-        if egress.empty_body && !ingress.empty_body {
-            let text = "a reply without a body becomes null".to_owned();
+        let fate = match (to.particulars.empty_reply, from.particulars.empty_reply) {
+            (EmptyReply::Silence, _) => Some("never comes: the caller waits until its deadline".to_owned()),
+            (EmptyReply::Empty, EmptyReply::Value(json)) => Some(format!("becomes {json}")),
+            (EmptyReply::Empty, EmptyReply::Silence) => Some("becomes null".to_owned()),
+            _ => None,
+        };
+        if let Some(fate) = fate {
+            let text = format!("a reply without a body {fate}");
             self.lose("reply", Problem::Empty, text, "answer with a value");
         }
         self.lossless_unless_lost("reply", before);
@@ -120,11 +174,17 @@ impl Losses<'_> {
         }
     }
 
-    fn errors(&mut self, ingress: &Capabilities, egress: &Capabilities) {
+    fn errors(&mut self, from: &Resolved, to: &Resolved) {
         let before = self.aspects.len();
         let fix = "do not rely on codes";
-        match egress.errors {
-            Errors::Codes => {}
+        let codes = |end: &Resolved| kept(end.particulars.code);
+        match to.capabilities.errors {
+            Errors::Codes => {
+                if let Some(codes) = codes(to) {
+                    let text = format!("of the codes, the other wire tells only {codes}");
+                    self.lose("errors", Problem::Errors, text, fix);
+                }
+            }
             Errors::Text => {
                 let text = "the other wire tells no codes, only text".to_owned();
                 self.lose("errors", Problem::Errors, text, fix);
@@ -134,8 +194,13 @@ impl Losses<'_> {
                 self.lose("errors", Problem::Errors, text, fix);
             }
         }
-        match ingress.errors {
-            Errors::Codes => {}
+        match from.capabilities.errors {
+            Errors::Codes => {
+                if let Some(codes) = codes(from) {
+                    let text = format!("of the codes, only {codes} reach the caller");
+                    self.lose("errors", Problem::Errors, text, fix);
+                }
+            }
             Errors::Text => {
                 self.lose("errors", Problem::Errors, "codes reach the caller as text".to_owned(), fix);
             }
@@ -158,6 +223,12 @@ impl Losses<'_> {
             self.lose("order", Problem::Concurrency, text, fix);
         }
     }
+}
+
+/// The codes that stay what they are, where others do not.
+fn kept(code: fn(Code) -> Code) -> Option<String> {
+    let kept: Vec<_> = Code::ALL.into_iter().filter(|from| code(*from) == *from).map(Code::as_str).collect();
+    (kept.len() < Code::ALL.len()).then(|| kept.join(", "))
 }
 
 fn size(bytes: usize) -> String {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use polywire_core::Route;
+use polywire_core::{EmptyReply, EventForm, Route};
 
 use crate::config::{Config, KindFilter, Role, RouteConfig, Verb};
 use crate::conversion::Conversion;
@@ -123,6 +123,8 @@ fn plan_route(
     let (requests, events) = kinds_that_cross(route, kind, ingress, egress, findings)?;
     let conversion =
         Conversion::new(&ingress.capabilities, &egress.capabilities, route.base64, route.wrap.as_deref());
+    // Whoever asked over a wire where nothing is silence would wait in vain.
+    let conversion = conversion.with_null_for_nothing(ingress.particulars.empty_reply == EmptyReply::Silence);
     Some(PlannedRoute {
         title: route.title().to_owned(),
         line: route.line,
@@ -227,6 +229,8 @@ fn kinds_that_cross(
         Role::Server => Role::Client,
     };
     let (requests_come, events_come) = carries(ingress, peers);
+    let as_requests = peers == Role::Client && ingress.particulars.client_events == EventForm::Requests;
+    let events_come = events_come && !as_requests;
     let (requests_go, events_go) = carries(egress, egress.role);
     let (request_goes, event_goes) = match route.verb {
         Verb::Same => (requests_go, events_go),
@@ -240,7 +244,12 @@ fn kinds_that_cross(
     if cross == (false, false) {
         let text = if come == (false, false) {
             let what = if wanted.0 { "requests" } else { "events" };
-            format!("no {what} ever come from `{from}`: {} carries none that way", ingress.adapter.name())
+            let wire = ingress.adapter.name();
+            if as_requests && !wanted.0 {
+                format!("no events ever come from `{from}`: those of {wire} clients arrive as requests")
+            } else {
+                format!("no {what} ever come from `{from}`: {wire} carries none that way")
+            }
         } else {
             let what = if come.0 && route.verb != Verb::Emit { "requests" } else { "events" };
             format!("no {what} can go to `{to}`: {} carries none that way", egress.adapter.name())

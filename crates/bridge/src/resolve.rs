@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
-    Adapter, Capabilities, OptionKind, OptionSpec, Options, Secret, Target, parse_duration, parse_size,
+    Adapter, Capabilities, OptionKind, OptionSpec, Options, Particulars, Secret, Target, parse_duration,
+    parse_size,
 };
 
 use crate::config::{ENDPOINT_KEYS, EndpointConfig, Role};
@@ -24,6 +25,7 @@ pub(crate) struct Resolved {
     pub(crate) target: Target,
     pub(crate) address_line: u32,
     pub(crate) capabilities: Capabilities,
+    pub(crate) particulars: Particulars,
     pub(crate) prefix: String,
     pub(crate) required: bool,
     pub(crate) timeout: Option<Duration>,
@@ -47,8 +49,9 @@ pub(crate) fn resolve(
     let options = read_options(config, &**adapter, folder, findings);
     let users = read_users(config, folder, findings);
     let (options, role, address) = (options?, config.role?, config.address.as_ref()?);
-    let capabilities = match adapter.capabilities(&options) {
-        Ok(capabilities) => capabilities,
+    let carries = adapter.capabilities(&options).and_then(|all| Ok((all, adapter.particulars(&options)?)));
+    let (capabilities, particulars) = match carries {
+        Ok(carries) => carries,
         Err(error) => {
             let fix = format!("see the options of {}", adapter.name());
             findings.add(Problem::Option, config.line, format!("[endpoint.{}]: {error}", config.name), fix);
@@ -73,6 +76,7 @@ pub(crate) fn resolve(
         },
         address_line: address.line,
         capabilities,
+        particulars,
         prefix: config.prefix.clone(),
         required: config.required,
         timeout: config.timeout,

@@ -5,7 +5,7 @@
 mod toy;
 
 use polywire_bridge::{Config, Registry, Report, Severity, Source, check};
-use polywire_core::{BinaryForm, Capabilities};
+use polywire_core::{BinaryForm, Capabilities, Code, EmptyReply, EventForm, Particulars};
 use toy::{FULL, PLAIN, Toy};
 
 fn registry() -> Registry {
@@ -14,6 +14,17 @@ fn registry() -> Registry {
         .with(Toy::new("full", FULL))
         .with(Toy::new("plain", PLAIN))
         .with(Toy::new("wordless", wordless))
+        .with(Toy::new("odd", FULL).with(Particulars {
+            client_events: EventForm::Requests,
+            empty_reply: EmptyReply::Silence,
+            null_request: "{}",
+            code: |_| Code::Unknown,
+            ..Particulars::default()
+        }))
+        .with(Toy::new("choosy", FULL).with(Particulars {
+            client_events: EventForm::Only(&["moved", "scanned"]),
+            ..Particulars::default()
+        }))
 }
 
 fn report(text: &str) -> Report {
@@ -257,6 +268,59 @@ to = { endpoint = "full" }
     assert_eq!(ids(18), ["D-BINARY-TYPE", "D-ERRORS"]);
     let shown = report.to_text();
     assert!(shown.contains("bytes as base64: +33 %, 768 KiB usable [D-BINARY]"), "{shown}");
+}
+
+/// The findings of one route between two wires, each with its text.
+fn between(from: &str, to: &str, matched: &str) -> Vec<String> {
+    let report = report(&format!(
+        r#"
+[endpoint.a]
+protocol = "{from}"
+role = "server"
+listen = "127.0.0.1:0"
+[endpoint.b]
+protocol = "{to}"
+role = "client"
+address = "127.0.0.1:7007"
+[[route]]
+from = {{ endpoint = "a", {matched} }}
+to = {{ endpoint = "b" }}
+"#
+    ));
+    report.findings.iter().map(|finding| format!("{} {}", finding.problem, finding.text)).collect()
+}
+
+#[test]
+fn what_a_wire_does_besides_is_told_too() {
+    let all = "match = \"*\"";
+    assert_eq!(
+        between("full", "odd", all),
+        [
+            "D-EMPTY request: null becomes {}",
+            "D-EVENTS event: odd takes them for requests, and their answers come back as events",
+            "D-EMPTY reply: a reply without a body never comes: the caller waits until its deadline",
+            "D-ERRORS errors: of the codes, the other wire tells only unknown",
+        ]
+    );
+    assert_eq!(
+        between("odd", "full", all),
+        [
+            "D-EMPTY reply: a reply without a body becomes null",
+            "D-ERRORS errors: of the codes, only unknown reach the caller",
+        ]
+    );
+    assert_eq!(
+        between("odd", "full", "match = \"*\", kind = \"event\""),
+        ["E-DIRECTION no events ever come from `a`: those of odd clients arrive as requests",]
+    );
+    let choosy = "D-EVENT-NAMES event: only these are heard over choosy: moved, scanned";
+    for (matched, found) in [
+        (all, vec![choosy]),
+        ("match = \"ticked\", kind = \"event\"", vec![choosy]),
+        ("match = \"moved\", kind = \"event\"", vec![]),
+    ] {
+        assert_eq!(between("full", "choosy", matched), found, "{matched}");
+    }
 }
 
 #[test]

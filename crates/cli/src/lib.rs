@@ -11,6 +11,7 @@ mod connect;
 mod exit;
 mod histogram;
 mod output;
+mod pairs;
 mod registry;
 mod secret;
 pub mod service;
@@ -25,6 +26,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 pub use exit::Exit;
+pub use pairs::{Crossing, Pair, Way, pairs, pairs_table};
 pub use registry::adapters;
 pub use tables::{exit_codes, protocols, verbs};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::capability::Capabilities;
+use crate::capability::{Capabilities, Particulars};
 use crate::client::Client;
 use crate::connection::Endpoint;
 use crate::credentials::BoxFuture;
@@ -26,6 +26,15 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`AdapterError::Option`] when an option has a value that it cannot have.
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError>;
+
+    /// What the wire does besides with these options.
+    ///
+    /// # Errors
+    /// [`AdapterError::Option`] when an option has a value that it cannot have.
+    fn particulars(&self, options: &Options) -> Result<Particulars, AdapterError> {
+        let _ = options;
+        Ok(Particulars::default())
+    }
 
     /// Names that are never routes on this wire, because the protocol uses them itself.
     fn reserved_routes(&self) -> &'static [&'static str] {

@@ -1,5 +1,7 @@
 //! What a wire can carry, as data: the bridge and its check reason from this one declaration.
 
+use crate::failure::Code;
+
 /// What one adapter can carry with its present options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -81,4 +83,55 @@ pub enum ProgressForm {
     Connection,
     /// It names its call.
     Call,
+}
+
+/// What a wire does besides, where a word of [`Capabilities`] tells too little. The default is a wire without any of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Particulars {
+    /// What becomes of the events of the side that dialled.
+    pub client_events: EventForm,
+    /// What a request of the side that dialled arrives as when it has no body; `None` when it arrives without one.
+    pub empty_request: Option<&'static str>,
+    /// What a request of the side that dialled arrives as when its body is `null`.
+    pub null_request: &'static str,
+    /// What an answer without a body arrives as.
+    pub empty_reply: EmptyReply,
+    /// The code with which a failure of this code arrives.
+    pub code: fn(Code) -> Code,
+}
+
+impl Default for Particulars {
+    fn default() -> Self {
+        Self {
+            client_events: EventForm::Any,
+            empty_request: None,
+            null_request: "null",
+            empty_reply: EmptyReply::Empty,
+            code: |code| code,
+        }
+    }
+}
+
+/// What an answer without a body arrives as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EmptyReply {
+    /// As an answer without a body.
+    Empty,
+    /// As this JSON, or what these words stand for.
+    Value(&'static str),
+    /// Not at all: the caller waits in vain.
+    Silence,
+}
+
+/// What becomes of the events of the side that dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventForm {
+    /// They arrive as events, whatever their names.
+    Any,
+    /// They arrive as requests, whose answers come back as events of the same name.
+    Requests,
+    /// Only those of these names arrive.
+    Only(&'static [&'static str]),
 }

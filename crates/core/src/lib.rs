@@ -87,7 +87,9 @@ pub use adapter::{
 pub use body::{Binary, Body, JsonText};
 pub use bytestring::ByteString;
 pub use caller::{Call, Caller};
-pub use capability::{BinaryForm, Capabilities, Correlation, Errors, ProgressForm};
+pub use capability::{
+    BinaryForm, Capabilities, Correlation, EmptyReply, Errors, EventForm, Particulars, ProgressForm,
+};
 pub use client::{Client, ClientState, Commands, Dial, DialError, GAP, Reconnect};
 pub use codec::{Codec, FrameError, Message, MessageCodec, StreamCodec};
 pub use connection::{Connection, Ended, Endpoint, Link, Observe};

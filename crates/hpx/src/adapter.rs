@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use polywire_core::{
-    Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, Credentials, Endpoint,
-    Errors, OptionKind, OptionSpec, Options, ProgressForm, Route, Secret, Server, Target,
+    Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, Credentials, EmptyReply,
+    Endpoint, Errors, OptionKind, OptionSpec, Options, Particulars, ProgressForm, Route, Secret, Server,
+    Target,
 };
 
 use crate::client::HpxClient;
 use crate::config::{ClientConfig, Dialect, ServerConfig, Wire};
 use crate::server::HpxServer;
 use crate::session::ServerCommand;
+use crate::translate::code_told;
 use crate::users::Users;
 
 /// HPX, for whoever picks an adapter by its name.
@@ -160,6 +162,11 @@ impl Adapter for Hpx {
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
         Ok(capabilities(&wire(options)?))
+    }
+
+    fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
+        let (empty_request, empty_reply) = (Some("{}"), EmptyReply::Value("null"));
+        Ok(Particulars { empty_request, empty_reply, code: code_told, ..Particulars::default() })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {

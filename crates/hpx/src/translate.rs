@@ -48,6 +48,11 @@ pub(crate) fn core_code(number: i64) -> Code {
     }
 }
 
+/// The code that a failure of this code has after its way over the wire.
+pub(crate) fn code_told(code: Code) -> Code {
+    core_code(wire_code(&Failure::new(code, "")))
+}
+
 /// The number for a failure: the one its detail has when it came over this wire, else the nearest.
 pub(crate) fn wire_code(failure: &Failure) -> i64 {
     let own = failure.detail.as_ref().and_then(|detail| number_of(&detail.to_bytes()));

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use polywire_core::{
-    Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, Credentials, Endpoint,
-    Errors, Limits, OptionKind, OptionSpec, Options, ProgressForm, Reconnect, Route, Secret, Server, Target,
+    Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Code, Correlation, Credentials,
+    EmptyReply, Endpoint, Errors, EventForm, Limits, OptionKind, OptionSpec, Options, Particulars,
+    ProgressForm, Reconnect, Route, Secret, Server, Target,
 };
 use polywire_socketio::MAIN;
 
 use crate::host::{HostConfig, HostError, Reauth, serve_one};
-use crate::plugin::{RESERVED, dialler};
+use crate::plugin::{RESERVED, TOLD, dialler};
 
 /// HyperHQ, for whoever picks an adapter by its name.
 pub const ADAPTER: HyperHq = HyperHq;
@@ -186,6 +187,17 @@ impl Adapter for HyperHq {
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
         Self::known(options)?;
         Ok(capabilities(&Limits::default()))
+    }
+
+    fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
+        let client_events = EventForm::Only(&TOLD);
+        Ok(Particulars {
+            client_events,
+            empty_request: Some("{}"),
+            null_request: "{}",
+            empty_reply: EmptyReply::Value("null"),
+            code: |_| Code::Unknown,
+        })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {

@@ -33,12 +33,16 @@ impl Message {
         member(&self.argument, name)
     }
 
-    /// The argument as it is spelled; empty where there is none.
+    /// The argument as it is spelled; bytes where it is a placeholder, empty where there is none.
     pub(crate) fn whole(&self) -> Body {
         if self.argument.is_empty() {
             return Body::Empty;
         }
-        Body::Json(JsonText::from_validated(self.argument.clone()))
+        let value = JsonText::from_validated(self.argument.clone());
+        match self.attachment(&value) {
+            Some(bytes) => Body::binary("", bytes),
+            None => Body::Json(value),
+        }
     }
 
     /// The names in a subscription, in any of the forms in which plugins write one: a list, a list as the member `events`, or

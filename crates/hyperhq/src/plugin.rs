@@ -11,5 +11,5 @@ pub use environment::{Environment, EnvironmentError};
 pub use kept::Kept;
 pub(crate) use run::dialler;
 pub use run::{Plugin, PluginError};
-pub(crate) use session::RESERVED;
 pub use session::{FILE, PluginSession, Reply, Subscribe, TIMESTAMP};
+pub(crate) use session::{RESERVED, TOLD};

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use polywire_core::{
-    Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, Endpoint, Errors,
-    Limits, OptionKind, OptionSpec, Options, ProgressForm, Route, Server, Target,
+    Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, EmptyReply, Endpoint,
+    Errors, Limits, OptionKind, OptionSpec, Options, Particulars, ProgressForm, Route, Server, Target,
 };
 
 use crate::address::Address;
@@ -280,6 +280,11 @@ impl Adapter for Sockhop {
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
         Ok(capabilities(&Config::from_options(options)?, &Limits::default()))
+    }
+
+    fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
+        let (empty_request, empty_reply) = (Some("{}"), EmptyReply::Value("{}"));
+        Ok(Particulars { empty_request, empty_reply, ..Particulars::default() })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {

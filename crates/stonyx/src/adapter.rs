@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use polywire_core::{
     Adapter, AdapterError, BinaryForm, Body, BoxFuture, Capabilities, Client, Correlation, Credentials,
-    Endpoint, Errors, JsonText, Limits, OptionKind, OptionSpec, Options, ProgressForm, Route, Secret, Server,
-    Target,
+    EmptyReply, Endpoint, Errors, EventForm, JsonText, Limits, OptionKind, OptionSpec, Options, Particulars,
+    ProgressForm, Route, Secret, Server, Target,
 };
 
 use crate::config::{Config, OnFailure};
@@ -248,6 +248,16 @@ impl Adapter for Stonyx {
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
         Ok(capabilities(&Config::from_options(options)?, &Limits::default()))
+    }
+
+    fn particulars(&self, options: &Options) -> Result<Particulars, AdapterError> {
+        let empty_reply = match Config::from_options(options)?.empty_reply {
+            None => EmptyReply::Silence,
+            Some(_) => EmptyReply::Value("what the setting empty_reply says"),
+        };
+        // A client has one kind of message; whether it awaits an answer cannot be seen on the wire.
+        let client_events = EventForm::Requests;
+        Ok(Particulars { client_events, empty_reply, ..Particulars::default() })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {

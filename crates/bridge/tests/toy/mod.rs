@@ -15,8 +15,8 @@ use polywire_core::{
     Accept, Adapter, AdapterError, Admit, BinaryForm, Body, BoxFuture, ByteStream, CallError, CallId,
     Capabilities, Client, Close, Code, Codec, Correlation, Credentials, Cx, Delivery, Dial, DialError, Due,
     Endpoint, Errors, Event, Failure, FrameError, JsonLimits, JsonText, Listener, Meta, OptionKind,
-    OptionSpec, Options, Outbound, OutboundOf, Outgoing, Parts, ProgressForm, Request, Response, Route,
-    Server, Session, StreamCodec, Target,
+    OptionSpec, Options, Outbound, OutboundOf, Outgoing, Particulars, Parts, ProgressForm, Request, Response,
+    Route, Server, Session, StreamCodec, Target,
 };
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
@@ -30,6 +30,7 @@ pub(crate) struct Wires(Arc<Mutex<HashMap<String, mpsc::Sender<DuplexStream>>>>)
 pub(crate) struct Toy {
     pub(crate) name: &'static str,
     pub(crate) capabilities: Capabilities,
+    pub(crate) particulars: Particulars,
     pub(crate) wires: Wires,
 }
 
@@ -81,12 +82,18 @@ const OPTIONS: &[OptionSpec] = &[
 
 impl Toy {
     pub(crate) fn new(name: &'static str, capabilities: Capabilities) -> Self {
-        Self { name, capabilities, wires: Wires::default() }
+        Self { name, capabilities, particulars: Particulars::default(), wires: Wires::default() }
     }
 
     /// Another wire over the same pipes.
     pub(crate) fn twin(&self, name: &'static str, capabilities: Capabilities) -> Self {
-        Self { name, capabilities, wires: self.wires.clone() }
+        Self { name, capabilities, particulars: self.particulars, wires: self.wires.clone() }
+    }
+
+    /// The same wire, which does this besides.
+    pub(crate) fn with(mut self, particulars: Particulars) -> Self {
+        self.particulars = particulars;
+        self
     }
 }
 
@@ -108,6 +115,10 @@ impl Adapter for Toy {
             return Err(AdapterError::option("connections", "0", "1 to 64"));
         }
         Ok(self.capabilities)
+    }
+
+    fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
+        Ok(self.particulars)
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {

@@ -6,13 +6,18 @@ use polywire_bridge::{Config, Source, check};
 
 use crate::exit::{Exit, Fault};
 use crate::output::write_out;
+use crate::pairs::{lines, pairs, pairs_table};
 use crate::verb::Context;
 
 /// What the command line says.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// The bridge file
-    file: PathBuf,
+    #[arg(required_unless_present = "pairs")]
+    file: Option<PathBuf>,
+    /// Instead of a file: what crosses between every two wires, and what is lost
+    #[arg(long, conflicts_with_all = ["file", "strict"])]
+    pairs: bool,
     /// Take every warning for an error
     #[arg(long)]
     strict: bool,
@@ -26,7 +31,8 @@ pub(crate) struct Args {
 /// # Errors
 /// When the file cannot be read, or has errors.
 pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Fault> {
-    let mut report = check(&read(&args.file)?, &context.adapters);
+    let Some(file) = &args.file else { return tell_pairs(args.json, context) };
+    let mut report = check(&read(file)?, &context.adapters);
     if args.strict {
         report = report.strict();
     }
@@ -40,6 +46,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Fault> {
     match report.errors() {
         0 => Ok(()),
         errors => Err(Fault::new(Exit::Findings, format_args!("{} has {errors} errors", report.file))),
+    }
+}
+
+/// Prints what crosses between every two wires.
+fn tell_pairs(json: bool, context: &Context) -> Result<(), Fault> {
+    let pairs = pairs(&context.adapters)?;
+    match json {
+        true => lines(&pairs).try_for_each(|line| line.print()),
+        false => write_out(pairs_table(&pairs).as_bytes()),
     }
 }
 
