@@ -16,16 +16,28 @@ fn the_demo_holds_on_every_wire_and_over_the_bridge_both_ways() {
     let has = |wire: &str, direction: &str| {
         rows.iter().any(|row| row["wire"] == wire && row["direction"] == direction)
     };
-    for (wire, direction) in [
-        ("sockhop", "client asks"),
-        ("sockhop", "server asks"),
-        ("sockhop", "events back"),
-        ("hpx", "client asks"),
-        ("sockhop > hpx", "over the bridge"),
-        ("hpx > sockhop", "over the bridge"),
-    ] {
-        assert!(has(wire, direction), "{wire} {direction}: {}", ran.stdout);
+    let expected = [
+        ("hpx", &["client asks"][..]),
+        ("hyperhq", &["client asks", "server asks", "events back"]),
+        ("socketio", &["client asks", "server asks", "events back"]),
+        ("sockhop", &["client asks", "server asks", "events back"]),
+        ("stonyx", &["client asks", "events back"]),
+        ("sockhop > hpx", &["over the bridge"]),
+        ("hpx > sockhop", &["over the bridge"]),
+        ("stonyx > socketio", &["over the bridge"]),
+        ("socketio > hyperhq", &["over the bridge"]),
+        ("hyperhq > stonyx", &["over the bridge"]),
+        ("hyperhq > socketio", &["server asks, bridged", "events bridged"]),
+        ("sockhop > sockhop", &["events bridged"]),
+        ("socketio > stonyx", &["events bridged"]),
+        ("stonyx > hyperhq", &["events bridged"]),
+    ];
+    for (wire, directions) in expected {
+        for direction in directions {
+            assert!(has(wire, direction), "{wire} {direction}: {}", ran.stdout);
+        }
     }
+    assert_eq!(rows.len(), expected.iter().map(|(_, directions)| directions.len()).sum::<usize>());
 }
 
 #[test]
