@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use polywire_core::Secret;
 use toml::de::{DeTable, DeValue};
 
 use crate::finding::{Finding, Problem};
@@ -66,6 +67,8 @@ pub(crate) struct EndpointConfig {
     pub(crate) timeout: Option<Duration>,
     pub(crate) users: Vec<(String, At<Scalar>)>,
     pub(crate) options: Vec<(String, At<Scalar>)>,
+    /// Secrets that the program put in place of those the file names.
+    pub(crate) secrets: Vec<(String, Secret)>,
 }
 
 /// The keys of an endpoint that are the bridge's own; every other is an option of its adapter.
@@ -151,6 +154,15 @@ impl Config {
         let endpoint = self.endpoints.iter_mut().find(|known| known.name == endpoint);
         let Some(known) = endpoint.and_then(|endpoint| endpoint.address.as_mut()) else { return false };
         address.clone_into(&mut known.value);
+        true
+    }
+
+    /// Puts a secret in place of the one an endpoint's option names, for a program that has made it itself; says whether there is
+    /// an endpoint of that name.
+    pub fn set_secret(&mut self, endpoint: &str, option: &str, secret: Secret) -> bool {
+        let endpoint = self.endpoints.iter_mut().find(|known| known.name == endpoint);
+        let Some(known) = endpoint else { return false };
+        known.secrets.push((option.to_owned(), secret));
         true
     }
 
@@ -245,6 +257,7 @@ fn read_endpoint(reader: &mut Reader<'_>, name: &str, table: Table<'_>) -> Endpo
         timeout: reader.duration(table, "timeout", MAX_TIMEOUT),
         users: users.map(|users| reader.others(users, &[])).unwrap_or_default(),
         options: reader.others(table, &ENDPOINT_KEYS),
+        secrets: Vec::new(),
     }
 }
 

@@ -102,7 +102,9 @@ fn read_options(
             sound = false;
             continue;
         };
-        if spec.takes == OptionKind::Secret {
+        if let Some((_, secret)) = config.secrets.iter().rfind(|(known, _)| known == name) {
+            options.set_secret(name.clone(), secret.clone());
+        } else if spec.takes == OptionKind::Secret {
             match secret::read(name, value, folder, findings) {
                 Some(secret) => options.set_secret(name.clone(), secret),
                 None => sound = false,

@@ -116,7 +116,9 @@ impl Connected {
         let exit = self.ends.last().and_then(|close| exit_of_close(&close)).unwrap_or(Exit::Connect);
         let wire = self.url.adapter.name();
         let hint = match exit {
-            Exit::Login => "check the user and the secret; the peer decides who may log in".to_owned(),
+            Exit::Login => {
+                "check user, secret, path and options of the URL; the peer decides who may come in".to_owned()
+            }
             Exit::Protocol => format!("check that what listens there speaks {wire}, with the same options"),
             Exit::Limit => {
                 "the peer sent more than the limit allows; an option of the URL may raise it".to_owned()

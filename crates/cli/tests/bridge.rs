@@ -16,16 +16,28 @@ fn the_demo_holds_on_every_wire_and_over_the_bridge_both_ways() {
     let has = |wire: &str, direction: &str| {
         rows.iter().any(|row| row["wire"] == wire && row["direction"] == direction)
     };
-    for (wire, direction) in [
-        ("sockhop", "client asks"),
-        ("sockhop", "server asks"),
-        ("sockhop", "events back"),
-        ("hpx", "client asks"),
-        ("sockhop > hpx", "over the bridge"),
-        ("hpx > sockhop", "over the bridge"),
-    ] {
-        assert!(has(wire, direction), "{wire} {direction}: {}", ran.stdout);
+    let expected = [
+        ("hpx", &["client asks"][..]),
+        ("hyperhq", &["client asks", "server asks", "events back"]),
+        ("socketio", &["client asks", "server asks", "events back"]),
+        ("sockhop", &["client asks", "server asks", "events back"]),
+        ("stonyx", &["client asks", "events back"]),
+        ("sockhop > hpx", &["over the bridge"]),
+        ("hpx > sockhop", &["over the bridge"]),
+        ("stonyx > socketio", &["over the bridge"]),
+        ("socketio > hyperhq", &["over the bridge"]),
+        ("hyperhq > stonyx", &["over the bridge"]),
+        ("hyperhq > socketio", &["server asks, bridged", "events bridged"]),
+        ("sockhop > sockhop", &["events bridged"]),
+        ("socketio > stonyx", &["events bridged"]),
+        ("stonyx > hyperhq", &["events bridged"]),
+    ];
+    for (wire, directions) in expected {
+        for direction in directions {
+            assert!(has(wire, direction), "{wire} {direction}: {}", ran.stdout);
+        }
     }
+    assert_eq!(rows.len(), expected.iter().map(|(_, directions)| directions.len()).sum::<usize>());
 }
 
 #[test]
@@ -100,6 +112,53 @@ fn check_is_9_for_a_file_with_errors_and_names_line_and_fix() {
     }
     assert!(ran.stdout.contains("E-UNKNOWN-KEY"), "{}", ran.stdout);
     assert!(polywire(&["run", bad]).ends(9).stderr.contains("polywire check"));
+}
+
+#[test]
+fn the_bridge_file_of_the_demo_is_sound_on_its_own_and_a_wrong_option_of_any_wire_is_named() {
+    let key = file("demo-key", b"a key of the tests, long enough\n");
+    #[cfg(unix)]
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let text = include_str!("../../../examples/demo.toml");
+    let text = text.replace("env:POLYWIRE_DEMO_KEY", &format!("file:{}", key.display()));
+    let checked = |text: &str| {
+        let path = file("demo.toml", text.as_bytes());
+        polywire(&["check", path.to_str().unwrap(), "--strict"])
+    };
+    assert!(checked(&text).ends(0).stdout.contains("0 errors, 0 warnings"));
+    for (right, wrong, words) in [
+        ("errors_in_reply = true", "encryption = \"yes\"", "encryption = \"yes\" is not one of: on, off"),
+        ("events    = \"pose\"", "aliases = \"often\"", "`aliases` is text, which should be true or false"),
+        (
+            "address  = \"127.0.0.1:3000\"",
+            "address = \"127.0.0.1:3000\"\ntransport = \"polling\"",
+            "`transports`",
+        ),
+        ("guests   = true", "guest = true", "`guests`"),
+        ("key      = \"file:", "key = \"", "holds a secret in clear text"),
+    ] {
+        let ran = checked(&text.replacen(right, wrong, 1)).ends(9);
+        assert!(ran.stdout.contains(words), "{wrong}: {}", ran.stdout);
+    }
+}
+
+#[test]
+fn the_pairs_are_told_as_a_table_and_as_lines() {
+    let table = polywire(&["check", "--pairs"]).ends(0).stdout;
+    assert_eq!(table.lines().count(), 2 + 25, "{table}");
+    let lines = polywire(&["check", "--pairs", "--json"]).ends(0).stdout;
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 25 * 4);
+    let of = |from: &str, to: &str, way: &str| {
+        lines.iter().find(|line| line["from"] == from && line["to"] == to && line["way"] == way).unwrap()
+    };
+    assert_eq!(of("socketio", "sockhop", "events")["lost"], json!([]));
+    let why = of("sockhop", "hpx", "events");
+    assert_eq!(
+        (&why["carried"], why["why"].as_str()),
+        (&json!(false), Some("no events can go to `out`: hpx carries none that way"))
+    );
+    polywire(&["check", "--pairs", "bridge.toml"]).ends(2);
 }
 
 #[test]

@@ -5,13 +5,14 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use polywire_core::{
-    Adapter, Body, Close, Endpoint, Event, Handler, Observe, Options, Peer, Request, Route, Router, Server,
-    Target,
+    Adapter, Body, Close, Endpoint, Event, Failure, Handler, Incoming, Observe, Options, Peer, Request,
+    Response, Route, Router, Secret, Server, Target,
 };
 use serde_json::json;
-use support::{polywire, serve, start};
+use support::{file, polywire, serve, start};
 use tokio::sync::mpsc;
 
 /// Tells of peers that come.
@@ -54,6 +55,64 @@ async fn listen_prints_events_that_match_and_ends_after_so_many() {
     assert_eq!(listening.text(), r#"{"event":"tick","body":1}"#);
     assert_eq!(listening.text(), r#"{"event":"ticks","body":3}"#);
     assert_eq!(listening.wait().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_emitted_and_listened_to_on_every_wire_that_has_them() {
+    let secret = "a secret of these tests, long enough";
+    let path = file("shared", secret.as_bytes());
+    let named = format!("file:{}", path.display());
+    let adapters = polywire_cli::adapters();
+    for (wire, options) in [
+        ("sockhop", String::new()),
+        ("stonyx", format!("?key={named}")),
+        ("socketio", String::new()),
+        ("hyperhq", format!("?plugin=demo&challenge={named}")),
+    ] {
+        let (tell, mut heard) = mpsc::unbounded_channel();
+        let handler = move |incoming: Incoming| {
+            tell.send((incoming.route, incoming.body)).unwrap();
+            async { Ok::<_, Failure>(Response::default()) }
+        };
+        let (arrive, mut arrivals) = mpsc::unbounded_channel();
+        let router = Router::new().on("thumbnail:created", handler.clone()).fallback(handler);
+        let mut endpoint = Endpoint::new(wire, router.build().unwrap());
+        endpoint.observer = Some(Arc::new(Arrivals(arrive)));
+        let mut target = Target { address: "127.0.0.1:0".to_owned(), ..Target::default() };
+        let adapter = adapters.get(wire).unwrap();
+        for option in ["key", "challenge"] {
+            if adapter.options().iter().any(|known| known.name == option) {
+                target.options.set_secret(option, Secret::from(secret));
+            }
+        }
+        if wire == "hyperhq" {
+            target.options.set("plugin", "demo");
+        }
+        let server = adapter.listen(target, endpoint).await.unwrap();
+        let url = format!("{wire}://{}{options}", server.address());
+
+        polywire(&["emit", &url, "thumbnail:created", r#"{"n":1}"#]).ends(0);
+        let (name, body) = heard.recv().await.unwrap();
+        assert_eq!((&*name, body), ("thumbnail:created", Body::json(&json!({"n": 1})).unwrap()), "{wire}");
+
+        let first = arrivals.recv().await.unwrap();
+        drop(first);
+        let mut listening = start(&["listen", &url, "tick", "-n", "1"]);
+        let peer = arrivals.recv().await.unwrap();
+        // Told again and again, because on one wire a peer hears nothing before it has asked for it.
+        let telling = tokio::spawn(async move {
+            let mut pace = tokio::time::interval(Duration::from_millis(10));
+            loop {
+                pace.tick().await;
+                if peer.notify(event("tick", 7)).await.is_err() {
+                    break;
+                }
+            }
+        });
+        assert_eq!(listening.text(), r#"{"event":"tick","body":7}"#, "{wire}");
+        assert_eq!(listening.wait().code(), Some(0), "{wire}");
+        telling.abort();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

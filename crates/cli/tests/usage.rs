@@ -32,6 +32,31 @@ fn a_wrong_command_line_ends_with_2_and_says_nothing_on_standard_output() {
         (&["call", "sockhop://127.0.0.1:1", "echo", "@/no/such/file"], "/no/such/file"),
         (&["call", "sockhop://127.0.0.1:1", "echo", "--timeout", "5"], "a time has a unit"),
         (&["bench", "sockhop://127.0.0.1:1", "echo", "-c", "0"], "-c"),
+        (&["call", "stonyx://127.0.0.1:1", "echo"], "key=env:NAME or key=file:PATH"),
+        (
+            &["call", "stonyx://127.0.0.1:1?encryption=yes", "echo"],
+            "encryption = \"yes\" is not one of on, off",
+        ),
+        (
+            &["call", "stonyx://127.0.0.1:1?heartbeat=5&key=env:CARGO_PKG_NAME", "echo"],
+            "heartbeat = \"5\" is not a time with a unit",
+        ),
+        (
+            &["call", "stonyx://127.0.0.1:1/x?key=env:CARGO_PKG_NAME", "echo"],
+            "no users and no paths, but got \"/x\"",
+        ),
+        (&["call", "socketio://127.0.0.1:1?auth=env:CARGO_PKG_NAME", "echo"], "auth is not a JSON object"),
+        (&["call", "socketio://127.0.0.1:1?transports=poling", "echo"], "did you mean polling?"),
+        (
+            &["emit", "socketio://127.0.0.1:1?max_attachments=0", "tick"],
+            "option max_attachments = \"0\" is not 1 to 1000",
+        ),
+        (&["call", "hyperhq://127.0.0.1:1?challenge=env:CARGO_PKG_NAME", "echo"], "plugin=ID"),
+        (&["listen", "hyperhq://127.0.0.1:1?plugin=x", "tick"], "challenge=env:NAME or challenge=file:PATH"),
+        (&["bench", "hyperhq://127.0.0.1:1/plugin?plugin=x", "echo"], "see plugin and namespace"),
+        (&["serve", "hyperhq://127.0.0.1:0?plugin=x&reauth=sometimes"], "both, token, challenge, none"),
+        (&["serve", "socketio://127.0.0.1:0?auth=env:CARGO_PKG_NAME"], "auth is what a client shows"),
+        (&["check"], "<FILE>"),
         (&["serve"], "<URL>"),
         (&["serve", "hpx://alice@127.0.0.1:0"], "password=env:NAME"),
         (&["run", "/no/such/bridge.toml"], "/no/such/bridge.toml"),
@@ -53,6 +78,9 @@ fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
         ("hpx://alice@127.0.0.1:1?password=hunter2", "env:NAME or file:PATH"),
         ("hpx://alice:hunter2@127.0.0.1:1", "password=env:NAME"),
         ("hpx://alice@127.0.0.1:1?password=env:POLYWIRE_TEST_NOT_SET", "POLYWIRE_TEST_NOT_SET is not set"),
+        ("stonyx://127.0.0.1:1?key=hunter2", "key: must be env:NAME or file:PATH"),
+        ("socketio://127.0.0.1:1?auth={\"token\":\"hunter2\"}", "auth: must be env:NAME or file:PATH"),
+        ("hyperhq://127.0.0.1:1?plugin=x&challenge=hunter2", "challenge: must be env:NAME or file:PATH"),
         (&*empty, "is empty"),
     ] {
         for verb in ["call", "emit", "bench"] {

@@ -1,26 +1,100 @@
 //! `serve` and `call` on every wire: bodies come back as they went, and drains let calls end.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot run has failed")]
+
 mod support;
 
 use serde_json::json;
-use support::{fed, file, polywire, serve, start};
+use support::{Running, fed, file, polywire, serve, start};
+
+/// What follows the address of a wire: where it is and what it is spoken with.
+fn options(wire: &str) -> String {
+    let secret = |name: &str, text: &str| format!("file:{}", file(name, text.as_bytes()).display());
+    match wire {
+        "stonyx" => format!("?key={}", secret("key", "a key of the tests, long enough")),
+        "stonyx, plain" => format!("?key={}&encryption=off", secret("plain-key", "a key of the tests")),
+        "socketio" => format!("/realtime?auth={}", secret("auth", r#"{"token":"of the tests"}"#)),
+        "hyperhq" => format!("?plugin=demo&challenge={}", secret("challenge", "a challenge of the tests")),
+        _ => String::new(),
+    }
+}
+
+const WIRES: [&str; 6] = ["sockhop", "hpx", "stonyx", "stonyx, plain", "socketio", "hyperhq"];
+
+/// Serves the demo service on a wire; the URL to reach it, options and all.
+fn served(wire: &str) -> (Running, String) {
+    let (scheme, options) = (wire.split(',').next().unwrap(), options(wire));
+    // What a client logs in with is nothing to a server of Socket.IO.
+    let listening = options.split(if scheme == "socketio" { '?' } else { '#' }).next().unwrap();
+    let mut running = start(&["serve", &format!("{scheme}://127.0.0.1:0{listening}")]);
+    let address = running.line()["address"].as_str().unwrap().to_owned();
+    (running, format!("{scheme}://{address}{options}"))
+}
 
 #[test]
 fn every_wire_serves_and_calls() {
-    for wire in ["sockhop", "hpx"] {
-        let (_running, url) = serve(&format!("{wire}://127.0.0.1:0"));
+    for wire in WIRES {
+        let (_running, url) = served(wire);
         let call = |route: &str, body: &str| polywire(&["call", &url, route, body]).ends(0).line();
         assert_eq!(call("echo", r#"{"value":[1,"two",null]}"#)["ok"], true, "{wire}");
         assert_eq!(call("add", r#"{"a":40,"b":2}"#)["body"], 42, "{wire}");
         assert_eq!(call("sleep", r#"{"ms":1}"#)["body"], json!({"ms": 1}), "{wire}");
-        assert_eq!(
-            call("reverse", if wire == "hpx" { r#"{"value":"abc"}"# } else { r#""abc""# })["body"],
-            "cba"
-        );
+        let text = if wire == "hpx" { r#"{"value":"abc"}"# } else { r#""abc""# };
+        assert_eq!(call("reverse", text)["body"], "cba", "{wire}");
         let whoami = call("whoami", "{}");
-        assert_eq!(whoami["body"]["wire"], wire);
-        assert_eq!(whoami["body"]["guest"], true);
+        assert!(url.starts_with(whoami["body"]["wire"].as_str().unwrap()), "{wire}");
     }
+}
+
+#[test]
+fn every_wire_emits_listens_and_measures() {
+    for wire in WIRES {
+        let (_running, url) = served(wire);
+        let counted = polywire(&["bench", &url, "echo", "{}", "-n", "50", "-c", "4"]).ends(0).line();
+        assert_eq!((&counted["answered"], &counted["failed"]), (&json!(50), &json!(0)), "{wire}");
+        if wire == "hpx" {
+            polywire(&["emit", &url, "tick", "{}"]).ends(2);
+            continue;
+        }
+        let told = polywire(&["emit", &url, "thumbnail:created", "{}"]).ends(0);
+        assert_eq!((told.line(), told.stderr.as_str()), (json!({"ok": true}), ""), "{wire}");
+        // The demo service answers `emit` with events to whoever asks, so a listener that asks for nothing hears none.
+        polywire(&["listen", &url, "tick", "--for", "1ms"]).ends(0);
+        let ran = polywire(&["listen", &url, "tick", "-n", "1", "--for", "1ms"]).ends(4);
+        assert!(ran.stderr.contains("0 of 1 events"), "{wire}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_a_wire_takes_only_by_name_is_said() {
+    let (_running, url) = served("hyperhq");
+    let ran = polywire(&["listen", &url, "tick*"]).ends(2);
+    assert!(ran.stderr.contains("only events that are asked for by name"), "{}", ran.stderr);
+    let ran = polywire(&["emit", &url, "tick", "{}"]).ends(0);
+    assert!(ran.stderr.contains("thumbnail:created, thumbnail:progress"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_login_that_is_refused_is_5_on_every_wire_that_has_one() {
+    for (wire, wrong) in [
+        ("stonyx", "another key of the tests, as long"),
+        ("stonyx, plain", "another key"),
+        ("hyperhq", "another challenge"),
+    ] {
+        let (_running, url) = served(wire);
+        let path = file("wrong", wrong.as_bytes());
+        let secret = url.split("file:").nth(1).unwrap().split('&').next().unwrap();
+        let refused = url.replace(secret, path.to_str().unwrap());
+        for verb in ["call", "emit", "bench"] {
+            let ran = polywire(&[verb, &refused, "echo", "{}"]).ends(5);
+            assert!(ran.stderr.contains("login refused") && !ran.stderr.contains(wrong), "{}", ran.stderr);
+        }
+        polywire(&["listen", &refused, "tick"]).ends(5);
+        polywire(&["call", &url, "echo", "{}"]).ends(0);
+    }
+    let (_running, url) = served("socketio");
+    let elsewhere = url.replace("/realtime", "/elsewhere");
+    assert!(polywire(&["call", &elsewhere, "echo"]).ends(5).stderr.contains("Invalid namespace"));
 }
 
 #[test]

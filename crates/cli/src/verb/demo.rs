@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use polywire_bridge::{Bridge, Config, Source};
 use polywire_core::{
-    BinaryForm, Body, Caller, Capabilities, Client, Close, Correlation, Observe, Peer, ProgressForm, Random,
+    Adapter, BinaryForm, Body, Caller, Capabilities, Client, Close, Observe, Peer, ProgressForm, Random,
     Route, Secret, Server, Shutdown, SystemRandom,
 };
 use tokio::sync::{mpsc, watch};
@@ -26,10 +26,54 @@ use probe::{Ears, Form, Probe};
 /// The bridge file that is shipped.
 const BRIDGE: &str = include_str!("../../../../examples/demo.toml");
 
-/// Where its four endpoints are in a demo: which service it dials, or any free port.
-const BRIDGE_DIALS: [(&str, &str); 2] = [("robot", "sockhop"), ("library", "hpx")];
-const BRIDGE_LISTENS: [(&str, &str, Form); 2] =
-    [("workers", "sockhop > hpx", Form::Typed), ("readers", "hpx > sockhop", Form::Arguments)];
+/// Which service each of its endpoints dials.
+const BRIDGE_DIALS: [(&str, &str); 5] = [
+    ("robot", "sockhop"),
+    ("library", "hpx"),
+    ("farm", "stonyx"),
+    ("chat", "socketio"),
+    ("arcade", "hyperhq"),
+];
+/// Where it listens, at any free port, and what is looked at there.
+const BRIDGE_LISTENS: [Door; 5] = [
+    Door {
+        told: Some(("sockhop", "sockhop > sockhop")),
+        ..Door::new("workers", "sockhop > hpx", Form::Typed)
+    },
+    Door::new("readers", "hpx > sockhop", Form::Arguments),
+    Door {
+        told: Some(("socketio", "socketio > stonyx")),
+        ..Door::new("scripts", "stonyx > socketio", Form::Json)
+    },
+    Door {
+        told: Some(("hyperhq", "hyperhq > socketio")),
+        asked: Some(("hyperhq", "hyperhq > socketio")),
+        ..Door::new("pages", "socketio > hyperhq", Form::Json)
+    },
+    Door {
+        told: Some(("stonyx", "stonyx > hyperhq")),
+        ..Door::new("plugins", "hyperhq > stonyx", Form::Json)
+    },
+];
+
+/// An endpoint of the bridge that is dialled in the demo.
+#[derive(Clone, Copy, Debug)]
+struct Door {
+    endpoint: &'static str,
+    /// The wire in front of the bridge and the one behind it.
+    title: &'static str,
+    form: Form,
+    /// Whose service tells events to whoever dialled, and the wires they cross.
+    told: Option<(&'static str, &'static str)>,
+    /// Whose service asks whoever dialled, and the wires that crosses.
+    asked: Option<(&'static str, &'static str)>,
+}
+
+impl Door {
+    const fn new(endpoint: &'static str, title: &'static str, form: Form) -> Self {
+        Self { endpoint, title, form, told: None, asked: None }
+    }
+}
 
 /// Events that the service is asked for, and events that the robot tells over the bridge.
 const ASKED: Route = Route::from_static("tick");
@@ -64,6 +108,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
         context,
         key: fresh_key(),
         servers: Vec::new(),
+        behind_bridge: Vec::new(),
         clients: Vec::new(),
         bridge: None,
         probes: Vec::new(),
@@ -97,9 +142,27 @@ struct Stage<'a> {
     /// What both ends of a wire with a shared key have.
     key: Secret,
     servers: Vec<(Url, Server)>,
+    /// What the bridge dials where that must be a service of its own.
+    behind_bridge: Vec<Service>,
     clients: Vec<Client>,
     bridge: Option<Bridge>,
     probes: Vec<Probe>,
+}
+
+/// A server of the demo, and who came to it first.
+struct Service {
+    wire: &'static str,
+    server: Server,
+    arrived: watch::Receiver<Option<Caller>>,
+}
+
+impl Service {
+    /// The caller of its first client.
+    async fn first_client(&mut self) -> Result<Caller, Fault> {
+        let arrived = tokio::time::timeout(TIMEOUT, self.arrived.wait_for(Option::is_some)).await;
+        let caller = arrived.ok().and_then(|arrived| arrived.ok()?.clone());
+        caller.ok_or_else(|| Fault::new(Exit::Connect, "the server does not know its client"))
+    }
 }
 
 /// A client of the demo and what it hears.
@@ -122,6 +185,10 @@ impl Observe for Arrivals {
     fn disconnected(&self, _: &Peer, _: &Close) {}
 }
 
+fn takes(adapter: &dyn Adapter, name: &str) -> bool {
+    adapter.options().iter().any(|option| option.name == name)
+}
+
 fn fresh_key() -> Secret {
     let mut bytes = [0_u8; 32];
     SystemRandom.fill(&mut bytes);
@@ -131,10 +198,13 @@ fn fresh_key() -> Secret {
 impl Stage<'_> {
     fn url(&self, wire: &str, address: &str) -> Result<Url, Fault> {
         let mut url = Url::parse(&format!("{wire}://{address}"), &self.context.adapters)?;
-        let takes = |name| url.adapter.options().iter().any(|option| option.name == name);
-        let (key, challenge) = (takes("key"), takes("challenge"));
+        let [key, challenge, errors] =
+            ["key", "challenge", "errors_in_reply"].map(|option| takes(&*url.adapter, option));
         if key {
             url.target.options.set_secret("key", self.key.clone());
+        }
+        if errors {
+            url.target.options.set("errors_in_reply", "1");
         }
         if challenge {
             url.target.options.set("plugin", "demo");
@@ -144,7 +214,7 @@ impl Stage<'_> {
     }
 
     async fn dial(&mut self, mut url: Url, event: Route) -> Result<Dialled, Fault> {
-        if url.adapter.options().iter().any(|option| option.name == "events") {
+        if takes(&*url.adapter, "events") {
             url.target.options.set("events", event.as_str());
         }
         let capabilities = url.adapter.capabilities(&url.target.options)?;
@@ -155,33 +225,35 @@ impl Stage<'_> {
         Ok(Dialled { caller, capabilities, heard })
     }
 
+    async fn serve(&self, wire: &'static str) -> Result<Service, Fault> {
+        let url = self.url(wire, "127.0.0.1:0")?;
+        let (arrivals, arrived) = watch::channel(None);
+        let server = serve::listen(&url, &Shutdown::new(), Some(Arc::new(Arrivals(arrivals)))).await?;
+        Ok(Service { wire, server, arrived })
+    }
+
     /// Serves the service on one wire, and looks at every way a message can go there.
     async fn open(&mut self, wire: &'static str) -> Result<(), Fault> {
-        let url = self.url(wire, "127.0.0.1:0")?;
-        let (arrivals, mut arrived) = watch::channel(None);
-        let server = serve::listen(&url, &Shutdown::new(), Some(Arc::new(Arrivals(arrivals)))).await?;
-        let dialled = self.dial(self.url(wire, server.address())?, ASKED).await?;
+        let mut service = self.serve(wire).await?;
+        let url = self.url(wire, service.server.address())?;
+        let dialled = self.dial(url.clone(), ASKED).await?;
         let Dialled { caller, capabilities, heard } = dialled;
         let form = match capabilities {
             Capabilities { object_arguments: true, .. } => Form::ByName,
             Capabilities { progress: ProgressForm::Connection, .. } => Form::Arguments,
             Capabilities { binary: BinaryForm::Typed, .. } => Form::Typed,
-            Capabilities { correlation: Correlation::Name, .. } => Form::Unfailing,
             _ => Form::Json,
         };
         let rows = &mut self.probes;
         rows.push(Probe::calls(wire, "client asks", caller.clone(), form)?);
         if capabilities.server_calls {
-            let arrived = tokio::time::timeout(TIMEOUT, arrived.wait_for(Option::is_some)).await;
-            let back = arrived.ok().and_then(|arrived| arrived.ok()?.clone());
-            let back =
-                back.ok_or_else(|| Fault::new(Exit::Connect, "the server does not know its client"))?;
+            let back = service.first_client().await?;
             rows.push(Probe::calls(wire, "server asks", back, Form::Json)?);
         }
         if capabilities.push {
             rows.push(Probe::asked_events(wire, "events back", ASKED, caller, heard));
         }
-        self.servers.push((url, server));
+        self.servers.push((url, service.server));
         Ok(())
     }
 
@@ -189,35 +261,72 @@ impl Stage<'_> {
     async fn put_bridge_between(&mut self) -> Result<(), Fault> {
         let mut config = Config::parse(Source::new("examples/demo.toml", BRIDGE));
         for (endpoint, wire) in BRIDGE_DIALS {
-            let service = self.servers.iter().find(|(url, _)| url.adapter.name() == wire);
-            config.set_address(endpoint, service.map_or("", |(_, server)| server.address()));
+            // A challenge is good for one login, and the demo's own client has used it.
+            if self.context.adapters.get(wire).is_some_and(|adapter| takes(&**adapter, "challenge")) {
+                let service = self.serve(wire).await?;
+                self.behind_bridge.push(service);
+            }
+            let address = self.behind(wire).map_or("", Server::address);
+            config.set_address(endpoint, address);
+            self.share_key(&mut config, endpoint, wire);
         }
-        for (endpoint, ..) in BRIDGE_LISTENS {
+        for Door { endpoint, title, .. } in BRIDGE_LISTENS {
             config.set_address(endpoint, "127.0.0.1:0");
+            let wire = title.split(' ').next().unwrap_or_default();
+            self.share_key(&mut config, endpoint, wire);
         }
         let bridge = run::start(&config, self.context).await?;
         let listeners = run::listeners(&bridge.snapshot());
         self.bridge = Some(bridge);
         for (endpoint, wire, address) in listeners {
-            let Some((_, title, form)) = BRIDGE_LISTENS.iter().find(|(name, ..)| *name == endpoint) else {
-                continue;
-            };
-            let dialled = self.dial(self.url(wire, &address)?, TOLD).await?;
-            let Dialled { caller, capabilities, heard } = dialled;
-            self.probes.push(Probe::calls(title, "over the bridge", caller, *form)?);
-            let robot = self.servers.iter().find(|(url, _)| url.adapter.name() == "sockhop");
-            if let (true, Some((_, robot))) = (capabilities.push, robot) {
-                let told =
-                    Probe::told_events("sockhop > sockhop", "events bridged", TOLD, robot.audience(), heard);
-                self.probes.push(told);
-            }
+            let Some(door) = BRIDGE_LISTENS.iter().find(|door| door.endpoint == endpoint) else { continue };
+            self.look_through(door, wire, &address).await?;
+        }
+        Ok(())
+    }
+
+    /// The service that the bridge dials on this wire.
+    fn behind(&self, wire: &str) -> Option<&Server> {
+        let own =
+            self.behind_bridge.iter().find(|service| service.wire == wire).map(|service| &service.server);
+        own.or_else(|| {
+            let shared = self.servers.iter().find(|(url, _)| url.adapter.name() == wire);
+            shared.map(|(_, server)| server)
+        })
+    }
+
+    /// Puts the key of this demo in place of the one the bridge file names.
+    fn share_key(&self, config: &mut Config, endpoint: &str, wire: &str) {
+        let Some(adapter) = self.context.adapters.get(wire) else { return };
+        for option in ["key", "challenge"].into_iter().filter(|option| takes(&**adapter, option)) {
+            config.set_secret(endpoint, option, self.key.clone());
+        }
+    }
+
+    /// Looks at every way through one endpoint of the bridge.
+    async fn look_through(&mut self, door: &Door, wire: &str, address: &str) -> Result<(), Fault> {
+        let dialled = self.dial(self.url(wire, address)?, TOLD).await?;
+        self.probes.push(Probe::calls(door.title, "over the bridge", dialled.caller, door.form)?);
+        if let Some((teller, title)) = door.told
+            && let Some(teller) = self.behind(teller)
+        {
+            let audience = teller.audience();
+            self.probes.push(Probe::told_events(title, "events bridged", TOLD, audience, dialled.heard));
+        }
+        if let Some((asker, title)) = door.asked
+            && let Some(asker) = self.behind_bridge.iter_mut().find(|service| service.wire == asker)
+        {
+            let caller = asker.first_client().await?;
+            self.probes.push(Probe::calls(title, "server asks, bridged", caller, Form::Json)?);
         }
         Ok(())
     }
 
     /// Serves on, with a few calls a second and the table redrawn on a terminal, until a signal.
     async fn go_on(&mut self, redraw: bool, shutdown: &Shutdown) -> Result<(), Fault> {
-        for (url, server) in &self.servers {
+        // Where both ends must have a key, nobody outside has that of the demo.
+        let open = |url: &Url| !["key", "challenge"].iter().any(|option| takes(&*url.adapter, option));
+        for (url, server) in self.servers.iter().filter(|(url, _)| open(url)) {
             let body = if url.adapter.name() == "hpx" { r#"{"value":"hello"}"# } else { r#""hello""# };
             eprintln!("polywire: try: polywire call {} reverse '{body}'", url.at(server.address()));
         }
@@ -266,7 +375,8 @@ impl Stage<'_> {
         if let Some(bridge) = self.bridge {
             bridge.shutdown().await;
         }
-        for (_, server) in self.servers {
+        let own = self.behind_bridge.into_iter().map(|service| service.server);
+        for server in self.servers.into_iter().map(|(_, server)| server).chain(own) {
             server.shutdown().await;
         }
     }

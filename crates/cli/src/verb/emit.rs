@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use polywire_core::{Count, Event};
+use polywire_core::{Count, Event, EventForm};
 
 use crate::body::BodyArgs;
 use crate::connect::connect;
@@ -33,6 +33,12 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     let url = Url::parse(&args.url, &context.adapters)?;
     let event = Event::new(route(args.route)?, args.body.load()?);
+    if let EventForm::Only(names) = url.adapter.particulars(&url.target.options)?.client_events
+        && !names.contains(&&*event.route)
+    {
+        let wire = url.adapter.name();
+        eprintln!("polywire: over {wire} only these events are heard: {}", names.join(", "));
+    }
     let connected = or_print(connect(url, nothing()?, args.timeout).await)?;
     if let Err(error) = connected.client.caller().notify(event).await {
         failed(&error).print()?;

@@ -40,7 +40,8 @@ pub(crate) struct Args {
 /// # Errors
 /// When there is no first connection, when the peer refuses the login for good, or when `-n` was not reached in time.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
-    let url = Url::parse(&args.url, &context.adapters)?;
+    let mut url = Url::parse(&args.url, &context.adapters)?;
+    subscribe(&mut url, &args.pattern)?;
     let shutdown = Shutdown::new();
     let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
     let (print, mut events) = mpsc::channel(WAITING);
@@ -82,6 +83,21 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     }
     signals.abort();
     connected.client.shutdown().await;
+    Ok(())
+}
+
+/// Asks for the events that are named, where a wire tells only what was asked for.
+fn subscribe(url: &mut Url, patterns: &[String]) -> Result<(), Fault> {
+    let asks = url.adapter.options().iter().any(|option| option.name == "events");
+    if !asks || url.target.options.text("events").is_some() {
+        return Ok(());
+    }
+    let names: Vec<_> = patterns.iter().map(String::as_str).filter(|name| !name.contains('*')).collect();
+    if names.is_empty() {
+        let why = format!("{} tells only events that are asked for by name", url.adapter.name());
+        return Err(Fault::usage(why).hint("name them after the URL, or in it as events=ONE,OTHER"));
+    }
+    url.target.options.set("events", names.join(","));
     Ok(())
 }
 

@@ -68,8 +68,6 @@ enum Source {
 pub(super) enum Form {
     /// JSON.
     Json,
-    /// JSON, on a wire whose originals close the connection where a request fails.
-    Unfailing,
     /// JSON, and bytes with the name of their type.
     Typed,
     /// JSON as the argument `value`, which the service at the other end takes by that name.
@@ -102,7 +100,7 @@ impl Probe {
     ) -> Result<Self, Fault> {
         let by_name = |text: &str| match form {
             Form::ByName | Form::Arguments => format!("{{\"value\":{text}}}"),
-            Form::Json | Form::Unfailing | Form::Typed => text.to_owned(),
+            Form::Json | Form::Typed => text.to_owned(),
         };
         let echo = Route::from_static("echo");
         let mut cases = Vec::new();
@@ -111,12 +109,10 @@ impl Probe {
             let expected = if form == Form::ByName { json(text.to_owned())? } else { body.clone() };
             cases.push(Case { route: echo.clone(), body, expected: Some(expected) });
         }
-        let fail = json(r#"{"code":"not_found","message":"as asked"}"#.to_owned())?;
-        let mut checked = "JSON byte for byte";
-        if form != Form::Unfailing {
-            cases.push(Case { route: Route::from_static("fail"), body: fail, expected: None });
-            checked = "JSON byte for byte, a failure";
-        }
+        // What is no text, list or bytes cannot be reversed.
+        let fail = json(by_name("1"))?;
+        cases.push(Case { route: Route::from_static("reverse"), body: fail, expected: None });
+        let mut checked = "JSON byte for byte, a failure";
         if form == Form::Typed {
             let bytes: Vec<u8> = (0..=u8::MAX).collect();
             let body = Body::binary("Pose", bytes);
