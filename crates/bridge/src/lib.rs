@@ -62,7 +62,8 @@
 //!   `request`, `event` or `any`; the default is what the verb makes. `call` makes requests and `emit` events, of either kind of
 //!   message: the answer to a call made of an event is dropped, a request turned into an event is answered with an empty body
 //!   once the event is queued. Without a verb, kind and name stay. A kind that one of the wires cannot carry is left to later
-//!   routes. What no route takes is answered `not_found`, or counted.
+//!   routes. What no route takes is answered `not_found`, or counted. Where a wire's clients have requests only, what they mean
+//!   for an event comes as a request, and `emit` makes an event of it.
 //! * **Client endpoints** are dialled in the background. After three refused logins one attempt is made in 60 s. What is sent
 //!   while there is no connection waits for it, within its deadline and the limits of the queue. The mark of a reconnect,
 //!   [`GAP`](polywire_core::GAP), crosses only where a route spells out its name.
@@ -74,7 +75,8 @@
 //!   connection dies, the calls on it end at once.
 //! * **Bodies** cross byte for byte. With `binary = "base64"` bytes travel as `{"$bytes":{"type":"T","b64":"..."}}` onto a
 //!   wire that has none, and become bytes again on the way back; an object with the one member `$bytes` travels as `$$bytes`.
-//!   A body that would be too large for the other wire is refused before it is encoded. Nothing is unwrapped on the way back.
+//!   A body that would be too large for the other wire is refused before it is encoded. Nothing is unwrapped on the way back. An
+//!   answer without a body goes back as `null` where nothing would be silence.
 //! * **Failures** keep code, words and raw detail of the application; what goes wrong in between is told without addresses.
 //!   Identity ends at the bridge: neither logins nor facts of one wire are handed to the other.
 //! * **Loops** within one file are an error, also through an endpoint that dials another one of the same file, unless one of
