@@ -11,8 +11,8 @@ mod bridged;
 use std::time::{Duration, Instant};
 
 use bridged::{
-    EVENT, OTHER, Seen, Upstream, capabilities, dial, event, json, pairs, particulars, registry, request,
-    serve,
+    EVENT, OTHER, Seen, Upstream, WIRES, capabilities, dial, event, json, onward, pairs, particulars,
+    registry, request, serve,
 };
 use polywire_bridge::{Bridge, Problem};
 use polywire_cli::{Crossing, Way};
@@ -198,6 +198,35 @@ async fn a_failure_crosses_every_pair_with_its_words_and_as_much_of_its_code_as_
             assert_eq!(failure.message, "not you", "{from} > {to}: {code:?}");
         }
         rig.end();
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_serves_is_not_found_wherever_a_wire_tells_it() {
+    for (from, to) in pairs() {
+        let rig = Rig::new(from, to, "timeout = \"300ms\"").await;
+        let silent = particulars(to).silent_unserved;
+        let code = if silent { Code::DeadlineExceeded } else { (particulars(to).code)(Code::NotFound) };
+        let error = rig.ask("unserved", json("{}")).await.unwrap_err();
+        assert_eq!(error.code(), (particulars(from).code)(code), "{from} > {to}: {error}");
+        assert_eq!(silent, tells(from, to, "errors: a name that nobody serves"), "{from} > {to}");
+        rig.end();
+    }
+}
+
+#[tokio::test]
+async fn what_no_route_takes_is_not_found_on_every_wire() {
+    let upstream = serve("sockhop").await;
+    for from in WIRES {
+        let routes = onward("").replace("\"*\"", "\"known\"");
+        let bridge = bridged::bridge(from, "sockhop", upstream.server.address(), &routes).await;
+        let (client, _heard) = dial(from, bridge.address("in").unwrap()).await;
+        let call = |name| client.caller().call(request(name, json("{}")).timeout(Duration::from_secs(10)));
+        assert_eq!(call("known").await.unwrap().body, json("{}"), "{from}");
+        let error = call("unknown").await.unwrap_err();
+        assert_eq!(error.code(), (particulars(from).code)(Code::NotFound), "{from}: {error}");
+        let unrouted = bridge.snapshot().endpoints.iter().map(|end| end.unrouted_requests).sum::<u64>();
+        assert_eq!(unrouted, 1, "{from}");
     }
 }
 

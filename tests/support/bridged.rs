@@ -29,8 +29,8 @@ pub(crate) fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// What an [`App`] was sent.
 pub(crate) type Seen = mpsc::UnboundedReceiver<(Kind, String, Body)>;
 
-/// Shows everything it is sent, and answers the same: `hang` never, `empty` with nothing, `fail.CODE` with that failure, `work`
-/// after signs of life.
+/// Shows everything it is sent, and answers the same: `hang` never, `empty` with nothing, `unserved` as nobody would, `fail.CODE` with
+/// that failure, `work` after signs of life.
 #[derive(Clone, Debug)]
 pub(crate) struct App(mpsc::UnboundedSender<(Kind, String, Body)>);
 
@@ -49,6 +49,7 @@ impl Handler for App {
             match &*incoming.route {
                 "hang" => std::future::pending::<Answer>().await,
                 "empty" => Ok(Response::default()),
+                "unserved" => Err(Failure::unrouted(incoming.kind, &incoming.route)),
                 "work" => {
                     incoming.progress(json("{\"half\":true}"));
                     Ok(Response::from(incoming.body))

@@ -194,6 +194,10 @@ impl Losses<'_> {
                 self.lose("errors", Problem::Errors, text, fix);
             }
         }
+        if to.particulars.silent_unserved {
+            let text = "a name that nobody serves there is not answered: the caller waits until its deadline";
+            self.lose("errors", Problem::Errors, text.to_owned(), "carry only names that are served");
+        }
         match from.capabilities.errors {
             Errors::Codes => {
                 if let Some(codes) = codes(from) {

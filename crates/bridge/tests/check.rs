@@ -18,6 +18,7 @@ fn registry() -> Registry {
             client_events: EventForm::Requests,
             empty_reply: EmptyReply::Silence,
             null_request: "{}",
+            silent_unserved: true,
             code: |_| Code::Unknown,
             ..Particulars::default()
         }))
@@ -300,6 +301,7 @@ fn what_a_wire_does_besides_is_told_too() {
             "D-EVENTS event: odd takes them for requests, and their answers come back as events",
             "D-EMPTY reply: a reply without a body never comes: the caller waits until its deadline",
             "D-ERRORS errors: of the codes, the other wire tells only unknown",
+            "D-ERRORS errors: a name that nobody serves there is not answered: the caller waits until its deadline",
         ]
     );
     assert_eq!(

@@ -96,6 +96,8 @@ pub struct Particulars {
     pub null_request: &'static str,
     /// What an answer without a body arrives as.
     pub empty_reply: EmptyReply,
+    /// Is a request that nobody serves left without an answer, so that the caller waits in vain?
+    pub silent_unserved: bool,
     /// The code with which a failure of this code arrives.
     pub code: fn(Code) -> Code,
 }
@@ -107,6 +109,7 @@ impl Default for Particulars {
             empty_request: None,
             null_request: "null",
             empty_reply: EmptyReply::Empty,
+            silent_unserved: false,
             code: |code| code,
         }
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use polywire_core::{
     Adapter, AdapterError, BinaryForm, Body, BoxFuture, Capabilities, Client, Correlation, Credentials,
-    Endpoint, Errors, JsonText, Limits, OptionKind, OptionSpec, Options, ProgressForm, Route, Server, Target,
+    Endpoint, Errors, JsonText, Limits, OptionKind, OptionSpec, Options, Particulars, ProgressForm, Route,
+    Server, Target,
 };
 
 use crate::client::is_object;
@@ -222,6 +223,11 @@ impl Adapter for SocketIo {
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
         Ok(capabilities(&Config::from_options(options)?, &Limits::default()))
+    }
+
+    fn particulars(&self, options: &Options) -> Result<Particulars, AdapterError> {
+        let silent_unserved = !Config::from_options(options)?.answer_unrouted;
+        Ok(Particulars { silent_unserved, ..Particulars::default() })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {
