@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use polywire_core::{Count, Event, EventForm};
+use polywire_core::{BinaryForm, Body, Count, Event, EventForm};
 
 use crate::body::BodyArgs;
 use crate::connect::connect;
@@ -26,6 +26,25 @@ pub(crate) struct Args {
     timeout: Duration,
 }
 
+/// Says what the wire does with such an event, because once it is queued nobody hears of it any more.
+fn look_over(event: &Event, url: &Url) -> Result<(), Fault> {
+    let (adapter, options, name) = (&url.adapter, &url.target.options, &*event.route);
+    let wire = adapter.name();
+    if adapter.reserved_routes().contains(&name) {
+        return Err(Fault::usage(format_args!("{name:?} is no event of yours: {wire} uses it itself")));
+    }
+    let has_bytes = adapter.capabilities(options)?.binary != BinaryForm::None;
+    if matches!(event.body, Body::Binary(_)) && !has_bytes {
+        return Err(Fault::usage(format_args!("{wire} carries no bytes")).hint("send them as base64 in JSON"));
+    }
+    if let EventForm::Only(names) = adapter.particulars(options)?.client_events
+        && !names.contains(&name)
+    {
+        eprintln!("polywire: over {wire} only these events are heard: {}", names.join(", "));
+    }
+    Ok(())
+}
+
 /// Runs the verb. It ends well once the event was written to the connection; no wire here has receipts for events.
 ///
 /// # Errors
@@ -33,12 +52,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     let url = Url::parse(&args.url, &context.adapters)?;
     let event = Event::new(route(args.route)?, args.body.load()?);
-    if let EventForm::Only(names) = url.adapter.particulars(&url.target.options)?.client_events
-        && !names.contains(&&*event.route)
-    {
-        let wire = url.adapter.name();
-        eprintln!("polywire: over {wire} only these events are heard: {}", names.join(", "));
-    }
+    look_over(&event, &url)?;
     let connected = or_print(connect(url, nothing()?, args.timeout).await)?;
     if let Err(error) = connected.client.caller().notify(event).await {
         failed(&error).print()?;
