@@ -12,22 +12,34 @@ use std::time::Duration;
 
 use polywire_core::{Body, Endpoint, Event, JsonText, Limits, Peer, Request, Response, Route};
 use polywire_hyperhq::{FileEncoding, Host, HostConfig, Launch, Line, Process, Reauth};
-use polywire_tests::install::SOCKET_IO_CLIENT;
+use polywire_tests::install::{PYTHON_SOCKETIO, SOCKET_IO_CLIENT};
 use polywire_tests::{peer, skip};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const ID: &str = "peer-plugin";
 
-/// A host, the folder of its plugin, and where the plugin's program is.
+/// A host, the folder of its plugin, and the plugin's program.
 struct Stage {
     host: Host,
     folder: PathBuf,
-    program: PathBuf,
+    program: Vec<String>,
+}
+
+/// The plugin on npm `socket.io-client`.
+fn node(package: &Path) -> Vec<String> {
+    vec!["node".to_owned(), peer::hyperhq_plugin(package).display().to_string()]
+}
+
+/// The plugin on PyPI `python-socketio`.
+fn python(package: &Path) -> Vec<String> {
+    let path = format!("PYTHONPATH={}", package.display());
+    let program = polywire_tests::place::tests().join("peers/hyperhq/plugin.py").display().to_string();
+    vec!["env".to_owned(), path, "PYTHONDONTWRITEBYTECODE=1".to_owned(), "python3".to_owned(), program]
 }
 
 impl Stage {
-    async fn new(name: &str, package: &Path, config: HostConfig) -> Self {
+    async fn new(name: &str, program: Vec<String>, config: HostConfig) -> Self {
         let endpoint = Endpoint {
             limits: Arc::new(Limits { call_timeout: LIMIT, ..Limits::default() }),
             ..Endpoint::new("hyperhq", polywire_cli::service::hyperhq::routes().build().unwrap())
@@ -43,14 +55,14 @@ impl Stage {
         std::fs::write(folder.join("secret.txt"), "must never be served\n").unwrap();
         std::os::unix::fs::symlink(folder.join("secret.txt"), own.join("escape.txt")).unwrap();
         host.serve_files(ID, &own).unwrap();
-        Self { host, folder, program: peer::hyperhq_plugin(package) }
+        Self { host, folder, program }
     }
 
     fn launch(&self, arguments: &[&str]) -> Process {
-        let program = self.program.display().to_string();
-        let mut launch = Launch::new("node", ID, self.host.port());
-        launch.arguments =
-            std::iter::once(program).chain(arguments.iter().map(ToString::to_string)).collect();
+        let mut words = self.program.clone();
+        words.extend(arguments.iter().map(ToString::to_string));
+        let mut launch = Launch::new(words.remove(0), ID, self.host.port());
+        launch.arguments = words;
         self.host.launch(&launch).unwrap()
     }
 
@@ -102,13 +114,10 @@ async fn ask(plugin: &Peer, method: &'static str, data: &Value) -> Result<Value,
     }
 }
 
-#[tokio::test]
-async fn every_scenario_that_a_node_plugin_runs_by_itself_holds() {
-    let name = "every_scenario_that_a_node_plugin_runs_by_itself_holds";
-    let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
-    let websocket = ["--transports", "websocket"];
-    for (arguments, config) in [
-        (&["--scenario", "auth"][..], HostConfig::default()),
+/// What plugins in both languages run by themselves.
+fn scenarios() -> Vec<(&'static [&'static str], HostConfig)> {
+    vec![
+        (&["--scenario", "auth"], HostConfig::default()),
         (&["--scenario", "auth", "--namespace", "/plugin"], HostConfig::default()),
         (&["--scenario", "data", "--count", "500", "--inflight", "16"], HostConfig::default()),
         (
@@ -124,12 +133,7 @@ async fn every_scenario_that_a_node_plugin_runs_by_itself_holds() {
         (&["--scenario", "wrong-token"], HostConfig::default()),
         (&["--scenario", "no-auth"], HostConfig::default()),
         (&["--scenario", "bad-challenge"], HostConfig::default()),
-        (&["--scenario", "wrong-plugin-id"], HostConfig::default()),
-        (&["--scenario", "malformed-auth"], HostConfig::default()),
         (&["--scenario", "reuse-challenge"], HostConfig::default()),
-        (&["--scenario", "sdk-opening"], HostConfig::default()),
-        (&["--scenario", "thumbnails"], HostConfig::default()),
-        (&["--scenario", "legacy"], HostConfig::default()),
         (&["--scenario", "reconnect", "--reauth", "token", "--count", "3"], HostConfig::default()),
         (&["--scenario", "reconnect", "--reauth", "challenge", "--count", "2"], HostConfig::default()),
         (
@@ -144,11 +148,86 @@ async fn every_scenario_that_a_node_plugin_runs_by_itself_holds() {
             &["--scenario", "expired-challenge", "--wait-ms", "300"],
             HostConfig { challenge_life: Duration::from_millis(200), ..HostConfig::default() },
         ),
-    ] {
-        let stage = Stage::new("scenarios", &package, config).await;
-        let report = stage.runs(&[arguments, &websocket].concat()).await;
-        assert_eq!(report["ok"], true, "{arguments:?}: {report:#}");
+    ]
+}
+
+/// What the plugin in Node.js runs besides.
+fn node_scenarios() -> Vec<(&'static [&'static str], HostConfig)> {
+    vec![
+        (&["--scenario", "wrong-plugin-id"], HostConfig::default()),
+        (&["--scenario", "malformed-auth"], HostConfig::default()),
+        (&["--scenario", "sdk-opening"], HostConfig::default()),
+        (&["--scenario", "thumbnails"], HostConfig::default()),
+        (&["--scenario", "legacy"], HostConfig::default()),
+    ]
+}
+
+async fn hold(name: &str, program: Vec<String>, transports: &str, rows: Vec<(&[&str], HostConfig)>) {
+    for (arguments, config) in rows {
+        let stage = Stage::new(name, program.clone(), config).await;
+        let report = stage.runs(&[arguments, &["--transports", transports]].concat()).await;
+        assert_eq!(report["ok"], true, "{arguments:?} over {transports}: {report:#}");
         stage.end().await;
+    }
+}
+
+#[tokio::test]
+async fn every_scenario_that_a_node_plugin_runs_by_itself_holds() {
+    let name = "every_scenario_that_a_node_plugin_runs_by_itself_holds";
+    let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
+    for transports in ["websocket", "polling", "polling,websocket"] {
+        hold("node", node(&package), transports, scenarios()).await;
+    }
+    hold("node", node(&package), "websocket", node_scenarios()).await;
+}
+
+#[tokio::test]
+async fn every_scenario_that_a_python_plugin_runs_by_itself_holds() {
+    let name = "every_scenario_that_a_python_plugin_runs_by_itself_holds";
+    let Some(package) = skip::package(name, &PYTHON_SOCKETIO) else { return };
+    for transports in ["websocket", "polling,websocket"] {
+        hold("python", python(&package), transports, scenarios()).await;
+    }
+    // It drops its requests without a word, so the host learns of it by the heartbeat; until then the challenge is in use.
+    let mut rows = scenarios();
+    rows.retain(|(arguments, _)| {
+        !arguments.iter().any(|word| word.ends_with("challenge") && !word.starts_with("bad"))
+    });
+    hold("python", python(&package), "polling", rows).await;
+}
+
+/// Tells the plugin that has subscribed, until it has heard enough and ends.
+async fn hears_events(name: &str, program: Vec<String>, transports: &str) {
+    let stage = Stage::new(name, program, HostConfig::default()).await;
+    let process = stage.launch(&["--scenario", "events", "--count", "300", "--transports", transports]);
+    stage.plugin().await;
+    let telling = async {
+        for number in 0_u64.. {
+            let body = Body::json(&json!({ "gameId": format!("game-{number}") })).unwrap();
+            for event in ["gameLaunched", "nobodyWantsThis"] {
+                stage.host.broadcast(&Event::new(Route::new(event).unwrap(), body.clone()));
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let report = tokio::select! {
+        report = report(process) => report,
+        () = telling => unreachable!("it has no end"),
+    };
+    assert_eq!(report["ok"], true, "{transports}: {report:#}");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn events_reach_a_plugin_that_has_subscribed() {
+    let name = "events_reach_a_plugin_that_has_subscribed";
+    let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
+    for transports in ["websocket", "polling", "polling,websocket"] {
+        hears_events("events", node(&package), transports).await;
+    }
+    let Some(package) = skip::package(name, &PYTHON_SOCKETIO) else { return };
+    for transports in ["websocket", "polling", "polling,websocket"] {
+        hears_events("events", python(&package), transports).await;
     }
 }
 
@@ -156,7 +235,7 @@ async fn every_scenario_that_a_node_plugin_runs_by_itself_holds() {
 async fn a_launched_plugin_is_driven_from_its_first_request_to_its_last() {
     let name = "a_launched_plugin_is_driven_from_its_first_request_to_its_last";
     let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
-    let stage = Stage::new("lifecycle", &package, HostConfig::default()).await;
+    let stage = Stage::new("lifecycle", node(&package), HostConfig::default()).await;
     let events = ["--scenario", "serve", "--events", "gameLaunched", "--transports", "websocket"];
     let process = stage.launch(&events);
     let plugin = stage.plugin().await;

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use polywire_core::{
     Authenticate, Body, BoxFuture, Client, Close, Credentials, Endpoint, Event, Handler, HandlerFuture,
-    Identity, Incoming, Limits, Reconnect, Refusal, Request, Response, Route, Server,
+    Identity, Incoming, Limits, Reconnect, Refusal, Request, Response, Route, Router, Server,
 };
 use polywire_socketio::{Config, ServerConfig, dial, listen};
 use polywire_tests::driver::Driver;
-use polywire_tests::install::SOCKET_IO_CLIENT;
+use polywire_tests::install::{PYTHON_SOCKETIO, SOCKET_IO_CLIENT};
 use polywire_tests::skip;
 use polywire_tests::socketio::{Ears, LIMIT, auth, text};
 use raw::{Raw, until};
@@ -372,4 +372,71 @@ async fn npm_client_over_polling() {
 #[tokio::test]
 async fn npm_client_upgrades() {
     npm_client("npm_client_upgrades", &json!(["polling", "websocket"]), "websocket").await;
+}
+
+async fn python_client(name: &str, transports: &Value, upgraded: &str) {
+    const EVENTS: u64 = 500;
+    let Some(package) = skip::package(name, &PYTHON_SOCKETIO) else { return };
+    let numbers = Numbers::default();
+    let handler = Router::new()
+        .handle("echo", |body: Body| async { Ok::<_, polywire_core::Failure>(Response::from(body)) })
+        .fallback(numbers.clone())
+        .build()
+        .unwrap();
+    let endpoint = Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", handler) };
+    let server = serve(endpoint, ServerConfig::new(["/", "/realtime"])).await;
+    let mut driver = Driver::start("socketio_py_client.py", &package).unwrap();
+    let connect = |token: &str| {
+        json!({
+            "url": format!("http://{}", server.address()),
+            "namespace": "/realtime",
+            "transports": transports,
+            "auth": { "token": token },
+        })
+    };
+    assert!(driver.ask("connect", connect("wrong")).await.unwrap().is_err());
+    let refused = driver.event(|event| event["event"] == "refused", LIMIT).await.unwrap();
+    assert_eq!(refused["data"], json!({"message": "the token is wrong"}));
+    driver.ask("connect", connect("right")).await.unwrap().unwrap();
+    for value in [json!({"a": [1, null, "ü"]}), json!("text"), json!(1.5), json!({"hex": "00ff10"})] {
+        let echoed = driver.ask("call", json!({"name": "echo", "arg": value})).await.unwrap().unwrap();
+        assert_eq!(echoed, value);
+    }
+    let peer = one_peer(&server).await;
+    for body in [Body::Json(text(&json!({"from": "server"}))), Body::binary("", vec![1, 2, 255])] {
+        let request = Request::new(Route::from_static("ask"), body.clone()).timeout(LIMIT);
+        assert_eq!(peer.call(request).await.unwrap().body, body);
+    }
+    let sending = async {
+        for n in 0..EVENTS {
+            let event = Event::new(Route::from_static("n"), Body::json(&n).unwrap());
+            peer.notify(event).await.unwrap();
+        }
+    };
+    let hearing = async {
+        driver.ask("burst", json!({"name": "n", "count": EVENTS})).await.unwrap().unwrap();
+        driver.ask("heard", json!({"count": EVENTS})).await.unwrap().unwrap()
+    };
+    let (heard, ()) = tokio::join!(hearing, sending);
+    assert_eq!(heard, json!((0..EVENTS).collect::<Vec<_>>()));
+    assert!(numbers.count(usize::try_from(EVENTS).unwrap()).await.into_iter().eq(0..EVENTS), "out of order");
+    assert_eq!(driver.ask("transport", json!({})).await.unwrap().unwrap(), upgraded);
+    driver.ask("leave", json!({})).await.unwrap().unwrap();
+    until("no peer", || server.peers().is_empty()).await;
+    timeout(LIMIT, server.shutdown()).await.unwrap();
+}
+
+#[tokio::test]
+async fn python_client_over_websocket() {
+    python_client("python_client_over_websocket", &json!(["websocket"]), "websocket").await;
+}
+
+#[tokio::test]
+async fn python_client_over_polling() {
+    python_client("python_client_over_polling", &json!(["polling"]), "polling").await;
+}
+
+#[tokio::test]
+async fn python_client_upgrades() {
+    python_client("python_client_upgrades", &json!(["polling", "websocket"]), "websocket").await;
 }

@@ -30,29 +30,43 @@ pub struct Package {
     pub name: &'static str,
     /// The exact version.
     pub version: &'static str,
+    /// What it needs besides, in exact versions, as its package manager reads it.
+    pub beside: &'static [&'static str],
 }
 
 /// The last Sockhop release of the 1.x line on npm: JSON lines only.
-pub const SOCKHOP_184: Package = Package { source: Source::Npm, name: "sockhop", version: "1.8.4" };
+pub const SOCKHOP_184: Package =
+    Package { source: Source::Npm, name: "sockhop", version: "1.8.4", beside: &[] };
 /// The first HPX client for Node.js that can be installed: no message ids.
-pub const HPX_JS_101: Package = Package { source: Source::Npm, name: "happypandax-client", version: "1.0.1" };
+pub const HPX_JS_101: Package =
+    Package { source: Source::Npm, name: "happypandax-client", version: "1.0.1", beside: &[] };
 /// The HPX client for Node.js that pairs replies by `__id__`.
-pub const HPX_JS_220: Package = Package { source: Source::Npm, name: "happypandax-client", version: "2.2.0" };
+pub const HPX_JS_220: Package =
+    Package { source: Source::Npm, name: "happypandax-client", version: "2.2.0", beside: &[] };
 /// The HPX client for Python.
 pub const HPX_PY_100: Package =
-    Package { source: Source::PyPi, name: "happypandax-client", version: "1.0.0" };
+    Package { source: Source::PyPi, name: "happypandax-client", version: "1.0.0", beside: &[] };
 
 /// What the Stonyx library and the peers of its wire sit on.
-pub const WS: Package = Package { source: Source::Npm, name: "ws", version: "8.19.0" };
+pub const WS: Package = Package { source: Source::Npm, name: "ws", version: "8.19.0", beside: &[] };
 /// The server that the Socket.IO client is tested with.
-pub const SOCKET_IO: Package = Package { source: Source::Npm, name: "socket.io", version: "4.8.4" };
+pub const SOCKET_IO: Package =
+    Package { source: Source::Npm, name: "socket.io", version: "4.8.4", beside: &[] };
 /// The client that ours is measured against.
 pub const SOCKET_IO_CLIENT: Package =
-    Package { source: Source::Npm, name: "socket.io-client", version: "4.8.4" };
+    Package { source: Source::Npm, name: "socket.io-client", version: "4.8.4", beside: &[] };
+
+/// The Socket.IO client for Python that HyperHQ's plugin guide names.
+pub const PYTHON_SOCKETIO: Package = Package {
+    source: Source::PyPi,
+    name: "python-socketio",
+    version: "5.18.1",
+    beside: &["aiohttp==3.14.5"],
+};
 
 /// Every foreign package the tests and measurements use.
-pub const ALL: [Package; 7] =
-    [SOCKHOP_184, HPX_JS_101, HPX_JS_220, HPX_PY_100, WS, SOCKET_IO, SOCKET_IO_CLIENT];
+pub const ALL: [Package; 8] =
+    [SOCKHOP_184, HPX_JS_101, HPX_JS_220, HPX_PY_100, WS, SOCKET_IO, SOCKET_IO_CLIENT, PYTHON_SOCKETIO];
 
 impl Package {
     /// The folder below [`place::foreign`] that holds it.
@@ -80,7 +94,8 @@ impl Package {
                 npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact"])
                     .args(["--fetch-retries=2", "--fetch-timeout=30000", "--prefix"])
                     .arg(folder)
-                    .arg(format!("{}@{}", self.name, self.version));
+                    .arg(format!("{}@{}", self.name, self.version))
+                    .args(self.beside);
                 npm
             }
             Source::PyPi => {
@@ -89,7 +104,8 @@ impl Package {
                     .args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
                     .args(["--retries", "2", "--timeout", "30", "--target"])
                     .arg(folder)
-                    .arg(format!("{}=={}", self.name, self.version));
+                    .arg(format!("{}=={}", self.name, self.version))
+                    .args(self.beside);
                 python
             }
         }

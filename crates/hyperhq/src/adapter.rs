@@ -219,7 +219,7 @@ impl Adapter for HyperHq {
             let Login { plugin, challenge, namespace, events } = Self::login(&target)?;
             let credentials = Credentials::new(plugin, challenge);
             // A challenge that was refused will not become a better one.
-            let reconnect = Reconnect { max_refusals: 1, ..endpoint.reconnect.clone() };
+            let reconnect = Reconnect { max_refusals: 1, refused_pause: None, ..endpoint.reconnect.clone() };
             let dialler = dialler(&target.address, &namespace, events, &endpoint)?;
             Ok(Client::start(dialler, Arc::new(credentials), endpoint, reconnect))
         })

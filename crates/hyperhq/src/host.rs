@@ -15,7 +15,7 @@ pub(crate) use listen::serve_one;
 pub use listen::{Host, HostError};
 pub use manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError};
 pub use plugins::Plugins;
-pub use session::{HostReply, HostSession};
+pub use session::{HostReply, HostSession, STATUS};
 
 /// The ports that are tried in order before any other. Read in the plugin guide.
 pub const PORTS: std::ops::RangeInclusive<u16> = 52_789..=52_818;

@@ -42,7 +42,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "transports",
         takes: OptionKind::OneOf(&TRANSPORTS),
         default: "websocket",
-        about: "what carries the connection, in the order in which it is tried",
+        about: "what carries the connection, in the order in which it is tried; listening takes both unless it is websocket",
     },
     OptionSpec {
         name: "query",
@@ -73,6 +73,13 @@ const OPTIONS: &[OptionSpec] = &[
         takes: OptionKind::Number,
         default: "10",
         about: "most attachments of one message",
+    },
+    #[cfg(feature = "server")]
+    OptionSpec {
+        name: "origins",
+        takes: OptionKind::Text,
+        default: "all",
+        about: "listening: the values of Origin that may connect, with commas between them",
     },
     OptionSpec {
         name: "min_heartbeat",
@@ -245,7 +252,20 @@ impl Adapter for SocketIo {
                 let why = "auth is what a client shows: who may come in, a server's authenticator decides";
                 return Err(AdapterError::Settings(why.to_owned()));
             }
-            let config = crate::server::ServerConfig::of_adapter(Self::settings(&target)?);
+            let dials = ["query", "redial_when_dismissed", "min_heartbeat", "tls_ca"];
+            if let Some(name) = dials.into_iter().find(|name| target.options.names().any(|it| it == *name)) {
+                let why = format!("{name} is an option of the end that dials, and this one listens");
+                return Err(AdapterError::Settings(why));
+            }
+            let origins = target.options.text("origins").map(|list| {
+                list.split(',').map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect()
+            });
+            let polling = target.options.text("transports").is_none_or(|names| names.contains("polling"));
+            let config = crate::server::ServerConfig {
+                origins,
+                polling,
+                ..crate::server::ServerConfig::of_adapter(Self::settings(&target)?)
+            };
             #[cfg(feature = "tls")]
             if target.options.flag("tls")?.unwrap_or(false) {
                 let secret = |name: &'static str| {
@@ -268,6 +288,13 @@ impl Adapter for SocketIo {
 
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
+            if let Some(name) = ["origins", "tls_cert", "tls_key"]
+                .into_iter()
+                .find(|name| target.options.names().any(|it| it == *name))
+            {
+                let why = format!("{name} is an option of the end that listens, and this one dials");
+                return Err(AdapterError::Settings(why));
+            }
             let config = Self::settings(&target)?;
             let credentials = Arc::new(Self::credentials(&target.options)?);
             let reconnect = endpoint.reconnect.clone();
@@ -305,6 +332,22 @@ mod tests {
         assert_eq!(SocketIo::settings(&target("", &[])).unwrap().namespace, "/");
         let config = SocketIo::settings(&target("/realtime", &[("arguments", "list")])).unwrap();
         assert_eq!((&*config.namespace, config.arguments), ("/realtime", Arguments::List));
+    }
+
+    #[test]
+    fn an_option_of_the_other_end_is_refused() {
+        fn refused<T>(done: BoxFuture<'static, Result<T, AdapterError>>) -> String {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(done).err().map(|error| error.to_string()).unwrap_or_default()
+        }
+        let endpoint = || Endpoint::new("socketio", polywire_core::Router::new().build().unwrap());
+        #[cfg(feature = "server")]
+        for name in ["query", "redial_when_dismissed", "min_heartbeat"] {
+            let why = refused(SocketIo.listen(target("", &[(name, "1")]), endpoint()));
+            assert_eq!(why, format!("{name} is an option of the end that dials, and this one listens"));
+        }
+        let why = refused(SocketIo.dial(target("", &[("origins", "x")]), endpoint()));
+        assert_eq!(why, "origins is an option of the end that listens, and this one dials");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 use std::fmt;
 
 use polywire_core::{
-    Action, Actions, Admit, Body, Close, Codec, Cx, FrameOf, Identity, Moment, OutboundOf, Refusal, Session,
+    Action, Actions, Admit, Body, Close, Codec, Cx, FrameOf, Identity, Meta, Moment, OutboundOf, Refusal,
+    Session,
 };
 
 use crate::packet::Packet;
@@ -28,7 +29,7 @@ pub trait Lower: Send + 'static {
     fn send<S: Session<Codec = Self::Codec>>(&mut self, packet: Packet, cx: &mut Cx<'_, S>);
 
     /// May this leave, as far as the lower half is concerned? Asked where the upper half says [`Admit::Now`].
-    fn admit(&self, route_bytes: usize, body: &Body) -> Admit;
+    fn admit(&self, route_bytes: usize, body: &Body, meta: &Meta) -> Admit;
 
     /// This side closes the connection and may take its leave.
     fn close<S: Session<Codec = Self::Codec>>(&mut self, reason: &Close, cx: &mut Cx<'_, S>);
@@ -149,9 +150,11 @@ impl<L: Lower, U: Upper> Session for Stack<L, U> {
         let admit = self.upper.admit(outbound);
         match (&admit, outbound) {
             (Admit::Now, Outbound::Request { request, .. }) => {
-                self.lower.admit(request.route.len(), &request.body)
+                self.lower.admit(request.route.len(), &request.body, &request.meta)
             }
-            (Admit::Now, Outbound::Event(event)) => self.lower.admit(event.route.len(), &event.body),
+            (Admit::Now, Outbound::Event(event)) => {
+                self.lower.admit(event.route.len(), &event.body, &event.meta)
+            }
             _ => admit,
         }
     }

@@ -17,7 +17,7 @@ pub struct HostConfig {
     /// How a plugin whose connection was lost may come back; default [`Reauth::Both`].
     pub reauth: Reauth,
     /// How long after a connection is lost its plugin may come back; default 60 s, at most 1 h.
-    pub grace: Duration,
+    pub reconnect_grace: Duration,
     /// The same challenge may be shown again while its session lives, within its life, and takes the session over; default
     /// false. A plugin written after the guide's sample needs it; whoever can read the plugin's environment can use it too.
     pub challenge_reuse_within_life: bool,
@@ -74,7 +74,7 @@ impl Default for HostConfig {
             origins: Vec::new(),
             challenge_life: Duration::from_secs(30),
             reauth: Reauth::Both,
-            grace: Duration::from_secs(60),
+            reconnect_grace: Duration::from_secs(60),
             challenge_reuse_within_life: false,
             require_data_token: false,
             require_file_token: true,
@@ -99,7 +99,7 @@ impl HostConfig {
         let second = Duration::from_secs(1);
         for (setting, value, most, rule) in [
             ("challenge_life", self.challenge_life, second * 600, "1 ms to 10 min"),
-            ("grace", self.grace, second * 3_600, "1 ms to 1 h"),
+            ("reconnect_grace", self.reconnect_grace, second * 3_600, "1 ms to 1 h"),
             ("refusal_grace", self.refusal_grace, second * 10, "1 ms to 10 s"),
         ] {
             if !(Duration::from_millis(1)..=most).contains(&value) {

@@ -106,6 +106,8 @@ pub enum Line {
 }
 
 /// A plugin that was started. Dropped, it is killed.
+///
+/// Whoever keeps it reads its lines: while 256 of them wait, the plugin is held up in printing more.
 #[derive(Debug)]
 pub struct Process {
     child: Child,

@@ -110,17 +110,46 @@ impl Host {
 
     /// Launches a plugin with a fresh challenge, good for one login within `challenge_life`.
     ///
+    /// What is known of an earlier launch is forgotten, and its connection closed, once the program has been started.
+    ///
     /// # Errors
     /// When the program cannot be started, or there are `max_plugins` others.
     pub fn launch(&self, launch: &Launch) -> io::Result<Process> {
-        launch.start(&self.challenge(&launch.id)?)
+        let before = self.plugins.take(&launch.id);
+        let started = self.drawn(&launch.id).and_then(|challenge| launch.start(&challenge));
+        match &started {
+            Ok(_) => self.close(&launch.id),
+            Err(_) => self.plugins.restore(&launch.id, before),
+        }
+        started
     }
 
     /// A fresh challenge for plugin `id`, for one that is started by other means.
     ///
+    /// What is known of an earlier launch is forgotten, and its connection closed.
+    ///
     /// # Errors
     /// When there are `max_plugins` others.
     pub fn challenge(&self, id: &str) -> io::Result<Secret> {
+        let challenge = self.drawn(id)?;
+        self.close(id);
+        Ok(challenge)
+    }
+
+    /// Plugin `id` is not wanted any more: its connection is closed, and its challenge and token are worth nothing.
+    pub fn forget(&self, id: &str) {
+        self.plugins.forget(id);
+        self.close(id);
+    }
+
+    fn close(&self, id: &str) {
+        let there = self.roster.lock().remove(id);
+        if let Some(there) = there {
+            there.close();
+        }
+    }
+
+    fn drawn(&self, id: &str) -> io::Result<Secret> {
         let challenge = self.plugins.launch(id, self.clock.now(), &*self.random);
         challenge.ok_or_else(|| io::Error::other("there are as many plugins as max_plugins allows"))
     }
@@ -318,6 +347,19 @@ impl Folders {
     fn of(&self, id: &str) -> Option<Arc<Folder>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
+
+    /// Reads a file of plugin `id`, when it is its turn.
+    async fn read(&self, id: String, path: String) -> Result<Response, Failure> {
+        let unreadable = || refused("File cannot be read");
+        let folder = self.of(&id).ok_or_else(unreadable)?;
+        let _one_of_few = Arc::clone(&self.reads).acquire_owned().await.map_err(|_| unreadable())?;
+        let read = tokio::task::spawn_blocking(move || folder.read(&path)).await;
+        match read {
+            Ok(Ok(bytes)) => Ok(Response::from(Body::binary("", bytes))),
+            Ok(Err(error)) => Err(refused(error.to_string())),
+            Err(_) => Err(unreadable()),
+        }
+    }
 }
 
 /// Serves files where a plugin has a folder, and hands on everything else.
@@ -331,23 +373,26 @@ impl Handler for Files {
         if incoming.kind != Kind::Request || incoming.route != FILE {
             return self.other.call(incoming);
         }
-        let folder = incoming.identity().and_then(|identity| self.folders.of(&identity.subject));
-        let Some(folder) = folder else { return self.other.call(incoming) };
-        let reads = Arc::clone(&self.folders.reads);
+        let identity = incoming.identity().map(|identity| identity.subject.to_string());
+        let Some(id) = identity.filter(|id| self.folders.of(id).is_some()) else {
+            return self.other.call(incoming);
+        };
+        let folders = Arc::clone(&self.folders);
         Box::pin(async move {
-            let refused = |why: String| Failure::new(Code::PermissionDenied, why);
-            let Body::Json(path) = &incoming.body else { return Err(refused("Invalid file path".into())) };
-            let path: String = path.parse().map_err(|_| refused("Invalid file path".into()))?;
-            let _one_of_few =
-                reads.acquire_owned().await.map_err(|_| refused("File cannot be read".into()))?;
-            let read = tokio::task::spawn_blocking(move || folder.read(&path)).await;
-            match read {
-                Ok(Ok(bytes)) => Ok(Response::from(Body::binary("", bytes))),
-                Ok(Err(error)) => Err(refused(error.to_string())),
-                Err(_) => Err(refused("File cannot be read".into())),
+            let path = match &incoming.body {
+                Body::Json(path) => path.parse::<String>().ok(),
+                _ => None,
+            };
+            match path {
+                Some(path) => folders.read(id, path).await,
+                None => Err(refused("Invalid file path")),
             }
         })
     }
+}
+
+fn refused(why: impl Into<String>) -> Failure {
+    Failure::new(Code::PermissionDenied, why.into())
 }
 
 #[cfg(test)]
@@ -359,6 +404,48 @@ mod tests {
     fn starting() -> Starting {
         Starting::new(HostConfig::default(), Endpoint::new("hyperhq", Router::new::<()>().build().unwrap()))
             .unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_so_many_files_are_read_at_a_time() {
+        let config = HostConfig { max_file_reads: 1, ..HostConfig::default() };
+        let starting =
+            Starting::new(config, Endpoint::new("hyperhq", Router::new::<()>().build().unwrap())).unwrap();
+        let place = std::env::temp_dir().join(format!("polywire-reads-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join("a"), "a").unwrap();
+        starting.folders.serve("demo", Folder::new(&place, 100).unwrap());
+        let reading = Arc::clone(&starting.folders.reads).acquire_owned().await.unwrap();
+        let read = tokio::spawn({
+            let folders = Arc::clone(&starting.folders);
+            async move { folders.read("demo".into(), "a".into()).await }
+        });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!read.is_finished(), "it waits for its turn");
+        drop(reading);
+        assert_eq!(read.await.unwrap().unwrap().body, Body::binary("", &b"a"[..]));
+        std::fs::remove_dir_all(place).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_launch_that_fails_changes_nothing() {
+        let endpoint = Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
+        let host =
+            Host::listen(HostConfig { port: Some(0), ..HostConfig::default() }, endpoint).await.unwrap();
+        let shown = host.challenge("demo").unwrap();
+        let challenge = std::str::from_utf8(shown.expose()).unwrap();
+        assert!(host.launch(&Launch::new("/no/such/program", "demo", host.port())).is_err());
+        assert!(host.launch(&Launch::new("/no/such/program", "other", host.port())).is_err());
+        let login = |id| {
+            let shown = super::super::plugins::Shown { challenge: Some(challenge), token: None };
+            host.plugins.log_in(id, shown, 1, host.clock.now(), &*host.random).map(drop)
+        };
+        assert_eq!(login("other"), Err("Invalid challenge"));
+        assert_eq!(login("demo"), Ok(()));
+        host.forget("demo");
+        assert_eq!(login("demo"), Err("Invalid challenge"));
     }
 
     #[tokio::test]

@@ -26,6 +26,9 @@ struct Known {
     session: Option<Session>,
 }
 
+/// What was known of a plugin before it was launched again.
+pub(super) struct Before(Option<Known>);
+
 struct Session {
     token: Secret,
     connection: u64,
@@ -73,6 +76,20 @@ impl Plugins {
         }
         known.insert(id.to_owned(), Known { challenge, launched: now, used: false, session: None });
         true
+    }
+
+    /// What is known of plugin `id`, to be put back by [`Plugins::restore`].
+    pub(super) fn take(&self, id: &str) -> Before {
+        Before(self.lock().remove(id))
+    }
+
+    /// Puts back what was taken.
+    pub(super) fn restore(&self, id: &str, before: Before) {
+        let mut known = self.lock();
+        match before.0 {
+            Some(before) => known.insert(id.to_owned(), before),
+            None => known.remove(id),
+        };
     }
 
     /// The plugin is not wanted any more: its challenge and token are worth nothing from now on.
@@ -148,7 +165,7 @@ impl Plugins {
     }
 
     fn is_lately(&self, lost: Moment, now: Moment) -> bool {
-        now.since(lost) < self.config.grace
+        now.since(lost) < self.config.reconnect_grace
     }
 
     /// Is this the token of the session that lives on this connection?

@@ -24,6 +24,9 @@ const LOGIN: Gate = Gate(0);
 /// The least time between two signs of life that go on; the others are as good as the one before them.
 const PACE: Duration = Duration::from_millis(100);
 
+/// Under this name the host's handler hears what a plugin says of its work; which request it is about is not said.
+pub const STATUS: Route = Route::from_static("statusUpdate");
+
 /// What the answer to a request of a plugin must carry back, as it was spelled.
 #[derive(Debug)]
 pub enum HostReply {
@@ -89,6 +92,10 @@ impl HostSession {
     fn log_in(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
         self.logins = self.logins.saturating_add(1);
         let id = message.text("pluginId").filter(|id| !id.is_empty());
+        if self.plugin.is_some() && self.plugin != id {
+            // Who a connection is does not change: what it was asked and told belongs to one plugin.
+            return self.refuse("Already authenticated as another plugin", cx);
+        }
         let challenge = message.text("challenge").or_else(|| message.text("token"));
         let token = message.text("sessionToken");
         let shown = Shown { challenge: challenge.as_deref(), token: token.as_deref() };
@@ -306,6 +313,7 @@ impl HostSession {
         }
         self.quiet_until = cx.now() + PACE;
         cx.deliver(Delivery::Progress { call: None, body: message.whole() });
+        cx.deliver(Delivery::Event(Event::new(STATUS, message.whole())));
     }
 
     fn notified(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
@@ -319,7 +327,7 @@ impl HostSession {
     }
 
     fn broadcast(&self, Event { route, body, .. }: Event, cx: &mut Cx<'_, Self>) {
-        if !self.subscribed.contains(&*route) {
+        if !self.subscribed.contains(&*route) || self.current().is_none() {
             return;
         }
         let since = cx.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -328,6 +336,11 @@ impl HostSession {
     }
 
     fn ask(&mut self, call: CallId, request: Request, cx: &mut Cx<'_, Self>) {
+        if self.current().is_none() {
+            let why = "the plugin's session has moved to another connection, or has ended";
+            let outcome = Err(CallError::not_sent(Code::Unavailable, why));
+            return cx.deliver(Delivery::Response { call, outcome });
+        }
         let id = format!("req-{}", self.plugins.request());
         let object = Object::new().text("id", &id).text("method", &request.route);
         cx.write(object.body("data", request.body, b"{}").event("request"));

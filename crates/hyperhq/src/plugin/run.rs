@@ -107,6 +107,20 @@ impl Plugin {
         self
     }
 
+    /// Has these limits instead of the defaults, whose `login_timeout` is 30 s.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Dials again by this rule when the connection was lost; a refused login is final whatever it says.
+    #[must_use]
+    pub fn reconnect(mut self, reconnect: Reconnect) -> Self {
+        self.reconnect = reconnect;
+        self
+    }
+
     /// Answers requests of this method.
     ///
     /// # Errors
@@ -144,7 +158,7 @@ impl Plugin {
             Endpoint { limits: Arc::new(self.limits), ..Endpoint::new("hyperhq", self.registry.build()?) };
         let credentials = Arc::new(Credentials::new(plugin, challenge));
         // A challenge that was refused will not become a better one.
-        let reconnect = Reconnect { max_refusals: 1, ..self.reconnect };
+        let reconnect = Reconnect { max_refusals: 1, refused_pause: None, ..self.reconnect };
         let address = format!("127.0.0.1:{port}");
         let dialler = dialler(&address, &self.namespace, self.events, &endpoint)?;
         Ok(Client::start_with_commands(dialler, credentials, endpoint, reconnect))

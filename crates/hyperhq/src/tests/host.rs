@@ -361,8 +361,11 @@ fn h24_signs_of_life_go_on_ten_times_a_second_at_most() {
         line.say("statusUpdate", r#"{"status":"working"}"#);
         host.pass(Duration::from_micros(100));
     }
-    assert_eq!(line.delivered.len(), 10);
+    // Each as what keeps requests alive, and as words for whoever serves the host.
+    assert_eq!(line.delivered.len(), 20);
     assert!(matches!(line.delivered[0], Delivery::Progress { call: None, .. }));
+    let Some(Delivery::Event(event)) = line.delivered.get(1) else { panic!() };
+    assert_eq!((&*event.route, &event.body), ("statusUpdate", &text_of(r#"{"status":"working"}"#).into()));
 }
 
 #[test]

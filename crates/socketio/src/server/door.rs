@@ -177,14 +177,17 @@ impl<'a> Asked<'a> {
 impl Door {
     /// The gate of this request's session; a stream that is upgraded gets it too.
     fn gate(&self, asked: &Asked<'_>) -> Arc<Gate> {
-        match asked.session {
-            // A session of its own, whatever came over this stream before.
-            None => self.slot.set_gate(&Arc::default()),
+        let gate = match asked.session {
+            None => Arc::default(),
             // The upgrade may come before the session has joined anything.
-            Some(id) if asked.websocket => self.slot.set_gate(&self.sessions.gate_or(id, &Arc::default())),
-            Some(id) => return self.sessions.gate(id).unwrap_or_default(),
+            Some(id) if asked.websocket => self.sessions.gate_or(id, &Arc::default()),
+            Some(id) => self.sessions.gate(id).unwrap_or_default(),
+        };
+        if asked.websocket {
+            // Requests of several sessions may share a stream; a WebSocket has it for itself.
+            self.slot.set_gate(&gate);
         }
-        self.slot.gate()
+        gate
     }
 }
 
@@ -196,6 +199,7 @@ impl Service<Request<Incoming>> for Door {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let asked = Asked::of(request.uri());
         let (begins, posts) = (asked.session.is_none(), request.method() == Method::POST);
+        let polls = !begins && !asked.websocket && request.method() == Method::GET;
         let gate = self.gate(&asked);
         let admitted = self.guests.admit(request.headers());
         let place = (admitted && begins).then(|| self.places.take(self.address.as_deref())).flatten();
@@ -220,6 +224,10 @@ impl Service<Request<Incoming>> for Door {
             let response = Service::call(&service, request).await;
             if response.as_ref().is_ok_and(|response| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
                 slot.upgraded();
+            }
+            if polls {
+                // What was waiting has been taken.
+                gate.flushed();
             }
             response
         })

@@ -32,6 +32,10 @@ const RETRY: Duration = Duration::from_millis(20);
 /// Packets handed over between two flushes of the stream. The library's pings go through the same queue, and a ping that finds
 /// it full ends the session: it must not fill up because this side is fast.
 const WINDOW: usize = 64;
+/// The same for a session of requests, between two of them. Observed: python-engineio 4.15 ends a session whose server answers
+/// with more than 16 packets at once. As many may have been handed over since the library looked and before this side knows that
+/// it has, and a ping may join them.
+const POLLED: usize = 7;
 /// How long an answer may take; calls end before it.
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// Answers a client may owe, as a multiple of the calls that may wait for one: those whose callers have given up count too.
@@ -169,13 +173,13 @@ impl Plug {
         Packet::from_parts(parts, self.namespace.clone(), &self.limits)
     }
 
-    /// May another packet be handed over before the stream is flushed? A session of requests has no stream to look at.
-    fn has_window(&mut self, cx: &Context<'_>) -> bool {
+    /// May another packet be handed over before the stream is flushed, or the client has asked again?
+    fn has_window(&mut self, packet: &Packet, cx: &Context<'_>) -> bool {
         let Some(gate) = &self.gate else { return true };
-        if !self.member.streams() {
-            return true;
-        }
-        if self.window.1 >= WINDOW {
+        let window = if self.member.streams() { WINDOW } else { POLLED };
+        // One that is larger than the window has it for itself.
+        let fits = |used: usize| used == 0 || used + messages(packet) <= window;
+        if !fits(self.window.1) {
             // Before looking, so that a flush in between wakes this task.
             gate.await_progress(cx);
         }
@@ -183,7 +187,7 @@ impl Plug {
         if flushes != self.window.0 {
             self.window = (flushes, 0);
         }
-        self.window.1 < WINDOW
+        fits(self.window.1)
     }
 }
 
@@ -230,7 +234,8 @@ impl Transport<Packets> for Plug {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         while let Some(packet) = self.waiting.pop_front() {
             let weight = weight(&packet);
-            let refused = if self.has_window(cx) { self.emit(packet, cx)? } else { Some(packet) };
+            let messages = messages(&packet);
+            let refused = if self.has_window(&packet, cx) { self.emit(packet, cx)? } else { Some(packet) };
             if let Some(refused) = refused {
                 self.waiting.push_front(refused);
                 if let Some(gate) = &self.gate {
@@ -241,7 +246,7 @@ impl Transport<Packets> for Plug {
                 let _ = retry.as_mut().poll(cx);
                 return Poll::Pending;
             }
-            self.window.1 += 1;
+            self.window.1 += messages;
             self.unsent = self.unsent.saturating_sub(weight);
         }
         self.retry = None;
@@ -264,6 +269,11 @@ impl std::fmt::Debug for Plug {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Plug").field("namespace", &self.namespace).finish_non_exhaustive()
     }
+}
+
+/// The messages of the transport that it becomes.
+fn messages(packet: &Packet) -> usize {
+    1 + packet.attachments().len()
 }
 
 /// What a packet counts for while it waits.

@@ -64,10 +64,21 @@ impl Events {
         args_of(name, body, meta, self.config.arguments)
     }
 
+    /// Can this leave?
+    fn check(&self, body: &Body, meta: &Meta) -> Result<(), Failure> {
+        let count = meta.attachments().len().max(usize::from(matches!(body, Body::Binary(_))));
+        if count > self.config.max_attachments {
+            let max = self.config.max_attachments;
+            let why = format!("{count} attachments exceed max_attachments = {max}");
+            return Err(Failure::new(Code::InvalidArgument, why));
+        }
+        check(body, meta, self.config.arguments, &self.json)
+    }
+
     fn answer(&self, id: u64, result: Result<Response, Failure>, cx: &mut Cx<'_, Self>) {
         let result = result.and_then(|response| {
             let Response { body, meta } = &response;
-            check(body, meta, self.config.arguments, &self.json).map(|()| response)
+            self.check(body, meta).map(|()| response)
         });
         let args = match result {
             Ok(Response { body, meta }) => self.args(None, body, &meta),
@@ -125,13 +136,7 @@ impl Session for Events {
             let why = format!("{:?} is a name that Socket.IO keeps for itself", &**route);
             return Admit::Refuse(Failure::new(Code::InvalidArgument, why));
         }
-        let count = meta.attachments().len().max(usize::from(matches!(body, Body::Binary(_))));
-        if count > self.config.max_attachments {
-            let max = self.config.max_attachments;
-            let why = format!("{count} attachments exceed max_attachments = {max}");
-            return Admit::Refuse(Failure::new(Code::InvalidArgument, why));
-        }
-        if let Err(failure) = check(body, meta, self.config.arguments, &self.json) {
+        if let Err(failure) = self.check(body, meta) {
             return Admit::Refuse(failure);
         }
         if self.connected { Admit::Now } else { Admit::Hold(CONNECTED) }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use polywire_core::json::{self, Members};
 use polywire_core::{
-    Admit, Body, ByteString, Close, Code, Count, Cx, Failure, FrameError, Identity, JsonText, Moment,
+    Admit, Body, ByteString, Close, Code, Count, Cx, Failure, FrameError, Identity, JsonText, Meta, Moment,
     Refusal, Session,
 };
 
@@ -298,12 +298,16 @@ impl Lower for Link {
         }
     }
 
-    fn admit(&self, route_bytes: usize, body: &Body) -> Admit {
+    fn admit(&self, route_bytes: usize, body: &Body, meta: &Meta) -> Admit {
         // A name may need escapes.
         let beside = OVERHEAD + self.namespace.len() + route_bytes.saturating_mul(6);
+        let attachment = |bytes: &Bytes| self.config.transports.attachment_bytes(bytes.len());
         let own = match body {
-            Body::Binary(binary) => self.config.transports.attachment_bytes(binary.bytes.len()),
-            Body::Empty | Body::Json(_) => body.len(),
+            Body::Binary(binary) => attachment(&binary.bytes),
+            // Every message of a packet is held to it; the largest one decides.
+            Body::Empty | Body::Json(_) => {
+                meta.attachments().iter().map(attachment).fold(body.len(), usize::max)
+            }
         };
         let bytes = own.saturating_add(beside);
         if bytes <= self.max_payload {
