@@ -2,6 +2,7 @@
 //! least that any framework can cost.
 
 pub(crate) mod hpx;
+pub(crate) mod hyperhq;
 pub(crate) mod sockhop;
 pub(crate) mod socketio;
 pub(crate) mod stonyx;

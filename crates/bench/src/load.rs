@@ -1,6 +1,7 @@
 //! The load generators: as little work of their own as possible, the same for every server.
 
 pub(crate) mod hpx;
+pub(crate) mod hyperhq;
 pub(crate) mod sockhop;
 pub(crate) mod stonyx;
 

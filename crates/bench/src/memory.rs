@@ -33,6 +33,7 @@ pub(crate) async fn idle(idle: Idle) -> Result<(), String> {
     let adapter: &dyn Adapter = match &*idle.wire {
         "hpx" => &polywire_hpx::ADAPTER,
         "stonyx" => &polywire_stonyx::ADAPTER,
+        "socketio" => &polywire_socketio::ADAPTER,
         _ => &polywire_sockhop::ADAPTER,
     };
     let endpoint = Endpoint::new(adapter.name(), Echo);
@@ -61,15 +62,30 @@ pub(crate) async fn idle(idle: Idle) -> Result<(), String> {
 ///
 /// # Errors
 /// When an end cannot be started.
-pub(crate) async fn measure(figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> Result<(), String> {
-    let counts =
-        [("sockhop", 1_000_u32), ("sockhop", 8_000), ("hpx", 1_000), ("hpx", 8_000), ("stonyx", 1_000)];
-    for (wire, connections) in counts {
-        let scenario = format!("idle-{wire}-{connections}");
+pub(crate) async fn measure(
+    only: &str,
+    figures: &mut Vec<Figure>,
+    bars: &mut Vec<Bar>,
+) -> Result<(), String> {
+    let counts = [
+        ("sockhop", "sockhop", 1_000_u32),
+        ("sockhop", "sockhop", 8_000),
+        ("hpx", "hpx", 1_000),
+        ("hpx", "hpx", 8_000),
+        ("stonyx", "stonyx", 1_000),
+        ("socketio", "socketio", 1_000),
+        ("socketio", "socketioxide", 1_000),
+    ];
+    let mut socketio = Vec::new();
+    for (wire, serve, connections) in counts {
+        let scenario = format!("idle-{serve}-{connections}");
+        if !scenario.contains(only) {
+            continue;
+        }
         eprint!("{scenario} ");
         let text = |error: std::io::Error| format!("{scenario}: {error}");
         let server =
-            Contender::ourselves("server", &["serve", wire]).map_err(text)?.start().await.map_err(text)?;
+            Contender::ourselves("server", &["serve", serve]).map_err(text)?.start().await.map_err(text)?;
         let at = server.address.to_string();
         let few = Contender::ourselves("client", &["idle", wire, &at, "1"])
             .map_err(text)?
@@ -89,6 +105,12 @@ pub(crate) async fn measure(figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> R
         for (end, before, after) in [("server", before.0, after.0), ("client", before.1, after.1)] {
             let each = after.saturating_sub(before) as f64 / f64::from(connections) / 1_024.0;
             figures.push(figure(&scenario, end, "KiB resident a connection", &mut [each]));
+            if wire == "socketio" {
+                if end == "server" {
+                    socketio.push(each);
+                }
+                continue;
+            }
             let text = format!("KiB a connection, {end} end");
             bars.push(Bar {
                 scenario: scenario.clone(),
@@ -99,6 +121,15 @@ pub(crate) async fn measure(figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> R
             });
         }
         eprintln!();
+    }
+    if let [ours, bare] = socketio[..] {
+        bars.push(Bar {
+            scenario: "idle-socketio-1000".to_owned(),
+            text: "server memory against bare socketioxide".to_owned(),
+            reached: ours / bare,
+            asked: 1.15,
+            at_most: true,
+        });
     }
     Ok(())
 }

@@ -40,9 +40,13 @@ enum What {
     HpxBare,
     Stonyx,
     StonyxBare,
+    Socketio,
+    Socketioxide,
+    Hyperhq,
     Bridge,
 }
 
+mod hyperhq;
 pub(crate) mod socketio;
 mod stonyx;
 
@@ -56,13 +60,14 @@ const STORED_UP_TO: usize = 4 << 10;
 pub(crate) async fn serve(serve: Serve) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
     match serve.what {
-        What::SockhopBare | What::HpxBare | What::StonyxBare => {
+        What::SockhopBare | What::HpxBare | What::StonyxBare | What::Socketioxide => {
             let listener = TcpListener::bind("127.0.0.1:0").await.map_err(text)?;
             println!("READY {}", listener.local_addr().map_err(text)?);
             let serving = async {
                 match serve.what {
                     What::HpxBare => bare::hpx::serve(listener, STORED_UP_TO).await,
                     What::StonyxBare => bare::stonyx::serve(listener).await,
+                    What::Socketioxide => bare::hyperhq::serve(listener).await,
                     _ => bare::sockhop::serve(listener).await,
                 }
             };
@@ -71,6 +76,7 @@ pub(crate) async fn serve(serve: Serve) -> Result<(), String> {
                 () = closed() => Ok(()),
             }
         }
+        What::Hyperhq => hyperhq::serve().await,
         What::Bridge => bridge::serve(&serve.upstream.ok_or("a bridge needs --upstream")?).await,
         What::Hpx => {
             // A session for each of thousands of guests.
@@ -83,8 +89,12 @@ pub(crate) async fn serve(serve: Serve) -> Result<(), String> {
             Ok(())
         }
         What::Stonyx => stonyx::serve().await,
-        What::Sockhop => {
-            let server = listen(&polywire_sockhop::ADAPTER, Endpoint::new("sockhop", Echo)).await?;
+        What::Sockhop | What::Socketio => {
+            let adapter: &dyn Adapter = match serve.what {
+                What::Socketio => &polywire_socketio::ADAPTER,
+                _ => &polywire_sockhop::ADAPTER,
+            };
+            let server = listen(adapter, Endpoint::new(adapter.name(), Echo)).await?;
             println!("READY {}", server.address());
             closed().await;
             server.shutdown().await;

@@ -1,5 +1,6 @@
 //! The scenarios: who is measured under which load, and which bars the figures are held against.
 
+mod hyperhq;
 mod socketio;
 mod stonyx;
 
@@ -44,6 +45,9 @@ pub(crate) struct Plan {
     /// The folder that holds `node_modules` with socket.io-client; by default where `cargo xtask peers` puts it.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/foreign/npm-socket.io-client-4.8.4"))]
     socketio_modules: String,
+    /// The folder that holds `node_modules` with socket.io; by default where `cargo xtask peers` puts it.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/foreign/npm-socket.io-4.8.4"))]
+    socketio_server_modules: String,
     /// The Python HPX peer.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/peers/hpx/hpx_peer_server.py"))]
     hpx_peer: String,
@@ -75,6 +79,8 @@ enum Load {
     Hpx { connections: usize, body_bytes: usize },
     Stonyx { connections: usize, body_bytes: usize },
     StonyxBroadcast { members: usize },
+    HyperHqData { plugins: usize },
+    HyperHqEvents { members: usize },
 }
 
 impl Load {
@@ -92,6 +98,12 @@ impl Load {
             }
             Load::Stonyx { connections, body_bytes } => {
                 load::stonyx::run(address, connections, 64, calls / connections as u64, body_bytes).await
+            }
+            Load::HyperHqData { plugins } => {
+                load::hyperhq::data(address, plugins, 64, calls / plugins as u64).await
+            }
+            Load::HyperHqEvents { members } => {
+                load::hyperhq::broadcast(address, members, calls / members as u64).await
             }
             Load::StonyxBroadcast { members } => {
                 load::stonyx::broadcast(address, members, calls / members as u64, 100).await
@@ -114,6 +126,7 @@ pub(crate) async fn run(plan: Plan) -> Result<(), String> {
     }
     stonyx::run(&plan, &mut figures, &mut bars).await?;
     socketio::run(&plan, &mut figures, &mut bars).await?;
+    hyperhq::run(&plan, &mut figures, &mut bars).await?;
     if wanted(&plan, "typed-buffers") {
         ours::typed_buffers(plan.runs, &mut figures, &mut bars)
             .await
@@ -130,8 +143,8 @@ pub(crate) async fn run(plan: Plan) -> Result<(), String> {
     if wanted(&plan, "in-process") {
         ours::in_process(plan.runs, &mut figures, &mut bars);
     }
-    if wanted(&plan, "idle") {
-        memory::measure(&mut figures, &mut bars).await?;
+    if plan.only.is_empty() || plan.only.starts_with("idle") {
+        memory::measure(&plan.only, &mut figures, &mut bars).await?;
     }
     report::print(&figures, &bars);
     Ok(())
