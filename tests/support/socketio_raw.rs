@@ -33,12 +33,26 @@ impl Raw {
     /// Asks by HTTP, with a body or without; the status and the body of the answer.
     pub(crate) async fn ask(&mut self, query: &str, body: Option<&str>) -> (u16, String) {
         let method = if body.is_some() { "POST" } else { "GET" };
-        let body = body.unwrap_or_default();
+        self.request(method, &format!("EIO=4&transport=polling{query}"), body.unwrap_or_default()).await
+    }
+
+    /// Any request; the status and the body of its answer.
+    pub(crate) async fn request(&mut self, method: &str, query: &str, body: &str) -> (u16, String) {
+        self.begin(method, query, body).await;
+        self.answer().await
+    }
+
+    /// A request whose answer is read later.
+    pub(crate) async fn begin(&mut self, method: &str, query: &str, body: &str) {
         let head = format!(
-            "{method} /socket.io/?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} /socket.io/?{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         self.0.write_all(head.as_bytes()).await.unwrap();
+    }
+
+    /// The status and the body of the next answer.
+    pub(crate) async fn answer(&mut self) -> (u16, String) {
         let head = self.head().await.to_ascii_lowercase();
         let number = |name: &str| {
             let value = head.split(name).nth(1)?.split("\r\n").next()?;
@@ -98,6 +112,17 @@ impl Raw {
         let mut bytes = Vec::new();
         for message in messages {
             frame(message.as_bytes(), &mut bytes);
+        }
+        self.0.write_all(&bytes).await.unwrap();
+    }
+
+    /// Binary messages in one write.
+    pub(crate) async fn send_binary(&mut self, messages: &[&[u8]]) {
+        let mut bytes = Vec::new();
+        for message in messages {
+            let first = bytes.len();
+            frame(message, &mut bytes);
+            bytes[first] = 0x82;
         }
         self.0.write_all(&bytes).await.unwrap();
     }

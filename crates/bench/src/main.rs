@@ -39,7 +39,11 @@ enum Verb {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match args.verb {
+        // One connection gains nothing from a second thread, and the original client has one too.
+        Verb::Drive(_) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+    };
     let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
         runtime.block_on(async {
             match args.verb {

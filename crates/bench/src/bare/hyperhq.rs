@@ -7,6 +7,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use socketioxide::SocketIo;
 use socketioxide::extract::{AckSender, Data, SocketRef};
+use socketioxide::handler::ConnectHandler;
 use tokio::net::TcpListener;
 
 #[derive(serde::Deserialize)]
@@ -24,7 +25,13 @@ struct Asked {
 pub(crate) async fn serve(listener: TcpListener) -> io::Result<()> {
     let (service, io) = SocketIo::builder().max_buffer_size(4_096).build_svc();
     let all = io.clone();
-    io.ns("/", async move |socket: SocketRef| handlers(&socket, all));
+    // Before CONNECT is answered: what a client sends at once would find no handler.
+    let before = move |socket: SocketRef| {
+        handlers(&socket, all.clone());
+        std::future::ready(Ok::<_, std::convert::Infallible>(()))
+    };
+    let joined = async |_: SocketRef| {};
+    io.ns("/", joined.with(before));
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;

@@ -45,7 +45,7 @@ impl Plugin {
         this.until("40").await?;
         let (id, shown) = (plugin(number), challenge(number));
         this.say(&format!(r#"42["authenticate",{{"pluginId":"{id}","challenge":"{shown}"}}]"#)).await?;
-        this.until(r#"42["authenticated",{"success":true"#).await?;
+        this.until(r#"42["authenticated","#).await?;
         if let Some(event) = event {
             this.say(&format!(r#"42["subscribeEvents",["{event}"]]"#)).await?;
             this.until(r#"42["eventsSubscribed""#).await?;

@@ -55,7 +55,7 @@ pub(super) async fn serve() -> Result<(), String> {
     let now = endpoint.surroundings.clock.now();
     let config = HostConfig {
         port: Some(0),
-        challenge_life: std::time::Duration::from_secs(600),
+        challenge_life: std::time::Duration::from_secs(60),
         challenge_reuse_within_life: true,
         ..HostConfig::default()
     };
