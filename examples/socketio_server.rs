@@ -44,7 +44,10 @@ async fn a_room_hears_what_is_said_in_it() -> Result<(), Box<dyn Error>> {
     let server = serve("127.0.0.1:0").await?;
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let router = Router::new()
-        .on("said", move |Json(words): Json<String>| std::future::ready(drop(tell.send(words))))
+        .on("said", move |Json(words): Json<String>| {
+            let told = tell.send(words);
+            async { told.unwrap_or_default() }
+        })
         .build()?;
     let endpoint = Endpoint::new("socketio", router);
     let config = polywire_socketio::Config::new("/chat");

@@ -239,6 +239,20 @@ async fn a_message_beyond_max_frame_bytes_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn json_beyond_the_limits_is_counted_and_the_connection_goes_on() {
+    let numbers = Numbers::default();
+    let json = polywire_core::JsonLimits { max_json_depth: 8, ..polywire_core::JsonLimits::default() };
+    let limits = Limits { json, ..Limits::default() };
+    let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", numbers.clone()) };
+    let server = serve(endpoint, ServerConfig::default()).await;
+    let mut raw = Raw::join(server.address()).await;
+    raw.send(&[&format!("42[\"deep\",{}{}]", "[".repeat(20), "]".repeat(20)), "42[\"n\",1]"]).await;
+    assert_eq!(numbers.count(1).await, [1]);
+    let ledger = server.ledger();
+    assert_eq!((ledger.get(polywire_core::Count::BadBody), ledger.unaccounted_frames()), (1, 0));
+}
+
+#[tokio::test]
 async fn an_opening_in_one_go_is_served() {
     let numbers = Numbers::default();
     let endpoint =

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use polywire_core::{Accept, Admission, Endpoint, Limits, Listener, Parts, Place, Server};
+use polywire_core::{Accept, Admission, Endpoint, Ledger, Limits, Listener, Parts, Place, Server};
 use polywire_net::Stream;
 use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIoBuilder, TransportType};
@@ -160,6 +160,7 @@ async fn start<U: Upper>(
         floors,
         limits: Arc::clone(&limits),
         max_attachments: config.max_attachments,
+        ledger: Arc::clone(&endpoint.ledger),
         plugs: hotel.plugs.clone(),
     };
     let places = Places {
@@ -329,6 +330,7 @@ struct Make<F> {
     floors: Floors,
     limits: Arc<Limits>,
     max_attachments: usize,
+    ledger: Arc<Ledger>,
     plugs: TaskTracker,
 }
 
@@ -341,7 +343,8 @@ impl<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static> Accept<Joined> fo
         let floor = self.floors.of(&joined.handshake.namespace);
         let floor = floor.ok_or_else(|| io::Error::other("a namespace that nobody serves"))?;
         let transport =
-            Plug::new(joined.member, floor, &self.limits, self.max_attachments).counted(self.plugs.token());
+            Plug::new(joined.member, floor, &self.limits, self.max_attachments, Arc::clone(&self.ledger))
+                .counted(self.plugs.token());
         Ok(Parts { transport, codec: Packets, session: Seat::new(upper, joined.identity) })
     }
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use futures_util::future::poll_fn;
 use futures_util::stream::{FuturesUnordered, Stream};
-use polywire_core::{BoxFuture, ByteString, Flush, FrameError, Limits, Transport, TransportError};
+use polywire_core::{
+    BoxFuture, ByteString, Count, Flush, FrameError, Ledger, Limits, Transport, TransportError,
+};
 use socketioxide::{AckError, SocketError};
 use socketioxide_core::packet::Packet as Sent;
 use socketioxide_core::{Str, Value};
@@ -49,6 +51,7 @@ pub(super) struct Plug {
     floor: Arc<Floor>,
     gate: Option<Arc<Gate>>,
     limits: PacketLimits,
+    ledger: Arc<Ledger>,
     name: Str,
     namespace: ByteString,
     max_bytes: (usize, &'static str),
@@ -64,12 +67,19 @@ pub(super) struct Plug {
 }
 
 impl Plug {
-    pub(super) fn new(member: Member, floor: Arc<Floor>, limits: &Limits, max_attachments: usize) -> Self {
+    pub(super) fn new(
+        member: Member,
+        floor: Arc<Floor>,
+        limits: &Limits,
+        max_attachments: usize,
+        ledger: Arc<Ledger>,
+    ) -> Self {
         let name = member.socket.ns().to_owned();
         Self {
             floor,
             gate: member.inbound.gate(),
             counted: None,
+            ledger,
             limits: PacketLimits { json: limits.json, max_attachments, ..PacketLimits::default() },
             namespace: name.as_str().into(),
             name: Str::from(name),
@@ -210,6 +220,9 @@ impl Transport<Packets> for Plug {
             if let Some(packet) = self.packet(parts)? {
                 return Poll::Ready(Ok(Some(packet)));
             }
+            // Beyond the limits on JSON, which no envelope can hold: it never becomes a frame of the engine.
+            self.ledger.add(Count::FramesReceived, 1);
+            self.ledger.add(Count::BadBody, 1);
         }
     }
 
