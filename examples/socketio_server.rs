@@ -1,7 +1,6 @@
 //! A Socket.IO server with rooms: whoever has joined one hears what is said in it.
 //!
-//! Any client works, such as `io("http://127.0.0.1:3000/chat")` with `emit("join", "tea", ok => …)`, then
-//! `emit("say", { room: "tea", words: "hello" })`.
+//! Any client of `http://127.0.0.1:3000/chat` works: `emit("join", "tea", ok => …)`, `emit("say", { room: "tea", words: "hello" })`.
 
 use std::error::Error;
 
@@ -24,8 +23,7 @@ async fn serve(address: &str) -> Result<Server, Box<dyn Error>> {
             async {}
         })
         .build()?;
-    let config = ServerConfig::new(["/chat"]);
-    Ok(listen(address, config, Endpoint::new("socketio", router)).await?)
+    Ok(listen(address, ServerConfig::new(["/chat"]), Endpoint::new("socketio", router)).await?)
 }
 
 #[tokio::main]
@@ -49,9 +47,8 @@ async fn a_room_hears_what_is_said_in_it() -> Result<(), Box<dyn Error>> {
             async { told.unwrap_or_default() }
         })
         .build()?;
-    let endpoint = Endpoint::new("socketio", router);
+    let (endpoint, guest) = (Endpoint::new("socketio", router), std::sync::Arc::new(Credentials::guest()));
     let config = polywire_socketio::Config::new("/chat");
-    let guest = std::sync::Arc::new(Credentials::guest());
     let client = polywire_socketio::dial(server.address(), config, guest, endpoint, Reconnect::default())?;
     client.caller().call(Request::new(Route::from_static("join"), Body::json("tea")?)).await?;
     for (room, words) in [("coffee", "not heard"), ("tea", "hello")] {

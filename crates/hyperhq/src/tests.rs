@@ -3,6 +3,7 @@
 
 mod hand;
 mod host;
+mod host_replay;
 mod login;
 mod messages;
 mod replay;

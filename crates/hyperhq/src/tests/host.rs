@@ -38,7 +38,7 @@ impl Clock for Hands {
 }
 
 /// A host with one launched plugin.
-struct Host {
+pub(super) struct Host {
     config: Arc<HostConfig>,
     plugins: Arc<Plugins>,
     clock: Arc<Hands>,
@@ -53,11 +53,23 @@ impl Host {
         Self { config: Arc::new(config), plugins, clock, random: SeededRandom::new(7) }
     }
 
+    /// With a plugin whose launch had this challenge.
+    pub(super) fn with_challenge(config: HostConfig, challenge: &'static str) -> Self {
+        let host = Self::new(config);
+        assert!(host.plugins.admit("demo-plugin", challenge.into(), host.clock.now()));
+        host
+    }
+
+    /// It is this long after the beginning.
+    pub(super) fn at(&self, time: Duration) {
+        *self.clock.0.lock().unwrap() = time;
+    }
+
     fn pass(&self, time: Duration) {
         *self.clock.0.lock().unwrap() += time;
     }
 
-    fn connect(&self) -> Line<'_> {
+    pub(super) fn connect(&self) -> Line<'_> {
         let session = HostSession::new(Arc::clone(&self.config), Arc::clone(&self.plugins), PORT);
         Line {
             host: self,
@@ -79,11 +91,11 @@ impl Host {
 }
 
 /// One connection.
-struct Line<'a> {
+pub(super) struct Line<'a> {
     host: &'a Host,
     session: HostSession,
-    written: VecDeque<Packet>,
-    delivered: VecDeque<Delivery<HostReply>>,
+    pub(super) written: VecDeque<Packet>,
+    pub(super) delivered: VecDeque<Delivery<HostReply>>,
     counted: Vec<Count>,
     wake_at: Option<Moment>,
     closed: Option<Close>,
@@ -106,7 +118,7 @@ impl Line<'_> {
         }
     }
 
-    fn receive(&mut self, packet: Packet) {
+    pub(super) fn receive(&mut self, packet: Packet) {
         self.with(|session, cx| session.receive(packet, cx));
     }
 
@@ -114,7 +126,7 @@ impl Line<'_> {
         self.receive(packet(&format!("2[\"{name}\",{argument}]"), Vec::new()));
     }
 
-    fn send(&mut self, outbound: OutboundOf<HostSession>) {
+    pub(super) fn send(&mut self, outbound: OutboundOf<HostSession>) {
         assert_eq!(self.session.admit(&outbound), Admit::Now);
         self.with(|session, cx| session.send(outbound, cx));
     }
