@@ -178,10 +178,10 @@ impl Sieve {
 
     /// Looks at the first bytes: the rest of a frame, or the head of the next.
     fn step(&mut self, bytes: &[u8]) -> Step {
+        if bytes.is_empty() {
+            return Step::More;
+        }
         if self.rest == 0 {
-            if bytes.is_empty() {
-                return Step::More;
-            }
             if self.unanswered > 0 {
                 return Step::Hold;
             }
@@ -369,6 +369,15 @@ mod tests {
                 }
                 assert_eq!(read(&mut sieve, &mut pieces, room), event, "{size} {room}");
             }
+        }
+    }
+
+    #[test]
+    fn a_long_message_that_is_left_out_comes_in_pieces() {
+        let event = frame(1, true, b"42[\"a\"]");
+        let stream = [frame(1, true, &[b'0'; 500]), event.clone()].concat();
+        for size in 1..=stream.len() {
+            assert_eq!(read(&mut Sieve::new(1_000), &mut pieces(&stream, size), 64), event, "{size}");
         }
     }
 
