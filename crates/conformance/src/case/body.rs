@@ -132,7 +132,7 @@ pub(crate) async fn bytes_arrive_whole(bench: &Bench<'_>) -> Outcome {
     if bench.wire.binary == BinaryForm::None {
         match rig.call(KIND, Body::binary(KIND, vec![0, 10, 255])).await? {
             Err(CallError::NotSent(failure)) => {
-                same!(failure.code, Code::Unimplemented, "bytes are refused with another code")
+                same!(failure.code, Code::Unimplemented, "bytes are refused with another code");
             }
             other => {
                 return Err(Broken::new(format!("bytes, which the wire cannot carry, end as {other:?}")));

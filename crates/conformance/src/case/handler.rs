@@ -68,7 +68,7 @@ pub(crate) async fn a_name_that_nobody_serves_is_told(bench: &Bench<'_>) -> Outc
         rig.clock.advance(timeout);
         match call.outcome().await? {
             Err(CallError::Unknown(failure)) => {
-                same!(failure.code, Code::DeadlineExceeded, "it has another code")
+                same!(failure.code, Code::DeadlineExceeded, "it has another code");
             }
             other => return Err(Broken::new(format!("a request without an answer ends as {other:?}"))),
         }

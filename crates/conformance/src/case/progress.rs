@@ -29,7 +29,7 @@ pub(crate) async fn a_sign_of_progress_keeps_a_call_alive(bench: &Bench<'_>) -> 
         rig.clock.advance(timeout / 4);
         match call.outcome().await? {
             Err(CallError::Unknown(failure)) => {
-                same!(failure.code, Code::DeadlineExceeded, "it has another code")
+                same!(failure.code, Code::DeadlineExceeded, "it has another code");
             }
             other => return Err(Broken::new(format!("a call without a sign of life ends as {other:?}"))),
         }
