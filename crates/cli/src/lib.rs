@@ -35,6 +35,7 @@ pub use tables::{exit_codes, protocols, verbs};
 
 use args::Cli;
 use exit::Fault;
+use output::say;
 use verb::Context;
 
 /// Runs the command line of this process with every adapter of this workspace, and gives back how it went.
@@ -84,9 +85,9 @@ pub fn run(adapters: Registry, words: impl IntoIterator<Item = OsString>) -> Exi
 
 fn report(fault: &Fault) -> Exit {
     if fault.exit != Exit::Ok {
-        eprintln!("polywire: {fault}");
-        if let Some(hint) = &fault.hint {
-            eprintln!("  {hint}");
+        match &fault.hint {
+            Some(hint) => say(format_args!("{fault}\n  {hint}")),
+            None => say(fault),
         }
     }
     fault.exit

@@ -24,10 +24,9 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use polywire_core::{Accept, Admission, Endpoint, Ledger, Limits, Listener, Parts, Place, Server};
-use polywire_net::Stream;
+use polywire_net::{Listening, Socket, Stream};
 use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIoBuilder, TransportType};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -118,7 +117,7 @@ struct Security {
 }
 
 impl Security {
-    async fn accept(&self, io: tokio::net::TcpStream) -> io::Result<Stream> {
+    async fn accept(&self, io: Socket) -> io::Result<Stream> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             return tls.accept(io).await;
@@ -137,7 +136,8 @@ async fn start<U: Upper>(
 ) -> Result<Server, Error> {
     config.validate()?;
     endpoint.limits.validate()?;
-    let listener = TcpListener::bind(&address).await.map_err(|source| Error::Listen { address, source })?;
+    let listener = polywire_net::listen(&address, &endpoint.surroundings).await;
+    let listener = listener.map_err(|source| Error::Listen { address, source })?;
     let limits = Arc::clone(&endpoint.limits);
     let floors = Floors::default();
     let (service, io) = library(&config, &limits, floors.clone()).build_with_inner_svc(Beside);
@@ -148,7 +148,7 @@ async fn start<U: Upper>(
         Join::new(&endpoint, sessions.clone(), joined.clone(), judged).serve(&io, namespace);
     }
     let hotel = Hotel {
-        address: listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string()),
+        address: Listener::address(&listener),
         joining,
         io,
         accepting: CancellationToken::new(),
@@ -215,7 +215,7 @@ struct Streams {
 }
 
 impl Streams {
-    async fn accept(self, mut listener: TcpListener, mut admission: Admission, until: CancellationToken) {
+    async fn accept(self, mut listener: Listening, mut admission: Admission, until: CancellationToken) {
         let this = Arc::new(self);
         loop {
             let accepted = async {
@@ -242,7 +242,7 @@ impl Streams {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: tokio::net::TcpStream, address: Option<String>, place: Place) {
+    async fn serve(self: Arc<Self>, stream: Socket, address: Option<String>, place: Place) {
         let login = self.limits.login_timeout;
         let Ok(Ok(stream)) = timeout(login, self.security.accept(stream)).await else { return };
         let slot = Arc::<Slot>::default();
