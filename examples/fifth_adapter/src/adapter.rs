@@ -16,7 +16,6 @@ pub const ADAPTER: Parley = Parley;
 #[derive(Clone, Copy, Debug)]
 pub struct Parley;
 
-// begin options
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "password",
@@ -37,7 +36,23 @@ const OPTIONS: &[OptionSpec] = &[
         about: "beats of ten seconds that a peer may miss in a row before it is taken for dead",
     },
 ];
-// end options
+
+impl Config {
+    /// The settings that options ask for, defaults elsewhere.
+    ///
+    /// # Errors
+    /// [`AdapterError`] naming the option that is unknown or has a value that it cannot have.
+    pub fn from_options(options: &Options) -> Result<Self, AdapterError> {
+        options.check_known("parley", OPTIONS)?;
+        let mut config = Self::default();
+        config.guests = options.flag("guests")?.unwrap_or(config.guests);
+        if let Some(beats) = options.number("max_missed_beats")? {
+            config.max_missed_beats = u32::try_from(beats).unwrap_or(u32::MAX);
+        }
+        config.validate().map_err(crate::error::Error::from)?;
+        Ok(config)
+    }
+}
 
 // begin capabilities
 /// What the wire can carry within these limits.
@@ -147,6 +162,7 @@ mod tests {
     fn a_wrong_option_is_named_with_its_value_and_its_rule() {
         for (name, value, expected) in [
             ("guests", "maybe", "option guests = \"maybe\" is not 1, 0, true, false, on or off"),
+            ("guest", "1", "parley has no option \"guest\"; it has password, guests, max_missed_beats"),
             ("max_missed_beats", "1", "option max_missed_beats = \"1\" is not 2 to 60"),
             ("max_missed_beats", "many", "option max_missed_beats = \"many\" is not a whole number"),
         ] {

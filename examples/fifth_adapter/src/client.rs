@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use polywire_core::{
-    ByteStream, Client, Clock, CredentialSource, Credentials, Dial, DialError, Endpoint, Parts, Secret,
+    ByteStream, Client, CredentialSource, Credentials, Dial, DialError, Endpoint, Parts, Secret, Surroundings,
 };
-use tokio::net::TcpStream;
+use polywire_net::Socket;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -26,26 +26,25 @@ pub fn dial(
     endpoint: Endpoint,
 ) -> Result<Client, Error> {
     let make = Make::new(config, &endpoint)?;
-    let clock = Arc::clone(&endpoint.surroundings.clock);
     let reconnect = endpoint.reconnect.clone();
-    let dialler = Dialler { address: address.to_owned(), make, clock };
+    let dialler = Dialler { address: address.to_owned(), make, surroundings: endpoint.surroundings.clone() };
     Ok(Client::start(dialler, Arc::new(credentials), endpoint, reconnect))
 }
 
 struct Dialler {
     address: String,
     make: Make,
-    clock: Arc<dyn Clock>,
+    surroundings: Surroundings,
 }
 
 // begin dial
 impl Dial for Dialler {
     type Session = Session;
-    type Transport = ByteStream<TcpStream>;
+    type Transport = ByteStream<Socket>;
 
     async fn dial(&self, credentials: Credentials) -> Result<Parts<Session, Self::Transport>, DialError> {
         check(&credentials)?;
-        let stream = polywire_net::tcp::connect(&self.address, &*self.clock).await;
+        let stream = polywire_net::connect(&self.address, &self.surroundings).await;
         let unreachable = |source| DialError::Unreachable { address: self.address.clone(), source };
         Ok(self.make.parts(stream.map_err(unreachable)?, Role::Client(credentials)))
     }

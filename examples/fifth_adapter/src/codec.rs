@@ -31,7 +31,6 @@ impl Codec {
     }
 }
 
-// begin modes
 impl polywire_core::Codec for Codec {
     /// One line, without its end.
     type Frame = Bytes;
@@ -42,7 +41,6 @@ impl polywire_core::Codec for Codec {
 
     fn set_write_mode(&mut self, (): ()) {}
 }
-// end modes
 
 // begin decode
 impl StreamCodec for Codec {

@@ -1,6 +1,6 @@
 //! The settings of this adapter. What every wire bounds is in the endpoint's [`Limits`](polywire_core::Limits).
 
-use polywire_core::{AdapterError, LimitError, Options};
+use polywire_core::LimitError;
 
 /// The settings of one end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,19 +32,5 @@ impl Config {
             value: self.max_missed_beats.to_string(),
             rule: "2 to 60",
         })
-    }
-
-    /// The settings that options ask for, defaults elsewhere.
-    ///
-    /// # Errors
-    /// [`AdapterError::Option`] naming the option that has a value that it cannot have.
-    pub fn from_options(options: &Options) -> Result<Self, AdapterError> {
-        let mut config = Self::default();
-        config.guests = options.flag("guests")?.unwrap_or(config.guests);
-        if let Some(beats) = options.number("max_missed_beats")? {
-            config.max_missed_beats = u32::try_from(beats).unwrap_or(u32::MAX);
-        }
-        config.validate().map_err(crate::error::Error::from)?;
-        Ok(config)
     }
 }

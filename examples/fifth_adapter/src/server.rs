@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use polywire_core::{Accept, ByteStream, Endpoint, Limits, Parts, Server};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 
 use crate::codec::Codec;
 use crate::config::Config;
@@ -22,8 +21,8 @@ use crate::session::{Role, Session};
 /// Dropped before it is ready, nothing listens.
 pub async fn listen(address: &str, config: Config, endpoint: Endpoint) -> Result<Server, Error> {
     let make = Make::new(config, &endpoint)?;
-    let unheard = |source| Error::Listen { address: address.to_owned(), source };
-    let listener = TcpListener::bind(address).await.map_err(unheard)?;
+    let listener = polywire_net::listen(address, &endpoint.surroundings).await;
+    let listener = listener.map_err(|source| Error::Listen { address: address.to_owned(), source })?;
     Ok(Server::start(listener, make, endpoint))
 }
 // end listen

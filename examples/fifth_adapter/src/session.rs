@@ -90,11 +90,8 @@ impl Session {
                 cx.act(Action::Authenticate(Credentials::new(name, secret)));
             }
             (Role::Server, Stage::Strangers, Message::Login(None)) => {
-                let guests = self.config.guests;
-                self.judged(
-                    if guests { Ok(Identity::guest()) } else { Err(Refusal::new("no guests here")) },
-                    cx,
-                );
+                let no = || Refusal::new("no guests here");
+                self.judged(self.config.guests.then(Identity::guest).ok_or_else(no), cx);
             }
             (_, _, Message::Bye) => cx.close(Close::Peer),
             _ => {
@@ -103,6 +100,7 @@ impl Session {
             }
         }
     }
+    // end login
 
     fn judged(&mut self, verdict: Result<Identity, Refusal>, cx: &mut Cx<'_, Self>) {
         match verdict {
@@ -123,7 +121,6 @@ impl Session {
         cx.act(Action::Open(LOGIN));
         cx.act(Action::WakeAt(Some(cx.now() + BEAT)));
     }
-    // end login
 
     // begin converse
     fn converse(&mut self, message: Message, cx: &mut Cx<'_, Self>) {
@@ -164,7 +161,6 @@ impl Session {
     // end converse
 }
 
-// begin session
 impl polywire_core::Session for Session {
     type Codec = Codec;
     /// A response carries back the id of its request.
@@ -191,6 +187,7 @@ impl polywire_core::Session for Session {
         self.judged(verdict, cx);
     }
 
+    // begin admit
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
         let (route, body) = match outbound {
             Outbound::Request { request, .. } => (&request.route, &request.body),
@@ -219,11 +216,13 @@ impl polywire_core::Session for Session {
         };
         cx.write(message.line());
     }
+    // end admit
 
     fn close(&mut self, _: &Close, cx: &mut Cx<'_, Self>) {
         cx.write(Message::Bye.line());
     }
 
+    // begin wake
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
         self.missed_beats =
             if std::mem::take(&mut self.heard) { 0 } else { self.missed_beats.saturating_add(1) };
@@ -233,8 +232,8 @@ impl polywire_core::Session for Session {
         cx.write(Message::Beat.line());
         cx.act(Action::WakeAt(Some(cx.now() + BEAT)));
     }
+    // end wake
 }
-// end session
 
 #[cfg(test)]
 mod tests;

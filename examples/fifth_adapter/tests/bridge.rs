@@ -34,9 +34,11 @@ async fn serve() -> Result<Server, Box<dyn Error>> {
     Ok(listen("127.0.0.1:0", config, Endpoint::new("parley", router.build()?)).await?)
 }
 
+// begin registry
 fn registry() -> Registry {
     Registry::new().with(polywire_sockhop::ADAPTER).with(ADAPTER)
 }
+// end registry
 
 #[tokio::test]
 async fn a_sockhop_peer_calls_through_the_bridge() -> Result<(), Box<dyn Error>> {
