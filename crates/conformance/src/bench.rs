@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Adapter, Capabilities, Endpoint, EventForm, Ledger, Limits, Particulars, Reconnect, Route, Secret,
-    SeededRandom, Shutdown, Surroundings,
+    Shutdown, Surroundings,
 };
 
 use crate::app::App;
@@ -124,11 +124,7 @@ impl<'a> Bench<'a> {
     /// Both ends, and a client that has only begun to dial.
     pub(crate) async fn dial(&self, plan: Plan) -> Result<Rig, Broken> {
         let clock = HandClock::new();
-        let surroundings = Surroundings {
-            clock: Arc::new(clock.clone()),
-            random: Arc::new(SeededRandom::new(7)),
-            dial_rate: Arc::default(),
-        };
+        let surroundings = Surroundings { clock: Arc::new(clock.clone()), ..Surroundings::seeded(7) };
         let (near, far) = (self.end(&plan.near), self.end(&plan.far));
         let (client, server) = match self.direction {
             Direction::Forward => (&near, &far),
