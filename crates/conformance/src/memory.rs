@@ -1,6 +1,6 @@
-//! The in-memory adapter: a wire whose frames are envelopes, and which can do everything that an adapter can declare.
+//! The in-memory adapter: a wire whose frames are envelopes, so that it can carry all that the engine knows.
 //!
-//! It is the strongest wire there is, so on it every guarantee is held and none refused; and it is the shortest whole adapter.
+//! It is the strongest wire there is: on it every guarantee is held and none refused. And it is a short whole adapter.
 
 mod network;
 mod session;
@@ -16,7 +16,7 @@ use polywire_core::{
 
 use crate::joint::Joint;
 use crate::setup::Setup;
-use network::{End, Network};
+use network::{End, Hands, Network};
 use session::{Envelopes, MemorySession};
 
 /// The adapter, and the network that its ends meet in: a clone is the same network.
@@ -138,7 +138,7 @@ impl Setup for Memory {
     }
 
     fn join<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Joint>>> {
-        let joint = Arc::clone(&self.0);
-        Box::pin(async move { Ok(Box::new(joint) as Box<dyn Joint>) })
+        let hands = Hands::of(&self.0);
+        Box::pin(async move { Ok(Box::new(hands) as Box<dyn Joint>) })
     }
 }
