@@ -43,7 +43,7 @@ impl HpxServer {
         Self::start(listen(address).await?, config, endpoint)
     }
 
-    /// The same with TLS: passwords are then accepted from everywhere. A peer has `login_timeout` for the TLS handshake.
+    /// The same with TLS: passwords are then accepted from everywhere. The TLS handshake counts towards `login_timeout`.
     ///
     /// # Errors
     /// [`Error`] when a setting is out of range or the address cannot be had.
