@@ -34,8 +34,12 @@ pub trait StreamCodec: Codec {
 
     /// How many more bytes the frame at the front of `input` is known to need, after `decode` gave `None`; 0 when unknown.
     ///
-    /// The engine trusts it for the size of the next read only up to what it has already received, or 64 KiB.
-    fn missing(&self, input: &BytesMut) -> usize;
+    /// The engine trusts it for the size of the next read only up to what it has already received, or 64 KiB. Unknown unless
+    /// implemented, as where a frame ends in a delimiter.
+    fn missing(&self, input: &BytesMut) -> usize {
+        let _ = input;
+        0
+    }
 
     /// Appends `frame` to `out`.
     ///

@@ -7,11 +7,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use polywire_core::{
-    ByteStream, Caller, Client, ClientState, Clock, Commands, CredentialSource, Credentials, Dial, DialError,
-    Endpoint, Failure, Outcome, Parts, Reconnect, Request, Shutdown,
+    ByteStream, Caller, Client, ClientState, Commands, CredentialSource, Credentials, Dial, DialError,
+    Endpoint, Failure, Outcome, Parts, Reconnect, Request, Shutdown, Surroundings,
 };
-use polywire_net::{Stream, tcp};
-use tokio::net::TcpStream;
+use polywire_net::{Socket, Stream};
 use tokio_util::task::TaskTracker;
 
 use crate::codec::{HpxCodec, Trust};
@@ -190,7 +189,7 @@ impl Opener {
                 config: Arc::clone(&self.config),
                 pool: Arc::clone(&self.pool),
                 slot,
-                clock: Arc::clone(&self.endpoint.surroundings.clock),
+                surroundings: self.endpoint.surroundings.clone(),
             };
             let (client, commander) = Client::start_with_commands(
                 dialler,
@@ -249,7 +248,7 @@ impl Way {
         false
     }
 
-    async fn seal(&self, stream: TcpStream) -> std::io::Result<Stream> {
+    async fn seal(&self, stream: Socket) -> std::io::Result<Stream> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             return tls.connect(stream).await;
@@ -264,7 +263,7 @@ struct Dialler {
     config: Arc<ClientConfig>,
     pool: Arc<Pool>,
     slot: usize,
-    clock: Arc<dyn Clock>,
+    surroundings: Surroundings,
 }
 
 impl Dial for Dialler {
@@ -276,8 +275,9 @@ impl Dial for Dialler {
         credentials: Credentials,
     ) -> Result<Parts<ClientSession, ByteStream<Stream>>, DialError> {
         let failed = |source| DialError::Unreachable { address: self.way.address.clone(), source };
-        let stream = tcp::connect(&self.way.address, &*self.clock).await.map_err(failed)?;
-        let far = elsewhere(stream.peer_addr().map_err(failed)?.ip());
+        let stream = polywire_net::connect(&self.way.address, &self.surroundings).await.map_err(failed)?;
+        stream.keep_alive();
+        let far = stream.peer().map_err(failed)?.and_then(elsewhere);
         let allowed = self.way.is_secure() || self.config.allow_plaintext;
         if let (Some(far), Some(_), false) = (far, &credentials.secret, allowed) {
             return Err(DialError::Settings(format!(

@@ -25,10 +25,9 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use polywire_core::{Accept, Admission, Endpoint, Ledger, Limits, Listener, Parts, Place, Server};
-use polywire_net::Stream;
+use polywire_net::{Listening, Socket, Stream};
 use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIoBuilder, TransportType};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -122,7 +121,7 @@ struct Security {
 }
 
 impl Security {
-    async fn accept(&self, io: tokio::net::TcpStream) -> io::Result<Stream> {
+    async fn accept(&self, io: Socket) -> io::Result<Stream> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             return tls.accept(io).await;
@@ -141,8 +140,9 @@ async fn start<U: Upper>(
 ) -> Result<Server, Error> {
     config.validate()?;
     endpoint.limits.validate()?;
-    let listener = TcpListener::bind(&address).await.map_err(|source| Error::Listen { address, source })?;
-    let address = listener.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
+    let listener = polywire_net::listen(&address, &endpoint.surroundings).await;
+    let listener = listener.map_err(|source| Error::Listen { address, source })?;
+    let address = Listener::address(&listener);
     let (streams, hotel, make) = build(address, config, &endpoint, security, judged, make_session);
     let admission = Admission::new(endpoint.clone());
     tokio::spawn(streams.accept(listener, admission, hotel.accepting.clone()));
@@ -236,7 +236,7 @@ struct Streams {
 }
 
 impl Streams {
-    async fn accept(self, mut listener: TcpListener, mut admission: Admission, until: CancellationToken) {
+    async fn accept(self, mut listener: Listening, mut admission: Admission, until: CancellationToken) {
         let this = Arc::new(self);
         loop {
             let accepted = async {
@@ -286,7 +286,7 @@ impl Streams {
         (line, door)
     }
 
-    async fn serve(self: Arc<Self>, stream: tokio::net::TcpStream, address: Option<String>, place: Place) {
+    async fn serve(self: Arc<Self>, stream: Socket, address: Option<String>, place: Place) {
         let login = self.limits.login_timeout;
         let Ok(Ok(stream)) = timeout(login, self.security.accept(stream)).await else { return };
         let (stream, door) = self.guard(stream, address, place);
