@@ -36,10 +36,13 @@
 //!
 //! With `POLYWIRE_CONFORMANCE` naming a folder, every test leaves its [`Finding`] there; [`Report`] reads them, and [`run`] gives the same
 //! to a program that wants no tests.
+//!
+//! An adapter in another language is tested as a program of its own: [`child`].
 
 mod app;
 mod bench;
 mod case;
+pub mod child;
 mod clock;
 mod finding;
 mod guarantee;

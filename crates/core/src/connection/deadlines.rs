@@ -43,7 +43,7 @@ impl Deadlines {
 
     /// The connection is closing: all that is left to watch is the writing, until `write` at first.
     pub(super) fn close(&mut self, write: Moment) {
-        (self.session, self.login, self.frame, self.drain) = (None, None, None, None);
+        (self.session, self.login, self.frame, self.drain, self.rest) = (None, None, None, None, None);
         self.write.get_or_insert(write);
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::{Body, CallError, Close, Code, Count, Request, Route};
+use polywire_core::{Body, CallError, Close, Code, Count, Event, JsonText, Request, Route};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
@@ -48,8 +48,8 @@ async fn c07_a_peer_that_goes_away_ends_pending_calls_at_once_in_every_state() {
     }
 }
 
-fn event() -> polywire_core::Event {
-    polywire_core::Event::new(Route::from_static("e"), Body::Empty)
+fn event() -> Event {
+    Event::new(Route::from_static("e"), Body::Empty)
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,6 +111,33 @@ async fn closing_towards_a_peer_that_does_not_read_ends_after_write_timeout() {
     assert_eq!(ended.reason, Close::Local);
     assert_eq!(start.elapsed().as_secs(), 9, "10 s after the write began to stall");
     check_books(&rig.ledger);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c08_a_close_that_cannot_be_written_waits_without_spinning() {
+    let mut setup = Setup::new();
+    setup.pipe = 4 << 10;
+    setup.limits.write_timeout = Duration::from_secs(5);
+    let (near, _far) = tokio::io::duplex(setup.pipe);
+    let (mut connection, link, _) = setup.connect(near);
+    let mut polls = 0;
+    let counted = std::future::poll_fn(move |cx| {
+        polls += 1;
+        assert!(polls < 1_000, "the connection wakes itself for ever");
+        std::pin::Pin::new(&mut connection).poll(cx)
+    });
+    let running = tokio::spawn(counted);
+    // A little work, after which memory is to be given back within a second.
+    link.caller().notify(event()).await.unwrap();
+    settle().await;
+    // Before that, a close behind more than the peer reads.
+    let long = JsonText::from_validated(format!("\"{}\"", "x".repeat(8 << 10)).into());
+    link.caller().notify(Event::new(Route::from_static("e"), long)).await.unwrap();
+    settle().await;
+    link.peer().close();
+    let start = Instant::now();
+    assert_eq!(running.await.expect("it does not spin").reason, Close::Local);
+    assert!(start.elapsed() > Duration::from_secs(4), "it waits for the peer as long as it may");
 }
 
 #[tokio::test(start_paused = true)]

@@ -104,6 +104,10 @@ impl<S: Session<Codec = StonyxCodec> + std::fmt::Debug> Hand<S> {
         self.with(|session, cx| session.authenticated(verdict, cx));
     }
 
+    pub(crate) fn admits(&self, outbound: &OutboundOf<S>) -> Admit {
+        self.session.admit(outbound)
+    }
+
     pub(crate) fn send(&mut self, outbound: OutboundOf<S>) {
         assert_eq!(self.session.admit(&outbound), Admit::Now, "{outbound:?}");
         self.with(|session, cx| session.send(outbound, cx));

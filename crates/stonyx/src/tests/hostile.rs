@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use polywire_core::{
-    Body, Close, Code, Count, Credentials, Delivery, Event, Failure, Identity, JsonLimits, Kind, Message,
-    Outbound, Random, Request, Response, Route, SystemRandom,
+    Admit, Body, Close, Code, Count, Credentials, Delivery, Event, Failure, Identity, JsonLimits, Kind,
+    Message, Outbound, Random, Request, Response, Route, SystemRandom,
 };
 
 use super::hand::Hand;
@@ -244,6 +244,21 @@ fn x09_names_of_no_handler_are_ignored_until_there_are_too_many_in_a_second() {
     ask_nobody(&mut hand, "nobody");
     let why = "more than max_unknown_names = 3 unknown names in a second";
     assert_eq!(hand.closed, Some(Close::Limit(why.into())));
+}
+
+#[test]
+fn x09_a_client_never_asks_for_what_every_object_has() {
+    // The original server closes the connection over such a name, and with it ends every call that waits.
+    let hand = dialler_with(Config { kebab_routes: true, ..config() });
+    for name in ["constructor", "__proto__", "toString", "to-string", "isPrototypeOf", "__lookupGetter__"] {
+        let refused = hand.admits(&Outbound::Event(Event::new(Route::from_static(name), Body::Empty)));
+        assert!(
+            matches!(&refused, Admit::Refuse(failure) if failure.code == Code::InvalidArgument),
+            "{name}"
+        );
+    }
+    let held = hand.admits(&Outbound::Event(Event::new(Route::from_static("prototype"), Body::Empty)));
+    assert!(matches!(held, Admit::Hold(_)), "the login is not answered yet");
 }
 
 #[test]
