@@ -184,10 +184,11 @@ where
 
     /// Calls the session and applies what it wants.
     fn with_session(&mut self, call: impl FnOnce(&mut S, &mut Cx<'_, S>)) {
+        let reading = self.wants_frames();
         let clock = &self.endpoint.surroundings.clock;
         let wall = || clock.wall();
         let random = &*self.endpoint.surroundings.random;
-        let mut cx = Cx::new(self.now, &wall, random, &mut self.actions);
+        let mut cx = Cx::new(self.now, &wall, random, &mut self.actions).reading(reading);
         call(&mut self.session, &mut cx);
     }
 

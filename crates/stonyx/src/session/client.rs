@@ -301,6 +301,10 @@ impl Session for ClientSession {
                 self.write_message(&HEARTBEAT, &Body::Empty, cx);
                 self.pulse = Pulse::AnswerDue(now + self.config.heartbeat_timeout);
             }
+            Pulse::AnswerDue(at) if at <= now && !cx.is_reading() => {
+                // It waits unread.
+                self.pulse = Pulse::AnswerDue(now + self.config.heartbeat_timeout);
+            }
             Pulse::AnswerDue(at) if at <= now => {
                 let timeout = self.config.heartbeat_timeout;
                 return cx.close(Close::Dead(format!("heartbeat_timeout = {timeout:?}")));
