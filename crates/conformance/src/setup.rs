@@ -14,7 +14,7 @@ pub const EVENTS: [&str; 2] = ["note", "polywire.gap"];
 
 /// How the two ends of one wire are made.
 pub trait Setup: fmt::Debug + Send + Sync + 'static {
-    /// The wire. Asked for once in each test.
+    /// The wire.
     fn adapter(&self) -> Box<dyn Adapter>;
 
     /// What the server listens at: a port of the loopback that the system chooses, and its options. It lets in whoever shows `secret`;
