@@ -98,6 +98,7 @@ mod finding;
 mod hops;
 mod loops;
 mod loss;
+mod nesting;
 mod pattern;
 mod plan;
 mod port;
