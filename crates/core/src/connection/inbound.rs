@@ -1,6 +1,7 @@
 //! From frames to handlers, and from handlers back to frames.
 
 use std::future::ready;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -193,7 +194,7 @@ where
         }
     }
 
-    fn deliver_request(&mut self, request: Request, reply: S::Reply, speaker: Option<Identity>) {
+    fn deliver_request(&mut self, request: Request, reply: S::Reply, speaker: Option<Arc<Identity>>) {
         let limits = &self.endpoint.limits;
         let refusal = if matches!(self.stage, Stage::Open { draining: true }) {
             Some(Failure::new(Code::Unavailable, "shutting down"))
@@ -211,6 +212,7 @@ where
         let Request { route, body, due, meta, .. } = request;
         let timeout = limits.handler_timeout;
         let deadline = due.moment(self.now, timeout).min(self.now + timeout);
+        let received = Some(self.now);
         let peer = self.peer.clone();
         let handler = &self.endpoint.handler;
         let call = |run: RunId| {
@@ -220,6 +222,7 @@ where
                 body,
                 meta,
                 deadline: Some(deadline),
+                received,
                 peer,
                 speaker,
                 run,
@@ -238,6 +241,7 @@ where
         self.tally.add(Count::Events);
         let Event { route, body, meta } = event;
         let deadline = self.now + self.endpoint.limits.handler_timeout;
+        let received = Some(self.now);
         let peer = self.peer.clone();
         let handler = &self.endpoint.handler;
         let call = |run: RunId| {
@@ -247,6 +251,7 @@ where
                 body,
                 meta,
                 deadline: None,
+                received,
                 peer,
                 speaker: None,
                 run,
