@@ -79,7 +79,7 @@ impl Rule {
             let failure = Failure::new(Code::DeadlineExceeded, text).with_retry(Retry::Safe);
             return refused(underway, Ending::OutOfTime, failure);
         };
-        let request = Request { route, body, due: Due::At(due), repeatable: false, meta: Meta::default() };
+        let request = Request { route, body, due: Due::At(due), meta: Meta::default() };
         Box::pin(call(underway, request, peer))
     }
 

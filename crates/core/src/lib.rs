@@ -21,7 +21,7 @@
 //! ```
 //!
 //! This crate opens no socket, reads no clock and draws no chance of its own: the network, the time and the randomness are handed in
-//! ([`Listener`], [`Dial`], [`Surroundings`]). It knows no fact of any protocol.
+//! ([`Listener`], [`Dial`], [`Network`], [`Surroundings`]). It knows no fact of any protocol.
 //!
 //! # Stability
 //! [`Session`], [`Codec`] and what they are made of change until an adapter from outside this workspace has used them.
@@ -77,6 +77,7 @@ mod capability;
 mod ledger;
 mod limits;
 mod moment;
+mod network;
 #[cfg(test)]
 mod testing;
 
@@ -113,6 +114,7 @@ pub use moment::{
     Alarm, Clock, Moment, Random, SeededRandom, Surroundings, SystemRandom, TokioClock, random_below,
     sleep_until,
 };
+pub use network::{Arrival, Io, Network, NetworkListener};
 pub use outgoing::Outgoing;
 pub use peer::Peer;
 pub use registry::{Registry, RegistryError};

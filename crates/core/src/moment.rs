@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use crate::dial_rate::DialRate;
+use crate::network::Network;
 
 /// A point on the monotonic clock, in nanoseconds since the clock began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,7 +75,7 @@ pub trait Random: Send + Sync + 'static {
     fn fill(&self, bytes: &mut [u8]);
 }
 
-/// The clock and the chance that everything here runs on.
+/// The clock, the chance and the network that everything here runs on.
 #[derive(Clone)]
 pub struct Surroundings {
     /// Where time comes from.
@@ -83,21 +84,24 @@ pub struct Surroundings {
     pub random: Arc<dyn Random>,
     /// How fast clients may dial again, together.
     pub dial_rate: Arc<DialRate>,
+    /// What is dialled and listened at where adapters would use TCP; `None`, the default, is the operating system's TCP.
+    pub network: Option<Arc<dyn Network>>,
 }
 
 impl Surroundings {
     /// Tokio's clock and the operating system's randomness. With tokio's clock paused, time is simulated.
     pub fn real() -> Self {
-        Self { clock: Arc::new(TokioClock), random: Arc::new(SystemRandom), dial_rate: Arc::default() }
+        Self {
+            clock: Arc::new(TokioClock),
+            random: Arc::new(SystemRandom),
+            dial_rate: Arc::default(),
+            network: None,
+        }
     }
 
     /// Tokio's clock, and chance that one seed decides; for tests and simulations.
     pub fn seeded(seed: u64) -> Self {
-        Self {
-            clock: Arc::new(TokioClock),
-            random: Arc::new(SeededRandom::new(seed)),
-            dial_rate: Arc::default(),
-        }
+        Self { random: Arc::new(SeededRandom::new(seed)), ..Self::real() }
     }
 }
 

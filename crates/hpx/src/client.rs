@@ -7,11 +7,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use polywire_core::{
-    ByteStream, Caller, Client, ClientState, Clock, Commands, CredentialSource, Credentials, Dial, DialError,
-    Endpoint, Failure, Outcome, Parts, Reconnect, Request, Shutdown,
+    ByteStream, Caller, Client, ClientState, Commands, CredentialSource, Credentials, Dial, DialError,
+    Endpoint, Failure, Outcome, Parts, Reconnect, Request, Shutdown, Surroundings,
 };
-use polywire_net::{Stream, tcp};
-use tokio::net::TcpStream;
+use polywire_net::{Socket, Stream};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use crate::codec::{HpxCodec, Trust};
@@ -190,7 +190,7 @@ impl Opener {
                 config: Arc::clone(&self.config),
                 pool: Arc::clone(&self.pool),
                 slot,
-                clock: Arc::clone(&self.endpoint.surroundings.clock),
+                surroundings: self.endpoint.surroundings.clone(),
             };
             let (client, commander) = Client::start_with_commands(
                 dialler,
@@ -200,25 +200,31 @@ impl Opener {
             );
             commands.lock().unwrap_or_else(PoisonError::into_inner).push(commander);
             self.lanes.open(&client);
-            let mut state = client.watch();
-            self.tasks.spawn(follow(Arc::clone(&self.lanes), client, self.endpoint.shutdown.clone()));
+            let (tell, ready) = oneshot::channel();
+            self.tasks.spawn(follow(Arc::clone(&self.lanes), client, tell, self.endpoint.shutdown.clone()));
             if slot > 0 {
                 continue;
             }
             tokio::select! {
                 biased;
                 () = self.endpoint.shutdown.draining() => return,
-                ready = state.wait_for(|state| *state == ClientState::Ready) => if ready.is_err() { return },
+                ready = ready => if ready.is_err() { return },
             }
         }
     }
 }
 
-/// Tells how one lane stands, until the client is shut down; then closes it.
-async fn follow(lanes: Arc<Lanes>, client: Client, shutdown: Shutdown) {
-    let mut state = client.watch();
+/// Tells how one lane stands, and `ready` when it is logged in for the first time, until the client is shut down; then closes it.
+///
+/// Nobody else watches the lane: those who watch one state hear of it in an order that is left to chance.
+async fn follow(lanes: Arc<Lanes>, client: Client, ready: oneshot::Sender<()>, shutdown: Shutdown) {
+    let (mut state, mut ready) = (client.watch(), Some(ready));
     loop {
         lanes.update();
+        if client.state() == ClientState::Ready {
+            // Nobody waits for more than the first.
+            ready.take().into_iter().for_each(|ready| _ = ready.send(()));
+        }
         tokio::select! {
             biased;
             () = shutdown.draining() => {
@@ -249,7 +255,7 @@ impl Way {
         false
     }
 
-    async fn seal(&self, stream: TcpStream) -> std::io::Result<Stream> {
+    async fn seal(&self, stream: Socket) -> std::io::Result<Stream> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             return tls.connect(stream).await;
@@ -264,7 +270,7 @@ struct Dialler {
     config: Arc<ClientConfig>,
     pool: Arc<Pool>,
     slot: usize,
-    clock: Arc<dyn Clock>,
+    surroundings: Surroundings,
 }
 
 impl Dial for Dialler {
@@ -276,8 +282,9 @@ impl Dial for Dialler {
         credentials: Credentials,
     ) -> Result<Parts<ClientSession, ByteStream<Stream>>, DialError> {
         let failed = |source| DialError::Unreachable { address: self.way.address.clone(), source };
-        let stream = tcp::connect(&self.way.address, &*self.clock).await.map_err(failed)?;
-        let far = elsewhere(stream.peer_addr().map_err(failed)?.ip());
+        let stream = polywire_net::connect(&self.way.address, &self.surroundings).await.map_err(failed)?;
+        stream.keep_alive();
+        let far = stream.peer().map_err(failed)?.and_then(elsewhere);
         let allowed = self.way.is_secure() || self.config.allow_plaintext;
         if let (Some(far), Some(_), false) = (far, &credentials.secret, allowed) {
             return Err(DialError::Settings(format!(

@@ -9,8 +9,8 @@ use std::time::Duration;
 use polywire_core::{
     Accept, Body, ByteStream, Endpoint, Event, Parts, Route, Server, Surroundings, sleep_until,
 };
-use polywire_net::Stream;
-use tokio::net::{TcpListener, TcpStream};
+use polywire_net::{Listening, Socket, Stream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::codec::{HpxCodec, Trust};
@@ -40,10 +40,10 @@ impl HpxServer {
     /// Dropped before it is ready, nothing listens.
     pub async fn bind(address: &str, config: ServerConfig, endpoint: Endpoint) -> Result<Self, Error> {
         config.validate()?;
-        Self::start(listen(address).await?, config, endpoint)
+        Ok(Self::plain(listen(address, &endpoint.surroundings).await?, config, endpoint))
     }
 
-    /// The same with TLS: passwords are then accepted from everywhere. A peer has `login_timeout` for the TLS handshake.
+    /// The same with TLS: passwords are then accepted from everywhere. The TLS handshake counts towards `login_timeout`.
     ///
     /// # Errors
     /// [`Error`] when a setting is out of range or the address cannot be had.
@@ -58,7 +58,7 @@ impl HpxServer {
         endpoint: Endpoint,
     ) -> Result<Self, Error> {
         config.validate()?;
-        let listener = listen(address).await?;
+        let listener = listen(address, &endpoint.surroundings).await?;
         let tls = Some(tls);
         Ok(Self::over(listener, config, endpoint, |shared| Accepting { shared, tls }))
     }
@@ -69,16 +69,20 @@ impl HpxServer {
     /// [`Error`] when a setting is out of range.
     pub fn start(listener: TcpListener, config: ServerConfig, endpoint: Endpoint) -> Result<Self, Error> {
         config.validate()?;
+        Ok(Self::plain(Listening::Tcp(listener), config, endpoint))
+    }
+
+    fn plain(listener: Listening, config: ServerConfig, endpoint: Endpoint) -> Self {
         let accepting = |shared| Accepting {
             shared,
             #[cfg(feature = "tls")]
             tls: None,
         };
-        Ok(Self::over(listener, config, endpoint, accepting))
+        Self::over(listener, config, endpoint, accepting)
     }
 
     fn over(
-        listener: TcpListener,
+        listener: Listening,
         config: ServerConfig,
         mut endpoint: Endpoint,
         accepting: impl FnOnce(Arc<Shared>) -> Accepting,
@@ -150,7 +154,7 @@ struct Accepting {
 impl Accepting {
     /// The bytes of a connection, and whether nobody else can read them.
     #[cfg(feature = "tls")]
-    async fn seal(&self, stream: TcpStream) -> io::Result<(Stream, bool)> {
+    async fn seal(&self, stream: Socket) -> io::Result<(Stream, bool)> {
         match &self.tls {
             Some(tls) => Ok((tls.accept(stream).await?, true)),
             None => Ok((Box::new(stream), false)),
@@ -159,21 +163,23 @@ impl Accepting {
 
     /// The bytes of a connection, and whether nobody else can read them.
     #[cfg(not(feature = "tls"))]
-    async fn seal(&self, stream: TcpStream) -> io::Result<(Stream, bool)> {
+    async fn seal(&self, stream: Socket) -> io::Result<(Stream, bool)> {
         std::future::ready(Ok((Box::new(stream) as Stream, false))).await
     }
 }
 
-async fn listen(address: &str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { address: address.to_owned(), source })
+async fn listen(address: &str, surroundings: &Surroundings) -> Result<Listening, Error> {
+    let failed = |source| Error::Listen { address: address.to_owned(), source };
+    polywire_net::listen(address, surroundings).await.map_err(failed)
 }
 
-impl Accept<TcpStream> for Accepting {
+impl Accept<Socket> for Accepting {
     type Session = ServerSession;
     type Transport = ByteStream<Stream>;
 
-    async fn accept(&self, stream: TcpStream) -> io::Result<Parts<ServerSession, ByteStream<Stream>>> {
-        let address = elsewhere(stream.peer_addr()?.ip());
+    async fn accept(&self, stream: Socket) -> io::Result<Parts<ServerSession, ByteStream<Stream>>> {
+        let address = stream.peer()?.and_then(elsewhere);
+        stream.keep_alive();
         let (stream, secure) = self.seal(stream).await?;
         Ok(Parts {
             transport: ByteStream::new(stream),

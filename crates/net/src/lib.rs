@@ -8,6 +8,7 @@
 //! | `tls` | TLS from PEM files, both ends |
 //! | `websocket` | [`WebSocket`](websocket::WebSocket), both ends |
 
+mod ends;
 mod stream;
 pub mod tcp;
 #[cfg(feature = "tls")]
@@ -15,4 +16,6 @@ pub mod tls;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
-pub use stream::{Io, Stream};
+pub use ends::{Listening, connect, listen};
+pub use polywire_core::Io;
+pub use stream::{Socket, Stream};

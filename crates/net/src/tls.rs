@@ -4,13 +4,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use polywire_core::AdapterError;
+use polywire_core::{AdapterError, Io};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::stream::{Io, Stream};
+use crate::stream::Stream;
 
 /// The client's side of TLS: whom to trust, and the name the server must have.
 #[derive(Clone)]

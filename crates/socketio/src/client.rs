@@ -58,8 +58,8 @@ pub fn dial_tls(
     reconnect: Reconnect,
 ) -> Result<Client, Error> {
     let events = events(&config, &endpoint);
-    let clock = Arc::clone(&endpoint.surroundings.clock);
-    let connector = Connector { address: address.to_owned(), clock, tls: Some(tls) };
+    let surroundings = endpoint.surroundings.clone();
+    let connector = Connector { address: address.to_owned(), surroundings, tls: Some(tls) };
     let dialler = Dialler::over(connector, config, &endpoint, events)?;
     Ok(Client::start(dialler, credentials, endpoint, reconnect))
 }
@@ -93,7 +93,7 @@ impl<Make> Dialler<Make> {
     pub fn new(address: &str, config: Config, endpoint: &Endpoint, make: Make) -> Result<Self, Error> {
         let connector = Connector {
             address: address.to_owned(),
-            clock: Arc::clone(&endpoint.surroundings.clock),
+            surroundings: endpoint.surroundings.clone(),
             #[cfg(feature = "tls")]
             tls: None,
         };
@@ -161,7 +161,7 @@ impl<Make> Dialler<Make> {
     /// Something between here and there may refuse WebSockets, cut them, or leave them without an answer.
     async fn websocket_or_polling(&self) -> Result<Carrier, DialError> {
         let stream = self.stream().await?;
-        let clock = &*self.connector.clock;
+        let clock = &*self.connector.surroundings.clock;
         let why = tokio::select! {
             biased;
             opened = self.websocket(stream) => match opened {

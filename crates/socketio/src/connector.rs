@@ -2,16 +2,15 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
-use polywire_core::Clock;
-use polywire_net::{Stream, tcp};
+use polywire_core::Surroundings;
+use polywire_net::Stream;
 
 /// Where the server is, and whether TLS is spoken with it.
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) address: String,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) surroundings: Surroundings,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<polywire_net::tls::ClientTls>,
 }
@@ -25,7 +24,7 @@ impl Connector {
     /// # Cancel safety
     /// Safe: what was begun is given up.
     pub(crate) async fn connect(&self) -> io::Result<Stream> {
-        let stream = tcp::connect(&self.address, &*self.clock).await?;
+        let stream = polywire_net::connect(&self.address, &self.surroundings).await?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             return tls.connect(stream).await;
@@ -36,7 +35,7 @@ impl Connector {
     /// The moment now.
     #[cfg(feature = "polling")]
     pub(crate) fn now(&self) -> polywire_core::Moment {
-        self.clock.now()
+        self.surroundings.clock.now()
     }
 }
 

@@ -76,7 +76,8 @@ impl Polling {
         settings: Settings,
         json: &JsonLimits,
     ) -> Result<Self, HttpError> {
-        let since_epoch = connector.clock.wall().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let since_epoch =
+            connector.surroundings.clock.wall().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let stamp = u64::try_from(since_epoch.as_millis()).unwrap_or_default();
         let mut site = Site::new(&connector.address, &config.path_with_slash(), &config.query, stamp);
         let body_limit = (config.max_poll_bytes, "max_poll_bytes");

@@ -3,7 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use polywire_core::{ByteStream, Client, Clock, Credentials, Dial, DialError, Endpoint, Parts, Reconnect};
+use polywire_core::{
+    ByteStream, Client, Credentials, Dial, DialError, Endpoint, Parts, Reconnect, Surroundings,
+};
 
 use crate::address::Address;
 use crate::config::Config;
@@ -51,7 +53,7 @@ fn start(dialler: Dialler, endpoint: Endpoint, reconnect: Reconnect) -> Client {
 struct Dialler {
     address: Address,
     make: Make,
-    clock: Arc<dyn Clock>,
+    surroundings: Surroundings,
     #[cfg(feature = "tls")]
     tls: Option<crate::tls::ClientTls>,
 }
@@ -63,19 +65,19 @@ impl Dialler {
         Ok(Self {
             address,
             make: Make { config: Arc::new(config), limits: Arc::clone(&endpoint.limits) },
-            clock: Arc::clone(&endpoint.surroundings.clock),
+            surroundings: endpoint.surroundings.clone(),
             #[cfg(feature = "tls")]
             tls: None,
         })
     }
 
     async fn connect(&self, address: &str) -> io::Result<Stream> {
-        let stream = polywire_net::tcp::connect(address, &*self.clock).await?;
+        let stream = polywire_net::connect(address, &self.surroundings).await?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             return Ok(Stream::Tls(tls.connect(stream).await?));
         }
-        Ok(Stream::Tcp(stream))
+        Ok(Stream::Net(stream))
     }
 }
 

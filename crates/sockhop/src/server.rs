@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use polywire_core::{Accept, ByteStream, Endpoint, JsonLimits, Limits, Parts, Server};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 
 use crate::address::Address;
 use crate::codec::Codec;
@@ -35,7 +34,7 @@ pub async fn listen(
     let make = Make { config: Arc::new(config), limits: Arc::clone(&endpoint.limits) };
     match &address {
         Address::Tcp(to) => {
-            let listener = TcpListener::bind(to.as_str())
+            let listener = polywire_net::listen(to, &endpoint.surroundings)
                 .await
                 .map_err(|source| Error::Listen { address: to.clone(), source })?;
             Ok(Server::start(listener, make, endpoint))
@@ -70,7 +69,8 @@ pub async fn listen_tls(
     endpoint.limits.validate()?;
     let address = address.into();
     let make = Make { config: Arc::new(config), limits: Arc::clone(&endpoint.limits) };
-    let listener = TcpListener::bind(&address).await.map_err(|source| Error::Listen { address, source })?;
+    let listener = polywire_net::listen(&address, &endpoint.surroundings).await;
+    let listener = listener.map_err(|source| Error::Listen { address, source })?;
     Ok(Server::start(listener, Sealed { make, tls }, endpoint))
 }
 

@@ -4,15 +4,15 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use polywire_net::Socket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
 /// A connected stream.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Tcp(TcpStream),
+    Net(Socket),
     #[cfg(unix)]
     Unix(UnixStream),
     #[cfg(feature = "tls")]
@@ -23,7 +23,7 @@ pub(crate) enum Stream {
 macro_rules! each {
     ($stream:expr, $io:ident => $run:expr) => {
         match $stream.get_mut() {
-            Stream::Tcp(io) => {
+            Stream::Net(io) => {
                 let $io = Pin::new(io);
                 $run
             }

@@ -4,10 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use polywire_core::{
-    Client, Clock, CredentialSource, Credentials, Dial, DialError, Endpoint, JsonLimits, Parts, Reconnect,
+    Client, CredentialSource, Credentials, Dial, DialError, Endpoint, JsonLimits, Parts, Reconnect,
+    Surroundings,
 };
 use polywire_net::Stream;
-use polywire_net::tcp::{self, is_loopback};
+use polywire_net::tcp::is_loopback;
 use polywire_net::websocket::{Opening, Settings, WebSocket, WebSocketError, connect};
 use tokio::sync::OnceCell;
 
@@ -66,7 +67,7 @@ struct Dialler {
     nonces: Arc<Nonces>,
     json: JsonLimits,
     settings: Settings,
-    clock: Arc<dyn Clock>,
+    surroundings: Surroundings,
     #[cfg(feature = "tls")]
     tls: Option<polywire_net::tls::ClientTls>,
 }
@@ -81,14 +82,14 @@ impl Dialler {
             nonces: Arc::default(),
             json: endpoint.limits.json,
             settings: settings(endpoint.limits.max_frame_bytes),
-            clock: Arc::clone(&endpoint.surroundings.clock),
+            surroundings: endpoint.surroundings.clone(),
             #[cfg(feature = "tls")]
             tls: None,
         })
     }
 
     async fn stream(&self) -> io::Result<Stream> {
-        let stream = tcp::connect(&self.address, &*self.clock).await?;
+        let stream = polywire_net::connect(&self.address, &self.surroundings).await?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             return tls.connect(stream).await;

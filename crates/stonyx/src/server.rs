@@ -7,10 +7,9 @@ use polywire_core::{
     Accept, Audience, Body, Credentials, Endpoint, Event, Identity, JsonLimits, JsonText, Parts, Peer,
     Refusal, Server,
 };
-use polywire_net::Stream;
 use polywire_net::tcp::is_loopback;
 use polywire_net::websocket::{Settings, WebSocket, accept};
-use tokio::net::{TcpListener, TcpStream};
+use polywire_net::{Socket, Stream};
 
 use crate::codec::Codec;
 use crate::config::Config;
@@ -45,8 +44,8 @@ pub async fn listen(address: &str, config: Config, endpoint: Endpoint) -> Result
     .await
 }
 
-/// Listens at `address` and speaks TLS to every peer, which dials `wss://`; otherwise as [`listen`]. A peer has `login_timeout`
-/// for the TLS handshake.
+/// Listens at `address` and speaks TLS to every peer, which dials `wss://`; otherwise as [`listen`]. The TLS handshake
+/// counts towards `login_timeout`.
 ///
 /// # Errors
 /// As for [`listen`].
@@ -72,7 +71,7 @@ async fn start(
 ) -> Result<Server, Error> {
     endpoint.limits.validate()?;
     let failed = |source| Error::Listen { address: address.to_owned(), source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = polywire_net::listen(address, &endpoint.surroundings).await.map_err(failed)?;
     let config = Arc::new(config);
     let key = derive(&config).await.map_err(failed)?;
     if endpoint.authenticator.is_none() {
@@ -117,7 +116,7 @@ struct Accepting {
 
 impl Accepting {
     #[cfg(feature = "tls")]
-    async fn seal(&self, stream: TcpStream) -> io::Result<Stream> {
+    async fn seal(&self, stream: Socket) -> io::Result<Stream> {
         match &self.tls {
             Some(tls) => tls.accept(stream).await,
             None => Ok(Box::new(stream)),
@@ -125,16 +124,16 @@ impl Accepting {
     }
 
     #[cfg(not(feature = "tls"))]
-    async fn seal(&self, stream: TcpStream) -> io::Result<Stream> {
+    async fn seal(&self, stream: Socket) -> io::Result<Stream> {
         std::future::ready(Ok(Box::new(stream) as Stream)).await
     }
 }
 
-impl Accept<TcpStream> for Accepting {
+impl Accept<Socket> for Accepting {
     type Session = ServerSession;
     type Transport = WebSocket<Stream>;
 
-    async fn accept(&self, stream: TcpStream) -> io::Result<Parts<ServerSession, WebSocket<Stream>>> {
+    async fn accept(&self, stream: Socket) -> io::Result<Parts<ServerSession, WebSocket<Stream>>> {
         let stream = self.seal(stream).await?;
         // Any path, any origin: the original looks at neither, and the key decides.
         let transport = accept(stream, self.settings.clone(), |_| Ok(())).await.map_err(io::Error::other)?;

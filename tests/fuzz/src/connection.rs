@@ -211,7 +211,7 @@ where
     endpoint.surroundings = Surroundings {
         clock: Arc::new(time.clone()),
         random: Arc::new(SeededRandom::new(1)),
-        dial_rate: Arc::default(),
+        ..Surroundings::real()
     };
     let judge = Arc::clone(&let_go);
     endpoint.authenticator = Some(Arc::new(move |credentials: Credentials| {

@@ -57,7 +57,7 @@ impl Probe {
         settings: Settings,
         until: Moment,
     ) -> Self {
-        let mut alarm = connector.clock.alarm();
+        let mut alarm = connector.surroundings.clock.alarm();
         alarm.set(until);
         let opening = async move {
             let stream = connector.connect().await.map_err(|error| error.to_string())?;

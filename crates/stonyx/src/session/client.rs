@@ -1,6 +1,6 @@
 //! The side that dials: logs in, asks by name, hears pushes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use polywire_core::{
@@ -14,6 +14,23 @@ use crate::codec::{Codec, Frame, Text};
 use crate::config::Config;
 use crate::guard::Nonces;
 use crate::wire::{AUTH, HEARTBEAT, Message, Read, literal, read};
+
+/// What every object has in the language of the original, whose server closes the connection over such a name: it takes what it
+/// finds for a handler. Observed: `malformed-server`.
+const INHERITED: [&str; 12] = [
+    "__defineGetter__",
+    "__defineSetter__",
+    "__lookupGetter__",
+    "__lookupSetter__",
+    "__proto__",
+    "constructor",
+    "hasOwnProperty",
+    "isPrototypeOf",
+    "propertyIsEnumerable",
+    "toLocaleString",
+    "toString",
+    "valueOf",
+];
 
 /// Who waits for an answer of some name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +57,7 @@ pub struct ClientSession {
     credentials: Credentials,
     established: bool,
     frames: Frames,
-    awaited: HashMap<Route, VecDeque<Awaited>>,
+    awaited: BTreeMap<Route, VecDeque<Awaited>>,
     pulse: Pulse,
 }
 
@@ -55,7 +72,7 @@ impl ClientSession {
             credentials,
             established: false,
             frames,
-            awaited: HashMap::new(),
+            awaited: BTreeMap::new(),
             pulse: Pulse::Still,
         }
     }
@@ -234,13 +251,17 @@ impl Session for ClientSession {
         if is_reserved(route) {
             return refuse("auth and heartBeat belong to the wire itself");
         }
+        let name = outgoing(route, &self.config);
+        if INHERITED.contains(&&*name) {
+            let why = format!("{name} is a name that every object has: an original server closes over it");
+            return Admit::Refuse(Failure::new(Code::InvalidArgument, why));
+        }
         if !self.established {
             return Admit::Hold(LOGIN);
         }
         if self.awaited.is_empty() {
             return Admit::Now;
         }
-        let name = outgoing(route, &self.config);
         let waits = self.awaited.get(&name).is_some_and(|waiting| {
             // What is owed may come at any time, and then as whose?
             !self.config.concurrent_names || waiting.iter().any(|awaited| matches!(awaited, Awaited::Owed(_)))
@@ -278,6 +299,10 @@ impl Session for ClientSession {
         match self.pulse {
             Pulse::BeatAt(at) if at <= now => {
                 self.write_message(&HEARTBEAT, &Body::Empty, cx);
+                self.pulse = Pulse::AnswerDue(now + self.config.heartbeat_timeout);
+            }
+            Pulse::AnswerDue(at) if at <= now && !cx.is_reading() => {
+                // It waits unread.
                 self.pulse = Pulse::AnswerDue(now + self.config.heartbeat_timeout);
             }
             Pulse::AnswerDue(at) if at <= now => {
