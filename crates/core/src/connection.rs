@@ -609,7 +609,7 @@ impl<T, S: Session> fmt::Debug for Connection<T, S> {
 
 /// Does nobody read any more what is written?
 fn is_gone(reason: &Close) -> bool {
-    matches!(reason, Close::Peer | Close::Transport(_) | Close::SlowConsumer(_))
+    matches!(reason, Close::Peer | Close::Transport(_) | Close::SlowConsumer(_) | Close::Dead(_))
 }
 
 /// What the actions of one received frame amounted to.

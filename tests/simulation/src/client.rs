@@ -14,9 +14,14 @@ use crate::service::{Service, call_body, event_body};
 use crate::wires::{self, registry};
 use crate::world::Common;
 
+/// Every route of the service.
+pub const ROUTES: &[&str] = &["echo", "echo", "echo", "slow", "slow", "fail", "hang", "panic"];
+
 /// What callers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Habits {
+    /// What is called, one as often as it stands here.
+    pub routes: &'static [&'static str],
     /// Longest time between two calls, in milliseconds.
     pub pause: u64,
     /// Calls of a thousand that are given up.
@@ -190,7 +195,7 @@ impl PlannedCall {
 
 /// A call by chance.
 pub fn drawn(common: &Common, chance: &Chance, habits: &Habits) -> PlannedCall {
-    let route = *chance.pick(&["echo", "echo", "echo", "slow", "slow", "fail", "hang", "panic"]);
+    let route = *chance.pick(habits.routes);
     let timeout = chance.millis(habits.timeout.0..habits.timeout.1 + 1);
     let mut call = PlannedCall::new(common, route, timeout);
     call.wait = chance.millis(1..2_000);

@@ -34,3 +34,8 @@ pub mod world;
 
 pub use plan::Plan;
 pub use world::{Report, run};
+
+/// How much of something is enough here: `small` in tests, `full` where `POLYWIRE_SOAK` is set, as `cargo xtask soak` does.
+pub fn size(small: u64, full: u64) -> u64 {
+    if std::env::var_os("POLYWIRE_SOAK").is_some() { full } else { small }
+}

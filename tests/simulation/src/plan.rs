@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::chance::Chance;
-use crate::client::Habits;
+use crate::client::{Habits, ROUTES};
 use crate::pipe::{Direction, Quality};
 use crate::wires::{self, WIRES};
 
@@ -117,8 +117,9 @@ impl Plan {
             clients: chance.within(1..wires::most_clients(from) + 1),
             front: quality(&chance),
             back: quality(&chance),
-            active: chance.millis(5_000..20_000),
+            active: chance.millis(4_000..15_000),
             habits: Habits {
+                routes: ROUTES,
                 pause: chance.within(60..1_200),
                 given_up: chance.below(200),
                 padding: *chance.pick(&[100, 100, 2_000, 12_000]),
@@ -145,6 +146,7 @@ impl Plan {
             faults: Vec::new(),
             active: Duration::from_secs(10),
             habits: Habits {
+                routes: ROUTES,
                 pause: 300,
                 given_up: 0,
                 padding: 100,
