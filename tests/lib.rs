@@ -10,14 +10,20 @@
 //! | [`process`] | a child process spoken to line by line |
 //! | [`driver`] | a child process that answers commands in JSON lines: every program of `tests/drivers` |
 //! | [`peer`] | the foreign peers of `tests/peers`, started |
+//! | [`odd`] | odd but legal messages, made from a seed |
+//! | [`harm`] | a trial of what our ends do to somebody else's |
 //! | [`relay`] | a TCP or Unix relay that records, slices and cuts |
 //! | [`socketio`] | what the tests of the Socket.IO client share |
 //! | [`vectors`] | the recorded bytes of `tests/vectors` |
 
 #[path = "support/driver.rs"]
 pub mod driver;
+#[path = "support/harm.rs"]
+pub mod harm;
 #[path = "support/install.rs"]
 pub mod install;
+#[path = "support/odd.rs"]
+pub mod odd;
 #[path = "support/peer.rs"]
 pub mod peer;
 #[path = "support/place.rs"]

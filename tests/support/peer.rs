@@ -120,7 +120,7 @@ static COPIES: AtomicU64 = AtomicU64::new(0);
 ///
 /// # Panics
 /// When they cannot be copied.
-fn beside_modules(wire: &str, package: &Path) -> PathBuf {
+pub fn beside_modules(wire: &str, package: &Path) -> PathBuf {
     let folder = package.join(format!("{wire}-peers"));
     std::fs::create_dir_all(&folder).expect("the target folder can be written to");
     for entry in std::fs::read_dir(place::tests().join("peers").join(wire)).expect("the peers are there") {

@@ -9,6 +9,7 @@ mod peers;
 mod shape;
 mod soak;
 mod steps;
+mod tables;
 mod test;
 mod vectors;
 
@@ -42,6 +43,11 @@ const VERBS: &[Verb] = &[
     Verb { name: "peers", about: "prepare the foreign packages and say what is there", run: peers::run },
     Verb { name: "fuzz", about: "run the fuzz targets, each for a while", run: fuzz::run },
     Verb { name: "vectors", about: "verify that the recorded bytes are whole", run: vectors::run },
+    Verb {
+        name: "tables",
+        about: "write the tables and cuts of our pages from the code; --check only compares",
+        run: tables::run,
+    },
     Verb {
         name: "shape",
         about: "show the adapters side by side: file, lines, first sentence",

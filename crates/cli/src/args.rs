@@ -54,6 +54,8 @@ enum Verb {
     Bench(verb::bench::Args),
     /// Play the application for somebody who writes a plugin for it
     Fake(verb::fake::Args),
+    /// Test an adapter in any language, as a program that speaks a small control protocol
+    Conform(verb::conform::Args),
 }
 
 impl Cli {
@@ -81,6 +83,7 @@ impl Cli {
             Verb::Check(args) => verb::check::run(&args, context),
             Verb::Bench(args) => verb::bench::run(args, context).await,
             Verb::Fake(args) => verb::fake::run(args).await,
+            Verb::Conform(args) => verb::conform::run(args, context).await,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The `polywire` command: a thin layer over the adapters, with one contract for people and for scripts.
 //!
 //! Results are NDJSON on standard output, words for people stand on standard error, and how it went is the exit code
-//! ([`Exit`]). Everything a verb does is done through [`polywire_core::Adapter`], so a new wire is one line in `registry.rs`.
+//! ([`Exit`]). Everything a verb does is done through [`polywire_core::Adapter`], so a new wire is one line in `registry.rs`, and
+//! for a wire from elsewhere a command of one's own is one line too: [`run`].
 //!
 //! This library is what the binary is made of; [`service`] is of use to tests elsewhere.
 
@@ -20,10 +21,12 @@ mod tables;
 mod target;
 mod verb;
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use polywire_bridge::Registry;
 
 pub use exit::Exit;
 pub use pairs::{Crossing, Pair, Way, pairs, pairs_table};
@@ -32,11 +35,25 @@ pub use tables::{exit_codes, protocols, verbs};
 
 use args::Cli;
 use exit::Fault;
+use output::say;
 use verb::Context;
 
-/// Runs the command line of this process, and gives back how it went.
+/// Runs the command line of this process with every adapter of this workspace, and gives back how it went.
 pub fn main() -> Exit {
-    let cli = match Cli::try_parse() {
+    run(adapters(), std::env::args_os())
+}
+
+/// Runs a command line with these adapters; its first word is the program's name. Starts a runtime of its own.
+///
+/// A command that speaks one more wire is this, where `polywire_sockhop` stands for the adapter from elsewhere:
+/// ```no_run
+/// fn main() -> std::process::ExitCode {
+///     let adapters = polywire_cli::adapters().with(polywire_sockhop::ADAPTER);
+///     polywire_cli::run(adapters, std::env::args_os()).into()
+/// }
+/// ```
+pub fn run(adapters: Registry, words: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(error) => {
             // There is nowhere left to complain when standard error is gone.
@@ -51,8 +68,7 @@ pub fn main() -> Exit {
         Err(error) => return report(&Fault::new(Exit::Bug, format_args!("cannot start: {error}"))),
     };
     // In a task of its own, so that a panic becomes an exit code.
-    let ended =
-        runtime.block_on(runtime.spawn(async move { cli.run(&Context { adapters: adapters() }).await }));
+    let ended = runtime.block_on(runtime.spawn(async move { cli.run(&Context { adapters }).await }));
     runtime.shutdown_background();
     match ended {
         Ok(Ok(())) => Exit::Ok,
@@ -69,9 +85,9 @@ pub fn main() -> Exit {
 
 fn report(fault: &Fault) -> Exit {
     if fault.exit != Exit::Ok {
-        eprintln!("polywire: {fault}");
-        if let Some(hint) = &fault.hint {
-            eprintln!("  {hint}");
+        match &fault.hint {
+            Some(hint) => say(format_args!("{fault}\n  {hint}")),
+            None => say(fault),
         }
     }
     fault.exit
@@ -80,9 +96,10 @@ fn report(fault: &Fault) -> Exit {
 fn log_to_stderr(filter: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(filter));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+        .with_ansi(std::io::stderr().is_terminal());
+    // A program that runs a command line may log in a way of its own.
+    let _ = log.try_init();
 }

@@ -1,5 +1,6 @@
 //! Standard output: one JSON object per line, written by hand so that a body's JSON text stays as it came.
 
+use std::fmt;
 use std::io::{self, Write};
 
 use base64::Engine;
@@ -124,6 +125,11 @@ impl Line {
 pub(crate) fn write_out(bytes: &[u8]) -> Result<(), Fault> {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| Fault::output(&error))
+}
+
+/// Says something to people on standard error. When that has gone there is nobody to complain to, and the work goes on.
+pub(crate) fn say(words: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "polywire: {words}");
 }
 
 /// The line for a call that has no response.

@@ -4,6 +4,8 @@ use std::convert::Infallible;
 
 use polywire_core::Shutdown;
 
+use crate::output::say;
+
 /// Listens for signals from now on; the future drains `shutdown` at the first and stops it at the second, with a word to people
 /// each time. It never ends. Needs a tokio runtime.
 ///
@@ -13,10 +15,10 @@ pub(crate) fn drain_then_stop(shutdown: Shutdown) -> impl Future<Output = Infall
     let mut signals = Signals::new();
     async move {
         signals.next().await;
-        eprintln!("polywire: draining; a second signal stops at once");
+        say("draining; a second signal stops at once");
         shutdown.drain();
         signals.next().await;
-        eprintln!("polywire: stopping now");
+        say("stopping now");
         shutdown.stop();
         std::future::pending().await
     }

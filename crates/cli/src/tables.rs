@@ -1,4 +1,4 @@
-//! The tables of the README, written from the code so that they cannot drift; a test compares them.
+//! The tables of the README, written from the code so that they cannot drift: `cargo xtask tables`.
 
 use std::fmt::Write;
 

@@ -7,10 +7,13 @@
 use std::sync::Arc;
 
 use polywire_bridge::Registry;
-use polywire_core::{Adapter, OptionKind, OptionSpec, Options, Target};
+use polywire_core::{Adapter, OptionKind, OptionSpec, Options, Secret, Target};
 
 use crate::exit::Fault;
 use crate::secret;
+
+/// How a secret is had from what stands for it.
+type Load = fn(&str) -> Result<Secret, String>;
 
 /// A URL, read: which wire, and where.
 #[derive(Clone, Debug)]
@@ -27,6 +30,18 @@ impl Url {
     /// # Errors
     /// A usage fault that names the part that is wrong and the nearest that would be right.
     pub(crate) fn parse(text: &str, adapters: &Registry) -> Result<Self, Fault> {
+        Self::read(text, adapters, secret::load)
+    }
+
+    /// Reads `text` as a URL that somebody else chose: nothing of this machine is read for it, so secrets cannot stand in it.
+    ///
+    /// # Errors
+    /// As [`Url::parse`], and when an option is a secret.
+    pub(crate) fn parse_foreign(text: &str, adapters: &Registry) -> Result<Self, Fault> {
+        Self::read(text, adapters, |_| Err("a secret cannot stand in this URL".to_owned()))
+    }
+
+    fn read(text: &str, adapters: &Registry, load: Load) -> Result<Self, Fault> {
         let (scheme, rest) = text.split_once(':').ok_or_else(|| {
             Fault::usage("a target is a URL such as sockhop://127.0.0.1:50000, and this one has no scheme")
         })?;
@@ -45,7 +60,7 @@ impl Url {
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut target = if unix { path(name, place)? } else { authority(name, place)? };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            option(&*adapter, pair, &mut target.options)?;
+            option(&*adapter, pair, &mut target.options, load)?;
         }
         Ok(Self { adapter, target })
     }
@@ -109,7 +124,7 @@ fn authority(name: &str, place: &str) -> Result<Target, Fault> {
     })
 }
 
-fn option(adapter: &dyn Adapter, pair: &str, options: &mut Options) -> Result<(), Fault> {
+fn option(adapter: &dyn Adapter, pair: &str, options: &mut Options, load: Load) -> Result<(), Fault> {
     let name = adapter.name();
     let Some((key, value)) = pair.split_once('=') else {
         return Err(Fault::usage(format_args!("an option of {name} has no value; options are key=value")));
@@ -125,7 +140,7 @@ fn option(adapter: &dyn Adapter, pair: &str, options: &mut Options) -> Result<()
     let value = decode(value)?;
     match spec.takes {
         OptionKind::Secret => {
-            let secret = secret::load(&value).map_err(|why| Fault::usage(format_args!("{key}: {why}")))?;
+            let secret = load(&value).map_err(|why| Fault::usage(format_args!("{key}: {why}")))?;
             options.set_secret(key, secret);
         }
         takes => {

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod call;
 pub(crate) mod check;
+pub(crate) mod conform;
 pub(crate) mod demo;
 pub(crate) mod emit;
 pub(crate) mod fake;

@@ -105,3 +105,12 @@ fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
         assert!(!polywire(&["listen", url]).ends(2).stderr.contains("hunter2"));
     }
 }
+
+#[test]
+fn nobody_reading_standard_error_changes_nothing() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_polywire"));
+    let ended = command.args(["check", "/no/such/file.toml"]).stderr(writer).status().unwrap();
+    assert_eq!(ended.code(), Some(2));
+}

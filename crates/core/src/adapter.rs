@@ -145,6 +145,19 @@ impl Options {
         self.texts.keys().chain(self.secrets.keys()).map(String::as_str)
     }
 
+    /// Checks that `specs` describe every option that is set, for the wire of this name.
+    ///
+    /// # Errors
+    /// [`AdapterError::Settings`] naming the first that they do not describe, and those that there are.
+    pub fn check_known(&self, wire: &str, specs: &[OptionSpec]) -> Result<(), AdapterError> {
+        let Some(name) = self.names().find(|name| specs.iter().all(|known| known.name != *name)) else {
+            return Ok(());
+        };
+        let known: Vec<_> = specs.iter().map(|spec| spec.name).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        Err(AdapterError::Settings(format!("{wire} has no option {name:?}; it has {known}")))
+    }
+
     /// A yes or no.
     ///
     /// # Errors
@@ -270,6 +283,21 @@ mod tests {
         for wrong in ["", "5", "s", "5 parsecs", "-1s", "1.5s", "99999999999999999999s", "5mb"] {
             assert_eq!((parse_duration(wrong), parse_size(wrong)), (None, None), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_option_that_nobody_describes_is_named_with_those_that_there_are() {
+        let spec = |name| OptionSpec { name, takes: OptionKind::Text, default: "", about: "" };
+        let mut options = Options::new();
+        options.set("user", "ann");
+        options.set_secret("pasword", Secret::from("s3cret"));
+        assert!(options.check_known("toy", &[spec("user"), spec("pasword")]).is_ok());
+        let told = |specs: &[OptionSpec]| options.check_known("toy", specs).unwrap_err().to_string();
+        assert_eq!(
+            told(&[spec("user"), spec("password")]),
+            "toy has no option \"pasword\"; it has user, password"
+        );
+        assert_eq!(told(&[]), "toy has no option \"user\"; it has none");
     }
 
     #[test]

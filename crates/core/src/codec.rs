@@ -1,6 +1,6 @@
 //! Bytes to frames and back, pure: the contract that an adapter's `codec.rs` fulfils.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
@@ -34,8 +34,12 @@ pub trait StreamCodec: Codec {
 
     /// How many more bytes the frame at the front of `input` is known to need, after `decode` gave `None`; 0 when unknown.
     ///
-    /// The engine trusts it for the size of the next read only up to what it has already received, or 64 KiB.
-    fn missing(&self, input: &BytesMut) -> usize;
+    /// The engine trusts it for the size of the next read only up to what it has already received, or 64 KiB. Unknown unless
+    /// implemented, as where a frame ends in a delimiter.
+    fn missing(&self, input: &BytesMut) -> usize {
+        let _ = input;
+        0
+    }
 
     /// Appends `frame` to `out`.
     ///
@@ -44,8 +48,8 @@ pub trait StreamCodec: Codec {
     fn encode(&mut self, frame: Self::Frame, out: &mut Outgoing) -> Result<(), FrameError>;
 }
 
-/// One message of a message-oriented transport such as a WebSocket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One message of a message-oriented transport such as a WebSocket. `Debug` shows its size alone.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Message {
     /// Text, known to be UTF-8.
     Text(Bytes),
@@ -73,6 +77,19 @@ impl Message {
     /// Is the message empty?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Message::Text(_) => "Text",
+            Message::Binary(_) => "Binary",
+            Message::Ping(_) => "Ping",
+            Message::Pong(_) => "Pong",
+            Message::Close(close) => return f.debug_tuple("Close").field(close).finish(),
+        };
+        write!(f, "{name}({} bytes)", self.len())
     }
 }
 

@@ -5,9 +5,14 @@
 //! inside a step: each poll takes turns through deadlines, shutdown, login, what callers want sent, what the peer sent, and what
 //! handlers have finished, and writes the result with one flush.
 
+mod closing;
 mod deadlines;
+mod endpoint;
+mod fate;
 mod inbound;
+mod link;
 mod outbound;
+mod rest;
 mod window;
 
 use std::fmt;
@@ -21,23 +26,20 @@ use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::caller::Caller;
-use crate::client::{Reconnect, gap_event};
-use crate::codec::FrameError;
-use crate::credentials::{Authenticate, BoxFuture, Identity, Refusal};
-use crate::failure::{CallError, Code};
-use crate::handler::Handler;
-use crate::ledger::{Count, Ledger, Tally};
-use crate::limits::Limits;
-use crate::moment::{Moment, Surroundings};
+use crate::client::gap_event;
+use crate::credentials::{BoxFuture, Identity, Refusal};
+use crate::ledger::{Count, Tally};
+use crate::moment::Moment;
 use crate::peer::Peer;
 use crate::pending::Pending;
 use crate::queue::Queue;
 use crate::runs::Runs;
-use crate::session::{Action, Actions, Close, Cx, Delivery, Session};
-use crate::shutdown::Shutdown;
-use crate::transport::{Transport, TransportError};
+use crate::session::{Actions, Close, Cx, Session};
+use crate::transport::Transport;
 
 use deadlines::Deadlines;
+pub use endpoint::{Endpoint, Observe};
+pub use link::{Ended, Link};
 use outbound::Outbox;
 use window::Window;
 
@@ -49,125 +51,8 @@ const LINGER_BELOW: usize = 16 << 10;
 const REST_AFTER: Duration = Duration::from_secs(1);
 /// How long after its drain a connection has for the last writes and the close.
 const CLOSE_GRACE: Duration = Duration::from_millis(500);
-/// Actions there is always room for.
-const FEW_ACTIONS: usize = 8;
 /// Most rounds of one poll.
 const ROUNDS: usize = 16;
-
-/// What connections of one endpoint share.
-#[derive(Clone)]
-pub struct Endpoint {
-    /// The adapter's name.
-    pub wire: &'static str,
-    /// Serves what peers send.
-    pub handler: Arc<dyn Handler>,
-    /// Judges what peers show to log in; without one every login is refused.
-    pub authenticator: Option<Arc<dyn Authenticate>>,
-    /// Hears of peers that come and go.
-    pub observer: Option<Arc<dyn Observe>>,
-    /// The bounds.
-    pub limits: Arc<Limits>,
-    /// When and how often to dial; only clients look at it.
-    pub reconnect: Reconnect,
-    /// Where everything is counted.
-    pub ledger: Arc<Ledger>,
-    /// Time and chance.
-    pub surroundings: Surroundings,
-    /// When to end.
-    pub shutdown: Shutdown,
-}
-
-impl Endpoint {
-    /// An endpoint with default limits and real surroundings.
-    pub fn new(wire: &'static str, handler: impl Handler) -> Self {
-        Self {
-            wire,
-            handler: Arc::new(handler),
-            authenticator: None,
-            observer: None,
-            limits: Arc::new(Limits::default()),
-            reconnect: Reconnect::default(),
-            ledger: Arc::new(Ledger::new()),
-            surroundings: Surroundings::real(),
-            shutdown: Shutdown::new(),
-        }
-    }
-}
-
-impl fmt::Debug for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint").field("wire", &self.wire).finish_non_exhaustive()
-    }
-}
-
-/// Hears of peers that come and go. Called in the connection's task: it must not block.
-pub trait Observe: Send + Sync + 'static {
-    /// The peer is there and, where the wire has a login, logged in.
-    fn connected(&self, peer: &Peer);
-
-    /// A peer that was reported as connected is gone.
-    fn disconnected(&self, peer: &Peer, reason: &Close);
-
-    /// A connection ended before it was established, so its peer was never reported: a refused login, a stranger that speaks
-    /// another protocol. Ignored unless implemented.
-    fn turned_away(&self, reason: &Close) {
-        let _ = reason;
-    }
-}
-
-/// What is held of a connection besides its future.
-pub struct Link<S: Session> {
-    peer: Peer,
-    caller: Caller,
-    queue: Arc<Queue<S::Command>>,
-    established: oneshot::Receiver<()>,
-    was_established: Option<bool>,
-}
-
-impl<S: Session> Link<S> {
-    /// The peer at the other end.
-    pub fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
-    /// Calls the peer.
-    pub fn caller(&self) -> &Caller {
-        &self.caller
-    }
-
-    /// Hands the session an input that only its adapter knows.
-    pub fn command(&self, command: S::Command) {
-        self.queue.command(command);
-    }
-
-    /// Waits until the connection is established; `false` when it ended before.
-    ///
-    /// # Cancel safety
-    /// Safe.
-    pub async fn established(&mut self) -> bool {
-        if let Some(known) = self.was_established {
-            return known;
-        }
-        let established = (&mut self.established).await.is_ok();
-        self.was_established = Some(established);
-        established
-    }
-}
-
-impl<S: Session> fmt::Debug for Link<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("peer", &self.peer).finish_non_exhaustive()
-    }
-}
-
-/// How a connection ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Why.
-    pub reason: Close,
-    /// Had it been established before?
-    pub established: bool,
-}
 
 type Verdict = Result<Identity, Refusal>;
 
@@ -289,6 +174,11 @@ where
         (connection, link)
     }
 
+    /// Logged in at `moment` at the latest: below it a handshake has already taken a part of the time.
+    pub(crate) fn login_by(&mut self, moment: Moment) {
+        self.deadlines.login = Some(moment);
+    }
+
     /// Once established, tell the handler that events may be missing since a moment.
     pub(crate) fn announce_gap(&mut self, since: Moment, reason: String) {
         self.gap = Some((since, reason));
@@ -296,17 +186,18 @@ where
 
     /// Calls the session and applies what it wants.
     fn with_session(&mut self, call: impl FnOnce(&mut S, &mut Cx<'_, S>)) {
+        let reading = self.wants_frames();
         let clock = &self.endpoint.surroundings.clock;
         let wall = || clock.wall();
         let random = &*self.endpoint.surroundings.random;
-        let mut cx = Cx::new(self.now, &wall, random, &mut self.actions);
+        let mut cx = Cx::new(self.now, &wall, random, &mut self.actions).reading(reading);
         call(&mut self.session, &mut cx);
     }
 
     fn open(&mut self) {
         self.stage = Stage::Open { draining: false };
         self.tally.add(Count::Connections);
-        self.deadlines.login = Some(self.now + self.endpoint.limits.login_timeout);
+        self.deadlines.login.get_or_insert(self.now + self.endpoint.limits.login_timeout);
         tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), "connection opened");
         self.with_session(|session, cx| session.open(cx));
         self.apply(false);
@@ -441,136 +332,6 @@ where
             }
         }
     }
-
-    /// Closes without having been asked by the session, which may still take its leave.
-    fn close(&mut self, reason: Close) {
-        if matches!(self.stage, Stage::Closing(_) | Stage::Ended) {
-            return;
-        }
-        self.actions.clear();
-        if !is_gone(&reason) {
-            self.with_session(|session, cx| session.close(&reason, cx));
-            for action in std::mem::take(&mut self.actions) {
-                if let Action::Write(frame, flush) = action
-                    && self.transport.send(frame, flush, &mut self.codec).is_ok()
-                {
-                    self.tally.add(Count::FramesSent);
-                }
-            }
-        }
-        self.close_now(reason);
-    }
-
-    fn close_now(&mut self, reason: Close) {
-        if matches!(self.stage, Stage::Closing(_) | Stage::Ended) {
-            return;
-        }
-        self.stage = Stage::Closing(reason);
-        self.actions.clear();
-        self.judging = None;
-        self.deadlines.close(self.now + self.endpoint.limits.write_timeout);
-        for _ in 0..self.runs.abandon() {
-            self.tally.add(Count::RequestsAbandoned);
-        }
-    }
-
-    fn fail(&mut self, error: TransportError) {
-        let reason = match error {
-            TransportError::Io(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Close::Peer,
-            TransportError::Io(error) => Close::Transport(error.to_string()),
-            TransportError::Frame(error @ (FrameError::TooLarge { .. } | FrameError::TooMany { .. })) => {
-                Close::Limit(error.to_string())
-            }
-            TransportError::Frame(error) => Close::Protocol(error.to_string()),
-            TransportError::Layer(error) => Close::Transport(error.to_string()),
-        };
-        self.close(reason);
-    }
-
-    /// Writes what is waiting, closes the transport, and ends every call.
-    fn finish(&mut self, reason: Close, cx: &mut Context<'_>) -> Poll<Ended> {
-        let gone = is_gone(&reason);
-        let late = [self.deadlines.write, self.deadlines.over].into_iter().flatten().any(|at| at <= self.now)
-            || self.endpoint.shutdown.is_stopped();
-        if !gone && !late {
-            let before = self.transport.unsent();
-            let closed = match self.transport.poll_flush(cx) {
-                Poll::Ready(Ok(())) => self.transport.poll_close(cx).map(|_| ()),
-                Poll::Ready(Err(_)) => Poll::Ready(()),
-                Poll::Pending => Poll::Pending,
-            };
-            if closed.is_pending() {
-                if self.transport.unsent() < before || self.deadlines.write.is_none() {
-                    self.deadlines.write = Some(self.now + self.endpoint.limits.write_timeout);
-                }
-                self.end_calls(&reason);
-                self.outbox.take(cx);
-                self.set_alarm(cx);
-                return Poll::Pending;
-            }
-        }
-        self.end(&reason);
-        Poll::Ready(Ended { established: self.established.is_none(), reason })
-    }
-
-    fn is_idle(&self) -> bool {
-        let calls = self.runs.len() == 0 && self.pending.is_empty();
-        calls && self.outbox.is_empty() && self.transport.unsent() == 0
-    }
-
-    /// Does it hold memory that an idle connection has no use for?
-    fn is_roomy(&self) -> bool {
-        let own = self.actions.capacity() > FEW_ACTIONS;
-        own || self.runs.is_roomy() || self.pending.is_roomy() || self.outbox.is_roomy()
-    }
-
-    /// Nothing is going on: memory that a burst needed is given back.
-    fn rest(&mut self) {
-        if self.is_idle() {
-            self.transport.rest();
-            self.runs.rest();
-            self.pending.rest();
-            self.outbox.rest();
-            if self.actions.capacity() > FEW_ACTIONS {
-                self.actions = Actions::new();
-            }
-        }
-    }
-}
-
-impl<T, S: Session> Connection<T, S> {
-    /// Every call that was sent ends here: whether it ran nobody knows.
-    fn end_calls(&mut self, reason: &Close) {
-        for answer in self.pending.drain() {
-            self.tally.add(Count::CallsUnknown);
-            let _ =
-                answer.send(Err(CallError::unknown(Code::Unavailable, format!("connection lost: {reason}"))));
-        }
-    }
-
-    fn end(&mut self, reason: &Close) {
-        if self.stage == Stage::Ended {
-            return;
-        }
-        let opened = self.stage != Stage::New;
-        self.stage = Stage::Ended;
-        for _ in 0..self.runs.abandon() {
-            self.tally.add(Count::RequestsAbandoned);
-        }
-        self.end_calls(reason);
-        self.outbox.end(reason, &self.endpoint.ledger);
-        if opened {
-            self.tally.add(Count::Closed);
-        }
-        self.tally.settle(&self.endpoint.ledger);
-        if let Some(observer) = &self.endpoint.observer {
-            match self.established {
-                None => observer.disconnected(&self.peer, reason),
-                Some(_) => observer.turned_away(reason),
-            }
-        }
-        tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %reason, "connection closed");
-    }
 }
 
 /// Nothing in it is ever pinned in place.
@@ -588,16 +349,6 @@ where
     }
 }
 
-impl<T, S: Session> Drop for Connection<T, S> {
-    fn drop(&mut self) {
-        let reason = match &self.stage {
-            Stage::Closing(reason) => reason.clone(),
-            _ => Close::Local,
-        };
-        self.end(&reason);
-    }
-}
-
 impl<T, S: Session> fmt::Debug for Connection<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
@@ -605,35 +356,4 @@ impl<T, S: Session> fmt::Debug for Connection<T, S> {
             .field("stage", &self.stage)
             .finish_non_exhaustive()
     }
-}
-
-/// Does nobody read any more what is written?
-fn is_gone(reason: &Close) -> bool {
-    matches!(reason, Close::Peer | Close::Transport(_) | Close::SlowConsumer(_) | Close::Dead(_))
-}
-
-/// What the actions of one received frame amounted to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Used,
-    Delivered,
-    Ignored(Count),
-}
-
-fn fate_of<S: Session>(actions: &Actions<S>, pending: &Pending) -> Fate {
-    let mut fate = Fate::Used;
-    for action in actions {
-        let reason = match action {
-            Action::Deliver(Delivery::Response { call, .. }) if !pending.contains(*call) => {
-                Count::OrphanReply
-            }
-            Action::Deliver(_) => return Fate::Delivered,
-            Action::Count(count) if count.is_reason() => *count,
-            _ => continue,
-        };
-        if fate == Fate::Used {
-            fate = Fate::Ignored(reason);
-        }
-    }
-    fate
 }

@@ -1,6 +1,7 @@
 //! Bytes on their way out: small pieces are gathered, large ones are shared and never copied.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,7 +18,7 @@ const SHARE_FROM: usize = 8 << 10;
 const PIECES: usize = 16;
 
 /// A write buffer that a codec appends to and a transport drains.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Outgoing {
     /// Full pieces, in order, before `tail`.
     pieces: VecDeque<Bytes>,
@@ -25,6 +26,12 @@ pub struct Outgoing {
     len: usize,
     /// Everything before this many bytes leaves in writes of its own.
     fences: VecDeque<usize>,
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outgoing({} bytes)", self.len)
+    }
 }
 
 impl Outgoing {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -83,6 +84,9 @@ const MAX_READ_BYTES: usize = 256 << 10;
 /// Most room made on a peer's word alone, before its bytes are there.
 const TRUSTED_BYTES: usize = 64 << 10;
 
+/// Most reads that are thrown away when this side closes.
+const DISCARDED_READS: usize = 64;
+
 fn check(got: usize, (max, setting): (usize, &'static str)) -> Result<(), FrameError> {
     if got <= max {
         return Ok(());
@@ -94,7 +98,6 @@ fn check(got: usize, (max, setting): (usize, &'static str)) -> Result<(), FrameE
 /// A stream of bytes as a transport: TCP, a Unix socket, TLS, an in-memory pipe.
 ///
 /// The read buffer exists only while bytes are in it or being read, so an idle connection holds none.
-#[derive(Debug)]
 pub struct ByteStream<Io> {
     io: Io,
     input: BytesMut,
@@ -114,6 +117,12 @@ impl<Io> ByteStream<Io> {
             read_bytes: READ_BYTES,
             partial_limit: (usize::MAX, "max_frame_bytes"),
         }
+    }
+}
+
+impl<Io> fmt::Debug for ByteStream<Io> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ByteStream({} bytes in, {} out)", self.input.len(), self.output.len())
     }
 }
 
@@ -185,7 +194,17 @@ where
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        Pin::new(&mut self.io).poll_shutdown(cx).map_err(TransportError::Io)
+        ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        // A TCP socket that is dropped with bytes unread is reset, and the peer may lose what was written last.
+        self.input = BytesMut::new();
+        for _ in 0..DISCARDED_READS {
+            self.input.clear();
+            self.input.reserve(READ_BYTES);
+            if !matches!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input), Poll::Ready(Ok(1..))) {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn rest(&mut self) {

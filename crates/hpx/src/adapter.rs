@@ -108,11 +108,7 @@ fn capabilities(wire: &Wire) -> Capabilities {
 }
 
 fn wire(options: &Options) -> Result<Wire, AdapterError> {
-    for name in options.names() {
-        if !OPTIONS.iter().any(|known| known.name == name) {
-            return Err(AdapterError::Settings(format!("hpx has no option {name:?}")));
-        }
-    }
+    options.check_known("hpx", OPTIONS)?;
     let mut wire = Wire::default();
     if let Some(name) = options.text("dialect") {
         wire.dialect =

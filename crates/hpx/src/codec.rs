@@ -6,6 +6,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -26,13 +27,22 @@ const TRIES: usize = 16;
 
 static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(DELIMITER));
 
-/// One message of the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One message of the wire. `Debug` shows its size alone: it may hold a password or a session.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Frame {
     /// The text of one message; nothing is known of it yet.
     Text(Bytes),
     /// A body that is no gzip text. The stream goes on behind it.
     Bad(Fault),
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Frame::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Frame::Bad(fault) => f.debug_tuple("Bad").field(fault).finish(),
+        }
+    }
 }
 
 /// How far the peer is trusted.

@@ -210,4 +210,8 @@ impl Call for Entry {
         let why = "HPX carries no events";
         Box::pin(async move { Err(CallError::not_sent(Code::Unimplemented, why)) })
     }
+
+    fn has_ended(&self) -> bool {
+        self.0.free.is_closed()
+    }
 }

@@ -15,6 +15,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -27,7 +28,7 @@ use crate::config::NonFinite;
 pub(crate) const AUTHENTICATED: &[u8] = b"\"Authenticated\"";
 
 /// The keys of one message and where their values stand.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Message {
     text: Bytes,
     session: Option<Range<usize>>,
@@ -39,6 +40,12 @@ pub(crate) struct Message {
     pub(crate) unknown_key: Option<String>,
     /// Python's own literals were read as `null`.
     pub(crate) mended: bool,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Message({} bytes)", self.text.len())
+    }
 }
 
 /// Why a text is no message.
@@ -191,7 +198,6 @@ fn literal(text: &[u8]) -> Option<usize> {
 }
 
 /// One function call of a request.
-#[derive(Debug)]
 pub(crate) struct FunctionCall {
     /// The name as it stands in the text, with its quotes.
     pub(crate) fname: Bytes,
@@ -261,7 +267,6 @@ impl FunctionCall {
 }
 
 /// One entry of a reply.
-#[derive(Debug)]
 pub(crate) struct FunctionResult {
     /// The name as it stands in the text, with its quotes; empty when it is missing.
     pub(crate) fname: Bytes,

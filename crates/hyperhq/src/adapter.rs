@@ -121,20 +121,9 @@ impl HostConfig {
 }
 
 impl HyperHq {
-    fn known(options: &Options) -> Result<(), AdapterError> {
-        match options.names().find(|name| OPTIONS.iter().all(|known| known.name != *name)) {
-            None => Ok(()),
-            Some(name) => {
-                let known: Vec<_> = OPTIONS.iter().map(|option| option.name).collect();
-                let known = known.join(", ");
-                Err(AdapterError::Settings(format!("hyperhq has no option {name:?}; it has {known}")))
-            }
-        }
-    }
-
     fn login(target: &Target) -> Result<Login, AdapterError> {
         let settings = |text: String| Err(AdapterError::Settings(text));
-        Self::known(&target.options)?;
+        target.options.check_known("hyperhq", OPTIONS)?;
         if target.unix {
             return settings("hyperhq has no Unix sockets".to_owned());
         }
@@ -185,7 +174,7 @@ impl Adapter for HyperHq {
     }
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
-        Self::known(options)?;
+        options.check_known("hyperhq", OPTIONS)?;
         Ok(capabilities(&Limits::default()))
     }
 

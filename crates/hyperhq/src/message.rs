@@ -6,7 +6,6 @@ use polywire_core::{Body, JsonLimits, JsonText};
 use polywire_socketio::{Args, Kind, MAIN, Packet};
 
 /// One event that came: its name, its first argument and what is beside it.
-#[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) name: String,
     argument: Bytes,
@@ -101,7 +100,6 @@ pub(crate) fn member(object: &Bytes, name: &str) -> Option<JsonText> {
 }
 
 /// An object being written.
-#[derive(Debug)]
 pub(crate) struct Object {
     text: BytesMut,
     attachments: Vec<Bytes>,

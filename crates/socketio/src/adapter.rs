@@ -123,13 +123,7 @@ impl Config {
     /// # Errors
     /// [`AdapterError`] naming the option that is unknown or has a value that it cannot have.
     pub fn from_options(options: &Options) -> Result<Self, AdapterError> {
-        if let Some(name) = options.names().find(|name| OPTIONS.iter().all(|known| known.name != *name)) {
-            let known: Vec<_> = OPTIONS.iter().map(|option| option.name).collect();
-            return Err(AdapterError::Settings(format!(
-                "socketio has no option {name:?}; it has {}",
-                known.join(", ")
-            )));
-        }
+        options.check_known("socketio", OPTIONS)?;
         let arguments = match options.text("arguments") {
             None | Some("one") => Arguments::One,
             Some("list") => Arguments::List,

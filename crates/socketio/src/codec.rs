@@ -1,10 +1,11 @@
 //! Engine.IO packets, one to a message: WebSocket messages to frames and back.
 
+use std::fmt;
+
 use bytes::Bytes;
 use polywire_core::{FrameError, Message, MessageCodec};
 
-/// One Engine.IO packet.
-#[derive(Debug)]
+/// One Engine.IO packet. `Debug` shows its size alone.
 pub enum Frame {
     /// The opening packet: its JSON text.
     Open(Bytes),
@@ -22,6 +23,22 @@ pub enum Frame {
     Closed(Option<u16>),
     /// A message to write, with its type in front.
     Write(Bytes),
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, bytes) = match self {
+            Frame::Open(text) => ("Open", text),
+            Frame::Ping(payload) => ("Ping", payload),
+            Frame::Packet(text) => ("Packet", text),
+            Frame::Attachment(bytes) => ("Attachment", bytes),
+            Frame::Write(text) => ("Write", text),
+            Frame::End => return f.write_str("End"),
+            Frame::Idle => return f.write_str("Idle"),
+            Frame::Closed(code) => return f.debug_tuple("Closed").field(code).finish(),
+        };
+        write!(f, "{name}({} bytes)", bytes.len())
+    }
 }
 
 /// The codec; it has no modes.

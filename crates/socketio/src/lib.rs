@@ -84,7 +84,7 @@ pub use polywire_net::tls;
 #[cfg(all(feature = "server", feature = "tls"))]
 pub use server::listen_tls;
 #[cfg(feature = "server")]
-pub use server::{Handshake, Seat, ServerConfig, listen, listen_with};
+pub use server::{Answer, Door, Handshake, Line, Mount, Seat, ServerConfig, listen, listen_with, mount};
 pub use session::{Events, Link, Recovery};
 pub use stack::{Lower, Packets, Stack, Up, Upper};
 pub use translate::SEVERAL;

@@ -55,7 +55,6 @@ pub enum Kind {
 
 /// A packet as a server library hands it over.
 #[cfg(feature = "server")]
-#[derive(Debug)]
 pub(crate) struct Parts {
     /// Is it an answer?
     pub(crate) ack: bool,
@@ -65,6 +64,13 @@ pub(crate) struct Parts {
     pub(crate) text: Bytes,
     /// What belongs to it.
     pub(crate) attachments: Vec<Bytes>,
+}
+
+#[cfg(feature = "server")]
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Parts({} bytes, {} attachments)", self.text.len(), self.attachments.len())
+    }
 }
 
 /// Bounds on packets that are read.

@@ -13,6 +13,7 @@ mod inbound;
 mod join;
 mod line;
 mod member;
+mod mount;
 mod plug;
 mod seat;
 mod sieve;
@@ -32,15 +33,18 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use door::{Beside, Door, Guests, Places, Sessions};
+use door::{Beside, Guests, Places, Sessions};
 use floor::{Floor, Floors};
 use join::{Join, Joined};
-use line::{Line, Slot};
+use line::Slot;
 use plug::Plug;
 use sieve::Sieve;
 
 pub use config::ServerConfig;
+pub use door::{Answer, Door};
 pub use join::Handshake;
+pub use line::Line;
+pub use mount::{Mount, mount};
 pub use seat::Seat;
 
 use crate::error::Error;
@@ -138,6 +142,22 @@ async fn start<U: Upper>(
     endpoint.limits.validate()?;
     let listener = polywire_net::listen(&address, &endpoint.surroundings).await;
     let listener = listener.map_err(|source| Error::Listen { address, source })?;
+    let address = Listener::address(&listener);
+    let (streams, hotel, make) = build(address, config, &endpoint, security, judged, make_session);
+    let admission = Admission::new(endpoint.clone());
+    tokio::spawn(streams.accept(listener, admission, hotel.accepting.clone()));
+    Ok(Server::start(hotel, make, endpoint))
+}
+
+/// The three parts of a server: HTTP, those who have joined, and what each of them needs. The settings are in range.
+fn build<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static>(
+    address: String,
+    config: ServerConfig,
+    endpoint: &Endpoint,
+    security: Security,
+    judged: bool,
+    make_session: F,
+) -> (Streams, Hotel, Make<F>) {
     let limits = Arc::clone(&endpoint.limits);
     let floors = Floors::default();
     let (service, io) = library(&config, &limits, floors.clone()).build_with_inner_svc(Beside);
@@ -145,10 +165,10 @@ async fn start<U: Upper>(
     let (joined, joining) = mpsc::channel(limits.max_strangers);
     let sessions = Sessions::default();
     for namespace in &config.namespaces {
-        Join::new(&endpoint, sessions.clone(), joined.clone(), judged).serve(&io, namespace);
+        Join::new(endpoint, sessions.clone(), joined.clone(), judged).serve(&io, namespace);
     }
     let hotel = Hotel {
-        address: Listener::address(&listener),
+        address,
         joining,
         io,
         accepting: CancellationToken::new(),
@@ -171,6 +191,7 @@ async fn start<U: Upper>(
     let streams = Streams {
         places: Arc::new(places),
         service,
+        path: config.path.trim_end_matches('/').into(),
         guests: Arc::new(Guests { origins: config.origins, hosts: config.hosts }),
         sessions,
         security,
@@ -178,8 +199,7 @@ async fn start<U: Upper>(
         end: hotel.end.clone(),
         wire: endpoint.wire,
     };
-    tokio::spawn(streams.accept(listener, Admission::new(endpoint.clone()), hotel.accepting.clone()));
-    Ok(Server::start(hotel, make, endpoint))
+    (streams, hotel, make)
 }
 
 /// The library's settings.
@@ -205,6 +225,7 @@ fn library(config: &ServerConfig, limits: &Limits, floors: Floors) -> SocketIoBu
 /// Accepts streams and serves HTTP on them.
 struct Streams {
     service: SocketIoService<Beside, Floor>,
+    path: Arc<str>,
     guests: Arc<Guests>,
     sessions: Sessions,
     places: Arc<Places>,
@@ -242,27 +263,34 @@ impl Streams {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: Socket, address: Option<String>, place: Place) {
-        let login = self.limits.login_timeout;
-        let Ok(Ok(stream)) = timeout(login, self.security.accept(stream)).await else { return };
+    /// The guards of one stream, and who answers what comes on it.
+    fn guard<Io>(&self, io: Io, address: Option<String>, place: Place) -> (Line<Io>, Door) {
         let slot = Arc::<Slot>::default();
-        let end = self.end.clone();
-        let stream = Line::new(
-            stream,
+        let line = Line::new(
+            io,
             Arc::clone(&slot),
             Sieve::new(self.limits.max_frame_bytes),
             self.limits.write_timeout,
-            end.clone().cancelled_owned(),
+            self.end.clone().cancelled_owned(),
             place,
         );
         let door = Door {
             service: self.service.clone(),
+            path: Arc::clone(&self.path),
             guests: Arc::clone(&self.guests),
             sessions: self.sessions.clone(),
             places: Arc::clone(&self.places),
             address,
             slot,
         };
+        (line, door)
+    }
+
+    async fn serve(self: Arc<Self>, stream: Socket, address: Option<String>, place: Place) {
+        let login = self.limits.login_timeout;
+        let Ok(Ok(stream)) = timeout(login, self.security.accept(stream)).await else { return };
+        let (stream, door) = self.guard(stream, address, place);
+        let end = self.end.clone();
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(login)

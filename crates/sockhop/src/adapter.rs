@@ -124,13 +124,7 @@ impl Config {
     /// # Errors
     /// [`AdapterError`] naming the option that is unknown or has a value that it cannot have.
     pub fn from_options(options: &Options) -> Result<Self, AdapterError> {
-        if let Some(name) = options.names().find(|name| OPTIONS.iter().all(|known| known.name != *name)) {
-            let known: Vec<_> = OPTIONS.iter().map(|option| option.name).collect();
-            return Err(AdapterError::Settings(format!(
-                "sockhop has no option {name:?}; it has {}",
-                known.join(", ")
-            )));
-        }
+        options.check_known("sockhop", OPTIONS)?;
         let mode = choose(options, "mode", &[Mode::Auto, Mode::Binary, Mode::Json, Mode::Compat])?;
         let mut config = Self::with_mode(mode.unwrap_or_default());
         if let Some(switch) = choose(options, "switch", &[Switch::Never, Switch::Late, Switch::Early])? {

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, BytesMut};
 use polywire_core::{FrameError, Outgoing};
 
-use crate::codec::too_long;
+use crate::codec::{Frame, too_long};
 use crate::id::FIELD;
 use crate::wire::{Bad, Data, Link, Message};
 
@@ -88,6 +88,21 @@ pub(crate) fn write(message: Message, out: &mut Outgoing) -> Result<(), FrameErr
     Ok(())
 }
 
+/// `message`, of JSON, as a request whose callback id is cut away, which a peer reads as an empty one (observed in `bin-11-cb-0`).
+///
+/// Whatever a peer loses of it at its beginning, the rest is never a whole frame, and no byte of it ends a line: where a stock
+/// peer still reads lines, nothing comes of it.
+pub(crate) fn beheadable(message: &Message) -> Frame {
+    let kind = message.kind.as_bytes();
+    let (Data::Json(data) | Data::Bytes(data)) = &message.data;
+    let mut payload = BytesMut::with_capacity(data.len().saturating_add(kind.len()).saturating_add(5));
+    payload.put_u8(u8::try_from(kind.len()).unwrap_or(u8::MAX));
+    payload.put_slice(kind);
+    payload.put_u32_le(u32::try_from(data.len()).unwrap_or(u32::MAX));
+    payload.put_slice(data);
+    Frame::Packet { id: 11, payload: payload.freeze() }
+}
+
 /// Appends `bytes` in standard base64 with padding, as JSON text with its quotes.
 pub(crate) fn write_base64(out: &mut BytesMut, bytes: &[u8]) {
     // 48 bytes become 64 characters without a remainder, so only the last piece is padded.
@@ -134,6 +149,22 @@ pub(crate) fn read_base64(text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn s17_a_ping_that_lost_its_beginning_is_never_a_whole_frame() {
+        let ping = crate::control::ping(&"polywire-fence/".repeat(3), std::time::UNIX_EPOCH);
+        let Frame::Packet { id, payload } = beheadable(&ping) else { panic!("no packet") };
+        let mut frame = u32::try_from(payload.len()).unwrap().to_le_bytes().to_vec();
+        frame.push(id);
+        frame.extend_from_slice(&payload);
+        assert!(!frame.contains(&b'\n'));
+        for cut in 1..frame.len() {
+            let Some((length, rest)) = frame[cut..].split_first_chunk::<4>() else { continue };
+            assert!(u32::from_le_bytes(*length) as usize >= rest.len(), "cut at {cut}");
+        }
+        let fields = read(id, &payload).unwrap();
+        assert_eq!((fields.kind, fields.link), (&b"SockhopPing"[..], FieldLink::Ask(b"")));
+    }
 
     #[test]
     fn s10_base64_is_read_as_node_reads_it() {

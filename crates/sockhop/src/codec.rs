@@ -9,6 +9,8 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::fmt;
+
 use bytes::{Buf, Bytes, BytesMut};
 use polywire_core::{FrameError, Limits, Outgoing, StreamCodec};
 
@@ -16,8 +18,8 @@ use crate::binary;
 use crate::config::Config;
 use crate::wire::{self, Message};
 
-/// One delimited unit.
-#[derive(Clone, Debug, PartialEq)]
+/// One delimited unit. `Debug` shows sizes, never what is carried.
+#[derive(Clone, PartialEq)]
 pub enum Frame {
     /// One line without its terminator. Written as it is, whatever the mode.
     Line(Bytes),
@@ -32,6 +34,17 @@ pub enum Frame {
     Message(Message),
     /// Lets go what was held back, in order; never read.
     Release,
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Frame::Line(text) => write!(f, "Line({} bytes)", text.len()),
+            Frame::Packet { id, payload } => write!(f, "Packet({id}, {} bytes)", payload.len()),
+            Frame::Message(message) => f.debug_tuple("Message").field(message).finish(),
+            Frame::Release => f.write_str("Release"),
+        }
+    }
 }
 
 /// How a direction is framed.

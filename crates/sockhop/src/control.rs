@@ -25,9 +25,11 @@ pub(crate) const TRANSITION: &[u8] = br#"{"type":"SockhopBinaryModeTransition","
 
 /// What the `_id` of a ping begins with that stands in front of a transition.
 ///
-/// A stock peer echoes it and thinks nothing of it. A peer that sends such a ping fences its own switch, so it is no stock peer
-/// and reads its frames from the exact byte of ours: towards it nothing needs to be held back.
+/// A stock peer echoes it and thinks nothing of it. A peer that sends such a ping, or answers one with [`EXACT`], is no stock
+/// peer and reads its frames from the exact byte behind our transition: towards it nothing needs to be held back.
 pub(crate) const FENCE: &str = "polywire-fence/";
+/// The member that says so in a pong. A stock peer never sends it, and is never sent it.
+const EXACT: &str = "exact";
 
 /// A type that is never an application's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +119,8 @@ pub(crate) fn ping(id: &str, now: SystemTime) -> Message {
 
 /// The pong to a ping: members that are not true become null, except that `_returned` becomes the time.
 ///
-/// Data that are no object are answered as an empty one; stock peers die of null, and a pong ends nobody.
+/// Data that are no object are answered as an empty one; stock peers die of null, and a pong ends nobody. The pong to the ping
+/// of a fence says besides that we read exactly.
 pub(crate) fn pong(ping: Option<&[u8]>, now: SystemTime, limits: &JsonLimits) -> Message {
     const NAMES: [&str; 4] = ["_id", "_created", "_returned", "_finished"];
     let values = ping.and_then(|ping| members(ping, NAMES, limits)).unwrap_or([None; 4]);
@@ -136,6 +139,9 @@ pub(crate) fn pong(ping: Option<&[u8]>, now: SystemTime, limits: &JsonLimits) ->
             None => data.put_slice(b"null"),
         }
     }
+    if ping_id(ping, limits).is_some_and(|id| id.starts_with(FENCE)) {
+        data.put_slice(b",\"exact\":true");
+    }
     data.put_u8(b'}');
     Message { kind: PONG, data: Data::Json(data.freeze()), link: Link::None }
 }
@@ -147,6 +153,12 @@ pub(crate) fn ping_id<'a>(data: Option<&'a [u8]>, limits: &JsonLimits) -> Option
         [b'"', inner @ .., b'"'] => std::str::from_utf8(inner).ok(),
         _ => None,
     }
+}
+
+/// Does this pong say that the peer reads from the exact byte behind a transition?
+pub(crate) fn reads_exactly(data: Option<&[u8]>, limits: &JsonLimits) -> bool {
+    let found = data.and_then(|data| members(data, [EXACT], limits));
+    matches!(found, Some([Some(b"true")]))
 }
 
 /// A request of the 1.x library around data that are JSON text already.
@@ -242,6 +254,20 @@ mod tests {
         ] {
             assert_eq!(text(&pong(ping.map(str::as_bytes), now, &limits)), expected);
         }
+    }
+
+    #[test]
+    fn s17_only_the_pong_of_a_fence_says_that_we_read_exactly() {
+        let limits = JsonLimits::default();
+        let says = |id: &str| {
+            let ping = ping(id, UNIX_EPOCH);
+            let pong = pong(Some(text(&ping).as_bytes()), UNIX_EPOCH, &limits);
+            reads_exactly(Some(text(&pong).as_bytes()), &limits)
+        };
+        assert!(says("polywire-fence/1"));
+        assert!(
+            !says("1") && !reads_exactly(Some(br#"{"exact":1}"#), &limits) && !reads_exactly(None, &limits)
+        );
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! # The switch of our direction
 //! The transition line has no acknowledgement, and a stock peer loses every frame that shares a read with it. So the switch is
 //! fenced: a ping empties the wire, then a second ping and the transition leave in one write, and whatever else wants to leave
-//! is held back, as envelopes at their gate or as frames in the codec, until the second pong proves that the peer has read
-//! both lines. A peer that fences its own switch is no stock peer: it reads from the exact byte, and nothing is held back
-//! towards it. Source: observed (`switch-race-210`).
+//! is held back, as envelopes at their gate or as frames in the codec. The second pong says that the peer has read the ping,
+//! and on a wire that cuts nothing the transition with it; a ping as a frame, a moment later, is answered only by a peer that
+//! has switched, and its pong lets everything go. A peer that fences its own switch, or says in a pong of the fence that it
+//! reads from the exact byte, is no stock peer: nothing is held back towards it. Source: observed (`switch-race-210`).
 //!
 //! # The handshake
 //! Who dials offers it at once. Who listens waits for the offer, so that a 1.x peer never sees one, and then sends its own
@@ -70,14 +71,17 @@ enum Sending {
     Draining,
     /// The second ping and the transition are out; everything else is held back.
     Fenced,
+    /// The peer is asked by a frame whether it reads frames; everything else is held back.
+    Probing,
     Frames,
 }
 
 /// Behind this gate wait messages that need a handshake or the end of a switch.
 const READY: Gate = Gate(0);
-/// The numbers in the `_id` of the two pings of a fence.
+/// The numbers in the `_id` of the pings of a fence.
 const DRAIN_PING: u64 = 1;
 const FENCE_PING: u64 = 2;
+const PROBE_PING: u64 = 3;
 
 /// One end of one connection.
 pub struct Session {
@@ -95,6 +99,8 @@ pub struct Session {
     exact: bool,
     /// When the handshake or the fence has taken too long.
     deadline: Option<Moment>,
+    /// When the peer is asked by a frame whether it reads frames.
+    probe: Option<Moment>,
     heartbeat: Heartbeat,
     routes: Routes,
     running: Running,
@@ -115,6 +121,7 @@ impl Session {
             sending: Sending::Lines,
             exact: false,
             deadline: None,
+            probe: None,
             heartbeat: Heartbeat::default(),
             routes: Routes::default(),
             running: Running::default(),
@@ -136,10 +143,7 @@ impl Session {
     }
 
     fn set_alarm(&mut self, cx: &mut SessionCx<'_>) {
-        let due = match (self.deadline, self.heartbeat.due()) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
+        let due = [self.deadline, self.probe, self.heartbeat.due()].into_iter().flatten().min();
         if due != self.alarm {
             self.alarm = due;
             cx.act(Action::WakeAt(due));
@@ -150,7 +154,7 @@ impl Session {
     fn write(&mut self, message: Message, cx: &mut SessionCx<'_>) {
         cx.write(match self.sending {
             Sending::Draining => Frame::Line(line_of(message)),
-            Sending::Lines | Sending::Fenced | Sending::Frames => Frame::Message(message),
+            Sending::Lines | Sending::Fenced | Sending::Probing | Sending::Frames => Frame::Message(message),
         });
     }
 }
@@ -203,7 +207,7 @@ impl polywire_core::Session for Session {
         }
         let held = match self.sending {
             Sending::Frames => false,
-            Sending::Draining | Sending::Fenced => true,
+            Sending::Draining | Sending::Fenced | Sending::Probing => true,
             Sending::Lines => {
                 (self.strict() && !self.settled()) || (is_typed(route, body) && !self.may_switch())
             }
@@ -239,7 +243,11 @@ impl polywire_core::Session for Session {
             self.deadline = None;
             let timeout = self.config.handshake_timeout;
             match self.sending {
-                Sending::Draining | Sending::Fenced => cx.close(Close::Dead(format!(
+                // The pong waits unread.
+                Sending::Draining | Sending::Fenced | Sending::Probing if !cx.is_reading() => {
+                    self.deadline = Some(cx.now() + timeout);
+                }
+                Sending::Draining | Sending::Fenced | Sending::Probing => cx.close(Close::Dead(format!(
                     "no pong at the switch to binary within handshake_timeout = {timeout:?}"
                 ))),
                 Sending::Lines | Sending::Frames if self.strict() => cx.close(Close::Protocol(format!(
@@ -247,6 +255,10 @@ impl polywire_core::Session for Session {
                 ))),
                 Sending::Lines | Sending::Frames => self.settle(Greeting::Absent, cx),
             }
+        }
+        if self.probe.is_some_and(|due| due <= cx.now()) {
+            self.probe = None;
+            cx.write(self.frame_ping(cx));
         }
         if self.heartbeat.due().is_some_and(|due| due <= cx.now()) {
             self.beat(cx);

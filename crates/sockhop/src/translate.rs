@@ -167,7 +167,7 @@ pub(crate) fn from_result(result: Result<Response, Failure>, framed: bool) -> (R
     match body {
         Body::Empty => (OBJECT, from_body(Body::Empty)),
         Body::Json(text) => {
-            let named = meta.get(TYPE).filter(|kind| is_free(kind) && **kind != *BUFFER);
+            let named = meta.get(TYPE).filter(|kind| is_free(kind) && !kind.is_empty() && **kind != *BUFFER);
             let named = named.and_then(|kind| Route::new(kind.clone()).ok());
             (named.unwrap_or_else(|| implied(text.as_bytes())), Data::Json(text.into_bytes()))
         }

@@ -11,6 +11,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::{Count, JsonLimits, Outgoing, Route, json};
@@ -27,12 +28,19 @@ pub struct Message {
 }
 
 /// What a message carries.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) enum Data {
     /// Valid JSON text.
     Json(Bytes),
     /// Bytes: a frame of their own in binary mode, base64 in JSON mode.
     Bytes(Bytes),
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Data::Json(data) | Data::Bytes(data)) = self;
+        write!(f, "{} bytes", data.len())
+    }
 }
 
 /// The callback a message asks for or answers.

@@ -1,12 +1,13 @@
 //! WebSocket messages to Stonyx frames: sealed in binary messages, or plain in text messages.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 use polywire_core::{ByteString, FrameError, Message, MessageCodec};
 
 use crate::seal::{HEAD, Key, Nonce};
 
-/// One message, in or out.
-#[derive(Debug)]
+/// One message, in or out. `Debug` shows sizes, never what is carried.
 pub enum Frame {
     /// A message to write.
     Write(Text),
@@ -29,6 +30,23 @@ pub enum Frame {
     Closed,
 }
 
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Frame::Write(text) => f.debug_tuple("Write").field(text).finish(),
+            Frame::Read { nonce, text } => {
+                let how = if nonce.is_some() { "sealed" } else { "plain" };
+                write!(f, "Read({} bytes, {how})", text.len())
+            }
+            Frame::Shut(why) => f.debug_tuple("Shut").field(why).finish(),
+            Frame::Ping => f.write_str("Ping"),
+            Frame::Pong => f.write_str("Pong"),
+            Frame::Close(code, reason) => f.debug_tuple("Close").field(code).field(reason).finish(),
+            Frame::Closed => f.write_str("Closed"),
+        }
+    }
+}
+
 /// The text of a message to write, with room in front for what sealing adds.
 pub struct Text {
     pub(crate) bytes: BytesMut,
@@ -42,8 +60,8 @@ impl Text {
     }
 }
 
-impl std::fmt::Debug for Text {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Text({} bytes)", self.json().len())
     }
 }

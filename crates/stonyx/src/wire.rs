@@ -28,7 +28,6 @@ pub(crate) fn literal(text: &'static str) -> Body {
 }
 
 /// The members of a message that mean something.
-#[derive(Debug)]
 pub(crate) struct Message {
     /// `None` where the name is no text, or cannot be a route.
     pub(crate) request: Option<Route>,
@@ -39,7 +38,6 @@ pub(crate) struct Message {
 }
 
 /// What a text is.
-#[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
 pub(crate) enum Read {
     Message(Message),

@@ -121,7 +121,9 @@ impl Stock {
             let payload = payload.get(..length).expect("a frame is written whole");
             assert!((10..=15).contains(id), "message id {id}");
             let seen = seen_in_packet(*id, payload).expect("the fields of a frame fit it");
-            assert_eq!(field_bytes(*id, payload), length, "bytes are left over in a frame");
+            // The ping of a fence has no callback id, and only it.
+            let missing = if *id == 11 && seen.kind.as_deref() == Some("SockhopPing") { 36 } else { 0 };
+            assert_eq!(field_bytes(*id, payload) - missing, length, "a frame is not its fields");
             self.takes(&seen);
             return Some(length + 5);
         }

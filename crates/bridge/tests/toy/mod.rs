@@ -221,10 +221,6 @@ impl StreamCodec for Lines {
         Ok(Some(String::from_utf8(line[..end].to_vec()).unwrap()))
     }
 
-    fn missing(&self, _: &BytesMut) -> usize {
-        0
-    }
-
     fn encode(&mut self, frame: String, out: &mut Outgoing) -> Result<(), FrameError> {
         out.put_slice(frame.as_bytes());
         out.put_slice(b"\n");
@@ -257,7 +253,6 @@ impl Session for ToySession {
                     route: Route::try_from(name).unwrap(),
                     body: read_body(body),
                     due: Due::Default,
-                    repeatable: false,
                     meta: Meta::default(),
                 };
                 cx.deliver(Delivery::Request { request, reply: id.parse().unwrap(), identity: None });

@@ -5,7 +5,7 @@
 //! a latency counted from the sending would leave out.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -170,12 +170,13 @@ async fn collect(mut workers: JoinSet<Tally>, plan: &Plan) -> Result<Tally, Faul
             },
             _ = &mut interrupted, if !plan.stop.load(Ordering::Relaxed) => plan.stop.store(true, Ordering::Relaxed),
             _ = second.tick(), if show => {
-                eprint!("\rpolywire: {} calls after {:.0?} ", plan.ended.load(Ordering::Relaxed), plan.start.elapsed());
+                let (ended, after) = (plan.ended.load(Ordering::Relaxed), plan.start.elapsed());
+                let _ = write!(std::io::stderr(), "\rpolywire: {ended} calls after {after:.0?} ");
             }
         }
     }
     if show {
-        eprintln!();
+        let _ = writeln!(std::io::stderr());
     }
     Ok(tally)
 }

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::connect::connect;
 use crate::exit::{Exit, Fault};
-use crate::output::write_out;
+use crate::output::{say, write_out};
 use crate::signals;
 use crate::target::Url;
 use crate::verb::{Context, run, serve};
@@ -328,14 +328,14 @@ impl Stage<'_> {
         let open = |url: &Url| !["key", "challenge"].iter().any(|option| takes(&*url.adapter, option));
         for (url, server) in self.servers.iter().filter(|(url, _)| open(url)) {
             let body = if url.adapter.name() == "hpx" { r#"{"value":"hello"}"# } else { r#""hello""# };
-            eprintln!("polywire: try: polywire call {} reverse '{body}'", url.at(server.address()));
+            say(format_args!("try: polywire call {} reverse '{body}'", url.at(server.address())));
         }
         if let Some(bridge) = &self.bridge {
             for (endpoint, wire, address) in run::listeners(&bridge.snapshot()) {
-                eprintln!("polywire: the bridge's {endpoint} listen at {wire}://{address}");
+                say(format_args!("the bridge's {endpoint} listen at {wire}://{address}"));
             }
         }
-        eprintln!("polywire: serving; Ctrl-C ends");
+        say("serving; Ctrl-C ends");
         let mut second = tokio::time::interval(Duration::from_secs(1));
         if redraw {
             write_out(format!("\n{}", table::text(&self.probes, true)).as_bytes())?;

@@ -7,7 +7,7 @@ use polywire_core::{BinaryForm, Body, Count, Event, EventForm};
 use crate::body::BodyArgs;
 use crate::connect::connect;
 use crate::exit::{Exit, Fault, exit_of};
-use crate::output::{Line, failed};
+use crate::output::{Line, failed, say};
 use crate::target::Url;
 use crate::verb::call::{explain, nothing, or_print};
 use crate::verb::{Context, duration, route};
@@ -40,7 +40,7 @@ fn look_over(event: &Event, url: &Url) -> Result<(), Fault> {
     if let EventForm::Only(names) = adapter.particulars(options)?.client_events
         && !names.contains(&name)
     {
-        eprintln!("polywire: over {wire} only these events are heard: {}", names.join(", "));
+        say(format_args!("over {wire} only these events are heard: {}", names.join(", ")));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::connect::connect;
 use crate::exit::{Exit, Fault};
-use crate::output::Line;
+use crate::output::{Line, say};
 use crate::signals;
 use crate::target::Url;
 use crate::verb::{Context, duration};
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
     let (print, mut events) = mpsc::channel(WAITING);
     let connected = connect(url, Printer { patterns: args.pattern, print }, args.timeout).await?;
-    eprintln!("polywire: connected, waiting for events");
+    say("connected, waiting for events");
     let mut states = connected.client.watch();
     let mut printed = 0;
     let end = async {

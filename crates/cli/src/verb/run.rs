@@ -6,7 +6,7 @@ use polywire_bridge::{Bridge, Config, EndpointState, Snapshot, StartError};
 use polywire_core::{AdapterError, Surroundings};
 
 use crate::exit::{Exit, Fault};
-use crate::output::Line;
+use crate::output::{Line, say};
 use crate::signals;
 use crate::verb::{Context, check};
 
@@ -33,7 +33,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
             .text("address", &address)
             .print()?;
     }
-    eprintln!("polywire: carrying messages; Ctrl-C drains and ends");
+    say("carrying messages; Ctrl-C drains and ends");
     let required = tokio::select! {
         biased;
         () = shutdown.draining() => Ok(()),
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     for route in &last.routes {
         let endings: Vec<_> =
             route.endings.iter().map(|(ending, count)| format!("{count} {}", ending.as_str())).collect();
-        eprintln!("polywire: {}: {} received, {}", route.title, route.received, endings.join(", "));
+        say(format_args!("{}: {} received, {}", route.title, route.received, endings.join(", ")));
     }
     outcome
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use polywire_core::{Count, Observe, Server, Shutdown};
 
 use crate::exit::Fault;
-use crate::output::Line;
+use crate::output::{Line, say};
 use crate::service;
 use crate::signals;
 use crate::target::Url;
@@ -41,7 +41,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
             .print()?;
         servers.push((url.adapter.name(), server));
     }
-    eprintln!("polywire: serving; Ctrl-C drains and ends");
+    say("serving; Ctrl-C drains and ends");
     shutdown.draining().await;
     for (wire, server) in servers {
         let ledger = Arc::clone(server.ledger());
@@ -49,9 +49,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
         let answered = ledger.get(Count::RequestsAnswered);
         let failed = ledger.get(Count::RequestsFailed);
         let connections = ledger.get(Count::Connections);
-        eprintln!(
-            "polywire: {wire}: {connections} connections, {answered} requests answered, {failed} failed"
-        );
+        say(format_args!("{wire}: {connections} connections, {answered} requests answered, {failed} failed"));
     }
     signals.abort();
     Ok(())

@@ -14,7 +14,8 @@ use crate::runs::Finished;
 use crate::session::{Action, Close, Delivery, FrameOf, Outbound, Session};
 use crate::transport::Transport;
 
-use super::{Connection, FRAMES_PER_TURN, Fate, Stage, fate_of};
+use super::fate::{Fate, fate_of};
+use super::{Connection, FRAMES_PER_TURN, Stage};
 
 /// Written bytes waiting from which on no more requests are read, unless we wait for answers on this connection ourselves.
 const UNSENT_PAUSE: usize = 256 << 10;
@@ -60,7 +61,8 @@ where
         worked
     }
 
-    fn wants_frames(&self) -> bool {
+    /// Does this side take frames now?
+    pub(super) fn wants_frames(&self) -> bool {
         if !matches!(self.stage, Stage::Open { .. }) || !self.reading || self.judging.is_some() {
             return false;
         }

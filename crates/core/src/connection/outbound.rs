@@ -304,10 +304,12 @@ where
                 }
             }
             Job::Progress(run, body) => {
+                let reading = self.wants_frames();
                 let Self { runs, session, actions, endpoint, now, .. } = self;
                 if let Some(reply) = runs.reply(run) {
                     let wall = || endpoint.surroundings.clock.wall();
-                    let mut cx = Cx::new(*now, &wall, &*endpoint.surroundings.random, actions);
+                    let mut cx =
+                        Cx::new(*now, &wall, &*endpoint.surroundings.random, actions).reading(reading);
                     session.progress(reply, body, &mut cx);
                 }
                 self.apply(false);

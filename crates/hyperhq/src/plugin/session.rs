@@ -25,9 +25,22 @@ pub const TIMESTAMP: &str = "hyperhq.timestamp";
 const SHUTDOWN: &str = "shutdown";
 /// Longest token that is taken, in bytes; the hosts seen send 64.
 const MAX_TOKEN_BYTES: usize = 4_096;
-/// The names of the flow itself: no event of a plugin may have one.
-pub(crate) const RESERVED: [&str; 6] =
-    ["authenticate", "response", "requestData", "request_data", "requestFile", "subscribeEvents"];
+/// The names of the flow itself, then those of Socket.IO, over which the official server ends the connection: no event of a plugin
+/// may have one.
+pub(crate) const RESERVED: [&str; 12] = [
+    "authenticate",
+    "response",
+    "requestData",
+    "request_data",
+    "requestFile",
+    "subscribeEvents",
+    "connect",
+    "connect_error",
+    "disconnect",
+    "disconnecting",
+    "newListener",
+    "removeListener",
+];
 
 /// The events of a plugin that a host hears; the last is a sign of life. Documented: the event tables of the plugin guide.
 pub(crate) const TOLD: [&str; 4] =
@@ -313,7 +326,7 @@ impl Session for PluginSession {
                 }
             }
             Outbound::Event(event) if RESERVED.contains(&&*event.route) => {
-                return refuse("this name belongs to the flow itself");
+                return refuse("this name belongs to the flow itself, or to Socket.IO");
             }
             Outbound::Request { .. } | Outbound::Event(_) => {}
             _ => return Admit::Now,

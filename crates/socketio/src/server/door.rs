@@ -2,14 +2,18 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::error::Error;
 use std::fmt;
 use std::future::{Ready, poll_fn, ready};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use bytes::Bytes;
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
-use hyper::service::Service;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::{Body, Incoming};
+use hyper::service::{Service, service_fn};
 use polywire_core::{Admission, BoxFuture, Count, Ledger, Place};
 use socketioxide::service::SocketIoService;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -131,12 +135,12 @@ impl Sessions {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beside;
 
-impl<Body> Service<Request<Body>> for Beside {
+impl<B> Service<Request<B>> for Beside {
     type Response = Response<String>;
     type Error = Infallible;
     type Future = Ready<Result<Response<String>, Infallible>>;
 
-    fn call(&self, request: Request<Body>) -> Self::Future {
+    fn call(&self, request: Request<B>) -> Self::Future {
         let turned_away = request.extensions().get::<TurnedAway>();
         let mut response = Response::new(String::new());
         *response.status_mut() = turned_away.map_or(StatusCode::NOT_FOUND, |TurnedAway(status)| *status);
@@ -144,9 +148,11 @@ impl<Body> Service<Request<Body>> for Beside {
     }
 }
 
-/// The service of one stream.
-pub(super) struct Door {
+/// The HTTP service of one guarded stream. It answers what is not Socket.IO's with 404.
+#[derive(Clone)]
+pub struct Door {
     pub(super) service: SocketIoService<Beside, Floor>,
+    pub(super) path: Arc<str>,
     pub(super) guests: Arc<Guests>,
     pub(super) sessions: Sessions,
     pub(super) places: Arc<Places>,
@@ -175,6 +181,37 @@ impl<'a> Asked<'a> {
 }
 
 impl Door {
+    /// This service, and `others` for every request that is not Socket.IO's: the service of one stream of a program.
+    pub fn beside<S, B>(
+        self,
+        others: S,
+    ) -> impl Service<Request<Incoming>, Response = Response<Answer>, Error = S::Error, Future: Send>
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Future: Send + 'static>,
+        S::Error: Error + Send + Sync + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        service_fn(move |request: Request<Incoming>| -> BoxFuture<'static, _> {
+            if self.serves(&request) {
+                let answered = self.call(request);
+                return Box::pin(async move {
+                    match answered.await {
+                        Ok(response) => Ok(response),
+                        Err(never) => match never {},
+                    }
+                });
+            }
+            let answered = others.call(request);
+            Box::pin(async move { answered.await.map(answer) })
+        })
+    }
+
+    /// Is this a request to Socket.IO?
+    pub fn serves<B>(&self, request: &Request<B>) -> bool {
+        let rest = request.uri().path().strip_prefix(&*self.path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// The gate of this request's session; a stream that is upgraded gets it too.
     fn gate(&self, asked: &Asked<'_>) -> Arc<Gate> {
         let gate = match asked.session {
@@ -192,7 +229,7 @@ impl Door {
 }
 
 impl Service<Request<Incoming>> for Door {
-    type Response = <SocketIoService<Beside, Floor> as Service<Request<Incoming>>>::Response;
+    type Response = Response<Answer>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
@@ -229,9 +266,25 @@ impl Service<Request<Incoming>> for Door {
                 // What was waiting has been taken.
                 gate.flushed();
             }
-            response
+            response.map(answer)
         })
     }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// The body of an answer, of this server or of what stands beside it.
+pub type Answer = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
+
+fn answer<B>(response: Response<B>) -> Response<Answer>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    response.map(|body| body.map_err(Into::into).boxed_unsync())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Observed with socketioxide 0.18.9: without it a client that stops reading is never cleaned up, because the task that writes
 //! waits for the client alone.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -42,8 +43,8 @@ impl Slot {
     }
 }
 
-/// A guarded stream.
-pub(super) struct Line<Io> {
+/// A guarded stream: reads rest while a queue is full, and a write that makes no progress for `write_timeout` fails.
+pub struct Line<Io> {
     io: Io,
     slot: Arc<Slot>,
     sieve: Sieve,
@@ -158,5 +159,11 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Line<Io> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let closed = Pin::new(&mut self.io).poll_shutdown(cx);
         self.watched(cx, closed)
+    }
+}
+
+impl<Io> fmt::Debug for Line<Io> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Line")
     }
 }

@@ -28,6 +28,10 @@ impl Session {
         if let Err(failure) = translate::check(route, body) {
             return Some(failure);
         }
+        if call && self.config.calls == Calls::Request && route.is_empty() {
+            let why = "requests of the 1.x library need a name: it asks the data for one, and dies of null";
+            return Some(Failure::new(Code::InvalidArgument, why));
+        }
         if !is_typed(route, body) {
             return None;
         }

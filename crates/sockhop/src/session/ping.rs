@@ -25,7 +25,7 @@ impl Session {
                 self.write(pong, cx);
                 self.transit(cx);
             }
-            Sending::Fenced => {
+            Sending::Fenced | Sending::Probing => {
                 self.transit(cx);
                 self.write(pong, cx);
             }
@@ -38,7 +38,10 @@ impl Session {
             return cx.count(Count::Unexpected);
         };
         match id.strip_prefix(control::FENCE) {
-            Some(id) => self.on_fence_pong(self.own.number(id.as_bytes()), cx),
+            Some(id) => {
+                self.exact |= control::reads_exactly(data.json(), &self.limits);
+                self.on_fence_pong(self.own.number(id.as_bytes()), cx);
+            }
             None => {
                 let known = self.own.number(id.as_bytes()).is_some_and(|number| self.heartbeat.pong(number));
                 if !known {
@@ -50,10 +53,12 @@ impl Session {
 
     pub(super) fn beat(&mut self, cx: &mut SessionCx<'_>) {
         let (now, interval) = (cx.now(), self.config.ping_interval);
-        if self.bare() || matches!(self.sending, Sending::Draining | Sending::Fenced) {
+        if self.bare() || self.fencing() {
             return self.heartbeat.skip(now, interval);
         }
-        let strict = matches!(self.greeting, Greeting::Done { .. }) || self.heartbeat.ever_answered();
+        // Pongs of a peer that is not read wait.
+        let strict = cx.is_reading()
+            && (matches!(self.greeting, Greeting::Done { .. }) || self.heartbeat.ever_answered());
         match self.heartbeat.tick(now, interval, strict) {
             Tick::Ping(number) => {
                 let id = self.own.id(number);

@@ -153,7 +153,8 @@ fn in_frames() -> End {
     let answer =
         format!("{{\"type\":\"Object\",\"data\":{{\"allow_binary_mode\":true}},\"callback_id\":\"{id}\"}}\n");
     end.feed(answer.as_bytes());
-    for _ in 0..2 {
+    for _ in 0..3 {
+        end.wait(std::time::Duration::from_millis(5));
         let text = end.text();
         let ping = text.split("\"_id\":\"").nth(1).unwrap().split('"').next().unwrap();
         end.feed(format!("{{\"type\":\"SockhopPong\",\"data\":{{\"_id\":\"{ping}\"}}}}\n").as_bytes());

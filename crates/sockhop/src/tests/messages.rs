@@ -317,6 +317,21 @@ fn requests_of_the_1x_library_are_served_and_made() {
 }
 
 #[test]
+fn the_1x_library_never_gets_a_request_or_an_answer_without_a_type() {
+    let config = Config { calls: Calls::Request, ..quiet(Mode::Compat) };
+    let (mut client, mut server) = (End::client(&config), End::server(&quiet(Mode::Auto)));
+    // Where a type is empty the library asks the data for their constructor, and null has none.
+    client.call("", Body::null());
+    assert_eq!((client.refused[0].code, client.text().as_str()), (Code::InvalidArgument, ""));
+    client.event("", json("null"));
+    assert_eq!(client.text(), "{\"type\":\"\",\"data\":null}\n", "an event without a type is legal");
+    server.feed(b"{\"type\":\"SockhopRequest\",\"data\":{\"uuid\":\"u\",\"data\":1,\"type\":\"q\"}}\n");
+    server.take();
+    server.answer(Response { body: Body::null(), meta: Meta::default().with(TYPE, "") });
+    assert!(server.text().contains("\"type\":\"Object\",\"data\":null"));
+}
+
+#[test]
 fn bare_json_peers_exchange_values_and_nothing_else() {
     let config = Config { peer_type: PeerType::Json, ..Config::default() };
     let mut client = End::client(&config);

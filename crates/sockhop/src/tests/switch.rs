@@ -54,9 +54,28 @@ impl Stock {
                 return;
             }
             let frame: Vec<u8> = self.input.drain(..5 + length).collect();
+            if !(10..=15).contains(&frame[4]) {
+                self.errors += 1;
+                continue;
+            }
             let kind = usize::from(frame[5]);
             let name = String::from_utf8(frame[6..6 + kind].to_vec()).unwrap();
-            self.received.push(name);
+            if name != "SockhopPing" {
+                self.received.push(name);
+                continue;
+            }
+            assert!(!frame.contains(&b'\n'), "swallowed by a peer that reads lines, it would end one");
+            let data = u32::from_le_bytes(frame[6 + kind..10 + kind].try_into().unwrap()) as usize;
+            let data: serde_json::Value =
+                serde_json::from_slice(&frame[10 + kind..10 + kind + data]).unwrap();
+            self.pong(&data);
+        }
+    }
+
+    fn pong(&mut self, ping: &serde_json::Value) {
+        if !self.dumb {
+            let text = format!("{{\"type\":\"SockhopPong\",\"data\":{{\"_id\":{}}}}}\n", ping["_id"]);
+            self.replies.extend_from_slice(text.as_bytes());
         }
     }
 
@@ -70,28 +89,27 @@ impl Stock {
                 self.replies.extend_from_slice(text.as_bytes());
             }
             "SockhopBinaryModeTransition" => self.frames = true,
-            "SockhopPing" if !self.dumb => {
-                let text =
-                    format!("{{\"type\":\"SockhopPong\",\"data\":{{\"_id\":{}}}}}\n", value["data"]["_id"]);
-                self.replies.extend_from_slice(text.as_bytes());
-            }
-            "SockhopPing" => {}
+            "SockhopPing" => self.pong(&value["data"]),
             _ if value.get("callback_id").is_some() => {}
             kind => self.received.push(kind.to_owned()),
         }
     }
 }
 
-/// Carries everything that is on the way in one read each, until both are silent.
+/// Carries everything that is on the way in one read each, until both are silent, also a moment later.
 fn exchange(client: &mut End, stock: &mut Stock) {
-    loop {
+    let mut silent = 0;
+    while silent < 2 {
         let there = client.written();
         let back = std::mem::take(&mut stock.replies);
         if there.is_empty() && back.is_empty() {
-            return;
+            silent += 1;
+            client.wait(Duration::from_millis(5));
+        } else {
+            silent = 0;
+            stock.read(&there);
+            client.feed(&back);
         }
-        stock.read(&there);
-        client.feed(&back);
     }
 }
 
@@ -163,8 +181,8 @@ fn answers_during_the_fence_are_held_back_too() {
 #[test]
 fn s17_a_fence_holds_until_its_pong_comes_however_late() {
     let (mut client, mut stock) = (End::client(&config(Switch::Early)), Stock::default());
-    // The handshake, then the ping that empties the wire, then the fence: the pong of each step comes just in time.
-    for _ in 0..3 {
+    // The handshake, then the ping that empties the wire, the fence and the frame: the pong of each step comes just in time.
+    for _ in 0..4 {
         let there = client.written();
         stock.read(&there);
         client.event("n", json("1"));
@@ -174,8 +192,46 @@ fn s17_a_fence_holds_until_its_pong_comes_however_late() {
     exchange(&mut client, &mut stock);
     assert_eq!(
         (client.close_reason(), &stock.received[..], stock.errors),
-        (None, &["n".into(), "n".into(), "n".to_owned()][..], 0)
+        (None, &["n".into(), "n".into(), "n".into(), "n".to_owned()][..], 0)
     );
+}
+
+/// A client at the end of its fence: all that is left to come is the transition, cut behind the ping.
+fn cut_fence() -> (End, Stock, Vec<u8>) {
+    let (mut client, mut stock) = (End::client(&config(Switch::Early)), Stock::default());
+    // The handshake and the ping that empties the wire.
+    for _ in 0..2 {
+        let there = client.written();
+        stock.read(&there);
+        client.feed(&std::mem::take(&mut stock.replies));
+    }
+    let mut fence = client.written();
+    let rest = fence.split_off(fence.iter().position(|byte| *byte == b'\n').unwrap() + 10);
+    stock.read(&fence);
+    client.feed(&std::mem::take(&mut stock.replies));
+    client.event("n0", json("1"));
+    assert!(client.written().is_empty(), "the pong of the ping alone proves nothing");
+    client.wait(Duration::from_millis(5));
+    (client, stock, rest)
+}
+
+#[test]
+fn s17_a_transition_cut_behind_the_ping_is_waited_for() {
+    let (mut client, mut stock, rest) = cut_fence();
+    stock.read(&rest);
+    exchange(&mut client, &mut stock);
+    assert_eq!((client.close_reason(), &stock.received[..], stock.errors), (None, &["n0".to_owned()][..], 0));
+}
+
+#[test]
+fn s17_a_transition_cut_behind_the_ping_and_glued_to_the_first_frame_loses_only_a_ping() {
+    let (mut client, mut stock, rest) = cut_fence();
+    stock.read(&[rest, client.written()].concat());
+    assert!(stock.frames && stock.replies.is_empty(), "swallowed");
+    client.wait(Duration::from_secs(3));
+    assert!(client.written().is_empty(), "another ping would complete what is left of the first");
+    assert!(matches!(client.close_reason(), Some(Close::Dead(_))), "{:?}", client.got);
+    assert_eq!((client.held.len(), stock.received.len(), stock.errors), (1, 0, 0));
 }
 
 #[test]
@@ -188,6 +244,21 @@ fn s17_a_fence_without_a_pong_ends_the_connection_and_what_waits_stays_queued() 
     let Some(Close::Dead(why)) = client.close_reason() else { panic!("{:?}", client.got) };
     assert!(why.contains("handshake_timeout = 3s"), "{why}");
     assert_eq!((client.held.len(), stock.received.len()), (1, 0));
+}
+
+#[test]
+fn s17_a_fence_whose_pong_is_not_read_waits() {
+    let (mut client, mut stock) = (End::client(&config(Switch::Early)), Stock::default());
+    client.reading = false;
+    exchange(&mut client, &mut stock);
+    let mut dumb = End::client(&config(Switch::Early));
+    exchange(&mut dumb, &mut Stock { dumb: true, ..Stock::default() });
+    dumb.reading = false;
+    dumb.wait(Duration::from_secs(30));
+    assert_eq!((client.close_reason(), dumb.close_reason()), (None, None));
+    dumb.reading = true;
+    dumb.wait(Duration::from_secs(3));
+    assert!(matches!(dumb.close_reason(), Some(Close::Dead(_))), "{:?}", dumb.got);
 }
 
 #[test]
@@ -302,6 +373,48 @@ fn a_dumb_peer_does_not_hold_a_late_switcher_up() {
     }
     exchange(&mut client, &mut stock);
     assert_eq!(stock.received, names(0..10));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::default())]
+
+    /// A stock peer, and a wire that cuts and glues our bytes as it likes.
+    #[test]
+    fn s17_a_stock_peer_loses_nothing_however_the_wire_cuts(
+        turns in proptest::collection::vec((0..4u8, 1..90usize), 1..200),
+    ) {
+        let (mut client, mut stock) = (End::client(&config(Switch::Early)), Stock::default());
+        let (mut wire, mut sent) = (Vec::new(), 0);
+        for (turn, size) in turns {
+            wire.extend(client.written());
+            match turn {
+                0 => {
+                    let piece: Vec<u8> = wire.drain(..size.min(wire.len())).collect();
+                    stock.read(&piece);
+                }
+                1 => client.feed(&std::mem::take(&mut stock.replies)),
+                2 => client.wait(Duration::from_millis(size as u64 / 8)),
+                _ => {
+                    client.event(&format!("n{sent}"), json("1"));
+                    sent += 1;
+                }
+            }
+        }
+        stock.read(&wire);
+        exchange(&mut client, &mut stock);
+        client.wait(Duration::from_secs(10));
+        prop_assert_eq!(stock.errors, 0);
+        match client.close_reason() {
+            None => prop_assert_eq!(&stock.received, &names(0..sent)),
+            // The first frame shared its read with the transition, or a pong came too late: nothing else has left.
+            Some(Close::Dead(_)) => {
+                let lines = stock.received.len();
+                prop_assert_eq!(&stock.received, &names(0..lines));
+                prop_assert_eq!(client.held.len(), sent - lines);
+            }
+            Some(other) => prop_assert!(false, "{:?}", other),
+        }
+    }
 }
 
 proptest! {

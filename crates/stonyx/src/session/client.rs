@@ -15,6 +15,23 @@ use crate::config::Config;
 use crate::guard::Nonces;
 use crate::wire::{AUTH, HEARTBEAT, Message, Read, literal, read};
 
+/// What every object has in the language of the original, whose server closes the connection over such a name: it takes what it
+/// finds for a handler. Observed: `malformed-server`.
+const INHERITED: [&str; 12] = [
+    "__defineGetter__",
+    "__defineSetter__",
+    "__lookupGetter__",
+    "__lookupSetter__",
+    "__proto__",
+    "constructor",
+    "hasOwnProperty",
+    "isPrototypeOf",
+    "propertyIsEnumerable",
+    "toLocaleString",
+    "toString",
+    "valueOf",
+];
+
 /// Who waits for an answer of some name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
@@ -268,13 +285,17 @@ impl Session for ClientSession {
         if is_reserved(route) {
             return refuse("auth and heartBeat belong to the wire itself");
         }
+        let name = outgoing(route, &self.config);
+        if INHERITED.contains(&&*name) {
+            let why = format!("{name} is a name that every object has: an original server closes over it");
+            return Admit::Refuse(Failure::new(Code::InvalidArgument, why));
+        }
         if !self.established {
             return Admit::Hold(LOGIN);
         }
         if self.awaited.is_empty() {
             return Admit::Now;
         }
-        let name = outgoing(route, &self.config);
         let Some(waiting) = self.awaited.get(&name) else { return Admit::Now };
         if has_missing(waiting) {
             // Nothing will ever open its gate; `send` says so.
@@ -318,6 +339,10 @@ impl Session for ClientSession {
         match self.pulse {
             Pulse::BeatAt(at) if at <= now => {
                 self.write_message(&HEARTBEAT, &Body::Empty, cx);
+                self.pulse = Pulse::AnswerDue(now + self.config.heartbeat_timeout);
+            }
+            Pulse::AnswerDue(at) if at <= now && !cx.is_reading() => {
+                // It waits unread.
                 self.pulse = Pulse::AnswerDue(now + self.config.heartbeat_timeout);
             }
             Pulse::AnswerDue(at) if at <= now => {

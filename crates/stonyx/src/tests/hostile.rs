@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use polywire_core::{
-    Body, Close, Code, Count, Credentials, Delivery, Event, Failure, Identity, JsonLimits, Kind, Message,
-    Outbound, Random, Request, Response, Route, SystemRandom,
+    Admit, Body, Close, Code, Count, Credentials, Delivery, Event, Failure, Identity, JsonLimits, Kind,
+    Message, Outbound, Random, Request, Response, Route, SystemRandom,
 };
 
 use super::hand::Hand;
@@ -247,6 +247,21 @@ fn x09_names_of_no_handler_are_ignored_until_there_are_too_many_in_a_second() {
 }
 
 #[test]
+fn x09_a_client_never_asks_for_what_every_object_has() {
+    // The original server closes the connection over such a name, and with it ends every call that waits.
+    let hand = dialler_with(Config { kebab_routes: true, ..config() });
+    for name in ["constructor", "__proto__", "toString", "to-string", "isPrototypeOf", "__lookupGetter__"] {
+        let refused = hand.admits(&Outbound::Event(Event::new(Route::from_static(name), Body::Empty)));
+        assert!(
+            matches!(&refused, Admit::Refuse(failure) if failure.code == Code::InvalidArgument),
+            "{name}"
+        );
+    }
+    let held = hand.admits(&Outbound::Event(Event::new(Route::from_static("prototype"), Body::Empty)));
+    assert!(matches!(held, Admit::Hold(_)), "the login is not answered yet");
+}
+
+#[test]
 fn x10_a_handler_with_nothing_to_say_or_a_failure() {
     let reply = || Reply(Route::from_static("a"));
     let failure =
@@ -293,6 +308,39 @@ fn x11_a_server_asks_a_silent_peer_for_a_sign_of_life_and_gives_it_up() {
     hand.receive(sealed(&GLOBAL, r#"{"request":"heartBeat"}"#));
     assert!(hand.closed.is_none() && hand.written.is_empty());
     assert_eq!(hand.counted, [Count::BeforeLogin]);
+}
+
+#[test]
+fn x11_a_peer_that_is_not_read_is_not_taken_for_dead() {
+    let mut hand = member();
+    hand.wake();
+    hand.reading = false;
+    for _ in 0..10 {
+        hand.wake();
+    }
+    assert_eq!((hand.closed.clone(), hand.written.len()), (None, 1), "it was asked once");
+    hand.reading = true;
+    hand.receive(Message::Pong(Default::default()));
+    for _ in 0..3 {
+        assert_eq!(hand.closed, None);
+        hand.wake();
+    }
+    assert_eq!(hand.closed, Some(Close::Dead("heartbeat_timeout = 10s".into())));
+}
+
+#[test]
+fn x11_a_server_whose_answer_is_not_read_is_not_taken_for_dead() {
+    let mut hand = dialler_with(Config { encryption: false, ..config() });
+    hand.receive(Message::Text(r#"{"request":"auth","response":"success"}"#.into()));
+    assert!(hand.established);
+    hand.reading = false;
+    for _ in 0..10 {
+        hand.wake();
+    }
+    hand.reading = true;
+    assert_eq!(hand.closed, None);
+    hand.wake();
+    assert_eq!(hand.closed, Some(Close::Dead("heartbeat_timeout = 10s".into())));
 }
 
 #[test]

@@ -1,0 +1,192 @@
+//! `polywire conform`: runs the cases of the conformance suite against a program in any language.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use polywire_conformance::child::{
+    CaseReport, Command, Find, Found, KnownFailing, LaunchError, Plan, Report, cases, control,
+    run as run_cases,
+};
+use polywire_core::Shutdown;
+
+use crate::exit::{Exit, Fault};
+use crate::output::{say, write_out};
+use crate::signals;
+use crate::target::{Url, nearest};
+use crate::verb::Context;
+
+/// What the command line says.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+The program speaks the control protocol on standard input and output, a line of JSON each; crates/conformance/CONTROL.md is all of it.
+It finds its mode in POLYWIRE_MODE and a secret of its own in POLYWIRE_SECRET. It is launched anew for every case.
+
+With --report json there is a line {\"case\",\"mode\",\"verdict\",\"says\",\"why\",\"trace\",\"seconds\"} for each case, and a line with the counts at
+the end; verdicts are held, refused, failed, known_failure and unexpected_pass. Ends with 0 when nothing failed that was not known to, and
+nothing held that was; with 9 otherwise.")]
+pub(crate) struct Args {
+    /// Which end the program is
+    #[arg(long, value_enum)]
+    mode: Modes,
+    /// A list of cases that are known to fail, one a line; a listed case that holds is a finding
+    #[arg(long, value_name = "FILE")]
+    known_failing: Option<PathBuf>,
+    /// Show what passed on the wire of a case that failed
+    #[arg(long)]
+    trace: bool,
+    /// A report on standard output, besides the words on standard error
+    #[arg(long, value_enum, value_name = "FORM")]
+    report: Option<Form>,
+    /// Write the report to this file instead
+    #[arg(long, short, value_name = "FILE", requires = "report")]
+    output: Option<PathBuf>,
+    /// Run only this case; can be given several times
+    #[arg(long = "case", value_name = "ID")]
+    only: Vec<String>,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Which end the program is, or one after the other.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Modes {
+    /// It dials
+    Client,
+    /// It listens
+    Server,
+    /// First one, then the other
+    Both,
+}
+
+impl Modes {
+    fn all(self) -> &'static [control::Mode] {
+        match self {
+            Self::Client => &[control::Mode::Client],
+            Self::Server => &[control::Mode::Server],
+            Self::Both => &[control::Mode::Client, control::Mode::Server],
+        }
+    }
+}
+
+/// The form of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Form {
+    /// A line of JSON for each case, and one with the counts
+    Json,
+    /// JUnit's XML
+    Junit,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When the program cannot be tested, or a case is a finding.
+pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
+    let known_failing = known(args.known_failing.as_ref())?;
+    check_names(&args.only)?;
+    let find = |url: &str| match Url::parse_foreign(url, &context.adapters) {
+        Ok(Url { adapter, target }) => Ok(Found { adapter, target }),
+        Err(Fault { what, hint, .. }) => {
+            Err(hint.map_or_else(|| what.clone(), |hint| format!("{what} ({hint})")))
+        }
+    };
+    let mut command = args.command.iter().cloned();
+    let command = Command { program: command.next().unwrap_or_default(), arguments: command.collect() };
+    let shutdown = Shutdown::new();
+    let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
+    let mut whole = Report::default();
+    for mode in args.mode.all() {
+        let plan = Plan {
+            command: command.clone(),
+            mode: *mode,
+            known_failing: known_failing.clone(),
+            trace: args.trace,
+            only: args.only.clone(),
+        };
+        say(format_args!("{}, as {mode}", args.command.join(" ")));
+        let ran = tokio::select! {
+            biased;
+            () = shutdown.draining() => {
+                return Err(Fault::new(Exit::Findings, "it was stopped before every case was run"));
+            }
+            ran = run_mode(&plan, &find, &args) => ran?,
+        };
+        whole.cases.extend(ran.cases);
+    }
+    signals.abort();
+    write_report(&whole, &args)?;
+    say(whole.summary());
+    match whole.findings() {
+        0 => Ok(()),
+        findings => Err(Fault::new(
+            Exit::Findings,
+            format_args!("{findings} of {} cases are findings", whole.cases.len()),
+        )),
+    }
+}
+
+/// Runs one mode, and tells each case as it ends.
+async fn run_mode(plan: &Plan, find: &Find<'_>, args: &Args) -> Result<Report, Fault> {
+    let lines = args.report == Some(Form::Json) && args.output.is_none();
+    let mut gone = None;
+    let tell = |case: &CaseReport| {
+        // When standard error has gone there is nobody to complain to.
+        let _ = io::stderr().write_all(case.to_text().as_bytes());
+        if lines && gone.is_none() {
+            gone = write_out(format!("{}\n", case.to_json()).as_bytes()).err();
+        }
+    };
+    let report = run_cases(plan, find, tell).await.map_err(|error| launch_fault(&error))?;
+    gone.map_or(Ok(report), Err)
+}
+
+fn launch_fault(error: &LaunchError) -> Fault {
+    let (exit, hint) = match error {
+        LaunchError::Start { .. } => (Exit::Usage, "what stands after -- is a program and its arguments"),
+        LaunchError::Silent(_) => (
+            Exit::Outcome,
+            "its first line is {\"hello\":1,…}, flushed; crates/conformance/CONTROL.md shows it",
+        ),
+        _ => {
+            (Exit::Protocol, "crates/conformance/CONTROL.md shows every line; logs belong on standard error")
+        }
+    };
+    Fault::new(exit, error).hint(hint)
+}
+
+fn known(path: Option<&PathBuf>) -> Result<KnownFailing, Fault> {
+    let Some(path) = path else { return Ok(KnownFailing::default()) };
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Fault::usage(format_args!("cannot read {shown}: {error}")))?;
+    KnownFailing::parse(&text).map_err(|why| Fault::usage(format_args!("{shown}: {why}")))
+}
+
+/// Is every case there that is asked for?
+fn check_names(only: &[String]) -> Result<(), Fault> {
+    let cases = cases().map_err(|error| Fault::new(Exit::Bug, error))?;
+    let known: Vec<_> = cases.iter().map(|case| case.id.as_str()).collect();
+    match only.iter().find(|id| !known.contains(&id.as_str())) {
+        None => Ok(()),
+        Some(id) => Err(Fault::usage(format_args!("there is no case {id:?}")).hint(nearest(id, &known))),
+    }
+}
+
+/// The report, where it is not already on standard output.
+fn write_report(report: &Report, args: &Args) -> Result<(), Fault> {
+    let Some(form) = args.report else { return Ok(()) };
+    let text = match (form, &args.output) {
+        (Form::Junit, _) => report.to_junit(),
+        (Form::Json, None) => format!("{}\n", report.to_json()),
+        (Form::Json, Some(_)) => {
+            let lines: String = report.cases.iter().map(|case| format!("{}\n", case.to_json())).collect();
+            format!("{lines}{}\n", report.to_json())
+        }
+    };
+    match &args.output {
+        None => write_out(text.as_bytes()),
+        Some(path) => std::fs::write(path, text)
+            .map_err(|error| Fault::usage(format_args!("cannot write {}: {error}", path.display()))),
+    }
+}

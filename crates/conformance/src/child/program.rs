@@ -1,0 +1,378 @@
+//! The program under test: launched without a shell, asked line by line, ended with a grace.
+//!
+//! Nothing that it does can fill the memory or hang the runner: lines are bounded, at most one is held, and every wait has a limit.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::control::{Ask, Hello, MODE_VARIABLE, Mode, PROTOCOL, SECRET_VARIABLE, Said, What};
+use super::mask::Mask;
+
+/// Longest line of a program.
+const MAX_LINE_BYTES: u64 = 16 << 20;
+/// How long a program may take to say hello.
+const HELLO: Duration = Duration::from_secs(15);
+/// How long a program may take beyond the time that an ask gives it.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long a program may take to end once it was told to and its input is closed.
+const END: Duration = Duration::from_secs(3);
+/// Lines of standard error that are kept for reports.
+const MAX_KEPT_LINES: usize = 12;
+/// Bytes of such a line.
+const MAX_KEPT_BYTES: u64 = 400;
+
+/// What to launch: a program and its arguments. No shell is between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The program.
+    pub program: String,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+}
+
+/// Why there is no program to test.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// It cannot be started.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// It said nothing in time.
+    #[error("the program said no hello within {HELLO:?}{}", last_words(.0))]
+    Silent(Vec<String>),
+    /// What it said is no hello.
+    #[error("{what}{}", last_words(.printed))]
+    Hello {
+        /// What is wrong.
+        what: String,
+        /// The last lines of its standard error.
+        printed: Vec<String>,
+    },
+}
+
+/// The last lines of a program's standard error, as the end of a sentence.
+fn last_words(lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("; the last it printed: {}", lines.join(" | "))
+}
+
+/// A program that has said hello.
+pub(super) struct Program {
+    pub(super) hello: Hello,
+    child: Mutex<Option<Child>>,
+    input: tokio::sync::Mutex<Option<ChildStdin>>,
+    shared: Arc<Shared>,
+    next: AtomicU64,
+    readers: [JoinHandle<()>; 2],
+}
+
+/// What the readers of its outputs and those who ask share.
+struct Shared {
+    waiting: Mutex<BTreeMap<u64, oneshot::Sender<Said>>>,
+    /// Why nothing more can be expected of it.
+    broken: watch::Sender<Option<String>>,
+    errors: Mutex<VecDeque<String>>,
+    mask: Mask,
+}
+
+impl Shared {
+    fn break_with(&self, why: String) {
+        self.broken.send_if_modified(|broken| broken.is_none() && broken.replace(why).is_none());
+    }
+
+    fn take(&self, line: &[u8]) {
+        let said: Said = match serde_json::from_slice(line) {
+            Ok(said) => said,
+            Err(error) => {
+                let shown = self.mask.shown(line);
+                return self
+                    .break_with(format!("a line of its standard output is no answer ({error}): {shown}"));
+            }
+        };
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&said.id);
+        match waiting {
+            // Whoever asked may have stopped waiting.
+            Some(waiting) => drop(waiting.send(said)),
+            None => self.break_with(format!("it answered ask {}, which is not open", said.id)),
+        }
+    }
+
+    fn printed(&self) -> Vec<String> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(super) struct Ending {
+    status: Option<ExitStatus>,
+    killed: bool,
+}
+
+impl Ending {
+    /// Did it end by itself, with code 0?
+    pub(super) fn is_good(&self) -> bool {
+        !self.killed && self.status.is_some_and(|status| status.success())
+    }
+
+    /// The words for it.
+    pub(super) fn words(&self) -> String {
+        match (self.killed, self.status) {
+            (true, _) => format!("it still ran {END:?} after it was told to end, and was killed"),
+            (false, Some(status)) => match status.code() {
+                Some(code) => format!("it ended with code {code}"),
+                None => "it was ended by a signal".to_owned(),
+            },
+            (false, None) => "nobody knows how it ended".to_owned(),
+        }
+    }
+}
+
+impl Program {
+    /// Launches it and waits for its hello.
+    ///
+    /// # Errors
+    /// [`LaunchError`], in one sentence.
+    ///
+    /// # Cancel safety
+    /// Dropping the future kills the program.
+    pub(super) async fn launch(command: &Command, mode: Mode, secret: &str) -> Result<Self, LaunchError> {
+        let mut child = tokio::process::Command::new(&command.program)
+            .args(&command.arguments)
+            .env(MODE_VARIABLE, mode.as_str())
+            .env(SECRET_VARIABLE, secret)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| LaunchError::Start { program: command.program.clone(), source })?;
+        let shared = Arc::new(Shared {
+            waiting: Mutex::default(),
+            broken: watch::Sender::new(None),
+            errors: Mutex::default(),
+            mask: Mask::new(secret),
+        });
+        let (said, hello) = oneshot::channel();
+        let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let readers = [
+            tokio::spawn(read_output(output, said, Arc::clone(&shared))),
+            tokio::spawn(keep_errors(errors, Arc::clone(&shared))),
+        ];
+        let mut program = Self {
+            hello: Hello {
+                hello: PROTOCOL,
+                target: String::new(),
+                secrets: Vec::new(),
+                can: Vec::new(),
+                bodies: Default::default(),
+                max_message_bytes: None,
+            },
+            child: Mutex::new(Some(child)),
+            input: tokio::sync::Mutex::new(input),
+            shared,
+            next: AtomicU64::new(1),
+            readers,
+        };
+        match timeout(HELLO, hello).await {
+            Ok(Ok(hello)) => {
+                program.hello = hello;
+                Ok(program)
+            }
+            Ok(Err(_)) => {
+                let why = program.shared.broken.borrow().clone().unwrap_or_default();
+                let how = if why == ENDED { format!("; {}", program.ended().await) } else { String::new() };
+                let what = format!("the program did not say hello: {why}{how}");
+                Err(LaunchError::Hello { what, printed: program.shared.printed() })
+            }
+            Err(_) => Err(LaunchError::Silent(program.shared.printed())),
+        }
+    }
+
+    /// Begins to ask: the number of the ask, and where its answer comes.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        what: What,
+        limit: Duration,
+    ) -> (u64, JoinHandle<Result<Said, String>>) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let program = Arc::clone(self);
+        (id, tokio::spawn(async move { program.exchange(Ask { id, what }, limit + GRACE).await }))
+    }
+
+    /// Asks, and waits for the one answer.
+    ///
+    /// # Errors
+    /// One sentence on what the program did instead of answering.
+    pub(super) async fn ask(&self, what: What, limit: Duration) -> Result<Said, String> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.exchange(Ask { id, what }, limit + GRACE).await
+    }
+
+    async fn exchange(&self, ask: Ask, limit: Duration) -> Result<Said, String> {
+        let (tell, answer) = oneshot::channel();
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(ask.id, tell);
+        let mut broken = self.shared.broken.subscribe();
+        let exchanged = async {
+            tokio::select! {
+                biased;
+                answer = async { self.write(&ask).await?; answer.await.map_err(|_| ENDED.to_owned()) } => answer,
+                why = broken.wait_for(Option::is_some) => Err(why.ok().and_then(|why| why.clone()).unwrap_or_default()),
+            }
+        };
+        let outcome = timeout(limit, exchanged).await;
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&ask.id);
+        match outcome {
+            Ok(outcome) => outcome,
+            Err(_) => Err(format!("it did not answer ask {} within {limit:?}", ask.id)),
+        }
+    }
+
+    async fn write(&self, ask: &Ask) -> Result<(), String> {
+        let mut line = serde_json::to_vec(ask).map_err(|error| format!("this cannot be asked: {error}"))?;
+        line.push(b'\n');
+        let mut input = self.input.lock().await;
+        let Some(input) = input.as_mut() else { return Err("its input is closed".to_owned()) };
+        let written = async {
+            input.write_all(&line).await?;
+            input.flush().await
+        };
+        written.await.map_err(|error| format!("it no longer reads its standard input: {error}"))
+    }
+
+    /// Has it kept to the protocol so far?
+    ///
+    /// # Errors
+    /// What it did instead.
+    pub(super) fn check_whole(&self) -> Result<(), String> {
+        self.shared.broken.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    /// The last lines it wrote to standard error, for people.
+    pub(super) fn printed(&self) -> Vec<String> {
+        self.shared.printed()
+    }
+
+    /// How it ended, where it did.
+    async fn ended(&self) -> String {
+        self.wait(Instant::now() + END).await.words()
+    }
+
+    /// Tells it to end, waits for that, and kills it when it does not.
+    pub(super) async fn end(&self) -> Ending {
+        let limit = Instant::now() + END;
+        // What it answers is not what counts: its end is.
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let _ = self.exchange(Ask { id, what: What::End }, END).await;
+        self.input.lock().await.take();
+        self.wait(limit).await
+    }
+
+    async fn wait(&self, limit: Instant) -> Ending {
+        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut child) = child else { return Ending { status: None, killed: false } };
+        match timeout_at(limit, child.wait()).await {
+            Ok(status) => Ending { status: status.ok(), killed: false },
+            Err(_) => {
+                // An error means that it has just ended.
+                let _ = child.kill().await;
+                Ending { status: None, killed: true }
+            }
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // A child of the program may hold the pipes open.
+        for reader in &self.readers {
+            reader.abort();
+        }
+    }
+}
+
+/// Why nothing comes any more.
+const ENDED: &str = "its standard output ended";
+
+async fn read_output(
+    output: Option<impl AsyncRead + Unpin>,
+    hello: oneshot::Sender<Hello>,
+    shared: Arc<Shared>,
+) {
+    let Some(output) = output else { return };
+    let mut output = BufReader::new(output);
+    let mut hello = Some(hello);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut output).take(MAX_LINE_BYTES).read_until(b'\n', &mut line).await;
+        if !matches!(read, Ok(1..)) {
+            return shared.break_with(ENDED.to_owned());
+        }
+        if !line.ends_with(b"\n") && line.len() as u64 == MAX_LINE_BYTES {
+            let most = MAX_LINE_BYTES >> 20;
+            return shared.break_with(format!("a line of its standard output is longer than {most} MiB"));
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        match hello.take() {
+            None => shared.take(&line),
+            Some(tell) => match greeting(&line) {
+                // Nobody listens when the time for it is over.
+                Ok(hello) => drop(tell.send(hello)),
+                Err(why) => {
+                    let shown = shared.mask.shown(&line);
+                    return shared.break_with(format!("its first line {why}: {shown}"));
+                }
+            },
+        }
+    }
+}
+
+fn greeting(line: &[u8]) -> Result<Hello, String> {
+    let hello: Hello = serde_json::from_slice(line).map_err(|error| format!("is no hello ({error})"))?;
+    if hello.hello != PROTOCOL {
+        return Err(format!(
+            "speaks version {} of the control protocol, and this is {PROTOCOL}",
+            hello.hello
+        ));
+    }
+    Ok(hello)
+}
+
+async fn keep_errors(errors: Option<impl AsyncRead + Unpin>, shared: Arc<Shared>) {
+    let Some(errors) = errors else { return };
+    let mut errors = BufReader::new(errors);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        // A longer line is kept in pieces.
+        let read = (&mut errors).take(MAX_KEPT_BYTES).read_until(b'\n', &mut line).await;
+        if !matches!(read, Ok(1..)) {
+            return;
+        }
+        let shown = shared.mask.shown(line.trim_ascii_end());
+        let mut kept = shared.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == MAX_KEPT_LINES {
+            kept.pop_front();
+        }
+        kept.push_back(shown);
+    }
+}

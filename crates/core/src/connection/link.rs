@@ -1,0 +1,65 @@
+//! What is held of a connection from outside, and how it ended.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::caller::Caller;
+use crate::peer::Peer;
+use crate::queue::Queue;
+use crate::session::{Close, Session};
+
+/// What is held of a connection besides its future.
+pub struct Link<S: Session> {
+    pub(super) peer: Peer,
+    pub(super) caller: Caller,
+    pub(super) queue: Arc<Queue<S::Command>>,
+    pub(super) established: oneshot::Receiver<()>,
+    pub(super) was_established: Option<bool>,
+}
+
+impl<S: Session> Link<S> {
+    /// The peer at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Calls the peer.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Hands the session an input that only its adapter knows.
+    pub fn command(&self, command: S::Command) {
+        self.queue.command(command);
+    }
+
+    /// Waits until the connection is established; `false` when it ended before.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn established(&mut self) -> bool {
+        if let Some(known) = self.was_established {
+            return known;
+        }
+        let established = (&mut self.established).await.is_ok();
+        self.was_established = Some(established);
+        established
+    }
+}
+
+impl<S: Session> fmt::Debug for Link<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub reason: Close,
+    /// Had it been established before?
+    pub established: bool,
+}

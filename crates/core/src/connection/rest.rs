@@ -1,0 +1,39 @@
+//! What an idle connection gives back.
+
+use crate::session::{Actions, Session};
+use crate::transport::Transport;
+
+use super::Connection;
+
+/// Actions there is always room for.
+const FEW_ACTIONS: usize = 8;
+
+impl<T, S> Connection<T, S>
+where
+    S: Session,
+    T: Transport<S::Codec>,
+{
+    pub(super) fn is_idle(&self) -> bool {
+        let calls = self.runs.len() == 0 && self.pending.is_empty();
+        calls && self.outbox.is_empty() && self.transport.unsent() == 0
+    }
+
+    /// Does it hold memory that an idle connection has no use for?
+    pub(super) fn is_roomy(&self) -> bool {
+        let own = self.actions.capacity() > FEW_ACTIONS;
+        own || self.runs.is_roomy() || self.pending.is_roomy() || self.outbox.is_roomy()
+    }
+
+    /// Nothing is going on: memory that a burst needed is given back.
+    pub(super) fn rest(&mut self) {
+        if self.is_idle() {
+            self.transport.rest();
+            self.runs.rest();
+            self.pending.rest();
+            self.outbox.rest();
+            if self.actions.capacity() > FEW_ACTIONS {
+                self.actions = Actions::new();
+            }
+        }
+    }
+}

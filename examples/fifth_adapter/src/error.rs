@@ -1,0 +1,32 @@
+//! What can go wrong before a connection is there. What goes wrong later is a [`Close`](polywire_core::Close) or a
+//! [`CallError`](polywire_core::CallError).
+
+use std::io;
+
+use polywire_core::{AdapterError, LimitError};
+
+/// Why an end could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting of ours is outside its range.
+    #[error(transparent)]
+    Setting(#[from] LimitError),
+    /// The address cannot be listened at.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl From<Error> for AdapterError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Setting(error) => AdapterError::option(error.setting, error.value, error.rule),
+            Error::Listen { address, source } => AdapterError::Listen { address, source },
+        }
+    }
+}
