@@ -7,6 +7,7 @@ mod check;
 mod fuzz;
 mod peers;
 mod shape;
+mod soak;
 mod steps;
 mod tables;
 mod test;
@@ -33,6 +34,11 @@ const VERBS: &[Verb] = &[
         name: "bench",
         about: "measure polywire, the originals and bare loops side by side",
         run: bench::run,
+    },
+    Verb {
+        name: "soak",
+        about: "what the tests run small, at its full size; --list says what",
+        run: soak::run,
     },
     Verb { name: "peers", about: "prepare the foreign packages and say what is there", run: peers::run },
     Verb { name: "fuzz", about: "run the fuzz targets, each for a while", run: fuzz::run },
