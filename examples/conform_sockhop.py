@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A small Sockhop adapter, and around it the program that `polywire conform` tests. Standard library only.
+"""A small Sockhop adapter, and around it the program that `polywire conform` tests. Python 3.9, standard library only.
 
     polywire conform --mode both -- python3 examples/conform_sockhop.py
 

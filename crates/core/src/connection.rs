@@ -172,6 +172,11 @@ where
         (connection, link)
     }
 
+    /// Logged in at `moment` at the latest: below it a handshake has already taken a part of the time.
+    pub(crate) fn login_by(&mut self, moment: Moment) {
+        self.deadlines.login = Some(moment);
+    }
+
     /// Once established, tell the handler that events may be missing since a moment.
     pub(crate) fn announce_gap(&mut self, since: Moment, reason: String) {
         self.gap = Some((since, reason));
@@ -190,7 +195,7 @@ where
     fn open(&mut self) {
         self.stage = Stage::Open { draining: false };
         self.tally.add(Count::Connections);
-        self.deadlines.login = Some(self.now + self.endpoint.limits.login_timeout);
+        self.deadlines.login.get_or_insert(self.now + self.endpoint.limits.login_timeout);
         tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), "connection opened");
         self.with_session(|session, cx| session.open(cx));
         self.apply(false);

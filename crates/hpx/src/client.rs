@@ -276,6 +276,7 @@ impl Dial for Dialler {
     ) -> Result<Parts<ClientSession, ByteStream<Stream>>, DialError> {
         let failed = |source| DialError::Unreachable { address: self.way.address.clone(), source };
         let stream = polywire_net::connect(&self.way.address, &self.surroundings).await.map_err(failed)?;
+        stream.keep_alive();
         let far = stream.peer().map_err(failed)?.and_then(elsewhere);
         let allowed = self.way.is_secure() || self.config.allow_plaintext;
         if let (Some(far), Some(_), false) = (far, &credentials.secret, allowed) {

@@ -15,6 +15,8 @@ use super::service::Service;
 
 /// The largest message that our end takes where it listens.
 pub(super) const LISTENER_LIMIT: usize = 2 << 20;
+/// What waits at our end: more than the largest message that is tried.
+const MAX_QUEUE_BYTES: usize = 64 << 20;
 /// How long a call waits for a peer that has just connected.
 const PEER: Duration = Duration::from_secs(3);
 /// How long a close waits for what is in flight.
@@ -200,7 +202,12 @@ fn empty_object() -> Body {
 }
 
 fn endpoint(adapter: &dyn Adapter, service: &Arc<Service>, max_frame_bytes: usize) -> Endpoint {
-    let limits = Limits { max_frame_bytes, drain_timeout: DRAIN, ..Limits::default() };
+    let limits = Limits {
+        max_frame_bytes,
+        max_queue_bytes: MAX_QUEUE_BYTES,
+        drain_timeout: DRAIN,
+        ..Limits::default()
+    };
     let reconnect = Reconnect {
         first_pause: Duration::from_millis(50),
         max_pause: Duration::from_millis(500),

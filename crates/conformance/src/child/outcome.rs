@@ -88,6 +88,8 @@ pub(super) struct Wanted<'a> {
     pub(super) expect: Expect,
     pub(super) code: Option<&'a str>,
     pub(super) message: Option<&'a str>,
+    /// Did it take all the time it had?
+    pub(super) lapsed: bool,
 }
 
 impl Wanted<'_> {
@@ -104,12 +106,14 @@ impl Wanted<'_> {
             Expect::Unknown => matches!(got, Ended::Unknown(_)),
             Expect::GivenUp => matches!(got, Ended::GivenUp),
             Expect::NoAnswer => !matches!(got, Ended::Answer(_)),
-            Expect::Done | Expect::Refused => false,
+            Expect::Refused => !matches!(got, Ended::Answer(_)) && !self.lapsed,
+            Expect::Done => false,
         };
         let words = match self.expect {
             Expect::NotSent => "not_sent",
             Expect::Unknown => "unknown",
             Expect::GivenUp => "given_up",
+            Expect::Refused => "a refusal before its time is over",
             _ => "anything but an answer",
         };
         if held { Ok(()) } else { Err(words.to_owned()) }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufRead
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::control::{Ask, Hello, MODE_VARIABLE, Mode, PROTOCOL, SECRET_VARIABLE, Said, What};
 use super::mask::Mask;
@@ -256,28 +256,38 @@ impl Program {
         written.await.map_err(|error| format!("it no longer reads its standard input: {error}"))
     }
 
+    /// Has it kept to the protocol so far?
+    ///
+    /// # Errors
+    /// What it did instead.
+    pub(super) fn check_whole(&self) -> Result<(), String> {
+        self.shared.broken.borrow().clone().map_or(Ok(()), Err)
+    }
+
     /// The last lines it wrote to standard error, for people.
     pub(super) fn printed(&self) -> Vec<String> {
         self.shared.printed()
     }
 
     /// How it ended, where it did.
-    pub(super) async fn ended(&self) -> String {
-        self.wait().await.words()
+    async fn ended(&self) -> String {
+        self.wait(Instant::now() + END).await.words()
     }
 
     /// Tells it to end, waits for that, and kills it when it does not.
     pub(super) async fn end(&self) -> Ending {
+        let limit = Instant::now() + END;
         // What it answers is not what counts: its end is.
-        let _ = self.exchange(Ask { id: 0, what: What::End }, END).await;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let _ = self.exchange(Ask { id, what: What::End }, END).await;
         self.input.lock().await.take();
-        self.wait().await
+        self.wait(limit).await
     }
 
-    async fn wait(&self) -> Ending {
+    async fn wait(&self, limit: Instant) -> Ending {
         let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut child) = child else { return Ending { status: None, killed: false } };
-        match timeout(END, child.wait()).await {
+        match timeout_at(limit, child.wait()).await {
             Ok(status) => Ending { status: status.ok(), killed: false },
             Err(_) => {
                 // An error means that it has just ended.

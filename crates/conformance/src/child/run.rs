@@ -11,6 +11,7 @@ use super::known::KnownFailing;
 use super::program::{Command, LaunchError};
 use super::report::{CaseReport, Report, Verdict};
 use super::stage::{self, Stage};
+use super::step::Step;
 use super::wire::{Found, Wire};
 
 /// Longest time for one case, whatever its steps allow.
@@ -124,6 +125,9 @@ async fn show(
             break;
         }
     }
+    if held.is_ok() && !ends_itself(steps) {
+        held = stage.program.check_whole().map_err(|why| format!("after its steps: {why}"));
+    }
     if plan.trace {
         *trace = Some(stage.relay.trace(&stage.mask));
     }
@@ -136,4 +140,9 @@ async fn show(
         }
         format!("{why}\nthe last it wrote to standard error:\n  {}", printed.join("\n  "))
     })
+}
+
+/// Is the end of the program a step?
+fn ends_itself(steps: &[Step]) -> bool {
+    steps.iter().any(|step| matches!(step, Step::End))
 }

@@ -1,6 +1,6 @@
 //! The little service that both ends of every case serve. `CONTROL.md` has it as a table.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,10 +8,12 @@ use polywire_core::{Body, Code, Failure, GAP, Handler, HandlerFuture, Incoming, 
 use serde::Deserialize;
 use tokio::sync::Notify;
 
-/// Events kept until somebody looks.
+/// Events kept until somebody looks, and the bytes of their bodies.
 const MAX_HEARD: usize = 10_000;
-/// Keys of `sleep` that are counted.
+const MAX_HEARD_BYTES: usize = 16 << 20;
+/// Keys of `sleep` that are counted, and the bytes of one.
 const MAX_KEYS: usize = 1_000;
+const MAX_KEY_BYTES: usize = 200;
 /// Longest `sleep`.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 
@@ -19,9 +21,15 @@ const MAX_SLEEP: Duration = Duration::from_secs(60);
 pub(super) struct Service {
     /// The name of events here. A wire that cannot tell an event from a request brings them as requests.
     event: String,
-    heard: Mutex<VecDeque<(String, Body)>>,
+    heard: Mutex<Heard>,
     came: Notify,
     ran: Mutex<BTreeMap<String, u64>>,
+}
+
+#[derive(Default)]
+struct Heard {
+    events: Vec<(String, Body)>,
+    bytes: usize,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +60,7 @@ impl Service {
         let enough = async {
             loop {
                 let came = self.came.notified();
-                if self.heard.lock().unwrap_or_else(PoisonError::into_inner).len() >= count {
+                if self.heard.lock().unwrap_or_else(PoisonError::into_inner).events.len() >= count {
                     return;
                 }
                 came.await;
@@ -60,7 +68,7 @@ impl Service {
         };
         // Too few is for whoever looks to judge.
         let _ = tokio::time::timeout(limit, enough).await;
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
+        std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner)).events
     }
 
     /// How often `sleep` was begun with this key.
@@ -70,7 +78,7 @@ impl Service {
 
     fn begin(&self, key: String) {
         let mut ran = self.ran.lock().unwrap_or_else(PoisonError::into_inner);
-        if ran.len() < MAX_KEYS || ran.contains_key(&key) {
+        if key.len() <= MAX_KEY_BYTES && (ran.len() < MAX_KEYS || ran.contains_key(&key)) {
             *ran.entry(key).or_default() += 1;
         }
     }
@@ -80,8 +88,10 @@ impl Service {
             return;
         }
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.len() < MAX_HEARD {
-            heard.push_back((incoming.route.to_string(), incoming.body));
+        let bytes = heard.bytes.saturating_add(incoming.body.len());
+        if heard.events.len() < MAX_HEARD && bytes <= MAX_HEARD_BYTES {
+            heard.bytes = bytes;
+            heard.events.push((incoming.route.as_str().to_owned(), incoming.body));
         }
         drop(heard);
         // One looks at a time; a permit is kept when nobody does yet.

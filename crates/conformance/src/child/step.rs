@@ -80,8 +80,9 @@ pub(super) struct Call {
     pub(super) sizes: Option<Vec<usize>>,
     /// So many bytes.
     pub(super) bytes: Option<Vec<usize>>,
-    /// An object as much larger than the limit of the listening end.
-    pub(super) beyond_limit: Option<usize>,
+    /// An object that is larger than the limit of the end that listens, also where it is compressed.
+    #[serde(default)]
+    pub(super) beyond_limit: bool,
     /// So many at once; `$n` in the body counts them, `$r` jumps about.
     #[serde(default = "one")]
     pub(super) times: u32,
@@ -206,11 +207,11 @@ pub(super) enum Expect {
     Unknown,
     /// It was given up.
     GivenUp,
-    /// Anything but an answer, in time.
+    /// Anything but an answer.
     NoAnswer,
     /// It was done.
     Done,
-    /// Refused, or not possible.
+    /// A login that is refused; a call that ends without an answer before its time is over.
     Refused,
 }
 

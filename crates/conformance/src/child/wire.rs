@@ -7,7 +7,7 @@ use polywire_core::{Adapter, BinaryForm, Capabilities, EventForm, OptionKind, Pa
 use super::case::{Case, Need, WhichSecret};
 use super::control::{Bodies, Feature, Hello, Mode};
 
-/// Largest declared limit that is tried: what our end sends beyond it must stay below its own limits.
+/// Largest declared limit that is tried: twice of it must stay below the limits of our own end.
 const MAX_TRIED_LIMIT: u64 = 7 << 20;
 /// What a megabyte needs besides its bytes.
 const ROOM: u64 = 64 << 10;
@@ -62,8 +62,12 @@ impl Wire {
             }
         }
         let wrong = |error: polywire_core::AdapterError| format!("its target does not do: {error}");
+        let capabilities = adapter.capabilities(&target.options).map_err(wrong)?;
+        if capabilities.max_concurrent_calls == 0 {
+            return Err(format!("with these options {name} has no calls, and every case begins with one"));
+        }
         Ok(Self {
-            capabilities: adapter.capabilities(&target.options).map_err(wrong)?,
+            capabilities,
             particulars: adapter.particulars(&target.options).map_err(wrong)?,
             adapter,
             target,

@@ -1,0 +1,88 @@
+//! `polywire conform` with our own adapters in the program: every case holds on every wire, from both ends, and what a wire has not
+//! is shown to be refused.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_conform-under-test");
+
+/// Which cases are refused, by mode; everything else held.
+async fn refused(wire: &str) -> BTreeMap<String, Vec<String>> {
+    let run = Command::new(env!("CARGO_BIN_EXE_polywire-under-test"))
+        .args(["conform", "--mode", "both", "--trace", "--report", "json", "--", PROGRAM, wire])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let run = tokio::time::timeout(Duration::from_secs(400), run).await.expect("it ends").unwrap();
+    let (output, errors) = (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap());
+    assert_eq!(run.status.code(), Some(0), "{wire}:\n{errors}");
+    let mut refused = BTreeMap::from([("client".to_owned(), Vec::new()), ("server".to_owned(), Vec::new())]);
+    let mut cases = 0;
+    for line in output.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let Some(case) = line["case"].as_str() else { continue };
+        cases += 1;
+        match line["verdict"].as_str().unwrap() {
+            "held" => {}
+            "refused" => refused.get_mut(line["mode"].as_str().unwrap()).unwrap().push(case.to_owned()),
+            other => panic!("{wire}: {case}: {other}"),
+        }
+    }
+    assert_eq!(cases, 2 * polywire_conformance::child::cases().unwrap().len());
+    refused
+}
+
+async fn shows(wire: &str, both: &[&str]) {
+    let refused = refused(wire).await;
+    let mut client: Vec<&str> = both.to_vec();
+    client.push("hostile.gone");
+    assert_eq!(refused["server"], both, "{wire}");
+    assert_eq!(refused["client"], client, "{wire}");
+}
+
+#[tokio::test]
+async fn every_case_is_shown_on_sockhop() {
+    shows("sockhop", &["login.other_secret"]).await;
+}
+
+#[tokio::test]
+async fn every_case_is_shown_on_hpx() {
+    let without = [
+        "body.bare",
+        "body.null",
+        "body.bytes",
+        "event.from_client",
+        "event.from_server",
+        "event.bodies",
+        "event.beside_calls",
+        "back.answer",
+        "back.many",
+        "back.failure",
+        "back.both_ways",
+        "cut.events",
+    ];
+    shows("hpx", &without).await;
+}
+
+#[tokio::test]
+async fn every_case_is_shown_on_stonyx() {
+    let without =
+        ["call.unserved", "body.bytes", "back.answer", "back.many", "back.failure", "back.both_ways"];
+    shows("stonyx", &without).await;
+}
+
+#[tokio::test]
+async fn every_case_is_shown_on_socketio() {
+    shows("socketio", &["call.unserved", "login.other_secret"]).await;
+}
+
+#[tokio::test]
+async fn every_case_is_shown_on_hyperhq() {
+    shows("hyperhq", &[]).await;
+}
