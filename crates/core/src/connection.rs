@@ -49,6 +49,8 @@ const FRAMES_PER_TURN: usize = 64;
 const LINGER_BELOW: usize = 16 << 10;
 /// How long after some work a connection looks whether it can give memory back.
 const REST_AFTER: Duration = Duration::from_secs(1);
+/// How long after its drain a connection has for the last writes and the close.
+const CLOSE_GRACE: Duration = Duration::from_millis(500);
 /// Most rounds of one poll.
 const ROUNDS: usize = 16;
 
@@ -273,12 +275,13 @@ where
             self.close(Close::Shutdown);
             return true;
         }
-        if listen
-            && self.stage == (Stage::Open { draining: false })
-            && self.signals.0.as_mut().poll(cx).is_ready()
-        {
-            self.stage = Stage::Open { draining: true };
-            self.deadlines.drain = Some(self.now + self.endpoint.limits.drain_timeout);
+        if listen && self.deadlines.over.is_none() && self.signals.0.as_mut().poll(cx).is_ready() {
+            let drained = self.now + self.endpoint.limits.drain_timeout;
+            self.deadlines.over = Some(drained + CLOSE_GRACE);
+            if self.stage == (Stage::Open { draining: false }) {
+                self.stage = Stage::Open { draining: true };
+                self.deadlines.drain = Some(drained);
+            }
         }
         let idle = self.runs.len() == 0 && self.pending.is_empty() && self.outbox.is_empty();
         if self.stage == (Stage::Open { draining: true }) && idle && self.outbox.queue_is_empty() {

@@ -213,6 +213,27 @@ async fn a_drain_ends_after_drain_timeout_and_an_idle_connection_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_does_not_wait_longer_for_a_peer_that_does_not_read() {
+    // Closing when the drain begins, and closed by the drain.
+    for closing in [true, false] {
+        let mut setup = Setup::new();
+        setup.pipe = 64;
+        setup.limits.drain_timeout = Duration::from_secs(1);
+        let rig = setup.start();
+        rig.notify("e", &format!("\"{}\"", "x".repeat(500))).await;
+        settle().await;
+        if closing {
+            rig.link.peer().close();
+            settle().await;
+        }
+        let start = Instant::now();
+        rig.shutdown.drain();
+        rig.ended().await;
+        assert_eq!(start.elapsed().as_millis(), 1_500, "closing: {closing}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hard_stop_ends_at_once_whatever_is_going_on() {
     let mut setup = Setup::new();
     setup.pipe = 64;

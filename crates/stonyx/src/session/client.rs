@@ -1,6 +1,6 @@
 //! The side that dials: logs in, asks by name, hears pushes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use polywire_core::{
@@ -57,7 +57,7 @@ pub struct ClientSession {
     credentials: Credentials,
     established: bool,
     frames: Frames,
-    awaited: HashMap<Route, VecDeque<Awaited>>,
+    awaited: BTreeMap<Route, VecDeque<Awaited>>,
     pulse: Pulse,
 }
 
@@ -72,7 +72,7 @@ impl ClientSession {
             credentials,
             established: false,
             frames,
-            awaited: HashMap::new(),
+            awaited: BTreeMap::new(),
             pulse: Pulse::Still,
         }
     }
