@@ -5,6 +5,7 @@
 #[path = "support/socketio_raw.rs"]
 mod raw;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -167,6 +168,36 @@ async fn events_come_in_the_order_they_were_sent() {
     }
     let got = numbers.count(usize::try_from(EVENTS).unwrap()).await;
     assert!(got.iter().copied().eq(0..EVENTS), "out of order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_answer_does_not_overtake_the_events_before_it() {
+    const EVENTS: usize = 10_000;
+    // The first event holds its connection up until everything has come, the answer too.
+    let (go, held) = std::sync::mpsc::channel::<()>();
+    let (held, heard) = (Mutex::new(held), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&heard);
+    let router = Router::new().on("n", move |_: Body| {
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            held.lock().unwrap().recv().unwrap();
+        }
+        std::future::ready(())
+    });
+    let limits = Limits { max_queue_messages: 2 * EVENTS, ..Limits::default() };
+    let endpoint =
+        Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", router.build().unwrap()) };
+    let server = serve(endpoint, ServerConfig::new(["/", "/other"])).await;
+    let mut raw = Raw::join(server.address()).await;
+    let peer = one_peer(&server).await;
+    let request = Request::new(Route::from_static("q"), Body::Empty).timeout(LIMIT);
+    let call = tokio::spawn(async move { peer.call(request).await.map(|_| heard.load(Ordering::SeqCst)) });
+    let asked = raw.event().await;
+    let id = asked.strip_prefix("42").and_then(|rest| rest.strip_suffix("[\"q\"]")).unwrap();
+    raw.send(&vec!["42[\"n\",1]"; EVENTS]).await;
+    raw.send(&[&format!("43{id}[]"), "40/other,"]).await;
+    assert!(raw.event().await.starts_with("40/other,{"), "by now the answer has been read");
+    go.send(()).unwrap();
+    assert_eq!(call.await.unwrap(), Ok(EVENTS));
 }
 
 #[tokio::test]

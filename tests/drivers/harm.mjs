@@ -45,6 +45,9 @@ export class Heard {
     return this.digests.push(digest(name, value)) - 1;
   }
 
+  /** A digest of an answer. */
+  digest(name, value) { return digest(name, value); }
+
   trouble(what) {
     this.problems.push(String(what));
     this.wake();

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use polywire_core::{
-    Body, Caller, Code, Event, Failure, Handler, HandlerFuture, Incoming, JsonLimits, JsonText, Kind,
+    Answer, Body, Caller, Code, Event, Failure, Handler, HandlerFuture, Incoming, JsonLimits, JsonText,
     Outcome, Request, Response, Route,
 };
 use serde_json::{Value, json};
@@ -38,16 +38,24 @@ pub struct Trial {
 #[derive(Clone)]
 pub struct Answers(Arc<[Told]>);
 
-impl Handler for Answers {
-    fn call(&self, incoming: Incoming) -> HandlerFuture {
-        let number = number(&incoming.body, "n").filter(|_| incoming.kind == Kind::Request);
-        let answer = number.and_then(|number| self.0.get(number));
-        let answer = match answer.map(|(message, _)| (&message.load, &message.meta)) {
+impl Answers {
+    /// The answer to a question with this body.
+    ///
+    /// # Errors
+    /// The failure that is the answer, or that there is no such question.
+    pub fn to(&self, question: &Body) -> Answer {
+        let answer = number(question, "n").and_then(|number| self.0.get(number));
+        match answer.map(|(message, _)| (&message.load, &message.meta)) {
             Some((Load::Body(body), meta)) => Ok(Response { body: body.clone(), meta: meta.clone() }),
             Some((Load::Failure(failure), _)) => Err(failure.clone()),
             None => Err(Failure::new(Code::NotFound, "there is no such question")),
-        };
-        Box::pin(std::future::ready(answer))
+        }
+    }
+}
+
+impl Handler for Answers {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        Box::pin(std::future::ready(self.to(&incoming.body)))
     }
 }
 
@@ -84,6 +92,17 @@ impl Trial {
         let said: Vec<Told> = (0..count).map(|_| message(&mut odd)).collect();
         said.iter().for_each(check);
         Self { seed, said, answers: Arc::new([]) }
+    }
+
+    /// A trial of `count` answers, of an end that says nothing unasked.
+    ///
+    /// # Panics
+    /// When a body made is not legal.
+    pub fn answers(seed: u64, count: usize, mut answer: impl FnMut(&mut Odd) -> Told) -> Self {
+        let mut odd = Odd::new(seed);
+        let answers: Arc<[Told]> = (0..count).map(|_| answer(&mut odd)).collect();
+        answers.iter().for_each(check);
+        Self { seed, said: Vec::new(), answers }
     }
 
     /// The handler of our end.
@@ -186,7 +205,13 @@ fn list(value: &Value) -> &[Value] {
 }
 
 /// The digests of described messages, in the language of the driver.
-async fn spell(driver: &mut Driver, lines: impl Iterator<Item = &Value>) -> Result<Value, ProcessError> {
+///
+/// # Errors
+/// When the driver ended, or cannot read them.
+///
+/// # Panics
+/// When the folder for passing files is not writable.
+pub async fn spell(driver: &mut Driver, lines: impl Iterator<Item = &Value>) -> Result<Value, ProcessError> {
     let path = file();
     let text: String = lines.map(|line| format!("{line}\n")).collect();
     std::fs::write(&path, text).expect("the folder for passing files is writable");

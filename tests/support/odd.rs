@@ -269,7 +269,7 @@ impl Odd {
                 let _ = write!(text, "\"{long}\"");
             }
             2 => {
-                let digits = "1234567890".repeat(1 + self.below(50));
+                let digits = "1234567890".repeat(1 + self.below(30));
                 let _ = write!(text, "[{digits},-{digits}.{digits}]");
             }
             _ => self.value(&mut text, 3),

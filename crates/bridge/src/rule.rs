@@ -83,7 +83,7 @@ impl Rule {
             let (ending, failure) = told(failure);
             return refused(underway, ending, failure);
         };
-        let request = Request { route, body, due: Due::At(due), repeatable: false, meta: Meta::default() };
+        let request = Request { route, body, due: Due::At(due), meta: Meta::default() };
         Box::pin(call(underway, caller, request))
     }
 

@@ -19,8 +19,18 @@ pub(crate) struct Heard {
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) heard: Vec<Heard>,
-    /// Handlers that are running.
+    /// Handlers that are running, and the most that ever were.
     pub(crate) running: usize,
+    pub(crate) peak: usize,
+}
+
+/// What handlers that hold wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    Held,
+    Nudged,
+    Released,
 }
 
 /// A handler; a clone is the same program.
@@ -29,7 +39,7 @@ pub(crate) struct Log {
 /// |---|---|
 /// | `echo` | the body |
 /// | `hold` | the body, once [`App::release`] was called |
-/// | `work` | the same, after a sign of progress |
+/// | `work` | the same, after a sign of progress once [`App::nudge`] was called |
 /// | `hang` | none |
 /// | `empty` | nothing |
 /// | `fail.CODE` | that failure |
@@ -38,7 +48,7 @@ pub(crate) struct Log {
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     log: Arc<watch::Sender<Log>>,
-    released: Arc<watch::Sender<bool>>,
+    stage: Arc<watch::Sender<Stage>>,
 }
 
 /// The words of a failure.
@@ -46,12 +56,17 @@ pub(crate) const NO: &str = "not you";
 
 impl App {
     pub(crate) fn new() -> Self {
-        Self { log: Arc::default(), released: Arc::default() }
+        Self { log: Arc::default(), stage: Arc::default() }
+    }
+
+    /// Whoever works gives a sign of it.
+    pub(crate) fn nudge(&self) {
+        self.stage.send_replace(Stage::Nudged);
     }
 
     /// Whoever holds may answer.
     pub(crate) fn release(&self) {
-        self.released.send_replace(true);
+        self.stage.send_replace(Stage::Released);
     }
 
     /// What was heard so far, the suite's own messages aside.
@@ -62,6 +77,11 @@ impl App {
     /// How often this route was heard.
     pub(crate) fn times(&self, route: &str) -> usize {
         self.log.borrow().heard.iter().filter(|heard| *heard.route == *route).count()
+    }
+
+    /// The most handlers that ever ran at once.
+    pub(crate) fn peak(&self) -> usize {
+        self.log.borrow().peak
     }
 
     /// Waits until the log is as wanted.
@@ -96,18 +116,19 @@ impl Handler for App {
         self.log.send_modify(|log| {
             log.heard.push(Heard { kind, route: route.clone(), body: body.clone() });
             log.running += 1;
+            log.peak = log.peak.max(log.running);
         });
         let running = Running(Arc::clone(&self.log));
         assert!(verb != "panic", "on purpose");
-        let mut released = self.released.subscribe();
+        let mut stage = self.stage.subscribe();
         Box::pin(async move {
             let answer: Answer = match &*verb {
                 "hold" | "work" => {
-                    if verb == "work" {
-                        incoming.progress(Body::Json(polywire_core::JsonText::null()));
-                    }
                     // The sender lives as long as the app, and this is a part of it.
-                    let _ = released.wait_for(|released| *released).await;
+                    if verb == "work" && stage.wait_for(|stage| *stage >= Stage::Nudged).await.is_ok() {
+                        incoming.progress(body.clone());
+                    }
+                    let _ = stage.wait_for(|stage| *stage == Stage::Released).await;
                     Ok(Response::from(body))
                 }
                 "hang" => std::future::pending().await,

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::case::Broken;
 use crate::clock::HandClock;
 use crate::finding::Direction;
+use crate::recorder::Recorder;
 use crate::rig::{End, Guests, Rig};
 use crate::setup::{EVENTS, Setup};
 
@@ -19,6 +20,10 @@ use crate::setup::{EVENTS, Setup};
 pub(crate) const RIGHT: &str = "conformance-right-c0ffee5eed1dea51";
 /// What it does not.
 pub(crate) const WRONG: &str = "conformance-wrong-0ddba11ca5cade77";
+/// A word of an application, which is none of a log's business either.
+pub(crate) const BODY: &str = "conformance-body-feedface8badf00d";
+/// What must not be seen.
+pub(crate) const SECRETS: &[&str] = &[RIGHT, WRONG, BODY];
 
 /// The wire under test, and the direction it is tested in.
 pub(crate) struct Bench<'a> {
@@ -27,6 +32,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) direction: Direction,
     pub(crate) wire: Capabilities,
     pub(crate) particulars: Particulars,
+    /// What is logged meanwhile.
+    pub(crate) log: Recorder,
 }
 
 /// The bounds under which the suite runs: times that are short enough for no heartbeat to be missed meanwhile.
@@ -70,13 +77,13 @@ impl Default for Plan {
 }
 
 impl<'a> Bench<'a> {
-    pub(crate) fn new(setup: &'a dyn Setup, direction: Direction) -> Result<Self, Broken> {
+    pub(crate) fn new(setup: &'a dyn Setup, direction: Direction, log: Recorder) -> Result<Self, Broken> {
         let adapter = setup.adapter();
         let options = setup.listen(&Secret::from(RIGHT)).options;
         let declared = |error| Broken::new(format!("the adapter cannot say what it can carry: {error}"));
         let wire = adapter.capabilities(&options).map_err(declared)?;
         let particulars = adapter.particulars(&options).map_err(declared)?;
-        Ok(Self { setup, adapter, direction, wire, particulars })
+        Ok(Self { setup, adapter, direction, wire, particulars, log })
     }
 
     /// May the side that calls in this direction do so on this wire?
@@ -94,7 +101,7 @@ impl<'a> Bench<'a> {
 
     /// The route of an event that arrives in this direction.
     pub(crate) fn event_route(&self) -> Route {
-        let [ours] = EVENTS;
+        let [ours, _] = EVENTS;
         let name = match (self.direction, self.particulars.client_events) {
             (Direction::Forward, EventForm::Only(names)) => names.first().copied().unwrap_or(ours),
             _ => ours,

@@ -5,12 +5,21 @@ pub(crate) mod call;
 pub(crate) mod cancel;
 pub(crate) mod close;
 pub(crate) mod deadline;
+pub(crate) mod drain;
 pub(crate) mod event;
+pub(crate) mod handler;
+pub(crate) mod hostile;
+pub(crate) mod limit;
 pub(crate) mod login;
+pub(crate) mod order;
+pub(crate) mod progress;
+pub(crate) mod queue;
+pub(crate) mod reconnect;
+pub(crate) mod secret;
 
 use std::time::Duration;
 
-use polywire_core::{Body, JsonLimits, JsonText};
+use polywire_core::{Body, JsonLimits, JsonText, Random, SeededRandom};
 
 use crate::finding::Verdict;
 
@@ -91,4 +100,15 @@ pub(crate) fn json(text: impl Into<String>) -> Result<Body, Broken> {
 /// The object `{"n":number}`, which every wire carries.
 pub(crate) fn numbered(number: usize) -> Body {
     Body::Json(JsonText::from_validated(format!("{{\"n\":{number}}}").into()))
+}
+
+/// An object of about so many bytes, which no compression makes much smaller; the same for the same size.
+pub(crate) fn large(bytes: usize) -> Body {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = b"{\"t\":\"".to_vec();
+    let mut noise = vec![0; bytes];
+    SeededRandom::new(bytes as u64).fill(&mut noise);
+    text.extend(noise.iter().filter_map(|byte| LETTERS.get(usize::from(byte % 64))));
+    text.extend_from_slice(b"\"}");
+    Body::Json(JsonText::from_validated(text.into()))
 }

@@ -45,13 +45,33 @@ macro_rules! each_guarantee {
                 both no_answer_reaches_another_call:
                     "However many calls are in flight and in whatever order they are answered, each gets its own answer.";
             }
-            login {
-                dialled nothing_is_heard_before_the_login:
-                    "Nothing of a client whose login is refused reaches a handler, nobody is told that it came, and its calls end as not sent.";
+            handler {
+                both a_panic_costs_one_message:
+                    "A handler that panics costs its caller an `internal`, and nobody else anything.";
+                both a_handler_that_never_returns_is_ended:
+                    "A handler that never returns is ended at `handler_timeout`, and its caller is told.";
+                both a_name_that_nobody_serves_is_told:
+                    "A call of a name that nobody serves ends as `not_found`.";
+            }
+            order {
+                both messages_arrive_in_the_order_they_were_sent:
+                    "Calls and events of one connection reach handlers in the order in which they were sent.";
+            }
+            event {
+                both events_arrive_once_and_in_order:
+                    "Events of one connection reach the handler once each, in the order in which they were sent.";
+            }
+            progress {
+                both a_sign_of_progress_keeps_a_call_alive:
+                    "A sign of progress keeps its call alive, and one that the wire cannot carry is counted.";
             }
             body {
                 both json_arrives_as_it_was_written:
                     "JSON arrives as it was written: integers above 2^53, the spelling of numbers, the order of keys, every escape.";
+                dialled empty_null_and_missing_are_told_apart:
+                    "A missing body, `null` and an empty object are three things, in a request and in an answer.";
+                both bytes_arrive_whole:
+                    "Bytes arrive as they are, from none to 8 MiB.";
             }
             deadline {
                 both a_call_ends_at_its_deadline:
@@ -65,15 +85,61 @@ macro_rules! each_guarantee {
                 both a_call_that_is_given_up_is_nobodys:
                     "A call whose future is dropped is given up: its answer reaches nobody, and the connection serves on.";
             }
+            queue {
+                both a_full_queue_says_so:
+                    "The queue in front of a connection is bounded, and what finds it full is refused by the name of the bound.";
+                both a_call_that_waits_for_room_keeps_its_deadline:
+                    "A call that waits for room in the queue ends at its deadline as not sent.";
+                both a_peer_that_does_not_read_is_left:
+                    "A peer that reads nothing for `write_timeout` loses its connection.";
+                swapped a_slow_member_is_told_what_it_missed:
+                    "Events for a slow member of a hub are dropped within bounds, counted, and told to it as a gap.";
+                both calls_owed_are_bounded:
+                    "No peer owes more answers than `max_pending`; further calls wait their turn.";
+            }
+            limit {
+                both a_body_above_the_limit_is_refused_by_name:
+                    "A body above what the peer takes reaches no handler there, and the limit is named where it is refused.";
+                both handlers_at_once_are_bounded:
+                    "No more handlers of one peer run at once than `max_in_flight`; further calls wait or are refused by name.";
+            }
             close {
                 both calls_in_flight_end_when_the_connection_dies:
                     "When the connection dies every call in flight ends at once, and says that the peer may have acted.";
                 both nothing_leaves_after_the_end:
                     "After the end every call and event is refused at once as not sent, and no handler hears of it.";
             }
-            event {
-                both events_arrive_once_and_in_order:
-                    "Events of one connection reach the handler once each, in the order in which they were sent.";
+            drain {
+                both a_drain_lets_calls_in_flight_end:
+                    "A drain takes nothing new and lets every call in flight end, up to 1 000 where the wire has so many.";
+                both a_drain_ends_at_its_timeout:
+                    "A drain ends at `drain_timeout`, and calls still in flight say that the peer may have acted.";
+            }
+            reconnect {
+                dialled what_waited_leaves_in_order_after_the_login:
+                    "After a lost connection the client logs in again as who it was, and what waited leaves once and in order.";
+                dialled a_gap_is_told_and_events_go_on:
+                    "After a lost connection the client is told of the gap before the next event, and events go on.";
+                dialled a_call_runs_at_most_once:
+                    "A call runs at most once, whenever the connection is lost, and not at all when it ends as not sent.";
+            }
+            login {
+                dialled nothing_is_heard_before_the_login:
+                    "Nothing of a client whose login is refused reaches a handler, nobody is told that it came, and its calls end as not sent.";
+                dialled a_refused_login_is_not_hammered:
+                    "A login that is refused is tried `max_refusals` times and then no more.";
+                dialled a_silent_stranger_is_sent_away:
+                    "Whoever connects and does not log in is sent away at `login_timeout`.";
+            }
+            secret {
+                both no_secret_is_seen:
+                    "No secret and no body is to be seen in a log at any level, in an error or in anything that can be printed.";
+            }
+            hostile {
+                dialled strangers_cost_their_own_connection_at_most:
+                    "Whatever bytes a stranger sends, no handler hears of them and the client beside is served.";
+                dialled an_opening_may_end_anywhere:
+                    "A connection may end after any byte of its opening, and leaves nothing behind.";
             }
         }
     };
@@ -98,6 +164,9 @@ macro_rules! directions {
     };
     (dialled) => {
         &[Direction::Forward]
+    };
+    (swapped) => {
+        &[Direction::Swapped]
     };
 }
 

@@ -48,6 +48,7 @@ mod finding;
 mod guarantee;
 mod joint;
 mod memory;
+mod recorder;
 mod report;
 mod rig;
 mod setup;

@@ -1,11 +1,13 @@
 //! Both ends of one wire, running.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use polywire_core::{
-    Body, Caller, Client, Close, Count, Event, Ledger, Limits, Observe, Outcome, Peer, Request, Route,
-    Server, Shutdown,
+    Body, Caller, Client, Close, Count, Event, Failure, Ledger, Limits, Observe, Outcome, Peer, Request,
+    Route, Server, Shutdown,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,6 +17,9 @@ use crate::case::{Broken, holds, numbered, until, within};
 use crate::clock::HandClock;
 use crate::finding::Direction;
 use crate::joint::Joint;
+
+/// How often time passes while something is waited for: long enough for an answer to come meanwhile.
+const PACE: Duration = Duration::from_millis(20);
 
 /// What the two ends have each.
 pub(crate) struct End {
@@ -29,9 +34,26 @@ pub(crate) struct End {
 #[derive(Debug, Default)]
 pub(crate) struct Guests {
     present: watch::Sender<Vec<Peer>>,
+    /// How many came.
+    came: AtomicUsize,
+    /// Why others have gone or were turned away.
+    gone: Mutex<Vec<Close>>,
 }
 
 impl Guests {
+    /// Has somebody gone, or been turned away, for such a reason?
+    pub(crate) fn went(&self, why: impl Fn(&Close) -> bool) -> bool {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).iter().any(why)
+    }
+
+    pub(crate) fn came(&self) -> usize {
+        self.came.load(Ordering::Relaxed)
+    }
+
+    fn goes(&self, reason: &Close) {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).push(reason.clone());
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.present.borrow().is_empty()
     }
@@ -47,11 +69,17 @@ impl Guests {
 
 impl Observe for Guests {
     fn connected(&self, peer: &Peer) {
+        self.came.fetch_add(1, Ordering::Relaxed);
         self.present.send_modify(|present| present.push(peer.clone()));
     }
 
-    fn disconnected(&self, peer: &Peer, _: &Close) {
+    fn disconnected(&self, peer: &Peer, reason: &Close) {
+        self.goes(reason);
         self.present.send_modify(|present| present.retain(|other| other.id() != peer.id()));
+    }
+
+    fn turned_away(&self, reason: &Close) {
+        self.goes(reason);
     }
 }
 
@@ -60,10 +88,23 @@ pub(crate) struct Rig {
     direction: Direction,
     pub(crate) clock: HandClock,
     pub(crate) joint: Box<dyn Joint>,
-    pub(crate) server: Server,
-    pub(crate) client: Client,
+    server: Option<Server>,
+    client: Option<Client>,
+    /// That of the client.
+    caller: Caller,
     pub(crate) near: End,
     pub(crate) far: End,
+}
+
+impl fmt::Debug for Rig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { server, client, joint, .. } = self;
+        f.debug_struct("Rig")
+            .field("server", server)
+            .field("client", client)
+            .field("joint", joint)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Rig {
@@ -76,7 +117,9 @@ impl Rig {
         near: End,
         far: End,
     ) -> Self {
-        Self { direction, clock, joint, server, client, near, far }
+        let caller = client.caller().clone();
+        let (server, client) = (Some(server), Some(client));
+        Self { direction, clock, joint, server, client, caller, near, far }
     }
 
     /// What has the side that dialled.
@@ -97,51 +140,59 @@ impl Rig {
 
     /// Waits until the client is logged in and the server knows it.
     pub(crate) async fn ready(&self) -> Result<(), Broken> {
-        let ready = within("the client to be ready", self.client.ready()).await?;
-        ready.map_err(|failure| Broken::new(format!("the client cannot log in: {failure}")))?;
+        if let Some(client) = &self.client {
+            let ready = within("the client to be ready", client.ready()).await?;
+            ready.map_err(|failure| Broken::new(format!("the client cannot log in: {failure}")))?;
+        }
         self.listening().guests.one().await?;
-        self.settled().await
-    }
-
-    /// What the client says once it is logged in has reached the server, such as which events it wants.
-    async fn settled(&self) -> Result<(), Broken> {
         if self.direction == Direction::Swapped {
+            // What the client says once it is logged in has reached the server then, such as which events it wants.
             let request = Request::new(named("echo.ready")?, numbered(0));
-            let outcome = within("the first answer", self.client.caller().call(request)).await?;
+            let outcome = within("the first answer", self.caller.call(request)).await?;
             outcome.map_err(|error| Broken::new(format!("the first call of the client ends as {error}")))?;
         }
         Ok(())
     }
 
+    /// Waits for the client to be refused or closed for good, while time passes.
+    pub(crate) async fn over(&self) -> Result<Failure, Broken> {
+        let Some(client) = &self.client else { return Err(Broken::new("the client was shut down")) };
+        match self.passing(Duration::from_millis(100), "the client to be over", client.ready()).await? {
+            Ok(()) => Err(Broken::new("the client is ready")),
+            Err(failure) => Ok(failure),
+        }
+    }
+
+    /// Waits for something while time passes, at this pace.
+    pub(crate) async fn passing<F: Future>(
+        &self,
+        step: Duration,
+        what: &str,
+        work: F,
+    ) -> Result<F::Output, Broken> {
+        passing(&self.clock, step, what, work).await
+    }
+
     /// Lets time pass until a call of the client is answered, over whichever connection it then has.
     pub(crate) async fn reconnect(&self) -> Result<(), Broken> {
-        let mut look = tokio::time::interval(Duration::from_millis(20));
         let request = Request::new(named("echo.back")?, numbered(0));
         let back = async {
             loop {
-                let call = self.client.caller().call(request.clone());
-                tokio::pin!(call);
-                loop {
-                    tokio::select! {
-                        biased;
-                        outcome = &mut call => match outcome {
-                            Ok(_) => return Ok(()),
-                            Err(error) if self.client.caller().has_ended() => return Err(error),
-                            Err(_) => break,
-                        },
-                        _ = look.tick() => self.clock.advance(Duration::from_millis(100)),
-                    }
+                match self.caller.call(request.clone()).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) if self.caller.has_ended() => return Err(error),
+                    Err(_) => {}
                 }
             }
         };
-        let back = within("the client to come back", back).await?;
+        let back = self.passing(Duration::from_millis(100), "the client to come back", back).await?;
         back.map_err(|error| Broken::new(format!("the client does not come back: {error}")))
     }
 
     /// Who calls: the client's caller, or that of the peer which the server has now.
     pub(crate) async fn caller(&self) -> Result<Caller, Broken> {
         match self.direction {
-            Direction::Forward => Ok(self.client.caller().clone()),
+            Direction::Forward => Ok(self.caller.clone()),
             Direction::Swapped => {
                 let peer = self.near.guests.one().await?;
                 peer.caller().cloned().ok_or_else(|| Broken::new("the server's peer has no caller"))
@@ -171,6 +222,8 @@ impl Rig {
         let caller = self.caller().await?;
         let request = Request::new(named(route)?, body).timeout(timeout);
         let task = tokio::spawn(async move { caller.call(request).await });
+        // On the one thread there is, the call is handed over before this goes on.
+        tokio::task::yield_now().await;
         Ok(Asked { route: route.to_owned(), task })
     }
 
@@ -190,29 +243,28 @@ impl Rig {
         Ok(())
     }
 
+    /// Has the side that serves shut down in order, from a task of its own.
+    pub(crate) fn drain_far(&mut self) -> JoinHandle<()> {
+        // At once: what is called from now on is too late.
+        self.far.shutdown.drain();
+        let (mut server, mut client) = (None, None);
+        match self.direction {
+            Direction::Forward => server = self.server.take(),
+            Direction::Swapped => client = self.client.take(),
+        }
+        tokio::spawn(shut_down(client, server))
+    }
+
     /// Ends both sides in order; the books of both must then balance.
     pub(crate) async fn end(self) -> Result<(), Broken> {
         let Self { server, client, near, far, joint, clock, .. } = self;
         for end in [&near, &far] {
             end.app.release();
         }
-        let ending = async {
-            client.shutdown().await;
-            server.shutdown().await;
-        };
+        joint.let_go();
         // Whoever hangs is waited for until the drain is over.
-        let mut look = tokio::time::interval(Duration::from_millis(50));
-        let ended = async {
-            tokio::pin!(ending);
-            loop {
-                tokio::select! {
-                    biased;
-                    () = &mut ending => return,
-                    _ = look.tick() => clock.advance(Duration::from_secs(1)),
-                }
-            }
-        };
-        within("both ends to shut down", ended).await?;
+        let ending = shut_down(client, server);
+        passing(&clock, Duration::from_millis(500), "both ends to shut down", ending).await?;
         drop(joint);
         for (end, which) in [(&near, "calls"), (&far, "serves")] {
             until("every connection to be closed", || {
@@ -223,6 +275,36 @@ impl Rig {
         }
         Ok(())
     }
+}
+
+async fn shut_down(client: Option<Client>, server: Option<Server>) {
+    if let Some(client) = client {
+        client.shutdown().await;
+    }
+    if let Some(server) = server {
+        server.shutdown().await;
+    }
+}
+
+/// Waits for something while time passes: this much at every look.
+async fn passing<F: Future>(
+    clock: &HandClock,
+    step: Duration,
+    what: &str,
+    work: F,
+) -> Result<F::Output, Broken> {
+    let mut look = tokio::time::interval(PACE);
+    within(what, async {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = look.tick() => clock.advance(step),
+            }
+        }
+    })
+    .await
 }
 
 /// A call that was made.

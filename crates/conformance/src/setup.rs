@@ -8,8 +8,9 @@ use polywire_core::{Adapter, Authenticate, Body, BoxFuture, Credentials, Identit
 
 use crate::joint::{Joint, Relay};
 
-/// The routes of the events that the suite sends to the side that dials, for a wire on which that side must ask for them.
-pub const EVENTS: [&str; 1] = ["note"];
+/// The routes of the events that the suite sends to the side that dials, for a wire on which that side must ask for them: its own, and
+/// that of [`GAP`](polywire_core::GAP).
+pub const EVENTS: [&str; 2] = ["note", "polywire.gap"];
 
 /// How the two ends of one wire are made.
 pub trait Setup: fmt::Debug + Send + Sync + 'static {

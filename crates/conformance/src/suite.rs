@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, SECRETS};
 use crate::case::Broken;
 use crate::finding::{Direction, Finding, Verdict};
 use crate::guarantee::{Guarantee, guarantees};
+use crate::recorder::Recorder;
 use crate::report::{FOLDER, Report};
 use crate::setup::Setup;
 
@@ -45,7 +46,9 @@ macro_rules! tests {
 macro_rules! directed {
     (both ($setup:expr) $name:expr) => {
         $crate::directed!(dialled ($setup) $name);
-
+        $crate::directed!(swapped ($setup) $name);
+    };
+    (swapped ($setup:expr) $name:expr) => {
         #[test]
         fn swapped() {
             $crate::check(&$setup, $name, $crate::Direction::Swapped);
@@ -86,26 +89,31 @@ pub fn run(setup: &dyn Setup) -> Report {
     Report::new(shown.collect())
 }
 
-/// One guarantee, on a runtime of its own: with one thread, so that what tasks do is as repeatable as sockets let it be.
+/// One guarantee, on a runtime of its own: with one thread, so that what tasks do is as repeatable as sockets let it be, and so that
+/// all that they log is seen.
 fn show(setup: &dyn Setup, guarantee: &Guarantee, direction: Direction) -> Finding {
     let adapter = setup.adapter().name().to_owned();
-    let verdict = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Broken::new(format!("no runtime: {error}")))
-        .and_then(|runtime| {
+    let log = Recorder::new(SECRETS);
+    let shown = {
+        let _recorded = tracing::subscriber::set_default(log.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| Broken::new(format!("no runtime: {error}"))).and_then(|runtime| {
             let shown = runtime.block_on(async {
-                let bench = Bench::new(setup, direction)?;
+                let bench = Bench::new(setup, direction, log.clone())?;
                 let late = |_| Broken::new(format!("it did not end within {LIMIT:?}"));
                 tokio::time::timeout(LIMIT, (guarantee.show)(&bench)).await.map_err(late)?
             });
             // A task that is stuck in a call of the system is reported by what it did not do.
             runtime.shutdown_background();
             shown
-        });
-    let (verdict, why) = match verdict {
-        Ok(verdict) => (verdict, None),
-        Err(broken) => (Verdict::Failed, Some(broken.to_string())),
+        })
+    };
+    let (verdict, why) = match (shown, log.leak()) {
+        (Ok(_), Some(before)) => {
+            (Verdict::Failed, Some(format!("a secret is to be seen in the log, behind {before:?}")))
+        }
+        (Ok(verdict), None) => (verdict, None),
+        (Err(broken), _) => (Verdict::Failed, Some(broken.to_string())),
     };
     Finding { adapter, guarantee: guarantee.name.to_owned(), direction, verdict, why }
 }

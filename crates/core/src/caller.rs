@@ -203,7 +203,7 @@ impl Handler for Caller {
             match kind {
                 Kind::Request => {
                     let due = deadline.map_or(Due::Default, Due::At);
-                    let request = Request { route, body, due, repeatable: false, meta };
+                    let request = Request { route, body, due, meta };
                     caller.call(request).await.map_err(Failure::from)
                 }
                 Kind::Event => {

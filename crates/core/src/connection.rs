@@ -49,6 +49,8 @@ const FRAMES_PER_TURN: usize = 64;
 const LINGER_BELOW: usize = 16 << 10;
 /// How long after some work a connection looks whether it can give memory back.
 const REST_AFTER: Duration = Duration::from_secs(1);
+/// How long after its drain a connection has for the last writes and the close.
+const CLOSE_GRACE: Duration = Duration::from_millis(500);
 /// Most rounds of one poll.
 const ROUNDS: usize = 16;
 
@@ -172,6 +174,11 @@ where
         (connection, link)
     }
 
+    /// Logged in at `moment` at the latest: below it a handshake has already taken a part of the time.
+    pub(crate) fn login_by(&mut self, moment: Moment) {
+        self.deadlines.login = Some(moment);
+    }
+
     /// Once established, tell the handler that events may be missing since a moment.
     pub(crate) fn announce_gap(&mut self, since: Moment, reason: String) {
         self.gap = Some((since, reason));
@@ -179,17 +186,18 @@ where
 
     /// Calls the session and applies what it wants.
     fn with_session(&mut self, call: impl FnOnce(&mut S, &mut Cx<'_, S>)) {
+        let reading = self.wants_frames();
         let clock = &self.endpoint.surroundings.clock;
         let wall = || clock.wall();
         let random = &*self.endpoint.surroundings.random;
-        let mut cx = Cx::new(self.now, &wall, random, &mut self.actions);
+        let mut cx = Cx::new(self.now, &wall, random, &mut self.actions).reading(reading);
         call(&mut self.session, &mut cx);
     }
 
     fn open(&mut self) {
         self.stage = Stage::Open { draining: false };
         self.tally.add(Count::Connections);
-        self.deadlines.login = Some(self.now + self.endpoint.limits.login_timeout);
+        self.deadlines.login.get_or_insert(self.now + self.endpoint.limits.login_timeout);
         tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), "connection opened");
         self.with_session(|session, cx| session.open(cx));
         self.apply(false);
@@ -267,12 +275,13 @@ where
             self.close(Close::Shutdown);
             return true;
         }
-        if listen
-            && self.stage == (Stage::Open { draining: false })
-            && self.signals.0.as_mut().poll(cx).is_ready()
-        {
-            self.stage = Stage::Open { draining: true };
-            self.deadlines.drain = Some(self.now + self.endpoint.limits.drain_timeout);
+        if listen && self.deadlines.over.is_none() && self.signals.0.as_mut().poll(cx).is_ready() {
+            let drained = self.now + self.endpoint.limits.drain_timeout;
+            self.deadlines.over = Some(drained + CLOSE_GRACE);
+            if self.stage == (Stage::Open { draining: false }) {
+                self.stage = Stage::Open { draining: true };
+                self.deadlines.drain = Some(drained);
+            }
         }
         let idle = self.runs.len() == 0 && self.pending.is_empty() && self.outbox.is_empty();
         if self.stage == (Stage::Open { draining: true }) && idle && self.outbox.queue_is_empty() {

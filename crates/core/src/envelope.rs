@@ -19,8 +19,6 @@ pub struct Request {
     pub body: Body,
     /// When the call must have ended.
     pub due: Due,
-    /// May the call run twice? Nothing here sends a call again by itself; this is for a layer that does.
-    pub repeatable: bool,
     /// Facts only one wire has.
     pub meta: Meta,
 }
@@ -28,7 +26,7 @@ pub struct Request {
 impl Request {
     /// A request with the default deadline of whoever sends it.
     pub fn new(route: Route, body: impl Into<Body>) -> Self {
-        Self { route, body: body.into(), due: Due::Default, repeatable: false, meta: Meta::default() }
+        Self { route, body: body.into(), due: Due::Default, meta: Meta::default() }
     }
 
     /// The same request, to end within `timeout` from the moment it is sent.

@@ -16,7 +16,7 @@ use crate::accepts::Admission;
 use crate::connection::{Connection, Endpoint, Link, Observe};
 use crate::envelope::Event;
 use crate::ledger::{Count, Ledger};
-use crate::moment::sleep_until;
+use crate::moment::{Moment, sleep_until};
 use crate::peer::Peer;
 use crate::session::{Close, Session};
 use crate::shutdown::Shutdown;
@@ -91,7 +91,8 @@ pub trait Accept<Io>: Send + Sync + 'static {
     /// What carries its frames.
     type Transport: Transport<<Self::Session as Session>::Codec>;
 
-    /// Prepares one connection; a handshake of a layer below (TLS, an HTTP upgrade) happens here, within `login_timeout`.
+    /// Prepares one connection; a handshake of a layer below (TLS, an HTTP upgrade) happens here. It and the login have
+    /// `login_timeout` together.
     fn accept(
         &self,
         io: Io,
@@ -291,8 +292,11 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
                 let endpoint = endpoint.clone();
                 connections.spawn(async move {
                     let _place = place;
-                    let Some(parts) = prepare(&*accept, io, &endpoint).await else { return };
+                    let clock = &endpoint.surroundings.clock;
+                    let login = clock.now() + endpoint.limits.login_timeout;
+                    let Some(parts) = prepare(&*accept, io, &endpoint, login).await else { return };
                     let (mut connection, mut link) = connect(parts, endpoint, address);
+                    connection.login_by(login);
                     tokio::select! {
                         biased;
                         _ = &mut connection => return,
@@ -332,13 +336,13 @@ async fn prepare<Io, A: Accept<Io>>(
     accept: &A,
     io: Io,
     endpoint: &Endpoint,
+    until: Moment,
 ) -> Option<Parts<A::Session, A::Transport>> {
     let clock = &endpoint.surroundings.clock;
-    let limit = clock.now() + endpoint.limits.login_timeout;
     tokio::select! {
         biased;
         parts = accept.accept(io) => parts.inspect_err(|error| tracing::debug!(wire = endpoint.wire, %error, "handshake failed")).ok(),
-        () = sleep_until(&**clock, limit) => None,
+        () = sleep_until(&**clock, until) => None,
         () = endpoint.shutdown.draining() => None,
     }
 }

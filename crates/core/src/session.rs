@@ -232,6 +232,7 @@ pub struct Cx<'a, S: Session> {
     now: Moment,
     wall: &'a dyn Fn() -> SystemTime,
     random: &'a dyn Random,
+    reading: bool,
     actions: &'a mut Actions<S>,
 }
 
@@ -243,7 +244,7 @@ impl<'a, S: Session> Cx<'a, S> {
         random: &'a dyn Random,
         actions: &'a mut Actions<S>,
     ) -> Self {
-        Self { now, wall, random, actions }
+        Self { now, wall, random, reading: true, actions }
     }
 
     /// The same view of the world for another session, which adds to a list of its own: for a session made of two.
@@ -251,7 +252,13 @@ impl<'a, S: Session> Cx<'a, S> {
     where
         'a: 'b,
     {
-        Cx { now: self.now, wall: self.wall, random: self.random, actions }
+        Cx { now: self.now, wall: self.wall, random: self.random, reading: self.reading, actions }
+    }
+
+    /// The same view of the world, with what [`Cx::is_reading`] says.
+    #[must_use]
+    pub fn reading(self, reading: bool) -> Self {
+        Self { reading, ..self }
     }
 
     /// The moment of this call.
@@ -262,6 +269,13 @@ impl<'a, S: Session> Cx<'a, S> {
     /// The wall clock, for dates that the wire carries.
     pub fn wall(&self) -> SystemTime {
         (self.wall)()
+    }
+
+    /// Does this side take frames now? It does not while it has enough to do: at `max_in_flight`, when too much waits to be
+    /// written, and when the session wants none. What the peer has sent meanwhile, signs of life too, is received later, so its
+    /// silence is no sign of death then, nor in the first moment after.
+    pub fn is_reading(&self) -> bool {
+        self.reading
     }
 
     /// Chance.

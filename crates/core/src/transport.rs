@@ -84,6 +84,9 @@ const MAX_READ_BYTES: usize = 256 << 10;
 /// Most room made on a peer's word alone, before its bytes are there.
 const TRUSTED_BYTES: usize = 64 << 10;
 
+/// Most reads that are thrown away when this side closes.
+const DISCARDED_READS: usize = 64;
+
 fn check(got: usize, (max, setting): (usize, &'static str)) -> Result<(), FrameError> {
     if got <= max {
         return Ok(());
@@ -191,7 +194,17 @@ where
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        Pin::new(&mut self.io).poll_shutdown(cx).map_err(TransportError::Io)
+        ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        // A TCP socket that is dropped with bytes unread is reset, and the peer may lose what was written last.
+        self.input = BytesMut::new();
+        for _ in 0..DISCARDED_READS {
+            self.input.clear();
+            self.input.reserve(READ_BYTES);
+            if !matches!(poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input), Poll::Ready(Ok(1..))) {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn rest(&mut self) {

@@ -43,7 +43,7 @@ pub async fn batch(caller: &Caller, calls: Vec<Request>) -> Vec<Outcome> {
         Some(first) => {
             let body = Body::Json(JsonText::from_validated(list.freeze()));
             let meta = Meta::default().with(BATCH, "1");
-            let message = Request { route: first.route, body, due: first.due, repeatable: false, meta };
+            let message = Request { route: first.route, body, due: first.due, meta };
             match caller.call(message).await {
                 Ok(response) => told_apart(&sent, &response.body, &limits),
                 Err(error) => vec![Err(error); sent.len()],

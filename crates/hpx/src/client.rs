@@ -11,6 +11,7 @@ use polywire_core::{
     Endpoint, Failure, Outcome, Parts, Reconnect, Request, Shutdown, Surroundings,
 };
 use polywire_net::{Socket, Stream};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use crate::codec::{HpxCodec, Trust};
@@ -199,25 +200,31 @@ impl Opener {
             );
             commands.lock().unwrap_or_else(PoisonError::into_inner).push(commander);
             self.lanes.open(&client);
-            let mut state = client.watch();
-            self.tasks.spawn(follow(Arc::clone(&self.lanes), client, self.endpoint.shutdown.clone()));
+            let (tell, ready) = oneshot::channel();
+            self.tasks.spawn(follow(Arc::clone(&self.lanes), client, tell, self.endpoint.shutdown.clone()));
             if slot > 0 {
                 continue;
             }
             tokio::select! {
                 biased;
                 () = self.endpoint.shutdown.draining() => return,
-                ready = state.wait_for(|state| *state == ClientState::Ready) => if ready.is_err() { return },
+                ready = ready => if ready.is_err() { return },
             }
         }
     }
 }
 
-/// Tells how one lane stands, until the client is shut down; then closes it.
-async fn follow(lanes: Arc<Lanes>, client: Client, shutdown: Shutdown) {
-    let mut state = client.watch();
+/// Tells how one lane stands, and `ready` when it is logged in for the first time, until the client is shut down; then closes it.
+///
+/// Nobody else watches the lane: those who watch one state hear of it in an order that is left to chance.
+async fn follow(lanes: Arc<Lanes>, client: Client, ready: oneshot::Sender<()>, shutdown: Shutdown) {
+    let (mut state, mut ready) = (client.watch(), Some(ready));
     loop {
         lanes.update();
+        if client.state() == ClientState::Ready {
+            // Nobody waits for more than the first.
+            ready.take().into_iter().for_each(|ready| _ = ready.send(()));
+        }
         tokio::select! {
             biased;
             () = shutdown.draining() => {
@@ -276,6 +283,7 @@ impl Dial for Dialler {
     ) -> Result<Parts<ClientSession, ByteStream<Stream>>, DialError> {
         let failed = |source| DialError::Unreachable { address: self.way.address.clone(), source };
         let stream = polywire_net::connect(&self.way.address, &self.surroundings).await.map_err(failed)?;
+        stream.keep_alive();
         let far = stream.peer().map_err(failed)?.and_then(elsewhere);
         let allowed = self.way.is_secure() || self.config.allow_plaintext;
         if let (Some(far), Some(_), false) = (far, &credentials.secret, allowed) {

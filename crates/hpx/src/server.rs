@@ -43,7 +43,7 @@ impl HpxServer {
         Ok(Self::plain(listen(address, &endpoint.surroundings).await?, config, endpoint))
     }
 
-    /// The same with TLS: passwords are then accepted from everywhere. A peer has `login_timeout` for the TLS handshake.
+    /// The same with TLS: passwords are then accepted from everywhere. The TLS handshake counts towards `login_timeout`.
     ///
     /// # Errors
     /// [`Error`] when a setting is out of range or the address cannot be had.
@@ -179,6 +179,7 @@ impl Accept<Socket> for Accepting {
 
     async fn accept(&self, stream: Socket) -> io::Result<Parts<ServerSession, ByteStream<Stream>>> {
         let address = stream.peer()?.and_then(elsewhere);
+        stream.keep_alive();
         let (stream, secure) = self.seal(stream).await?;
         Ok(Parts {
             transport: ByteStream::new(stream),

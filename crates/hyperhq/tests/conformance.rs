@@ -12,15 +12,16 @@ impl Setup for HyperHq {
     }
 
     fn listen(&self, secret: &Secret) -> Target {
-        let mut target = Target { address: "127.0.0.1:0".into(), ..Target::default() };
-        target.options.set("plugin", "demo");
-        target.options.set_secret("challenge", secret.clone());
+        let mut target = self.dial("127.0.0.1:0", secret);
+        // On this wire that is how long a stranger may take to log in.
+        target.options.set("challenge_life", "1s");
         target
     }
 
     fn dial(&self, address: &str, secret: &Secret) -> Target {
-        let mut target = self.listen(secret);
-        target.address = address.into();
+        let mut target = Target { address: address.into(), ..Target::default() };
+        target.options.set("plugin", "demo");
+        target.options.set_secret("challenge", secret.clone());
         target.options.set("events", EVENTS.join(","));
         target
     }

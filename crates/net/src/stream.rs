@@ -4,8 +4,10 @@ use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use polywire_core::Io;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -30,6 +32,18 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.peer_addr().map(|address| Some(address.ip())),
             Self::Other(_) => Ok(None),
+        }
+    }
+
+    /// Has the operating system end the stream within 60 s when the other end is gone without a word: for a wire that has no
+    /// heartbeat of its own.
+    pub fn keep_alive(&self) {
+        if let Self::Tcp(stream) = self {
+            let seconds = Duration::from_secs;
+            let probes =
+                TcpKeepalive::new().with_time(seconds(30)).with_interval(seconds(10)).with_retries(3);
+            // A system without it finds out at the next write.
+            let _ = SockRef::from(stream).set_tcp_keepalive(&probes);
         }
     }
 }
@@ -82,5 +96,24 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, io => io.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dead_peer_is_found_within_a_minute() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let socket = Socket::Tcp(stream);
+        socket.keep_alive();
+        let Socket::Tcp(stream) = &socket else { unreachable!("as made above") };
+        let set = SockRef::from(stream);
+        assert!(set.keepalive().unwrap());
+        let silent = set.tcp_keepalive_time().unwrap();
+        let probes = set.tcp_keepalive_interval().unwrap() * set.tcp_keepalive_retries().unwrap();
+        assert_eq!(silent + probes, Duration::from_secs(60));
     }
 }

@@ -195,6 +195,22 @@ async fn what_breaks_the_protocol_is_told_by_its_code_and_ends_the_connection() 
     }
 }
 
+/// After a frame that is too large nothing is in step any more: what follows is dropped unread, so that the peer gets the code.
+#[tokio::test]
+async fn what_follows_a_frame_that_is_too_large_is_dropped_until_the_peer_hangs_up() {
+    let (mut socket, mut far) = server(Settings { max_frame_bytes: 1_000, ..Settings::default() }).await;
+    let large = frame(0x82, &[0; 60_000]);
+    far.write_all(&large).await.unwrap();
+    receive(&mut socket).await.unwrap_err();
+    let closing = tokio::spawn(async move { close(&mut socket).await });
+    far.write_all(&large).await.unwrap();
+    let mut told = [0; 4];
+    far.read_exact(&mut told).await.unwrap();
+    assert_eq!(told, [0x88, 2, 0x03, 0xf1]);
+    drop(far);
+    tokio::time::timeout(Duration::from_secs(10), closing).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn the_limit_before_login_is_lifted_to_that_of_the_settings_and_no_further() {
     let (mut socket, mut far) = server(Settings { max_frame_bytes: 100, ..Settings::default() }).await;

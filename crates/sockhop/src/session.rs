@@ -243,6 +243,10 @@ impl polywire_core::Session for Session {
             self.deadline = None;
             let timeout = self.config.handshake_timeout;
             match self.sending {
+                // The pong waits unread.
+                Sending::Draining | Sending::Fenced | Sending::Probing if !cx.is_reading() => {
+                    self.deadline = Some(cx.now() + timeout);
+                }
                 Sending::Draining | Sending::Fenced | Sending::Probing => cx.close(Close::Dead(format!(
                     "no pong at the switch to binary within handshake_timeout = {timeout:?}"
                 ))),

@@ -44,8 +44,8 @@ pub async fn listen(address: &str, config: Config, endpoint: Endpoint) -> Result
     .await
 }
 
-/// Listens at `address` and speaks TLS to every peer, which dials `wss://`; otherwise as [`listen`]. A peer has `login_timeout`
-/// for the TLS handshake.
+/// Listens at `address` and speaks TLS to every peer, which dials `wss://`; otherwise as [`listen`]. The TLS handshake
+/// counts towards `login_timeout`.
 ///
 /// # Errors
 /// As for [`listen`].

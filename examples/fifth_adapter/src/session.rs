@@ -224,8 +224,9 @@ impl polywire_core::Session for Session {
 
     // begin wake
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
-        self.missed_beats =
-            if std::mem::take(&mut self.heard) { 0 } else { self.missed_beats.saturating_add(1) };
+        // While this side takes no frames, the beats of the peer wait unread.
+        let silent = !std::mem::take(&mut self.heard) && cx.is_reading();
+        self.missed_beats = if silent { self.missed_beats.saturating_add(1) } else { 0 };
         if self.missed_beats >= self.config.max_missed_beats {
             return cx.close(Close::Dead(format!("{} beats missed", self.missed_beats)));
         }

@@ -253,7 +253,6 @@ impl Session for ToySession {
                     route: Route::try_from(name).unwrap(),
                     body: read_body(body),
                     due: Due::Default,
-                    repeatable: false,
                     meta: Meta::default(),
                 };
                 cx.deliver(Delivery::Request { request, reply: id.parse().unwrap(), identity: None });

@@ -1,11 +1,17 @@
 //! What bodies come through as.
 
-use polywire_core::{CallError, Code};
+use std::time::Duration;
+
+use polywire_core::{BinaryForm, Body, CallError, Code, EmptyReply};
 
 use super::call::{finish, refused};
-use super::{Broken, Outcome, holds, json, same};
+use super::{Broken, Outcome, holds, json, numbered, same};
 use crate::bench::Bench;
 use crate::finding::Verdict;
+use crate::rig::Rig;
+
+/// A name that is a route and the name of a type, because some wires have one for both.
+const KIND: &str = "Pose";
 
 /// What a careless carrier changes: integers above 2^53, numbers no machine has, their spelling, the order of keys, escapes, lone
 /// surrogates, empty things.
@@ -46,6 +52,113 @@ pub(crate) async fn json_arrives_as_it_was_written(bench: &Bench<'_>) -> Outcome
         holds!(answer.body == body, "{text} comes back changed");
         let heard = rig.far.app.heard();
         holds!(heard.last().is_some_and(|heard| heard.body == body), "{text} arrives changed");
+    }
+    finish(rig, Verdict::Held).await
+}
+
+pub(crate) async fn empty_null_and_missing_are_told_apart(bench: &Bench<'_>) -> Outcome {
+    let rig = bench.start().await?;
+    let declared = bench.particulars;
+    // A missing body.
+    let outcome = rig.call("fail.unknown.missing", Body::Empty).await?;
+    holds!(is_no(&outcome), "a call without a body ends as {outcome:?}");
+    let came = declared.empty_request.map_or(Ok(Body::Empty), json)?;
+    same!(last(&rig)?, came, "a missing body arrives as something else");
+    // JSON null, which is no object.
+    let outcome = rig.call("fail.unknown.null", Body::null()).await?;
+    if bench.wire.object_arguments {
+        holds!(
+            matches!(outcome, Err(CallError::NotSent(_))),
+            "null, which the wire cannot carry, ends as {outcome:?}"
+        );
+    } else {
+        holds!(is_no(&outcome), "a call with null ends as {outcome:?}");
+        same!(last(&rig)?, json(declared.null_request)?, "null arrives as something else");
+    }
+    // An empty object, which is neither.
+    let outcome = rig.call("echo.object", json("{}")?).await?;
+    holds!(
+        outcome.is_ok_and(|answer| json("{}").is_ok_and(|same| same == answer.body)),
+        "{{}} comes back changed"
+    );
+    // An answer without a body.
+    let timeout = Duration::from_secs(2);
+    let call = rig.ask_within("empty", numbered(1), timeout).await?;
+    rig.far.app.until("the call", |log| log.heard.iter().any(|heard| &*heard.route == "empty")).await?;
+    let mut verdict = Verdict::Held;
+    match declared.empty_reply {
+        EmptyReply::Silence => {
+            rig.still_serves().await?;
+            rig.clock.advance(timeout);
+            let outcome = call.outcome().await?;
+            holds!(
+                matches!(outcome, Err(CallError::Unknown(_))),
+                "an answer that the wire has none for ends as {outcome:?}"
+            );
+            verdict = Verdict::Refused;
+        }
+        EmptyReply::Value(text) => {
+            let answer = call.outcome().await?.map_err(|error| Broken::new(format!("it ends as {error}")))?;
+            same!(answer.body, json(text)?, "an answer without a body arrives as something else");
+            verdict = Verdict::Refused;
+        }
+        _ => {
+            let answer = call.outcome().await?.map_err(|error| Broken::new(format!("it ends as {error}")))?;
+            same!(answer.body, Body::Empty, "an answer without a body arrives as something else");
+        }
+    }
+    if declared.empty_request.is_some() || declared.null_request != "null" || bench.wire.object_arguments {
+        verdict = Verdict::Refused;
+    }
+    finish(rig, verdict).await
+}
+
+/// Did the handler say no, as it was asked to?
+fn is_no(outcome: &polywire_core::Outcome) -> bool {
+    matches!(outcome, Err(CallError::Failure(_)))
+}
+
+/// The body that was heard last.
+fn last(rig: &Rig) -> Result<Body, Broken> {
+    let heard = rig.far.app.heard().pop();
+    heard.map(|heard| heard.body).ok_or_else(|| Broken::new("nothing was heard"))
+}
+
+pub(crate) async fn bytes_arrive_whole(bench: &Bench<'_>) -> Outcome {
+    if !bench.calls() {
+        return refused(bench).await;
+    }
+    let rig = bench.start().await?;
+    if bench.wire.binary == BinaryForm::None {
+        match rig.call(KIND, Body::binary(KIND, vec![0, 10, 255])).await? {
+            Err(CallError::NotSent(failure)) => {
+                same!(failure.code, Code::Unimplemented, "bytes are refused with another code");
+            }
+            other => {
+                return Err(Broken::new(format!("bytes, which the wire cannot carry, end as {other:?}")));
+            }
+        }
+        rig.still_serves().await?;
+        same!(rig.far.app.times(KIND), 0, "bytes that were refused have arrived");
+        return finish(rig, Verdict::Refused).await;
+    }
+    for size in [0, 1, 255, (64 << 10) + 1, 1 << 20, 8 << 20] {
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(size).collect();
+        let outcome = rig.call(KIND, Body::binary(KIND, bytes.clone())).await?;
+        let answer =
+            outcome.map_err(|error| Broken::new(format!("a call with {size} bytes ends as {error}")))?;
+        for (where_to, body) in [("arrive", last(&rig)?), ("come back", answer.body)] {
+            let Body::Binary(binary) = &body else {
+                return Err(Broken::new(format!("{size} bytes {where_to} as {body:?}")));
+            };
+            holds!(binary.bytes == bytes, "{size} bytes {where_to} changed");
+            let typed = bench.wire.binary == BinaryForm::Typed;
+            holds!(
+                !typed || *binary.kind == *KIND,
+                "the name of their type {where_to}s as {:?}",
+                binary.kind
+            );
+        }
     }
     finish(rig, Verdict::Held).await
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use polywire_core::{
-    Action, Admit, Body, CallError, CallId, Close, Codec, Count, Credentials, Cx, Delivery, Event, Failure,
-    FrameError, Gate, Identity, Outbound, OutboundOf, Refusal, Request, Response, Session,
+    Action, Admit, Body, CallError, CallId, Close, Codec, Count, Credentials, Cx, Delivery, Due, Event,
+    Failure, FrameError, Gate, Identity, Outbound, OutboundOf, Refusal, Request, Response, Session,
 };
 
 /// One message of the wire.
@@ -173,8 +173,10 @@ impl Session for MemorySession {
 
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
-            Outbound::Request { call, request, .. } => {
+            Outbound::Request { call, mut request, .. } => {
                 self.calls.insert(self.next_id, call);
+                // The deadline is the caller's business, which progress may move; the callee has its own bound.
+                request.due = Due::Default;
                 cx.write(Frame::Request(self.next_id, request));
                 self.next_id += 1;
             }

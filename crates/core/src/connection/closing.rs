@@ -63,7 +63,7 @@ where
     /// Writes what is waiting, closes the transport, and ends every call.
     pub(super) fn finish(&mut self, reason: Close, cx: &mut Context<'_>) -> Poll<Ended> {
         let gone = is_gone(&reason);
-        let late = self.deadlines.write.is_some_and(|limit| limit <= self.now)
+        let late = [self.deadlines.write, self.deadlines.over].into_iter().flatten().any(|at| at <= self.now)
             || self.endpoint.shutdown.is_stopped();
         if !gone && !late {
             let before = self.transport.unsent();

@@ -17,6 +17,8 @@ pub(super) struct Deadlines {
     pub(super) frame: Option<Moment>,
     pub(super) write: Option<Moment>,
     pub(super) drain: Option<Moment>,
+    /// The end of a drain: by then the connection is gone, whatever the peer does.
+    pub(super) over: Option<Moment>,
     /// When to give memory back.
     pub(super) rest: Option<Moment>,
     alarm: Option<Box<dyn Alarm>>,
@@ -34,6 +36,7 @@ impl Deadlines {
             frame: None,
             write: None,
             drain: None,
+            over: None,
             rest: None,
             alarm: None,
             set_for: None,
@@ -48,7 +51,8 @@ impl Deadlines {
     }
 
     fn first(&self) -> Option<Moment> {
-        [self.session, self.login, self.frame, self.write, self.drain, self.rest].into_iter().flatten().min()
+        let all = [self.session, self.login, self.frame, self.write, self.drain, self.over, self.rest];
+        all.into_iter().flatten().min()
     }
 }
 

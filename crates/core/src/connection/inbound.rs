@@ -61,7 +61,8 @@ where
         worked
     }
 
-    fn wants_frames(&self) -> bool {
+    /// Does this side take frames now?
+    pub(super) fn wants_frames(&self) -> bool {
         if !matches!(self.stage, Stage::Open { .. }) || !self.reading || self.judging.is_some() {
             return false;
         }

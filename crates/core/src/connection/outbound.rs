@@ -1,6 +1,6 @@
 //! From callers to frames: what may leave now leaves, what must wait waits behind its gate.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -27,7 +27,8 @@ pub(super) struct Outbox<S: Session> {
     /// Taken from the queue, in order, not yet looked at.
     jobs: VecDeque<Numbered<S>>,
     taken: VecDeque<Job<S::Command>>,
-    held: HashMap<Gate, VecDeque<Numbered<S>>>,
+    /// In an order, so that one seed gives one trace.
+    held: BTreeMap<Gate, VecDeque<Numbered<S>>>,
     /// Gates that were opened and may let something go.
     opened: VecDeque<Gate>,
     next: u64,
@@ -54,7 +55,7 @@ impl<S: Session> Outbox<S> {
             keep,
             jobs: VecDeque::new(),
             taken: VecDeque::new(),
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             opened: VecDeque::new(),
             next: 0,
             earliest: None,
@@ -165,7 +166,7 @@ impl<S: Session> Outbox<S> {
 
     /// The connection is over: what was not sent goes back in order, or is answered.
     pub(super) fn end(&mut self, reason: &Close, ledger: &Ledger) {
-        let mut left: Vec<Numbered<S>> = self.held.drain().flat_map(|(_, held)| held).collect();
+        let mut left: Vec<Numbered<S>> = std::mem::take(&mut self.held).into_values().flatten().collect();
         left.extend(self.jobs.drain(..));
         left.sort_unstable_by_key(|(number, _)| *number);
         self.queue.put_back(left.into_iter().map(|(_, job)| job).collect());
@@ -303,10 +304,12 @@ where
                 }
             }
             Job::Progress(run, body) => {
+                let reading = self.wants_frames();
                 let Self { runs, session, actions, endpoint, now, .. } = self;
                 if let Some(reply) = runs.reply(run) {
                     let wall = || endpoint.surroundings.clock.wall();
-                    let mut cx = Cx::new(*now, &wall, &*endpoint.surroundings.random, actions);
+                    let mut cx =
+                        Cx::new(*now, &wall, &*endpoint.surroundings.random, actions).reading(reading);
                     session.progress(reply, body, &mut cx);
                 }
                 self.apply(false);

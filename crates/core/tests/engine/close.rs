@@ -1,13 +1,17 @@
 //! Ends of a connection: every call has its outcome at once, every table is empty, and everybody is told once.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::{Body, CallError, Close, Code, Count, Event, JsonText, Request, Route};
-use tokio::io::AsyncWriteExt;
+use polywire_core::{
+    Body, ByteStream, CallError, Close, Code, Count, Event, Flush, JsonText, Request, Route, Transport,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::toy::{Guests, Login, Order, Setup, check_books, settle};
+use crate::toy::{Guests, Login, Order, Setup, ToyCodec, check_books, settle};
 
 #[tokio::test(start_paused = true)]
 async fn c07_a_peer_that_goes_away_ends_pending_calls_at_once_in_every_state() {
@@ -121,7 +125,7 @@ async fn c08_a_close_that_cannot_be_written_waits_without_spinning() {
     let (near, _far) = tokio::io::duplex(setup.pipe);
     let (mut connection, link, _) = setup.connect(near);
     let mut polls = 0;
-    let counted = std::future::poll_fn(move |cx| {
+    let counted = poll_fn(move |cx| {
         polls += 1;
         assert!(polls < 1_000, "the connection wakes itself for ever");
         std::pin::Pin::new(&mut connection).poll(cx)
@@ -209,6 +213,27 @@ async fn a_drain_ends_after_drain_timeout_and_an_idle_connection_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_does_not_wait_longer_for_a_peer_that_does_not_read() {
+    // Closing when the drain begins, and closed by the drain.
+    for closing in [true, false] {
+        let mut setup = Setup::new();
+        setup.pipe = 64;
+        setup.limits.drain_timeout = Duration::from_secs(1);
+        let rig = setup.start();
+        rig.notify("e", &format!("\"{}\"", "x".repeat(500))).await;
+        settle().await;
+        if closing {
+            rig.link.peer().close();
+            settle().await;
+        }
+        let start = Instant::now();
+        rig.shutdown.drain();
+        rig.ended().await;
+        assert_eq!(start.elapsed().as_millis(), 1_500, "closing: {closing}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hard_stop_ends_at_once_whatever_is_going_on() {
     let mut setup = Setup::new();
     setup.pipe = 64;
@@ -278,4 +303,24 @@ async fn the_observer_hears_of_a_peer_once_it_is_logged_in_and_once_it_is_gone()
     assert!(!refused.link.established().await);
     refused.ended().await;
     assert_eq!(guests.all(), ["+1", "-1 the peer closed the connection"]);
+}
+
+#[tokio::test]
+async fn a_close_with_bytes_unread_loses_no_last_word_to_a_reset() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (io, _) = listener.accept().await.unwrap();
+    peer.write_all(&[b'x'; 100 << 10]).await.unwrap();
+    io.readable().await.unwrap();
+    let mut transport = ByteStream::new(io);
+    let mut codec = ToyCodec::new(1 << 20);
+    // More than the peer's side has room for, so that a reset would find some of it here.
+    let word = "w".repeat(512 << 10);
+    transport.send(word.clone().into(), Flush::Coalesce, &mut codec).unwrap();
+    poll_fn(|cx| Transport::<ToyCodec>::poll_flush(&mut transport, cx)).await.unwrap();
+    poll_fn(|cx| Transport::<ToyCodec>::poll_close(&mut transport, cx)).await.unwrap();
+    drop(transport);
+    let mut heard = String::new();
+    peer.read_to_string(&mut heard).await.expect("an end in order");
+    assert_eq!(heard.trim_end(), word);
 }

@@ -258,3 +258,18 @@ async fn a_handler_may_call_the_peer_that_asked_even_one_at_a_time() {
     }
     rig.hang_up().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_told_that_its_peer_is_not_read_while_there_is_enough_to_do() {
+    let mut setup = Setup::new();
+    (setup.limits.max_in_flight, setup.limits.handler_timeout) = (1, Duration::from_secs(7));
+    setup.session.beat = Some(Duration::from_secs(3));
+    let mut rig = setup.start();
+    rig.say("? 1 hang").await;
+    for beat in ["beat unread", "beat unread"] {
+        assert_eq!(rig.hear().await, beat);
+    }
+    assert_eq!(rig.hear().await, "x 1 deadline_exceeded the deadline passed before the handler answered");
+    assert_eq!(rig.hear().await, "beat");
+    rig.hang_up().await;
+}

@@ -29,14 +29,19 @@ impl Listener for Door {
     }
 }
 
-struct Toys(Login);
+struct Toys {
+    login: Login,
+    /// How long a handshake below takes.
+    handshake: Duration,
+}
 
 impl Accept<DuplexStream> for Toys {
     type Session = ToySession;
     type Transport = ByteStream<DuplexStream>;
 
     async fn accept(&self, io: DuplexStream) -> io::Result<Parts<ToySession, Self::Transport>> {
-        let session = ToySession::new(self.0.clone());
+        tokio::time::sleep(self.handshake).await;
+        let session = ToySession::new(self.login.clone());
         Ok(Parts { transport: ByteStream::new(io), codec: ToyCodec::new(1 << 20), session })
     }
 }
@@ -51,13 +56,21 @@ fn open(setup: Setup, login: Login) -> House {
     open_to(setup, login, None)
 }
 
+fn open_after(handshake: Duration, setup: Setup, login: Login) -> House {
+    house(setup, Toys { login, handshake }, None)
+}
+
 /// All peers of this house come from `address`.
-fn open_to(mut setup: Setup, login: Login, address: Option<&str>) -> House {
+fn open_to(setup: Setup, login: Login, address: Option<&str>) -> House {
+    house(setup, Toys { login, handshake: Duration::ZERO }, address)
+}
+
+fn house(mut setup: Setup, toys: Toys, address: Option<&str>) -> House {
     let (door, arrivals) = mpsc::channel(64);
     let guests = Arc::new(Guests::default());
     setup.endpoint.observer = Some(Arc::clone(&guests) as _);
     setup.endpoint.limits = Arc::new(setup.limits);
-    let server = Server::start(Door(arrivals, address.map(str::to_owned)), Toys(login), setup.endpoint);
+    let server = Server::start(Door(arrivals, address.map(str::to_owned)), toys, setup.endpoint);
     House { server, door, guests }
 }
 
@@ -126,6 +139,17 @@ async fn peers_that_do_not_log_in_take_places_of_their_own_and_only_for_a_while(
     assert!(start.elapsed() >= Duration::from_secs(9), "after the login_timeout of a silent one");
     assert_eq!(house.server.peers().len(), 2);
     drop(silent);
+    house.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c01_a_handshake_below_and_the_login_share_one_login_timeout() {
+    let house = open_after(Duration::from_secs(6), Setup::new(), Login::Ask);
+    let start = Instant::now();
+    let mut silent = house.arrive().await;
+    assert_eq!(silent.hear().await, "", "closed");
+    let after = start.elapsed().as_millis();
+    assert!((9_990..=10_010).contains(&after), "{after} ms");
     house.close().await;
 }
 

@@ -9,7 +9,7 @@
 //! all ? 1 a ; . b         several messages in one frame
 //! login ann s3cret        shown by the side that dials, answered "welcome ann" or "refused why"
 //! mode counted            from the next byte on every line stands behind its length in four bytes, without a line break
-//! beat                    a heartbeat
+//! beat                    a heartbeat; "beat unread" while its sender takes no frames
 //! bye                     the sender is leaving
 //! ```
 

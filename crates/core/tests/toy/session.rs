@@ -316,7 +316,7 @@ impl Session for ToySession {
     }
 
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
-        cx.write(Bytes::from_static(b"beat"));
+        cx.write(Bytes::from_static(if cx.is_reading() { b"beat" } else { b"beat unread" }));
         self.next_beat(cx);
     }
 }

@@ -20,6 +20,8 @@ use super::{Settings, WebSocketError};
 
 /// The read buffer of a connection that is busy; one that rests has none.
 const READ_BYTES: usize = 4 << 10;
+/// Most that is dropped of what a peer still sends before others have their turn.
+const DROPS_PER_POLL: usize = 64;
 /// The time in which control frames are counted.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,8 @@ pub struct WebSocket<Io> {
     closing: bool,
     /// The peer's close frame is here, or its stream has ended.
     peer_closed: bool,
+    /// A frame could not be read to its end, so where the next one begins nobody knows: whatever still comes is dropped unread.
+    out_of_step: bool,
     /// Control frames since the moment.
     control: (u32, Option<Instant>),
 }
@@ -67,6 +71,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
             unflushed: false,
             closing: false,
             peer_closed: false,
+            out_of_step: false,
             control: (0, None),
         };
         if !rest.is_empty() {
@@ -157,6 +162,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
 
     /// What tungstenite reports, in the words of this workspace; the peer is told.
     fn fault(&mut self, error: tungstenite::Error) -> TransportError {
+        self.out_of_step = true;
         let error = match error {
             tungstenite::Error::Io(error) => WebSocketError::Io(error),
             tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, .. }) => {
@@ -177,6 +183,17 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
             }
         };
         layer(error)
+    }
+
+    /// Drops the next thing that the peer sends; `false` when nothing comes any more.
+    fn drop_next(&mut self, cx: &Context<'_>) -> Result<bool, tungstenite::Error> {
+        let out_of_step = self.out_of_step;
+        let Ok(socket) = self.socket() else { return Ok(false) };
+        socket.get_mut().wake_with(cx);
+        if out_of_step {
+            return Ok(socket.get_mut().read(&mut [0; READ_BYTES])? > 0);
+        }
+        Ok(!matches!(socket.read()?, tungstenite::Message::Close(_)))
     }
 
     fn queue(&mut self, frame: Frame) {
@@ -236,7 +253,7 @@ where
         codec: &mut C,
     ) -> Poll<Result<Option<C::Frame>, TransportError>> {
         loop {
-            if self.peer_closed {
+            if self.peer_closed || self.out_of_step {
                 return Poll::Ready(Ok(None));
             }
             match self.poll_wake(cx) {
@@ -335,12 +352,16 @@ where
             Poll::Ready(Ok(())) => {}
             other => return other,
         }
+        let mut dropped = 0;
         while !self.peer_closed {
-            let socket = self.socket().map_err(layer)?;
-            socket.get_mut().wake_with(cx);
-            match socket.read() {
-                Ok(tungstenite::Message::Close(_)) => self.peer_closed = true,
-                Ok(_) => {}
+            dropped += 1;
+            if dropped > DROPS_PER_POLL {
+                // Others first, and the deadline: a peer may send faster than this drops.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match self.drop_next(cx) {
+                Ok(more) => self.peer_closed = !more,
                 Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Poll::Pending;
                 }

@@ -28,6 +28,8 @@ pub(super) struct Inbound {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Parts>,
+    /// How many have come so far.
+    pushed: u64,
     bytes: usize,
     /// The stream is held up because of this queue.
     holds: bool,
@@ -69,6 +71,7 @@ impl Inbound {
         }
         state.bytes = state.bytes.saturating_add(weight(&parts));
         state.queue.push_back(parts);
+        state.pushed += 1;
         if state.bytes > self.most {
             let (got, max) = (state.bytes as u64, self.most as u64);
             state.overflow = Some(FrameError::TooLarge { got, max, setting: "max_queue_bytes" });
@@ -84,6 +87,11 @@ impl Inbound {
             drop(state);
             waker.wake();
         }
+    }
+
+    /// How many have come so far.
+    pub(super) fn pushed(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).pushed
     }
 
     /// The client has left.

@@ -57,6 +57,9 @@ pub(super) struct Plug {
     max_bytes: (usize, &'static str),
     max_owed: usize,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// An answer that waits until so many events have been taken: those that came before it.
+    held: Option<(u64, Parts)>,
+    taken: u64,
     waiting: VecDeque<Packet>,
     unsent: usize,
     retry: Option<Pin<Box<Sleep>>>,
@@ -86,6 +89,8 @@ impl Plug {
             max_bytes: (usize::MAX, "max_frame_bytes"),
             max_owed: limits.max_pending.saturating_mul(OWED),
             answers: FuturesUnordered::new(),
+            held: None,
+            taken: 0,
             waiting: VecDeque::new(),
             unsent: 0,
             retry: None,
@@ -208,10 +213,17 @@ impl Transport<Packets> for Plug {
         _: &mut Packets,
     ) -> Poll<Result<Option<Packet>, TransportError>> {
         loop {
-            let parts = match self.answer(cx) {
-                Some(answer) => answer,
+            if self.held.is_none() {
+                self.held = self.answer(cx).map(|answer| (self.member.inbound.pushed(), answer));
+            }
+            let taken = self.taken;
+            let parts = match self.held.take_if(|(pushed, _)| *pushed <= taken) {
+                Some((_, answer)) => answer,
                 None => match self.member.inbound.poll_take(cx) {
-                    Poll::Ready(Came::Packet(parts)) => parts,
+                    Poll::Ready(Came::Packet(parts)) => {
+                        self.taken += 1;
+                        parts
+                    }
                     Poll::Ready(Came::Overflow(error)) => return Poll::Ready(Err(error.into())),
                     Poll::Ready(Came::End) => return Poll::Ready(Ok(None)),
                     Poll::Pending => return Poll::Pending,

@@ -336,7 +336,10 @@ impl Lower for Link {
 
     fn wake<S: Session<Codec = Codec>>(&mut self, cx: &mut Cx<'_, S>) {
         let now = cx.now();
-        if self.dead_at.is_some_and(|at| at <= now) {
+        if self.dead_at.is_some_and(|at| at <= now) && !cx.is_reading() {
+            // Its pings wait unread.
+            self.dead_at = Some(now + self.patience);
+        } else if self.dead_at.is_some_and(|at| at <= now) {
             self.dead_at = None;
             cx.close(Close::Dead(format!("no ping for {:?}", self.patience)));
         } else if self.assembling.take_if(|assembling| assembling.until <= now).is_some() {

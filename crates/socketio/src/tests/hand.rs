@@ -30,6 +30,8 @@ pub(crate) struct Hand {
     session: Client,
     codec: Codec,
     pub(crate) now: Moment,
+    /// Does the engine take frames?
+    pub(crate) reading: bool,
     pub(crate) written: VecDeque<Message>,
     pub(crate) delivered: VecDeque<Delivery<u64>>,
     pub(crate) counted: Vec<Count>,
@@ -48,6 +50,7 @@ impl Hand {
             session: Stack::new(link, Events::new(config, limits.json)),
             codec: Codec,
             now: Moment::from_start(Duration::from_secs(1)),
+            reading: true,
             written: VecDeque::new(),
             delivered: VecDeque::new(),
             counted: Vec::new(),
@@ -73,7 +76,7 @@ impl Hand {
     fn with(&mut self, call: impl FnOnce(&mut Client, &mut Cx<'_, Client>)) {
         let mut actions = Actions::new();
         let wall = || SystemTime::UNIX_EPOCH;
-        call(&mut self.session, &mut Cx::new(self.now, &wall, &NoChance, &mut actions));
+        call(&mut self.session, &mut Cx::new(self.now, &wall, &NoChance, &mut actions).reading(self.reading));
         for action in actions {
             let is_alarm = matches!(action, Action::WakeAt(_));
             assert!(self.closed.is_none() || is_alarm, "nothing is wanted after a close: {action:?}");

@@ -190,6 +190,19 @@ fn h13_a_server_that_stops_pinging_is_dead_after_interval_and_timeout() {
 }
 
 #[test]
+fn h13_a_server_that_is_not_read_is_not_taken_for_dead() {
+    let mut hand = Hand::connected(Config::default());
+    hand.reading = false;
+    hand.wake();
+    hand.wake();
+    hand.reading = true;
+    hand.say("2");
+    assert_eq!((hand.closed.clone(), hand.wrote().as_str()), (None, "3"));
+    hand.wake();
+    assert_eq!(hand.closed, Some(Close::Dead("no ping for 45s".into())));
+}
+
+#[test]
 fn h10_a_flood_of_pings_ends_the_connection() {
     let mut hand = Hand::connected(Config::default());
     for _ in 0..100 {

@@ -110,7 +110,7 @@ impl Session {
         let meta = meta(&received, &route, true);
         let kind = text_of(&received.kind);
         let body = translate::to_body(received.data, &kind, frame, &self.limits);
-        let request = Request { route, body, due: Due::Default, repeatable: false, meta };
+        let request = Request { route, body, due: Due::Default, meta };
         cx.deliver(Delivery::Request { request, reply, identity: None });
     }
 

@@ -56,7 +56,9 @@ impl Session {
         if self.bare() || self.fencing() {
             return self.heartbeat.skip(now, interval);
         }
-        let strict = matches!(self.greeting, Greeting::Done { .. }) || self.heartbeat.ever_answered();
+        // Pongs of a peer that is not read wait.
+        let strict = cx.is_reading()
+            && (matches!(self.greeting, Greeting::Done { .. }) || self.heartbeat.ever_answered());
         match self.heartbeat.tick(now, interval, strict) {
             Tick::Ping(number) => {
                 let id = self.own.id(number);

@@ -32,6 +32,8 @@ pub(crate) struct End {
     pub(crate) codec: Codec,
     pub(crate) session: Session,
     pub(crate) now: Moment,
+    /// Does the engine take frames?
+    pub(crate) reading: bool,
     pub(crate) alarm: Option<Moment>,
     pub(crate) got: Vec<Got>,
     pub(crate) replies: VecDeque<Reply>,
@@ -62,6 +64,7 @@ impl End {
             codec: Codec::new(config, &Limits::default()),
             session: Session::new(Arc::new(config.clone()), JsonLimits::default(), role),
             now: Moment::from_start(Duration::from_secs(1)),
+            reading: true,
             alarm: None,
             got: Vec::new(),
             replies: VecDeque::new(),
@@ -93,7 +96,10 @@ impl End {
             return true;
         }
         let mut actions = Actions::new();
-        call(&mut self.session, &mut Cx::new(self.now, &wall, &self.random, &mut actions));
+        call(
+            &mut self.session,
+            &mut Cx::new(self.now, &wall, &self.random, &mut actions).reading(self.reading),
+        );
         let trace = !actions.is_empty();
         for action in actions {
             self.apply(action);

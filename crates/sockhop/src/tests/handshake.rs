@@ -217,6 +217,23 @@ fn s11_four_pings_without_a_pong_end_a_peer_that_shook_hands() {
 }
 
 #[test]
+fn s11_a_peer_that_is_not_read_is_not_taken_for_dead() {
+    let config = Config::default();
+    let (mut client, mut server) = (End::client(&config), End::server(&config));
+    talk(&mut client, &mut server);
+    let interval = config.ping_interval.unwrap();
+    client.reading = false;
+    client.wait(interval * 10);
+    client.reading = true;
+    assert_eq!(client.close_reason(), None);
+    talk(&mut client, &mut server);
+    client.wait(interval * 3);
+    assert_eq!(client.close_reason(), None, "it has answered");
+    client.wait(interval);
+    assert!(matches!(client.close_reason(), Some(Close::Dead(_))));
+}
+
+#[test]
 fn c17_an_hour_of_sleep_ends_no_live_peer_and_a_dead_one_is_found_in_four_intervals() {
     let config = Config::default();
     let (mut client, mut server) = (End::client(&config), End::server(&config));

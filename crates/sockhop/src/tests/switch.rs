@@ -247,6 +247,21 @@ fn s17_a_fence_without_a_pong_ends_the_connection_and_what_waits_stays_queued() 
 }
 
 #[test]
+fn s17_a_fence_whose_pong_is_not_read_waits() {
+    let (mut client, mut stock) = (End::client(&config(Switch::Early)), Stock::default());
+    client.reading = false;
+    exchange(&mut client, &mut stock);
+    let mut dumb = End::client(&config(Switch::Early));
+    exchange(&mut dumb, &mut Stock { dumb: true, ..Stock::default() });
+    dumb.reading = false;
+    dumb.wait(Duration::from_secs(30));
+    assert_eq!((client.close_reason(), dumb.close_reason()), (None, None));
+    dumb.reading = true;
+    dumb.wait(Duration::from_secs(3));
+    assert!(matches!(dumb.close_reason(), Some(Close::Dead(_))), "{:?}", dumb.got);
+}
+
+#[test]
 fn s17_the_fence_leaves_in_one_write_with_nothing_before_or_behind_it() {
     let (mut client, mut stock) = (End::client(&config(Switch::Early)), Stock::default());
     let there = client.written();

@@ -1,6 +1,6 @@
 //! The side that dials: logs in, asks by name, hears pushes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use polywire_core::{
@@ -57,7 +57,7 @@ pub struct ClientSession {
     credentials: Credentials,
     established: bool,
     frames: Frames,
-    awaited: HashMap<Route, VecDeque<Awaited>>,
+    awaited: BTreeMap<Route, VecDeque<Awaited>>,
     pulse: Pulse,
 }
 
@@ -72,7 +72,7 @@ impl ClientSession {
             credentials,
             established: false,
             frames,
-            awaited: HashMap::new(),
+            awaited: BTreeMap::new(),
             pulse: Pulse::Still,
         }
     }
@@ -299,6 +299,10 @@ impl Session for ClientSession {
         match self.pulse {
             Pulse::BeatAt(at) if at <= now => {
                 self.write_message(&HEARTBEAT, &Body::Empty, cx);
+                self.pulse = Pulse::AnswerDue(now + self.config.heartbeat_timeout);
+            }
+            Pulse::AnswerDue(at) if at <= now && !cx.is_reading() => {
+                // It waits unread.
                 self.pulse = Pulse::AnswerDue(now + self.config.heartbeat_timeout);
             }
             Pulse::AnswerDue(at) if at <= now => {

@@ -255,6 +255,9 @@ impl Session for ServerSession {
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
         if std::mem::take(&mut self.heard) {
             self.pong_due = None;
+        } else if self.pong_due.is_some() && !cx.is_reading() {
+            // Its answer waits unread.
+            self.pong_due = Some(cx.now() + self.config.heartbeat_timeout);
         } else if self.pong_due.is_some_and(|due| due <= cx.now()) {
             return cx.close(Close::Dead(format!("heartbeat_timeout = {:?}", self.config.heartbeat_timeout)));
         } else if self.pong_due.is_none() {

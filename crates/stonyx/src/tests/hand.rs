@@ -34,6 +34,8 @@ pub(crate) struct Hand<S: Session + std::fmt::Debug> {
     session: S,
     codec: StonyxCodec,
     pub(crate) now: Moment,
+    /// Does the engine take frames?
+    pub(crate) reading: bool,
     pub(crate) drawn: Drawn,
     pub(crate) written: VecDeque<Message>,
     pub(crate) delivered: VecDeque<Delivery<S::Reply>>,
@@ -50,6 +52,7 @@ impl<S: Session<Codec = StonyxCodec> + std::fmt::Debug> Hand<S> {
             session,
             codec: StonyxCodec::new(key),
             now: Moment::from_start(Duration::from_secs(1)),
+            reading: true,
             drawn: Drawn::default(),
             written: VecDeque::new(),
             delivered: VecDeque::new(),
@@ -64,7 +67,10 @@ impl<S: Session<Codec = StonyxCodec> + std::fmt::Debug> Hand<S> {
     fn with(&mut self, call: impl FnOnce(&mut S, &mut Cx<'_, S>)) {
         let mut actions = Actions::new();
         let wall = || SystemTime::UNIX_EPOCH;
-        call(&mut self.session, &mut Cx::new(self.now, &wall, &self.drawn, &mut actions));
+        call(
+            &mut self.session,
+            &mut Cx::new(self.now, &wall, &self.drawn, &mut actions).reading(self.reading),
+        );
         for action in actions {
             assert!(self.closed.is_none(), "nothing is wanted after a close: {action:?}");
             match action {

@@ -311,6 +311,39 @@ fn x11_a_server_asks_a_silent_peer_for_a_sign_of_life_and_gives_it_up() {
 }
 
 #[test]
+fn x11_a_peer_that_is_not_read_is_not_taken_for_dead() {
+    let mut hand = member();
+    hand.wake();
+    hand.reading = false;
+    for _ in 0..10 {
+        hand.wake();
+    }
+    assert_eq!((hand.closed.clone(), hand.written.len()), (None, 1), "it was asked once");
+    hand.reading = true;
+    hand.receive(Message::Pong(Default::default()));
+    for _ in 0..3 {
+        assert_eq!(hand.closed, None);
+        hand.wake();
+    }
+    assert_eq!(hand.closed, Some(Close::Dead("heartbeat_timeout = 10s".into())));
+}
+
+#[test]
+fn x11_a_server_whose_answer_is_not_read_is_not_taken_for_dead() {
+    let mut hand = dialler_with(Config { encryption: false, ..config() });
+    hand.receive(Message::Text(r#"{"request":"auth","response":"success"}"#.into()));
+    assert!(hand.established);
+    hand.reading = false;
+    for _ in 0..10 {
+        hand.wake();
+    }
+    hand.reading = true;
+    assert_eq!(hand.closed, None);
+    hand.wake();
+    assert_eq!(hand.closed, Some(Close::Dead("heartbeat_timeout = 10s".into())));
+}
+
+#[test]
 fn x11_every_sign_of_life_is_counted_towards_max_control_per_second() {
     let mut hand = member();
     hand.drawn.push(&fresh());

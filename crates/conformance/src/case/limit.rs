@@ -1,0 +1,74 @@
+//! Limits, each refused by its name.
+
+use polywire_core::{CallError, Close, Count, Limits};
+
+use super::call::{finish, refused};
+use super::{Broken, Outcome, holds, large, numbered, others, same, until};
+use crate::bench::{Bench, Plan, limits};
+use crate::finding::Verdict;
+
+const MAX: usize = 64 << 10;
+
+pub(crate) async fn a_body_above_the_limit_is_refused_by_name(bench: &Bench<'_>) -> Outcome {
+    if !bench.calls() {
+        return refused(bench).await;
+    }
+    let far = Limits { max_frame_bytes: MAX, ..limits() };
+    let rig = bench.start_with(Plan { far, ..Plan::default() }).await?;
+    // By its setting, or as what the peer has announced.
+    let names = |text: &str| text.contains(&format!("= {MAX}"));
+    let call = rig.ask("echo.large", large(2 * MAX)).await?;
+    match call.outcome().await? {
+        // The connection goes on.
+        Err(CallError::NotSent(failure) | CallError::Failure(failure)) if names(&failure.message) => {
+            rig.still_serves().await?;
+        }
+        Err(CallError::Unknown(_)) => {
+            let went = || rig.far.guests.went(|why| matches!(why, Close::Limit(text) if names(text)));
+            until("the far side to close by name of the limit", went).await?;
+            rig.reconnect().await?;
+        }
+        other => {
+            return Err(Broken::new(format!("a call above the limit of the peer ends as {}", told(&other))));
+        }
+    }
+    same!(rig.far.app.times("echo.large"), 0, "a call above the limit has reached a handler");
+    finish(rig, Verdict::Held).await
+}
+
+fn told(outcome: &polywire_core::Outcome) -> String {
+    match outcome {
+        Ok(_) => "answered".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+pub(crate) async fn handlers_at_once_are_bounded(bench: &Bench<'_>) -> Outcome {
+    if !bench.calls() {
+        return refused(bench).await;
+    }
+    const MOST: usize = 4;
+    let far = Limits { max_in_flight: MOST, ..limits() };
+    let rig = bench.start_with(Plan { far, ..Plan::default() }).await?;
+    let mut asked = Vec::new();
+    for number in 0..50 {
+        asked.push((number, rig.ask(&format!("hold.{number}"), numbered(number)).await?));
+    }
+    rig.far.app.hear(bench.wire.max_concurrent_calls.min(4) as usize).await?;
+    let sent = || bench.wire.max_concurrent_calls < 50 || rig.near.ledger.get(Count::Calls) == 50;
+    until("every call to have left", sent).await?;
+    others().await;
+    rig.far.app.release();
+    let mut refused = 0;
+    for (number, call) in asked {
+        match call.outcome().await? {
+            Ok(answer) => same!(answer.body, numbered(number), "a call has another answer"),
+            Err(CallError::Failure(failure)) if failure.message.contains("max_in_flight") => refused += 1,
+            Err(error) => return Err(Broken::new(format!("a call too many ends as {error}"))),
+        }
+    }
+    let peak = rig.far.app.peak();
+    holds!(peak <= MOST, "{peak} handlers have run at once, and max_in_flight is {MOST}");
+    same!(rig.far.app.heard().len(), 50 - refused, "another number of calls has run");
+    finish(rig, Verdict::Held).await
+}
