@@ -85,9 +85,14 @@ pub enum Due {
 impl Due {
     /// The moment meant, for a call handed over at `now` to a sender with this default.
     pub fn moment(self, now: Moment, default: Duration) -> Moment {
+        self.moment_from(|| now, default)
+    }
+
+    /// The same, with a clock that is looked at only where it matters.
+    pub(crate) fn moment_from(self, now: impl FnOnce() -> Moment, default: Duration) -> Moment {
         match self {
-            Due::Default => now + default,
-            Due::In(timeout) => now + timeout,
+            Due::Default => now() + default,
+            Due::In(timeout) => now() + timeout,
             Due::At(moment) => moment,
         }
     }

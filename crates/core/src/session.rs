@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::body::Body;
@@ -74,6 +75,9 @@ pub trait Session: Send + Sized + 'static {
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
         let _ = cx;
     }
+
+    /// Nothing has been going on for a while: memory that a burst needed can be given back.
+    fn rest(&mut self) {}
 }
 
 /// Something to send.
@@ -166,7 +170,7 @@ pub enum Delivery<Reply> {
         /// What the response must carry back.
         reply: Reply,
         /// Who asks, where a wire says so with each message; otherwise whoever logged in.
-        identity: Option<Identity>,
+        identity: Option<Arc<Identity>>,
     },
     /// An event of the peer.
     Event(Event),
