@@ -96,6 +96,7 @@ mod error;
 mod failure;
 mod finding;
 mod hops;
+mod lanes;
 mod loops;
 mod loss;
 mod nesting;

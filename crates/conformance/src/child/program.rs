@@ -25,6 +25,8 @@ const HELLO: Duration = Duration::from_secs(15);
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a program may take to end once it was told to and its input is closed.
 const END: Duration = Duration::from_secs(3);
+/// How long the rest of its standard error may take after its end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Lines of standard error that are kept for reports.
 const MAX_KEPT_LINES: usize = 12;
 /// Bytes of such a line.
@@ -51,6 +53,9 @@ pub enum LaunchError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The cases cannot be read.
+    #[error("the cases cannot be read: {0}")]
+    Cases(#[from] toml::de::Error),
     /// It said nothing in time.
     #[error("the program said no hello within {HELLO:?}{}", last_words(.0))]
     Silent(Vec<String>),
@@ -74,7 +79,6 @@ fn last_words(lines: &[String]) -> String {
 
 /// A program that has said hello.
 pub(super) struct Program {
-    pub(super) hello: Hello,
     child: Mutex<Option<Child>>,
     input: tokio::sync::Mutex<Option<ChildStdin>>,
     shared: Arc<Shared>,
@@ -88,6 +92,8 @@ struct Shared {
     /// Why nothing more can be expected of it.
     broken: watch::Sender<Option<String>>,
     errors: Mutex<VecDeque<String>>,
+    /// Is its standard error over?
+    errors_ended: watch::Sender<bool>,
     mask: Mask,
 }
 
@@ -126,6 +132,11 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    /// Did it end by itself, and not with code 0?
+    pub(super) fn is_crash(&self) -> bool {
+        !self.killed && self.status.is_some_and(|status| !status.success())
+    }
+
     /// Did it end by itself, with code 0?
     pub(super) fn is_good(&self) -> bool {
         !self.killed && self.status.is_some_and(|status| status.success())
@@ -152,7 +163,11 @@ impl Program {
     ///
     /// # Cancel safety
     /// Dropping the future kills the program.
-    pub(super) async fn launch(command: &Command, mode: Mode, secret: &str) -> Result<Self, LaunchError> {
+    pub(super) async fn launch(
+        command: &Command,
+        mode: Mode,
+        secret: &str,
+    ) -> Result<(Self, Hello), LaunchError> {
         let mut child = tokio::process::Command::new(&command.program)
             .args(&command.arguments)
             .env(MODE_VARIABLE, mode.as_str())
@@ -167,6 +182,7 @@ impl Program {
             waiting: Mutex::default(),
             broken: watch::Sender::new(None),
             errors: Mutex::default(),
+            errors_ended: watch::Sender::new(false),
             mask: Mask::new(secret),
         });
         let (said, hello) = oneshot::channel();
@@ -175,15 +191,7 @@ impl Program {
             tokio::spawn(read_output(output, said, Arc::clone(&shared))),
             tokio::spawn(keep_errors(errors, Arc::clone(&shared))),
         ];
-        let mut program = Self {
-            hello: Hello {
-                hello: PROTOCOL,
-                target: String::new(),
-                secrets: Vec::new(),
-                can: Vec::new(),
-                bodies: Default::default(),
-                max_message_bytes: None,
-            },
+        let program = Self {
             child: Mutex::new(Some(child)),
             input: tokio::sync::Mutex::new(input),
             shared,
@@ -191,10 +199,7 @@ impl Program {
             readers,
         };
         match timeout(HELLO, hello).await {
-            Ok(Ok(hello)) => {
-                program.hello = hello;
-                Ok(program)
-            }
+            Ok(Ok(hello)) => Ok((program, hello)),
             Ok(Err(_)) => {
                 let why = program.shared.broken.borrow().clone().unwrap_or_default();
                 let how = if why == ENDED { format!("; {}", program.ended().await) } else { String::new() };
@@ -287,14 +292,18 @@ impl Program {
     async fn wait(&self, limit: Instant) -> Ending {
         let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut child) = child else { return Ending { status: None, killed: false } };
-        match timeout_at(limit, child.wait()).await {
+        let ending = match timeout_at(limit, child.wait()).await {
             Ok(status) => Ending { status: status.ok(), killed: false },
             Err(_) => {
                 // An error means that it has just ended.
                 let _ = child.kill().await;
                 Ending { status: None, killed: true }
             }
-        }
+        };
+        // Its last words are worth a moment. A child of its own may hold the pipe longer than that.
+        let mut errors = self.shared.errors_ended.subscribe();
+        let _ = timeout(LAST_WORDS, errors.wait_for(|ended| *ended)).await;
+        ending
     }
 }
 
@@ -366,6 +375,7 @@ async fn keep_errors(errors: Option<impl AsyncRead + Unpin>, shared: Arc<Shared>
         // A longer line is kept in pieces.
         let read = (&mut errors).take(MAX_KEPT_BYTES).read_until(b'\n', &mut line).await;
         if !matches!(read, Ok(1..)) {
+            shared.errors_ended.send_replace(true);
             return;
         }
         let shown = shared.mask.shown(line.trim_ascii_end());
