@@ -2,23 +2,23 @@
 //!
 //! Nothing that it does can fill the memory or hang the runner: lines are bounded, at most one is held, and every wait has a limit.
 
-use std::collections::{BTreeMap, VecDeque};
+mod outputs;
+
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::control::{Ask, Hello, MODE_VARIABLE, Mode, PROTOCOL, SECRET_VARIABLE, Said, What};
+use super::control::{Ask, Hello, MODE_VARIABLE, Mode, SECRET_VARIABLE, Said, What};
 use super::mask::Mask;
+use outputs::{ENDED, Shared, keep_errors, read_output};
 
-/// Longest line of a program.
-const MAX_LINE_BYTES: u64 = 16 << 20;
 /// How long a program may take to say hello.
 const HELLO: Duration = Duration::from_secs(15);
 /// How long a program may take beyond the time that an ask gives it.
@@ -27,10 +27,6 @@ const GRACE: Duration = Duration::from_secs(5);
 const END: Duration = Duration::from_secs(3);
 /// How long the rest of its standard error may take after its end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// Lines of standard error that are kept for reports.
-const MAX_KEPT_LINES: usize = 12;
-/// Bytes of such a line.
-const MAX_KEPT_BYTES: u64 = 400;
 
 /// What to launch: a program and its arguments. No shell is between.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,44 +80,6 @@ pub(super) struct Program {
     shared: Arc<Shared>,
     next: AtomicU64,
     readers: [JoinHandle<()>; 2],
-}
-
-/// What the readers of its outputs and those who ask share.
-struct Shared {
-    waiting: Mutex<BTreeMap<u64, oneshot::Sender<Said>>>,
-    /// Why nothing more can be expected of it.
-    broken: watch::Sender<Option<String>>,
-    errors: Mutex<VecDeque<String>>,
-    /// Is its standard error over?
-    errors_ended: watch::Sender<bool>,
-    mask: Mask,
-}
-
-impl Shared {
-    fn break_with(&self, why: String) {
-        self.broken.send_if_modified(|broken| broken.is_none() && broken.replace(why).is_none());
-    }
-
-    fn take(&self, line: &[u8]) {
-        let said: Said = match serde_json::from_slice(line) {
-            Ok(said) => said,
-            Err(error) => {
-                let shown = self.mask.shown(line);
-                return self
-                    .break_with(format!("a line of its standard output is no answer ({error}): {shown}"));
-            }
-        };
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&said.id);
-        match waiting {
-            // Whoever asked may have stopped waiting.
-            Some(waiting) => drop(waiting.send(said)),
-            None => self.break_with(format!("it answered ask {}, which is not open", said.id)),
-        }
-    }
-
-    fn printed(&self) -> Vec<String> {
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
 }
 
 /// How a program ended.
@@ -178,13 +136,7 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .map_err(|source| LaunchError::Start { program: command.program.clone(), source })?;
-        let shared = Arc::new(Shared {
-            waiting: Mutex::default(),
-            broken: watch::Sender::new(None),
-            errors: Mutex::default(),
-            errors_ended: watch::Sender::new(false),
-            mask: Mask::new(secret),
-        });
+        let shared = Arc::new(Shared::new(Mask::new(secret)));
         let (said, hello) = oneshot::channel();
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let readers = [
@@ -313,76 +265,5 @@ impl Drop for Program {
         for reader in &self.readers {
             reader.abort();
         }
-    }
-}
-
-/// Why nothing comes any more.
-const ENDED: &str = "its standard output ended";
-
-async fn read_output(
-    output: Option<impl AsyncRead + Unpin>,
-    hello: oneshot::Sender<Hello>,
-    shared: Arc<Shared>,
-) {
-    let Some(output) = output else { return };
-    let mut output = BufReader::new(output);
-    let mut hello = Some(hello);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = (&mut output).take(MAX_LINE_BYTES).read_until(b'\n', &mut line).await;
-        if !matches!(read, Ok(1..)) {
-            return shared.break_with(ENDED.to_owned());
-        }
-        if !line.ends_with(b"\n") && line.len() as u64 == MAX_LINE_BYTES {
-            let most = MAX_LINE_BYTES >> 20;
-            return shared.break_with(format!("a line of its standard output is longer than {most} MiB"));
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        match hello.take() {
-            None => shared.take(&line),
-            Some(tell) => match greeting(&line) {
-                // Nobody listens when the time for it is over.
-                Ok(hello) => drop(tell.send(hello)),
-                Err(why) => {
-                    let shown = shared.mask.shown(&line);
-                    return shared.break_with(format!("its first line {why}: {shown}"));
-                }
-            },
-        }
-    }
-}
-
-fn greeting(line: &[u8]) -> Result<Hello, String> {
-    let hello: Hello = serde_json::from_slice(line).map_err(|error| format!("is no hello ({error})"))?;
-    if hello.hello != PROTOCOL {
-        return Err(format!(
-            "speaks version {} of the control protocol, and this is {PROTOCOL}",
-            hello.hello
-        ));
-    }
-    Ok(hello)
-}
-
-async fn keep_errors(errors: Option<impl AsyncRead + Unpin>, shared: Arc<Shared>) {
-    let Some(errors) = errors else { return };
-    let mut errors = BufReader::new(errors);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        // A longer line is kept in pieces.
-        let read = (&mut errors).take(MAX_KEPT_BYTES).read_until(b'\n', &mut line).await;
-        if !matches!(read, Ok(1..)) {
-            shared.errors_ended.send_replace(true);
-            return;
-        }
-        let shown = shared.mask.shown(line.trim_ascii_end());
-        let mut kept = shared.errors.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == MAX_KEPT_LINES {
-            kept.pop_front();
-        }
-        kept.push_back(shown);
     }
 }
