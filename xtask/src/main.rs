@@ -8,6 +8,7 @@ mod conformance;
 mod fuzz;
 mod peers;
 mod shape;
+mod soak;
 mod steps;
 mod tables;
 mod test;
@@ -34,6 +35,11 @@ const VERBS: &[Verb] = &[
         name: "bench",
         about: "measure polywire, the originals and bare loops side by side",
         run: bench::run,
+    },
+    Verb {
+        name: "soak",
+        about: "what the tests run small, at its full size; --list says what",
+        run: soak::run,
     },
     Verb {
         name: "conformance",
