@@ -21,6 +21,8 @@ struct Dials {
 pub(super) fn check(records: &[Record], found: &mut Found) {
     let mut dials = BTreeMap::<usize, Dials>::new();
     let mut hopeless = BTreeMap::<usize, u32>::new();
+    // A dial that a fault spoils is no refusal.
+    let mut faults = 0;
     let mut over = BTreeMap::<usize, Duration>::new();
     for Record { at, what } in records {
         match what {
@@ -43,11 +45,12 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
                 }
                 if let Some(times) = hopeless.get_mut(link) {
                     *times += 1;
-                    if *times == REFUSALS + 1 {
+                    if *times > REFUSALS + faults {
                         found.add("INV-12", format!("link {link} is always refused, and was dialled again"));
                     }
                 }
             }
+            What::Fault(_) => faults += 1,
             What::Refused { link } => {
                 over.insert(*link, *at);
             }
