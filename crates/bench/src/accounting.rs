@@ -16,6 +16,14 @@ pub(crate) fn cpu_nanos(pid: u32) -> io::Result<u64> {
     Ok(total)
 }
 
+/// Processor time that this process has used so far, in nanoseconds.
+///
+/// # Errors
+/// When the system has no `/proc`.
+pub(crate) fn own_nanos() -> io::Result<u64> {
+    cpu_nanos(std::process::id())
+}
+
 /// Resident memory of a process now, in bytes.
 ///
 /// # Errors
@@ -26,6 +34,28 @@ pub(crate) fn resident_bytes(pid: u32) -> io::Result<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     kilobytes.map(|kilobytes| kilobytes * 1_024).ok_or_else(|| io::Error::other("no Rss in smaps_rollup"))
+}
+
+/// A run that differs by more than this from the median of its fellows is repeated.
+const STRAY: f64 = 0.20;
+/// How often stray runs are repeated at most.
+const REPEATS: usize = 3;
+
+/// Repeats runs until none is a stray by the figure that `of` takes from it, or it has been tried often enough.
+///
+/// # Errors
+/// Those of `again`.
+pub(crate) async fn repeat_strays<R>(
+    runs: &mut [R],
+    of: impl Fn(&R) -> f64,
+    mut again: impl AsyncFnMut() -> Result<R, String>,
+) -> Result<(), String> {
+    for _ in 0..REPEATS {
+        let middle = median(&mut runs.iter().map(&of).collect::<Vec<_>>());
+        let Some(stray) = runs.iter_mut().find(|run| (of(run) / middle - 1.0).abs() > STRAY) else { break };
+        *stray = again().await?;
+    }
+    Ok(())
 }
 
 /// The median of `values`; 0 of none.

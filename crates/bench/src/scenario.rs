@@ -10,17 +10,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::accounting::median;
+use crate::accounting::{median, own_nanos, repeat_strays};
 use crate::contender::Contender;
 use crate::load::Seen;
 use crate::load::sockhop::Mode;
 use crate::report::{Bar, Figure};
 use crate::{load, memory, ours, report};
 
-/// A run that differs by more than this from the median of its fellows is repeated.
-const STRAY: f64 = 0.20;
-/// How often a stray run is repeated at most.
-const REPEATS: usize = 3;
 /// A load that takes longer than this has stalled.
 const LONGEST: Duration = Duration::from_secs(120);
 
@@ -68,6 +64,7 @@ impl Plan {
 #[derive(Clone, Copy, Debug)]
 struct Run {
     cpu_micros_per_call: f64,
+    client_cpu_micros_per_call: f64,
     calls_per_second: f64,
     calls_per_read: f64,
 }
@@ -141,7 +138,7 @@ pub(crate) async fn run(plan: Plan) -> Result<(), String> {
             .map_err(|error| format!("large-message: {error}"))?;
     }
     if wanted(&plan, "in-process") {
-        ours::in_process(plan.runs, &mut figures, &mut bars);
+        ours::in_process(plan.runs, &mut figures, &mut bars).await?;
     }
     if plan.only.is_empty() || plan.only.starts_with("idle") {
         memory::measure(&plan.only, &mut figures, &mut bars).await?;
@@ -252,16 +249,18 @@ async fn bridge(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> 
     });
     let bridged = group[0].0.start().await.map_err(|error| format!("bridge: {error}"))?;
     let calls = 20_000;
+    let trip = async |address| {
+        load::sockhop::latency(address, calls).await.map_err(|error| format!("bridge: {error}"))
+    };
+    let once = async || {
+        let (through, direct) = (trip(bridged.address).await?, trip(upstream.address).await?);
+        Ok::<_, String>((through.as_secs_f64() - direct.as_secs_f64()) * 1e6)
+    };
     let mut added = Vec::new();
     for _ in 0..plan.runs {
-        let through = load::sockhop::latency(bridged.address, calls)
-            .await
-            .map_err(|error| format!("bridge: {error}"))?;
-        let direct = load::sockhop::latency(upstream.address, calls)
-            .await
-            .map_err(|error| format!("bridge: {error}"))?;
-        added.push((through.as_secs_f64() - direct.as_secs_f64()) * 1e6);
+        added.push(once().await?);
     }
+    repeat_strays(&mut added, |added| *added, once).await?;
     figures.push(figure(&scenario, "bridge", "added p50 latency, us", &mut added));
     bars.push(Bar {
         scenario,
@@ -295,23 +294,25 @@ async fn compare(
     }
     let mut medians = Vec::new();
     for ((contender, load, calls), runs) in group.iter().zip(&mut runs) {
-        for _ in 0..REPEATS {
-            let middle = median(&mut runs.iter().map(|run| run.cpu_micros_per_call).collect::<Vec<_>>());
-            let Some(stray) =
-                runs.iter().position(|run| (run.cpu_micros_per_call / middle - 1.0).abs() > STRAY)
-            else {
-                break;
-            };
-            runs[stray] = once(scenario, contender, *load, *calls).await?;
-        }
+        let again = async || once(scenario, contender, *load, *calls).await;
+        repeat_strays(runs, |run| run.cpu_micros_per_call, again).await?;
         let mut of = |what, value: fn(&Run) -> f64| {
             let mut values: Vec<f64> = runs.iter().map(value).collect();
             figures.push(figure(scenario, contender.name, what, &mut values));
             median(&mut values)
         };
         medians.push(of("server CPU us a call", |run| run.cpu_micros_per_call));
+        of("client CPU us a call", |run| run.client_cpu_micros_per_call);
         of("calls a second", |run| run.calls_per_second);
         of("answers a read at the load", |run| run.calls_per_read);
+        if let [first, .., last] = medians[..] {
+            figures.push(figure(
+                scenario,
+                contender.name,
+                "times the first's server CPU",
+                &mut [last / first],
+            ));
+        }
     }
     eprintln!();
     Ok(medians)
@@ -334,13 +335,14 @@ async fn once(scenario: &str, contender: &Contender, load: Load, calls: u64) -> 
     let failed = |error: io::Error| format!("{scenario}, {}: {error}", contender.name);
     let running = contender.start().await.map_err(failed)?;
     load.run(running.address, (calls / 20).max(64)).await.map_err(failed)?;
-    let before = running.cpu_nanos().map_err(failed)?;
+    let (before, before_own) = (running.cpu_nanos().map_err(failed)?, own_nanos().map_err(failed)?);
     let seen = load.run(running.address, calls).await.map_err(failed)?;
-    let after = running.cpu_nanos().map_err(failed)?;
+    let (after, after_own) = (running.cpu_nanos().map_err(failed)?, own_nanos().map_err(failed)?);
     running.stop().await;
     let count = seen.calls as f64;
     Ok(Run {
         cpu_micros_per_call: (after - before) as f64 / 1e3 / count,
+        client_cpu_micros_per_call: (after_own - before_own) as f64 / 1e3 / count,
         calls_per_second: count / seen.elapsed.max(Duration::from_nanos(1)).as_secs_f64(),
         calls_per_read: count / seen.reads.max(1) as f64,
     })

@@ -33,7 +33,11 @@ impl Pattern {
     pub(crate) fn matched<'n>(&self, name: &'n str) -> Option<&'n str> {
         match &self.tail {
             None => (self.head == name).then_some(""),
-            Some(tail) => name.strip_prefix(&*self.head)?.strip_suffix(&**tail),
+            // Nothing is not looked for: most patterns are a `*` alone, and some processors are slow to compare nothing.
+            Some(tail) => {
+                let rest = if self.head.is_empty() { name } else { name.strip_prefix(&*self.head)? };
+                if tail.is_empty() { Some(rest) } else { rest.strip_suffix(&**tail) }
+            }
         }
     }
 

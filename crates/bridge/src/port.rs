@@ -2,6 +2,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
@@ -80,11 +81,12 @@ impl Port {
 
     /// Who takes one call: the connection, or the next peer in turn. Never the peer it came from.
     ///
-    /// Handed out instead of called, so that the future of a forwarded call holds its request once.
-    pub(crate) fn caller(&self, from: &Peer) -> Option<Caller> {
+    /// Handed out instead of called, so that the future of a forwarded call holds its request once; borrowed where it can be,
+    /// because everybody's messages would count the uses of one caller.
+    pub(crate) fn caller(&self, from: &Peer) -> Option<Cow<'_, Caller>> {
         match &self.way {
-            Way::Client(slot) => slot.get().map(|dialled| dialled.caller.clone()),
-            Way::Server(present) => present.next(from),
+            Way::Client(slot) => slot.get().map(|dialled| Cow::Borrowed(&dialled.caller)),
+            Way::Server(present) => present.next(from).map(Cow::Owned),
         }
     }
 

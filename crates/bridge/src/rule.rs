@@ -7,15 +7,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use polywire_core::{
-    Answer, Body, CallError, Caller, Clock, Code, Due, Event, Failure, HandlerFuture, Incoming, Kind, Meta,
-    Moment, Peer, Request, Response, Retry, Route,
+    Answer, Body, CallError, Clock, Code, Due, Event, Failure, HandlerFuture, Incoming, Kind, Meta, Moment,
+    Peer, Request, Response, Retry, Route,
 };
 
 use crate::config::Verb;
 use crate::conversion::Conversion;
-use crate::counts::{Counts, Ending, Seldom};
+use crate::counts::{Ending, Seldom};
 use crate::failure::told;
 use crate::hops;
+use crate::lanes::Lane;
 use crate::pattern::{Naming, Pattern};
 use crate::port::{Emitted, Port};
 
@@ -36,7 +37,6 @@ pub(crate) struct Rule {
     pub(crate) via: Option<(String, Arc<str>)>,
     pub(crate) port: Arc<Port>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) counts: Counts,
     pub(crate) seldom: Seldom,
 }
 
@@ -53,18 +53,19 @@ impl Rule {
     ///
     /// Everything up to the moment it waits for the other side happens before the future is made, which keeps that small: it
     /// is allocated once a message.
-    pub(crate) fn carry(self: Arc<Self>, incoming: Incoming) -> HandlerFuture {
+    pub(crate) fn carry(lane: &Arc<Lane>, incoming: Incoming) -> HandlerFuture {
         // Facts of one wire mean nothing on the other, and may be secrets of it: they stay here.
-        let Incoming { kind, route, body, deadline, peer, meta, .. } = incoming;
-        let underway = Underway::new(Arc::clone(&self));
+        let Incoming { kind, route, body, deadline, received, peer, meta, .. } = incoming;
+        let this = &*lane.rule;
+        let underway = Underway::new(Arc::clone(lane));
         if let Err(failure) = whole(&meta) {
             return refused(underway, Ending::Unsuitable, failure);
         }
-        let (route, body) = match self.prepare(route, body) {
+        let (route, body) = match this.prepare(route, body) {
             Ok(ready) => ready,
             Err((ending, failure)) => return refused(underway, ending, failure),
         };
-        let calls = match self.verb {
+        let calls = match this.verb {
             Verb::Same => kind == Kind::Request,
             Verb::Call => true,
             Verb::Emit => false,
@@ -73,18 +74,13 @@ impl Rule {
             let event = Event { route, body, meta: Meta::default() };
             return Box::pin(emit(underway, event, peer));
         }
-        let Some(due) = budget(self.clock.now(), deadline, self.timeout) else {
+        let Some(due) = budget(received.unwrap_or_else(|| this.clock.now()), deadline, this.timeout) else {
             let text = "too little time was left to send the call on";
             let failure = Failure::new(Code::DeadlineExceeded, text).with_retry(Retry::Safe);
             return refused(underway, Ending::OutOfTime, failure);
         };
-        let Some(caller) = self.port.caller(&peer) else {
-            let failure = CallError::not_sent(Code::Unavailable, "nobody is connected");
-            let (ending, failure) = told(failure);
-            return refused(underway, ending, failure);
-        };
         let request = Request { route, body, due: Due::At(due), meta: Meta::default() };
-        Box::pin(call(underway, caller, request))
+        Box::pin(call(underway, request, peer))
     }
 
     /// Name, hops and body, for the wire the message goes to.
@@ -117,8 +113,11 @@ fn whole(meta: &Meta) -> Result<(), Failure> {
 }
 
 /// Makes the call and brings its outcome back.
-async fn call(underway: Underway, caller: Caller, request: Request) -> Answer {
-    let outcome = caller.call(request).await;
+async fn call(underway: Underway, request: Request, from: Peer) -> Answer {
+    let outcome = match underway.rule().port.caller(&from) {
+        Some(caller) => caller.call(request).await,
+        None => Err(CallError::not_sent(Code::Unavailable, "nobody is connected")),
+    };
     let rule = underway.rule();
     let response = match outcome {
         Ok(response) => response,
@@ -142,7 +141,7 @@ async fn emit(underway: Underway, event: Event, from: Peer) -> Answer {
     match underway.rule().port.emit(event, &from).await {
         Emitted::Queued { dropped } => {
             if dropped > 0 {
-                underway.rule().counts.copies_dropped.fetch_add(dropped, Ordering::Relaxed);
+                underway.lane.counts.copies_dropped.fetch_add(dropped, Ordering::Relaxed);
             }
             underway.end(Ending::Delivered);
             Ok(Response::default())
@@ -164,18 +163,18 @@ fn refused(underway: Underway, ending: Ending, failure: Failure) -> HandlerFutur
 
 /// One message on its way along a route. Dropped before it has an ending, it was abandoned.
 struct Underway {
-    rule: Arc<Rule>,
+    lane: Arc<Lane>,
     ending: Ending,
 }
 
 impl Underway {
-    fn new(rule: Arc<Rule>) -> Self {
-        rule.counts.receive();
-        Self { rule, ending: Ending::Abandoned }
+    fn new(lane: Arc<Lane>) -> Self {
+        lane.counts.receive();
+        Self { lane, ending: Ending::Abandoned }
     }
 
     fn rule(&self) -> &Rule {
-        &self.rule
+        &self.lane.rule
     }
 
     fn end(mut self, ending: Ending) {
@@ -195,7 +194,7 @@ impl Underway {
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        self.rule.counts.end(self.ending);
+        self.lane.counts.end(self.ending);
     }
 }
 

@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 
 use crate::check::plan_and_check;
 use crate::config::{Config, Role};
-use crate::counts::{Counts, Ending, Seldom};
+use crate::counts::{Ending, Seldom};
 use crate::error::{NotReady, StartError};
+use crate::lanes::Lanes;
 use crate::plan::{Plan, PlannedRoute};
 use crate::port::Port;
 use crate::registry::Registry;
@@ -28,7 +29,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 pub struct Bridge {
     endpoints: Vec<Running>,
     /// In file order.
-    rules: Vec<Arc<Rule>>,
+    rules: Vec<Arc<Lanes>>,
     shutdown: Shutdown,
 }
 
@@ -71,11 +72,11 @@ impl Bridge {
         let ports: Vec<Arc<Port>> = endpoints.iter().map(port_of).collect();
         let node: Arc<str> = Arc::from(config.node.as_str());
         let mut rules = Vec::new();
-        let mut by_ingress: Vec<Vec<Arc<Rule>>> = vec![Vec::new(); endpoints.len()];
+        let mut by_ingress: Vec<Vec<Arc<Lanes>>> = vec![Vec::new(); endpoints.len()];
         for route in routes {
             let Some(port) = ports.get(route.to) else { continue };
             let from = route.from;
-            let rule = Arc::new(bind(route, port, &node, &surroundings));
+            let rule = Arc::new(Lanes::new(bind(route, port, &node, &surroundings)));
             if let Some(ingress) = by_ingress.get_mut(from) {
                 ingress.push(Arc::clone(&rule));
             }
@@ -129,13 +130,12 @@ impl Bridge {
     pub fn snapshot(&self) -> Snapshot {
         let routes = self.rules.iter().map(|rule| {
             // Endings before receipts: what is running is never negative.
-            let endings: Vec<_> =
-                Ending::ALL.iter().map(|ending| (*ending, rule.counts.get(*ending))).collect();
+            let endings: Vec<_> = Ending::ALL.iter().map(|ending| (*ending, rule.get(*ending))).collect();
             RouteSnapshot {
                 title: rule.title.clone(),
-                received: rule.counts.received(),
+                received: rule.received(),
                 endings: endings.into_iter().filter(|(_, count)| *count > 0).collect(),
-                copies_dropped: rule.counts.copies_dropped.load(Ordering::Relaxed),
+                copies_dropped: rule.copies_dropped(),
             }
         });
         let endpoints = self.endpoints.iter().map(|running| EndpointSnapshot {
@@ -213,7 +213,6 @@ fn bind(route: PlannedRoute, port: &Arc<Port>, node: &Arc<str>, surroundings: &S
         via: route.via.map(|member| (member, Arc::clone(node))),
         port: Arc::clone(port),
         clock: Arc::clone(&surroundings.clock),
-        counts: Counts::new(),
         seldom: Seldom::new(),
     }
 }

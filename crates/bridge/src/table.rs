@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use polywire_core::{Code, Failure, GAP, Handler, HandlerFuture, Incoming, Kind};
 
+use crate::lanes::Lanes;
 use crate::rule::Rule;
 
 /// The routes that begin at one endpoint.
@@ -19,14 +20,14 @@ pub(crate) struct Table {
     /// Who has each name that some route spells out: of requests, and of events.
     exact: HashMap<String, Found>,
     /// The routes with a `*`, in file order.
-    patterns: Vec<Arc<Rule>>,
+    patterns: Vec<Arc<Lanes>>,
     pub(crate) unrouted: Unrouted,
 }
 
 #[derive(Clone, Default)]
 struct Found {
-    request: Option<Arc<Rule>>,
-    event: Option<Arc<Rule>>,
+    request: Option<Arc<Lanes>>,
+    event: Option<Arc<Lanes>>,
 }
 
 /// Messages that no route takes.
@@ -38,9 +39,9 @@ pub(crate) struct Unrouted {
 
 impl Table {
     /// A table of these routes, in file order.
-    pub(crate) fn new(rules: &[Arc<Rule>]) -> Self {
+    pub(crate) fn new(routes: &[Arc<Lanes>]) -> Self {
         let mut table = Self::default();
-        for rule in rules {
+        for rule in routes {
             if rule.pattern.is_exact() {
                 let name = &rule.pattern.head;
                 if !table.exact.contains_key(name) {
@@ -66,7 +67,7 @@ impl Table {
     }
 
     /// Gives the name to the route, as far as it is still free.
-    fn offer(&mut self, name: &str, rule: &Arc<Rule>) {
+    fn offer(&mut self, name: &str, rule: &Arc<Lanes>) {
         if *name == *GAP && !rule.pattern.is_exact() {
             return;
         }
@@ -79,7 +80,7 @@ impl Table {
         }
     }
 
-    fn by_pattern(&self, kind: Kind, name: &str) -> Option<&Arc<Rule>> {
+    fn by_pattern(&self, kind: Kind, name: &str) -> Option<&Arc<Lanes>> {
         // The mark of a reconnect is our own: it crosses only where a route names it.
         if *name == *GAP {
             return None;
@@ -87,7 +88,7 @@ impl Table {
         self.patterns.iter().find(|rule| rule.takes(kind) && rule.pattern.matched(name).is_some())
     }
 
-    pub(crate) fn find(&self, kind: Kind, name: &str) -> Option<&Arc<Rule>> {
+    pub(crate) fn find(&self, kind: Kind, name: &str) -> Option<&Arc<Lanes>> {
         match self.exact.get(name) {
             Some(found) => match kind {
                 Kind::Request => found.request.as_ref(),
@@ -101,7 +102,7 @@ impl Table {
 impl Handler for Table {
     fn call(&self, incoming: Incoming) -> HandlerFuture {
         if let Some(rule) = self.find(incoming.kind, &incoming.route) {
-            return Arc::clone(rule).carry(incoming);
+            return Rule::carry(rule.lane(&incoming.peer), incoming);
         }
         let counter = match incoming.kind {
             Kind::Request => &self.unrouted.requests,

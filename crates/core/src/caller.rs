@@ -71,7 +71,7 @@ impl Caller {
             Way::Queue(way) => way,
             Way::Custom(call) => return call.call(request).await,
         };
-        let deadline = request.due.moment(way.surroundings.clock.now(), way.timeout);
+        let deadline = request.due.moment_from(|| way.surroundings.clock.now(), way.timeout);
         let (call, answer) = match way.outlet.request(request, deadline) {
             Ok(accepted) => accepted,
             // Rare, and large: boxed, so that the future of every other call stays small.

@@ -171,8 +171,14 @@ impl Client {
         let tasks = TaskTracker::new();
         let ledger = Arc::clone(&endpoint.ledger);
         let shutdown = endpoint.shutdown.clone();
-        let supervisor =
-            Supervisor { dial, credentials, endpoint, reconnect, queue: Arc::clone(&queue), state: tell };
+        let supervisor = Supervisor {
+            dial,
+            credentials,
+            endpoint: Arc::new(endpoint),
+            reconnect,
+            queue: Arc::clone(&queue),
+            state: tell,
+        };
         tasks.spawn(supervisor.run());
         tasks.close();
         (Self { caller, state, ledger, shutdown, tasks }, Commands(queue))
@@ -279,7 +285,7 @@ impl<C> fmt::Debug for Commands<C> {
 struct Supervisor<D: Dial> {
     dial: D,
     credentials: Arc<dyn CredentialSource>,
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     reconnect: Reconnect,
     queue: Arc<Queue<<D::Session as Session>::Command>>,
     state: watch::Sender<ClientState>,
@@ -374,14 +380,17 @@ impl<D: Dial> Supervisor<D> {
     async fn attempt(&self, number: u32, lost: Option<&(Moment, String)>) -> Attempt {
         let failed = Attempt::failed;
         let clock = &self.endpoint.surroundings.clock;
-        // Both are boxed apart from this task: it lives as long as the client, and would hold room for the dial beside the
-        // connection.
-        let parts = match self.while_waiting(Box::pin(self.dial_in_time(number, lost.is_some()))).await {
-            Some(Ok(parts)) => parts,
+        // Both are boxed apart from this task: it lives as long as the client, and would hold room for the dial and the parts
+        // beside the connection.
+        let opening = Box::pin(async {
+            let parts = self.dial_in_time(number, lost.is_some()).await?;
+            Ok(self.connect(parts, lost))
+        });
+        let (mut connection, mut link) = match self.while_waiting(opening).await {
+            Some(Ok(opened)) => opened,
             Some(Err(attempt)) => return attempt,
             None => return failed("shut down".to_owned(), true),
         };
-        let (mut connection, mut link) = self.connect(parts, lost);
         let mut up_since = None;
         let Ended { reason, .. } = tokio::select! {
             biased;
@@ -439,7 +448,7 @@ impl<D: Dial> Supervisor<D> {
             transport,
             codec,
             session,
-            self.endpoint.clone(),
+            Arc::clone(&self.endpoint),
             Some(self.dial.address()),
             Arc::clone(&self.queue),
             true,

@@ -59,13 +59,13 @@ type Verdict = Result<Identity, Refusal>;
 /// One live connection: a future that ends when the connection does.
 ///
 /// # Cancel safety
-/// Dropping it closes the transport at once; calls in flight end as [`CallError::Unknown`], what was not sent as
-/// [`CallError::NotSent`].
+/// Dropping it closes the transport at once; calls in flight end as [`CallError::Unknown`](crate::CallError::Unknown), what was
+/// not sent as [`CallError::NotSent`](crate::CallError::NotSent).
 pub struct Connection<T, S: Session> {
     transport: T,
     codec: S::Codec,
     session: S,
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     peer: Peer,
     actions: Actions<S>,
     /// The actions are being applied, further down the stack.
@@ -76,7 +76,8 @@ pub struct Connection<T, S: Session> {
     deadlines: Deadlines,
     tally: Tally,
     judging: Option<BoxFuture<'static, Verdict>>,
-    signals: (Pin<Box<WaitForCancellationFutureOwned>>, Pin<Box<WaitForCancellationFutureOwned>>),
+    /// Asked to drain, and after that: asked to stop.
+    signal: Pin<Box<WaitForCancellationFutureOwned>>,
     established: Option<oneshot::Sender<()>>,
     stage: Stage,
     reading: bool,
@@ -114,9 +115,10 @@ where
         transport: T,
         codec: S::Codec,
         session: S,
-        endpoint: Endpoint,
+        endpoint: impl Into<Arc<Endpoint>>,
         address: Option<String>,
     ) -> (Self, Link<S>) {
+        let endpoint = endpoint.into();
         let queue = Arc::new(Queue::new(&endpoint.limits));
         Self::over_queue(transport, codec, session, endpoint, address, queue, false)
     }
@@ -126,7 +128,7 @@ where
         mut transport: T,
         codec: S::Codec,
         session: S,
-        endpoint: Endpoint,
+        endpoint: Arc<Endpoint>,
         address: Option<String>,
         queue: Arc<Queue<S::Command>>,
         keep: bool,
@@ -137,7 +139,6 @@ where
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let peer = Peer::new(id, endpoint.wire, address.map(String::into_boxed_str), Some(caller.clone()));
         let (established, when_established) = oneshot::channel();
-        let (drain, stop) = endpoint.shutdown.signals();
         transport.set_partial_limit(limits.max_login_bytes, "max_login_bytes");
         let link = Link {
             peer: peer.clone(),
@@ -159,7 +160,7 @@ where
             deadlines: Deadlines::new(),
             tally: Tally::new(),
             judging: None,
-            signals: (Box::pin(drain), Box::pin(stop)),
+            signal: Box::pin(endpoint.shutdown.when_draining()),
             established: Some(established),
             stage: Stage::New,
             reading: true,
@@ -271,11 +272,13 @@ where
 
     /// Drains and stops when asked; `listen` once a poll is enough.
     fn heed_signals(&mut self, cx: &mut Context<'_>, listen: bool) -> bool {
-        if listen && self.signals.1.as_mut().poll(cx).is_ready() {
-            self.close(Close::Shutdown);
-            return true;
-        }
-        if listen && self.deadlines.over.is_none() && self.signals.0.as_mut().poll(cx).is_ready() {
+        // A stop is a drain first, so one of the two is awaited at a time.
+        while listen && self.signal.as_mut().poll(cx).is_ready() {
+            if self.endpoint.shutdown.is_stopped() {
+                self.close(Close::Shutdown);
+                return true;
+            }
+            self.signal = Box::pin(self.endpoint.shutdown.when_stopped());
             let drained = self.now + self.endpoint.limits.drain_timeout;
             self.deadlines.over = Some(drained + CLOSE_GRACE);
             if self.stage == (Stage::Open { draining: false }) {

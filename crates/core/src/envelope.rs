@@ -85,15 +85,22 @@ pub enum Due {
 impl Due {
     /// The moment meant, for a call handed over at `now` to a sender with this default.
     pub fn moment(self, now: Moment, default: Duration) -> Moment {
+        self.moment_from(|| now, default)
+    }
+
+    /// The same, with a clock that is looked at only where it matters.
+    pub(crate) fn moment_from(self, now: impl FnOnce() -> Moment, default: Duration) -> Moment {
         match self {
-            Due::Default => now + default,
-            Due::In(timeout) => now + timeout,
+            Due::Default => now() + default,
+            Due::In(timeout) => now() + timeout,
             Due::At(moment) => moment,
         }
     }
 }
 
-/// Core's number of one outbound call on one connection; never on a wire, never reused on that connection.
+/// Core's number of one outbound call. A caller counts its calls up, across reconnects too, and uses no number twice.
+///
+/// A wire whose ids are numbers may carry it as its id; an answer under a number that nobody waits for is counted and goes nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 

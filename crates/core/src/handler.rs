@@ -67,10 +67,12 @@ pub struct Incoming {
     pub meta: Meta,
     /// When the answer must be there; events have none.
     pub deadline: Option<Moment>,
+    /// When it came; `None` for one that was made in this program.
+    pub received: Option<Moment>,
     /// Who sent it.
     pub peer: Peer,
     /// Who asks, where a wire says so with each message; see [`Incoming::identity`].
-    pub speaker: Option<Identity>,
+    pub speaker: Option<Arc<Identity>>,
     /// Which run of a handler this is, for progress.
     pub(crate) run: RunId,
 }
@@ -92,6 +94,7 @@ impl Incoming {
             body: body.into(),
             meta: Meta::default(),
             deadline: None,
+            received: None,
             peer,
             speaker: None,
             run: RunId::default(),
@@ -105,7 +108,7 @@ impl Incoming {
 
     /// Who asks: the speaker of this message, or whoever logged in on this connection.
     pub fn identity(&self) -> Option<Identity> {
-        self.speaker.clone().or_else(|| self.peer.identity())
+        self.speaker.as_deref().cloned().or_else(|| self.peer.identity())
     }
 
     /// Tells the caller that the request is being worked on. Dropped and counted where the wire cannot carry it.

@@ -76,6 +76,14 @@ pub enum JsonFault {
 /// [`JsonError`] with the offset of the first fault.
 pub fn validate(text: &[u8], limits: &JsonLimits) -> Result<(), JsonError> {
     check_utf8(text)?;
+    validate_utf8(text, limits)
+}
+
+/// The same as [`validate`] for text that the caller knows to be UTF-8.
+///
+/// # Errors
+/// [`JsonError`] with the offset of the first fault.
+pub fn validate_utf8(text: &[u8], limits: &JsonLimits) -> Result<(), JsonError> {
     let scan = Scan { text, limits };
     let end = scan.value(scan.space(0))?;
     scan.end(end)
@@ -86,7 +94,7 @@ pub fn validate(text: &[u8], limits: &JsonLimits) -> Result<(), JsonError> {
 /// # Errors
 /// [`JsonFault::NotUtf8`] at the first bad byte.
 pub fn check_utf8(text: &[u8]) -> Result<(), JsonError> {
-    if text.is_ascii() {
+    if is_ascii(text) {
         return Ok(());
     }
     match std::str::from_utf8(text) {
@@ -94,6 +102,19 @@ pub fn check_utf8(text: &[u8]) -> Result<(), JsonError> {
         Err(bad) => Err(JsonError { offset: bad.valid_up_to(), what: JsonFault::NotUtf8 }),
     }
 }
+
+/// Is no byte above 0x7f? In wide steps, the last of which may look at some bytes again.
+fn is_ascii(text: &[u8]) -> bool {
+    let high = |chunk: &[u8; WIDE]| chunk.iter().fold(0, |all, byte| all | byte) > 0x7f;
+    let (chunks, _) = text.as_chunks::<WIDE>();
+    match text.last_chunk::<WIDE>() {
+        Some(last) => !high(last) && !chunks.iter().any(high),
+        None => text.is_ascii(),
+    }
+}
+
+/// Bytes looked at in one step.
+const WIDE: usize = 32;
 
 /// Walks the members of one JSON object, validating every value on the way.
 ///

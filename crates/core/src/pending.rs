@@ -102,18 +102,16 @@ impl Pending {
         all.into_iter().map(|(_, call)| call.answer).collect()
     }
 
-    /// Does it hold more than a few calls need?
+    /// Does it hold room that nothing uses?
     pub(crate) fn is_roomy(&self) -> bool {
-        self.calls.capacity() > 4
+        self.calls.capacity() > 0
     }
 
     /// Gives back what a burst left behind.
     pub(crate) fn rest(&mut self) {
         if self.calls.is_empty() {
             self.earliest = None;
-            if self.is_roomy() {
-                self.calls = HashMap::default();
-            }
+            self.calls = HashMap::default();
         }
     }
 }

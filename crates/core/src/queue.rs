@@ -37,6 +37,12 @@ impl<C> Job<C> {
     }
 }
 
+/// A job and its place in the order it was asked for.
+pub(crate) struct Numbered<C> {
+    pub(crate) number: u64,
+    pub(crate) job: Job<C>,
+}
+
 /// Why the queue did not take something.
 #[derive(Debug)]
 pub(crate) enum Rejected {
@@ -80,7 +86,10 @@ pub(crate) struct Queue<C> {
 }
 
 struct State<C> {
-    jobs: VecDeque<Job<C>>,
+    jobs: VecDeque<Numbered<C>>,
+    next: u64,
+    /// No deadline of a call in `jobs` is before this moment.
+    earliest: Option<Moment>,
     abandoned: Vec<CallId>,
     messages: usize,
     bytes: usize,
@@ -93,6 +102,8 @@ struct State<C> {
 
 /// What a connection takes out of the queue in one go.
 pub(crate) struct Taken {
+    /// No deadline of what was taken is before this moment.
+    pub(crate) earliest: Option<Moment>,
     pub(crate) abandoned: Vec<CallId>,
     pub(crate) close: Option<Close>,
 }
@@ -102,6 +113,8 @@ impl<C> Queue<C> {
         Self {
             state: Mutex::new(State {
                 jobs: VecDeque::new(),
+                next: 0,
+                earliest: None,
                 abandoned: Vec::new(),
                 messages: 0,
                 bytes: 0,
@@ -122,10 +135,14 @@ impl<C> Queue<C> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[inline]
     fn add(&self, state: &mut State<C>, job: Job<C>) {
         state.messages += 1;
         state.bytes = state.bytes.saturating_add(job.bytes());
-        state.jobs.push_back(job);
+        state.earliest = earlier(state.earliest, &job);
+        let number = state.next;
+        state.next += 1;
+        state.jobs.push_back(Numbered { number, job });
     }
 
     fn check(&self, state: &mut State<C>, bytes: usize) -> Result<(), Rejected> {
@@ -167,7 +184,7 @@ impl<C> Queue<C> {
     }
 
     /// Moves everything into `jobs`, behind what it holds. Pending, and the waker is kept, when there is nothing.
-    pub(crate) fn poll_take(&self, jobs: &mut VecDeque<Job<C>>, waker: &Waker) -> Poll<Taken> {
+    pub(crate) fn poll_take(&self, jobs: &mut VecDeque<Numbered<C>>, waker: &Waker) -> Poll<Taken> {
         let mut state = self.lock();
         if state.jobs.is_empty() && state.abandoned.is_empty() && state.close.is_none() {
             if !state.reader.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -180,7 +197,11 @@ impl<C> Queue<C> {
         } else {
             jobs.append(&mut state.jobs);
         }
-        Poll::Ready(Taken { abandoned: std::mem::take(&mut state.abandoned), close: state.close.take() })
+        Poll::Ready(Taken {
+            earliest: state.earliest.take(),
+            abandoned: std::mem::take(&mut state.abandoned),
+            close: state.close.take(),
+        })
     }
 
     /// One message has left the queue for good: it was written, failed or was given up.
@@ -196,21 +217,23 @@ impl<C> Queue<C> {
     }
 
     /// Puts unsent jobs back in front, in order, for the next connection. Progress belonged to this one and is dropped.
-    pub(crate) fn put_back(&self, mut jobs: VecDeque<Job<C>>) {
+    pub(crate) fn put_back(&self, mut jobs: VecDeque<Numbered<C>>) {
         let mut state = self.lock();
         jobs.append(&mut state.jobs);
         let (progress, kept): (VecDeque<_>, _) =
-            jobs.into_iter().partition(|job| matches!(job, Job::Progress(..)));
+            jobs.into_iter().partition(|Numbered { job, .. }| matches!(job, Job::Progress(..)));
         state.jobs = kept;
+        state.earliest =
+            state.jobs.iter().fold(None, |earliest, Numbered { job, .. }| earlier(earliest, job));
         drop(state);
-        self.release(progress.len(), progress.iter().map(Job::bytes).sum());
+        self.release(progress.len(), progress.iter().map(|Numbered { job, .. }| job.bytes()).sum());
     }
 
     /// Ends every queued call whose deadline has passed or whose caller has gone; says how many of each.
     pub(crate) fn expire(&self, now: Moment) -> (u64, u64) {
         let mut state = self.lock();
         state.abandoned.clear();
-        let due = |job: &Job<C>| match job {
+        let due = |Numbered { job, .. }: &Numbered<C>| match job {
             Job::Request { deadline, answer, .. } => *deadline <= now || answer.is_closed(),
             _ => false,
         };
@@ -221,9 +244,9 @@ impl<C> Queue<C> {
             std::mem::take(&mut state.jobs).into_iter().partition(due);
         state.jobs = kept;
         drop(state);
-        self.release(over.len(), over.iter().map(Job::bytes).sum());
+        self.release(over.len(), over.iter().map(|Numbered { job, .. }| job.bytes()).sum());
         let (mut not_sent, mut cancelled) = (0, 0);
-        for job in over {
+        for Numbered { job, .. } in over {
             if let Job::Request { answer, .. } = job {
                 let why = "the deadline passed while the call waited for a connection";
                 match answer.send(Err(CallError::not_sent(Code::DeadlineExceeded, why))) {
@@ -253,7 +276,7 @@ impl<C> Queue<C> {
         drop(state);
         self.room.notify_waiters();
         let (mut calls, mut events) = (0, 0);
-        for job in jobs {
+        for Numbered { job, .. } in jobs {
             match job {
                 Job::Request { answer, .. } => {
                     calls += 1;
@@ -272,6 +295,14 @@ impl<C> Queue<C> {
         if state.jobs.is_empty() && state.jobs.capacity() > 0 {
             state.jobs = VecDeque::new();
         }
+    }
+}
+
+/// The earlier of a moment and the deadline of a job, where it is a call.
+fn earlier<C>(known: Option<Moment>, job: &Job<C>) -> Option<Moment> {
+    match job {
+        Job::Request { deadline, .. } => Some(known.map_or(*deadline, |known| known.min(*deadline))),
+        _ => known,
     }
 }
 

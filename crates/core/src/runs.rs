@@ -175,14 +175,14 @@ impl<R> Runs<R> {
         left
     }
 
-    /// Does it hold more than one handler needs?
+    /// Does it hold room that nothing uses?
     pub(crate) fn is_roomy(&self) -> bool {
-        self.slots.len() > 1
+        self.slots.capacity() > 0
     }
 
     /// Gives back what a burst left behind.
     pub(crate) fn rest(&mut self) {
-        if self.running == 0 && self.is_roomy() {
+        if self.running == 0 {
             self.slots = Vec::new();
             self.free = Vec::new();
             self.ready.rest();

@@ -132,8 +132,12 @@ impl Server {
         let peers = Arc::new(Peers { present: Mutex::default(), next: endpoint.observer.take() });
         endpoint.observer = Some(Arc::clone(&peers) as _);
         let connections = TaskTracker::new();
-        let accepting =
-            tokio::spawn(accept_loop(listener, Arc::new(accept), endpoint.clone(), connections.clone()));
+        let accepting = tokio::spawn(accept_loop(
+            listener,
+            Arc::new(accept),
+            Arc::new(endpoint.clone()),
+            connections.clone(),
+        ));
         Self { address, endpoint, peers, accepting, connections }
     }
 
@@ -265,11 +269,11 @@ impl Observe for Peers {
 async fn accept_loop<L: Listener, A: Accept<L::Io>>(
     mut listener: L,
     accept: Arc<A>,
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     connections: TaskTracker,
 ) {
     let strangers = Arc::new(Semaphore::new(endpoint.limits.max_strangers));
-    let mut admission = Admission::new(endpoint.clone());
+    let mut admission = Admission::new(Endpoint::clone(&endpoint));
     let clock = Arc::clone(&endpoint.surroundings.clock);
     let mut failing = false;
     loop {
@@ -289,17 +293,22 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
                 failing = false;
                 let Some(place) = admission.admit(place, address.as_deref()) else { continue };
                 let accept = Arc::clone(&accept);
-                let endpoint = endpoint.clone();
+                let endpoint = Arc::clone(&endpoint);
                 connections.spawn(async move {
-                    let _place = place;
-                    let clock = &endpoint.surroundings.clock;
+                    let clock = Arc::clone(&endpoint.surroundings.clock);
                     let login = clock.now() + endpoint.limits.login_timeout;
                     let Some(parts) = prepare(&*accept, io, &endpoint, login).await else { return };
                     let (mut connection, mut link) = connect(parts, endpoint, address);
                     connection.login_by(login);
                     tokio::select! {
                         biased;
-                        _ = &mut connection => return,
+                        ended = &mut connection => {
+                            let failed = matches!(ended.reason, Close::Refused(_) | Close::Protocol(_));
+                            if failed && !ended.established {
+                                place.login_failed(clock.now());
+                            }
+                            return;
+                        }
                         _ = link.established() => drop((stranger, link)),
                     }
                     connection.await;
@@ -320,7 +329,7 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
 /// The connection in one place on the heap: as a part of this task it would be stored once for each place it is awaited in.
 fn connect<S, T>(
     parts: Parts<S, T>,
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     address: Option<String>,
 ) -> (Pin<Box<Connection<T, S>>>, Link<S>)
 where

@@ -60,8 +60,12 @@ impl Shutdown {
         self.stop.cancelled().await;
     }
 
-    pub(crate) fn signals(&self) -> (WaitForCancellationFutureOwned, WaitForCancellationFutureOwned) {
-        (self.drain.clone().cancelled_owned(), self.stop.clone().cancelled_owned())
+    pub(crate) fn when_draining(&self) -> WaitForCancellationFutureOwned {
+        self.drain.clone().cancelled_owned()
+    }
+
+    pub(crate) fn when_stopped(&self) -> WaitForCancellationFutureOwned {
+        self.stop.clone().cancelled_owned()
     }
 }
 

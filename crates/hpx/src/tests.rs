@@ -177,7 +177,7 @@ impl<S: Session<Codec = HpxCodec>> Engine<S> {
                         Body::Json(text) => text.as_str().to_owned(),
                         other => format!("{other:?}"),
                     };
-                    self.requests.push((request.route.to_string(), body, identity));
+                    self.requests.push((request.route.to_string(), body, identity.as_deref().cloned()));
                     let result = (self.serve)(&request);
                     let wall = || SystemTime::UNIX_EPOCH;
                     let mut cx = Cx::new(self.now, &wall, &self.random, &mut actions);

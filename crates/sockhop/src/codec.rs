@@ -80,7 +80,8 @@ pub struct Codec {
     scanned: usize,
     /// Nothing has been decoded yet.
     fresh: bool,
-    held: Outgoing,
+    /// Written while the direction out is held; there is none most of the time.
+    held: Option<Box<Outgoing>>,
 }
 
 /// Bytes of a binary frame before its payload.
@@ -98,7 +99,7 @@ impl Codec {
             writing: Framing::Json,
             scanned: 0,
             fresh: true,
-            held: Outgoing::new(),
+            held: None,
         }
     }
 
@@ -245,18 +246,22 @@ impl StreamCodec for Codec {
                 Framing::Json => wire::write_line(message, &self.transmit, out),
                 Framing::Binary => binary::write(message, out)?,
                 Framing::Held => {
-                    let held = self.held.len();
-                    if held >= self.max_held_bytes {
+                    let held = self.held.get_or_insert_default();
+                    if held.len() >= self.max_held_bytes {
                         return Err(FrameError::TooLarge {
-                            got: held as u64,
+                            got: held.len() as u64,
                             max: self.max_held_bytes as u64,
                             setting: "max_queue_bytes",
                         });
                     }
-                    binary::write(message, &mut self.held)?;
+                    binary::write(message, held)?;
                 }
             },
-            Frame::Release => out.put_bytes(self.held.take()),
+            Frame::Release => {
+                if let Some(mut held) = self.held.take() {
+                    out.put_bytes(held.take());
+                }
+            }
         }
         Ok(())
     }

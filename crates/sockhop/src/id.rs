@@ -28,7 +28,7 @@ impl Id {
             return None;
         }
         match raw {
-            [b'"', inner @ .., b'"'] if inner.len() <= FIELD && !inner.contains(&b'\\') => {
+            [b'"', inner @ .., b'"'] if inner.len() <= FIELD && memchr::memchr(b'\\', inner).is_none() => {
                 Some(Self::short(inner, true))
             }
             // White space that one side's lines may hold can be what ends the other's.

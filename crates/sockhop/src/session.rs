@@ -265,6 +265,10 @@ impl polywire_core::Session for Session {
         }
         self.set_alarm(cx);
     }
+
+    fn rest(&mut self) {
+        self.running.rest();
+    }
 }
 
 impl fmt::Debug for Session {

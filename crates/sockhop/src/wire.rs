@@ -197,8 +197,20 @@ fn read_usual_line<'a>(text: &'a [u8], limits: &JsonLimits) -> Option<Received<'
     } else {
         return None;
     };
-    let kind = Name::Text(Cow::Borrowed(std::str::from_utf8(kind).ok()?));
+    let kind = Name::Text(Cow::Borrowed(name(kind)?));
     Some(Received { kind, data: Value::Line(text.get(data..end)?), link, mended: false })
+}
+
+/// The name in these bytes, if they are UTF-8; those that stock peers give to values are known by sight.
+fn name(kind: &[u8]) -> Option<&str> {
+    match kind {
+        b"Object" => Some("Object"),
+        b"Array" => Some("Array"),
+        b"String" => Some("String"),
+        b"Number" => Some("Number"),
+        b"Boolean" => Some("Boolean"),
+        _ => std::str::from_utf8(kind).ok(),
+    }
 }
 
 /// Reads a line whatever the order of its members.
@@ -239,7 +251,7 @@ fn read_any_line<'a>(text: &'a [u8], limits: &JsonLimits) -> Result<Received<'a>
 /// Reads one binary frame. JSON text that is not UTF-8 is mended as in a line; a type that is not is odd.
 pub(crate) fn read_packet<'a>(id: u8, payload: &'a [u8], limits: &JsonLimits) -> Result<Received<'a>, Bad> {
     let fields = binary::read(id, payload)?;
-    let kind = std::str::from_utf8(fields.kind).map_or(Name::Odd, |kind| Name::Text(Cow::Borrowed(kind)));
+    let kind = name(fields.kind).map_or(Name::Odd, |kind| Name::Text(Cow::Borrowed(kind)));
     let link = match fields.link {
         FieldLink::None => Wanted::None,
         FieldLink::Ask(id) => Wanted::Ask(WireId::Field(id)),
@@ -252,7 +264,7 @@ pub(crate) fn read_packet<'a>(id: u8, payload: &'a [u8], limits: &JsonLimits) ->
         Ok(()) => Cow::Borrowed(fields.data),
         Err(_) => Cow::Owned(mend(fields.data)),
     };
-    json::validate(&text, limits).map_err(|_| Bad::Undecodable)?;
+    json::validate_utf8(&text, limits).map_err(|_| Bad::Undecodable)?;
     let mended = matches!(text, Cow::Owned(_));
     Ok(Received { kind, data: Value::Framed(text), link, mended })
 }

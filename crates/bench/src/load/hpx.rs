@@ -40,23 +40,22 @@ pub(crate) async fn run(
     let start = Instant::now();
     let tasks: Vec<_> =
         ready.into_iter().map(|(stream, call)| tokio::spawn(drive(stream, call, calls))).collect();
+    let mut reads = 0;
     for task in tasks {
-        task.await.map_err(io::Error::other)??;
+        reads += task.await.map_err(io::Error::other)??;
     }
-    Ok(Seen {
-        calls: calls * connections as u64,
-        reads: calls * connections as u64,
-        elapsed: start.elapsed(),
-    })
+    Ok(Seen { calls: calls * connections as u64, reads, elapsed: start.elapsed() })
 }
 
-async fn drive(mut stream: TcpStream, call: Vec<u8>, calls: u64) -> io::Result<()> {
+/// Says how many reads the answers took.
+async fn drive(mut stream: TcpStream, call: Vec<u8>, calls: u64) -> io::Result<u64> {
     let mut input = Vec::new();
+    let mut reads = 0;
     for _ in 0..calls {
         stream.write_all(&call).await?;
-        frame(&mut stream, &mut input).await?;
+        reads += frame(&mut stream, &mut input).await?;
     }
-    Ok(())
+    Ok(reads)
 }
 
 fn request(text: &str, stored_up_to: usize) -> Vec<u8> {
@@ -66,16 +65,18 @@ fn request(text: &str, stored_up_to: usize) -> Vec<u8> {
     out.to_vec()
 }
 
-/// Reads up to a delimiter at the end of a read: the load's own bodies never hold one.
-async fn frame(stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<()> {
+/// Reads up to a delimiter at the end of a read, and says how many reads that took: the load's own bodies never hold one.
+async fn frame(stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<u64> {
+    let mut reads = 0;
     input.clear();
     input.reserve(256 << 10);
     while !input.ends_with(END) {
         if stream.read_buf(input).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        reads += 1;
     }
-    Ok(())
+    Ok(reads)
 }
 
 fn session_in(frame: &[u8]) -> io::Result<String> {

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::{Seen, sockhop};
+use super::{Counted, Seen, sockhop};
 
 /// Plugins that a host under measurement knows.
 pub(crate) const MEMBERS: usize = 500;
@@ -30,7 +30,7 @@ pub(crate) fn challenge(number: usize) -> String {
 
 /// One plugin after its login.
 struct Plugin {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Counted>,
 }
 
 impl Plugin {
@@ -38,7 +38,8 @@ impl Plugin {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let url = format!("ws://localhost:{}/socket.io/?EIO=4&transport=websocket", address.port());
-        let (socket, _) = tokio_tungstenite::client_async(url, stream).await.map_err(io::Error::other)?;
+        let (socket, _) =
+            tokio_tungstenite::client_async(url, Counted::new(stream)).await.map_err(io::Error::other)?;
         let mut this = Self { socket };
         this.until("0{").await?;
         this.say("40").await?;
@@ -105,14 +106,16 @@ pub(crate) async fn data(
     }
     let start = Instant::now();
     let tasks: Vec<_> = ready.into_iter().map(|plugin| tokio::spawn(ask(plugin, in_flight, calls))).collect();
+    let mut reads = 0;
     for task in tasks {
-        task.await.map_err(io::Error::other)??;
+        reads += task.await.map_err(io::Error::other)??;
     }
-    let calls = calls * plugins as u64;
-    Ok(Seen { calls, reads: calls, elapsed: start.elapsed() })
+    Ok(Seen { calls: calls * plugins as u64, reads, elapsed: start.elapsed() })
 }
 
-async fn ask(mut plugin: Plugin, in_flight: u64, calls: u64) -> io::Result<()> {
+/// Says how many reads the answers took.
+async fn ask(mut plugin: Plugin, in_flight: u64, calls: u64) -> io::Result<u64> {
+    let before = plugin.socket.get_ref().reads();
     let body = sockhop::body(100);
     let (mut sent, mut heard) = (0, 0);
     while heard < 2 * calls {
@@ -134,7 +137,7 @@ async fn ask(mut plugin: Plugin, in_flight: u64, calls: u64) -> io::Result<()> {
             heard += 1;
         }
     }
-    Ok(())
+    Ok(plugin.socket.get_ref().reads() - before)
 }
 
 /// Has the host tell `count` events to each of `members` plugins, in portions that every queue on the way holds; what is counted is
@@ -152,6 +155,9 @@ pub(crate) async fn broadcast(address: SocketAddr, members: usize, count: u64) -
         sockhop::body(100)
     );
     let portions = count.div_ceil(PORTION);
+    let reads =
+        |members: &[Plugin]| members.iter().map(|member| member.socket.get_ref().reads()).sum::<u64>();
+    let before = reads(&joined);
     let start = Instant::now();
     for _ in 0..portions {
         if let Some(first) = joined.first_mut() {
@@ -163,7 +169,7 @@ pub(crate) async fn broadcast(address: SocketAddr, members: usize, count: u64) -
         }
     }
     let calls = portions * PORTION * members as u64;
-    Ok(Seen { calls, reads: calls, elapsed: start.elapsed() })
+    Ok(Seen { calls, reads: reads(&joined) - before, elapsed: start.elapsed() })
 }
 
 async fn hear_portion(mut member: Plugin) -> io::Result<Plugin> {

@@ -10,12 +10,12 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 
-use super::{Seen, sockhop};
+use super::{Counted, Seen, sockhop};
 use crate::bare::stonyx::{AUTH_KEY, Nonces, open, receive, seal, send, settings, shared_cipher};
 
 /// One connection after its login.
 pub(crate) struct LoggedIn {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Counted>,
     session: Aes256Gcm,
     nonces: Nonces,
 }
@@ -27,10 +27,13 @@ pub(crate) struct LoggedIn {
 pub(crate) async fn log_in(address: SocketAddr, shared: &Aes256Gcm) -> io::Result<LoggedIn> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let (mut socket, _) =
-        tokio_tungstenite::client_async_with_config(format!("ws://{address}/"), stream, Some(settings()))
-            .await
-            .map_err(io::Error::other)?;
+    let (mut socket, _) = tokio_tungstenite::client_async_with_config(
+        format!("ws://{address}/"),
+        Counted::new(stream),
+        Some(settings()),
+    )
+    .await
+    .map_err(io::Error::other)?;
     let mut nonces = Nonces::new();
     let login = seal(shared, &mut nonces, |out| {
         out.extend_from_slice(
@@ -69,14 +72,16 @@ pub(crate) async fn run(
         .into_iter()
         .map(|connection| tokio::spawn(drive(connection, in_flight, calls, body_bytes)))
         .collect();
+    let mut reads = 0;
     for task in tasks {
-        task.await.map_err(io::Error::other)??;
+        reads += task.await.map_err(io::Error::other)??;
     }
-    let calls = calls * connections as u64;
-    Ok(Seen { calls, reads: calls, elapsed: start.elapsed() })
+    Ok(Seen { calls: calls * connections as u64, reads, elapsed: start.elapsed() })
 }
 
-async fn drive(mut on: LoggedIn, in_flight: u64, calls: u64, body_bytes: usize) -> io::Result<()> {
+/// Says how many reads the answers took.
+async fn drive(mut on: LoggedIn, in_flight: u64, calls: u64, body_bytes: usize) -> io::Result<u64> {
+    let before = on.socket.get_ref().reads();
     let body = sockhop::body(body_bytes);
     let requests: Vec<String> =
         (0..in_flight).map(|name| format!(r#"{{"request":"echo{name}","data":{body}}}"#)).collect();
@@ -93,7 +98,7 @@ async fn drive(mut on: LoggedIn, in_flight: u64, calls: u64, body_bytes: usize) 
         open(&on.session, answer)?;
         answered += 1;
     }
-    Ok(())
+    Ok(on.socket.get_ref().reads() - before)
 }
 
 /// Has the server push `count` messages to each of `members` connections, in portions that every queue on the way holds; what is
@@ -117,6 +122,9 @@ pub(crate) async fn broadcast(
         sockhop::body(body_bytes)
     );
     let portions = count.div_ceil(PORTION);
+    let reads =
+        |members: &[LoggedIn]| members.iter().map(|member| member.socket.get_ref().reads()).sum::<u64>();
+    let before = reads(&joined);
     let start = Instant::now();
     for _ in 0..portions {
         if let Some(first) = joined.first_mut() {
@@ -130,7 +138,7 @@ pub(crate) async fn broadcast(
         }
     }
     let calls = portions * PORTION * members as u64;
-    Ok(Seen { calls, reads: calls, elapsed: start.elapsed() })
+    Ok(Seen { calls, reads: reads(&joined) - before, elapsed: start.elapsed() })
 }
 
 /// Messages of one broadcast round.

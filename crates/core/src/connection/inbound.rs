@@ -1,6 +1,7 @@
 //! From frames to handlers, and from handlers back to frames.
 
 use std::future::ready;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -194,7 +195,7 @@ where
         }
     }
 
-    fn deliver_request(&mut self, request: Request, reply: S::Reply, speaker: Option<Identity>) {
+    fn deliver_request(&mut self, request: Request, reply: S::Reply, speaker: Option<Arc<Identity>>) {
         let limits = &self.endpoint.limits;
         let refusal = if matches!(self.stage, Stage::Open { draining: true }) {
             Some(Failure::new(Code::Unavailable, "shutting down"))
@@ -212,6 +213,7 @@ where
         let Request { route, body, due, meta, .. } = request;
         let timeout = limits.handler_timeout;
         let deadline = due.moment(self.now, timeout).min(self.now + timeout);
+        let received = Some(self.now);
         let peer = self.peer.clone();
         let handler = &self.endpoint.handler;
         let call = |run: RunId| {
@@ -221,6 +223,7 @@ where
                 body,
                 meta,
                 deadline: Some(deadline),
+                received,
                 peer,
                 speaker,
                 run,
@@ -239,6 +242,7 @@ where
         self.tally.add(Count::Events);
         let Event { route, body, meta } = event;
         let deadline = self.now + self.endpoint.limits.handler_timeout;
+        let received = Some(self.now);
         let peer = self.peer.clone();
         let handler = &self.endpoint.handler;
         let call = |run: RunId| {
@@ -248,6 +252,7 @@ where
                 body,
                 meta,
                 deadline: None,
+                received,
                 peer,
                 speaker: None,
                 run,

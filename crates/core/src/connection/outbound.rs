@@ -11,7 +11,7 @@ use crate::envelope::CallId;
 use crate::failure::{CallError, Code, Failure, Outcome};
 use crate::ledger::{Count, Ledger};
 use crate::moment::Moment;
-use crate::queue::{Job, Queue, Taken};
+use crate::queue::{Job, Numbered, Queue, Taken};
 use crate::session::{Admit, Close, Cx, Gate, Outbound, OutboundOf, Session};
 use crate::transport::Transport;
 
@@ -25,13 +25,11 @@ pub(super) struct Outbox<S: Session> {
     queue: Arc<Queue<S::Command>>,
     keep: bool,
     /// Taken from the queue, in order, not yet looked at.
-    jobs: VecDeque<Numbered<S>>,
-    taken: VecDeque<Job<S::Command>>,
+    jobs: VecDeque<JobOf<S>>,
     /// In an order, so that one seed gives one trace.
-    held: BTreeMap<Gate, VecDeque<Numbered<S>>>,
+    held: BTreeMap<Gate, VecDeque<JobOf<S>>>,
     /// Gates that were opened and may let something go.
     opened: VecDeque<Gate>,
-    next: u64,
     /// No deadline of a held call is before this moment.
     earliest: Option<Moment>,
     /// The call that is being encoded.
@@ -45,8 +43,7 @@ struct Swept {
     cancelled: usize,
 }
 
-/// A job and its place in the order it was asked for.
-type Numbered<S> = (u64, Job<<S as Session>::Command>);
+type JobOf<S> = Numbered<<S as Session>::Command>;
 
 impl<S: Session> Outbox<S> {
     pub(super) fn new(queue: Arc<Queue<S::Command>>, keep: bool) -> Self {
@@ -54,10 +51,8 @@ impl<S: Session> Outbox<S> {
             queue,
             keep,
             jobs: VecDeque::new(),
-            taken: VecDeque::new(),
             held: BTreeMap::new(),
             opened: VecDeque::new(),
-            next: 0,
             earliest: None,
             encoding: None,
         }
@@ -84,23 +79,17 @@ impl<S: Session> Outbox<S> {
 
     /// Takes what callers have queued, so that its deadlines are watched.
     pub(super) fn take(&mut self, cx: &Context<'_>) -> Option<Taken> {
-        let Poll::Ready(taken) = self.queue.poll_take(&mut self.taken, cx.waker()) else { return None };
-        for job in self.taken.drain(..) {
-            if let Job::Request { deadline, .. } = &job {
-                self.earliest = Some(self.earliest.map_or(*deadline, |known| known.min(*deadline)));
-            }
-            self.jobs.push_back((self.next, job));
-            self.next += 1;
-        }
+        let Poll::Ready(taken) = self.queue.poll_take(&mut self.jobs, cx.waker()) else { return None };
+        self.earliest = [self.earliest, taken.earliest].into_iter().flatten().min();
         Some(taken)
     }
 
-    fn hold(&mut self, gate: Gate, job: Numbered<S>) {
+    fn hold(&mut self, gate: Gate, job: JobOf<S>) {
         self.held.entry(gate).or_default().push_back(job);
     }
 
     /// The next job that may be let go: first what an opened gate held, then what is new.
-    fn next(&mut self) -> Option<(Option<Gate>, Numbered<S>)> {
+    fn next(&mut self) -> Option<(Option<Gate>, JobOf<S>)> {
         while let Some(gate) = self.opened.front().copied() {
             if let Some(job) = self.held.get_mut(&gate).and_then(VecDeque::pop_front) {
                 return Some((Some(gate), job));
@@ -112,7 +101,7 @@ impl<S: Session> Outbox<S> {
     }
 
     /// Puts a job back where it came from: it must wait after all.
-    fn put_back(&mut self, from: Option<Gate>, to: Option<Gate>, job: Numbered<S>) {
+    fn put_back(&mut self, from: Option<Gate>, to: Option<Gate>, job: JobOf<S>) {
         match (from, to) {
             (Some(from), Some(to)) if from == to => {
                 self.held.entry(from).or_default().push_front(job);
@@ -134,8 +123,8 @@ impl<S: Session> Outbox<S> {
         let mut earliest: Option<Moment> = None;
         let mut swept = Swept::default();
         let queue = &self.queue;
-        let mut check = |waiting: &mut VecDeque<Numbered<S>>| {
-            for (number, job) in std::mem::take(waiting) {
+        let mut check = |waiting: &mut VecDeque<JobOf<S>>| {
+            for Numbered { number, job } in std::mem::take(waiting) {
                 let size = job.bytes();
                 match job {
                     Job::Request { answer, .. } if answer.is_closed() => {
@@ -152,7 +141,7 @@ impl<S: Session> Outbox<S> {
                         if let Job::Request { deadline, .. } = &job {
                             earliest = Some(earliest.map_or(*deadline, |known| known.min(*deadline)));
                         }
-                        waiting.push_back((number, job));
+                        waiting.push_back(Numbered { number, job });
                     }
                 }
             }
@@ -166,10 +155,10 @@ impl<S: Session> Outbox<S> {
 
     /// The connection is over: what was not sent goes back in order, or is answered.
     pub(super) fn end(&mut self, reason: &Close, ledger: &Ledger) {
-        let mut left: Vec<Numbered<S>> = std::mem::take(&mut self.held).into_values().flatten().collect();
+        let mut left: Vec<JobOf<S>> = std::mem::take(&mut self.held).into_values().flatten().collect();
         left.extend(self.jobs.drain(..));
-        left.sort_unstable_by_key(|(number, _)| *number);
-        self.queue.put_back(left.into_iter().map(|(_, job)| job).collect());
+        left.sort_unstable_by_key(|job| job.number);
+        self.queue.put_back(left.into());
         if !self.keep {
             let (calls, events) = self.queue.end(Code::Unavailable, &format!("connection closed: {reason}"));
             ledger.add(Count::Calls, calls);
@@ -180,13 +169,12 @@ impl<S: Session> Outbox<S> {
 
     /// Does it hold room that nothing waits in?
     pub(super) fn is_roomy(&self) -> bool {
-        self.jobs.capacity() > 0 || self.taken.capacity() > 0
+        self.jobs.capacity() > 0
     }
 
     pub(super) fn rest(&mut self) {
-        if self.is_roomy() {
+        if self.jobs.is_empty() {
             self.jobs = VecDeque::new();
-            self.taken = VecDeque::new();
         }
         if self.held.is_empty() {
             self.earliest = None;
@@ -224,10 +212,10 @@ where
         }
         let (mut messages, mut bytes) = (0, 0);
         while matches!(self.stage, Stage::Open { .. }) && self.transport.unsent() < UNSENT_FULL {
-            let Some((from, (number, job))) = self.outbox.next() else { break };
+            let Some((from, Numbered { number, job })) = self.outbox.next() else { break };
             let size = job.bytes();
             if let Some((to, job)) = self.send_job(job) {
-                self.outbox.put_back(from, to, (number, job));
+                self.outbox.put_back(from, to, Numbered { number, job });
                 if to.is_none() {
                     break;
                 }

@@ -5,9 +5,6 @@ use crate::transport::Transport;
 
 use super::Connection;
 
-/// Actions there is always room for.
-const FEW_ACTIONS: usize = 8;
-
 impl<T, S> Connection<T, S>
 where
     S: Session,
@@ -20,18 +17,21 @@ where
 
     /// Does it hold memory that an idle connection has no use for?
     pub(super) fn is_roomy(&self) -> bool {
-        let own = self.actions.capacity() > FEW_ACTIONS;
-        own || self.runs.is_roomy() || self.pending.is_roomy() || self.outbox.is_roomy()
+        self.actions.capacity() > 0
+            || self.runs.is_roomy()
+            || self.pending.is_roomy()
+            || self.outbox.is_roomy()
     }
 
     /// Nothing is going on: memory that a burst needed is given back.
     pub(super) fn rest(&mut self) {
         if self.is_idle() {
             self.transport.rest();
+            self.session.rest();
             self.runs.rest();
             self.pending.rest();
             self.outbox.rest();
-            if self.actions.capacity() > FEW_ACTIONS {
+            if self.actions.is_empty() {
                 self.actions = Actions::new();
             }
         }

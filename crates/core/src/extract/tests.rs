@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -158,7 +159,7 @@ async fn an_identity_is_the_speaker_or_whoever_logged_in() {
     let incoming = message(Body::Empty);
     incoming.peer.identify(Identity::user("ann"));
     assert_eq!(call(who, incoming.clone()).await, Ok(Body::json("ann").unwrap().into()));
-    let incoming = Incoming { speaker: Some(Identity::user("bob")), ..incoming };
+    let incoming = Incoming { speaker: Some(Arc::new(Identity::user("bob"))), ..incoming };
     assert_eq!(call(who, incoming).await, Ok(Body::json("bob").unwrap().into()));
 }
 

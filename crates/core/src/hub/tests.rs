@@ -11,14 +11,14 @@ use crate::envelope::Request;
 use crate::failure::{CallError, Outcome};
 use crate::limits::Limits;
 use crate::moment::Surroundings;
-use crate::queue::{Job, Outlet, Queue};
+use crate::queue::{Job, Numbered, Outlet, Queue};
 use crate::session::Close;
 
 /// A peer whose connection is this test: it takes events out of the queue when it wants to.
 struct Remote {
     peer: Peer,
     queue: Arc<Queue<()>>,
-    jobs: VecDeque<Job<()>>,
+    jobs: VecDeque<Numbered<()>>,
 }
 
 impl Remote {
@@ -35,7 +35,7 @@ impl Remote {
         while self.jobs.is_empty() {
             poll_fn(|cx| self.queue.poll_take(&mut self.jobs, cx.waker()).map(drop)).await;
         }
-        let job = self.jobs.pop_front().unwrap();
+        let Numbered { job, .. } = self.jobs.pop_front().unwrap();
         self.queue.release(1, job.bytes());
         let Job::Event(event) = job else { panic!("only events are sent") };
         event
@@ -98,7 +98,7 @@ async fn b11_a_thousand_members_share_one_body_and_a_stalled_one_costs_the_other
         let stalled = remote.peer.id() == 500;
         assert_eq!(remote.waiting(), if stalled { 1 } else { 50 });
         assert_eq!(hub.counts(&remote.peer).unwrap().waiting, if stalled { 49 } else { 0 });
-        let Job::Event(Event { body: Body::Json(got), .. }) = &remote.jobs[0] else {
+        let Job::Event(Event { body: Body::Json(got), .. }) = &remote.jobs[0].job else {
             panic!("it is an event")
         };
         assert_eq!(got.as_bytes().as_ptr(), body.as_bytes().as_ptr(), "the bytes are shared");

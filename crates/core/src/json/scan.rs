@@ -4,6 +4,16 @@
 
 use super::{JsonError, JsonFault, JsonLimits};
 
+/// Is there a control character? In wide steps, the last of which may look at some bytes again.
+fn has_control(run: &[u8]) -> bool {
+    let low = |chunk: &[u8; 16]| chunk.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < 0x20;
+    let (chunks, _) = run.as_chunks::<16>();
+    match run.last_chunk::<16>() {
+        Some(last) => low(last) || chunks.iter().any(low),
+        None => run.iter().any(|byte| *byte < 0x20),
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scan<'a> {
     pub(super) text: &'a [u8],
@@ -97,52 +107,36 @@ impl Scan<'_> {
     /// Skips characters that need no look, up to a quote, a backslash or a control character.
     #[inline]
     pub(super) fn plain(&self, at: usize) -> usize {
-        // Most strings are short: only one that goes on is worth the wide steps.
-        let end = self.plain_by_eight(at, 2);
-        if end < at.saturating_add(16) { end } else { self.plain_by_thirty_two(end) }
-    }
-
-    fn plain_by_thirty_two(&self, mut at: usize) -> usize {
-        while let Some(chunk) = self.text.get(at..).and_then(<[u8]>::first_chunk::<32>) {
-            // In numbers, not in branches: this becomes a few wide instructions.
-            let special =
-                |byte: &u8| u8::from(*byte < 0x20) | u8::from(*byte == b'"') | u8::from(*byte == b'\\');
-            if chunk.iter().fold(0, |found, byte| found | special(byte)) != 0 {
-                break;
-            }
-            at = at.saturating_add(32);
-        }
-        self.plain_by_eight(at, usize::MAX)
-    }
-
-    /// Skips plain characters, at most `steps` times eight of them.
-    #[inline]
-    fn plain_by_eight(&self, mut at: usize, mut steps: usize) -> usize {
         const ONES: u64 = 0x0101_0101_0101_0101;
         const HIGHS: u64 = 0x8080_8080_8080_8080;
         let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-        while let Some(Ok(chunk)) = self.text.get(at..at.saturating_add(8)).map(<[u8; 8]>::try_from) {
+        // Most strings are short: only one that goes on is worth a search.
+        for start in [at, at.saturating_add(8)] {
+            let Some(Ok(chunk)) = self.text.get(start..start.saturating_add(8)).map(<[u8; 8]>::try_from)
+            else {
+                return self.long_plain(start);
+            };
             let word = u64::from_le_bytes(chunk);
             let control = word.wrapping_sub(ONES.wrapping_mul(0x20)) & !word & HIGHS;
             let quote = zero_byte(word ^ ONES.wrapping_mul(u64::from(b'"')));
             let backslash = zero_byte(word ^ ONES.wrapping_mul(u64::from(b'\\')));
             let found = control | quote | backslash;
             if found != 0 {
-                return at.saturating_add(found.trailing_zeros() as usize / 8);
-            }
-            at = at.saturating_add(8);
-            steps = steps.saturating_sub(1);
-            if steps == 0 {
-                return at;
+                return start.saturating_add(found.trailing_zeros() as usize / 8);
             }
         }
-        while let Some(byte) = self.peek(at) {
-            if matches!(byte, b'"' | b'\\' | 0..=0x1f) {
-                break;
-            }
-            at = at.saturating_add(1);
-        }
-        at
+        self.long_plain(at.saturating_add(16))
+    }
+
+    fn long_plain(&self, at: usize) -> usize {
+        let rest = self.text.get(at..).unwrap_or_default();
+        let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+        let run = rest.get(..end).unwrap_or_default();
+        at.saturating_add(if has_control(run) {
+            run.iter().position(|byte| *byte < 0x20).unwrap_or(end)
+        } else {
+            end
+        })
     }
 
     /// `at` is the backslash; returns the offset behind the escape.

@@ -132,6 +132,29 @@ fn c11_keys_made_to_collide_do_not_cost_their_square() {
 }
 
 #[test]
+fn c10_what_may_not_stand_in_a_string_is_found_wherever_it_stands() {
+    for length in 1..90 {
+        for at in 0..length {
+            let with = |byte: u8| {
+                let mut text = vec![b'"'];
+                text.resize(length + 1, b'x');
+                text.push(b'"');
+                text[at + 1] = byte;
+                text
+            };
+            let fault = |byte| validate(&with(byte), &JsonLimits::default()).unwrap_err();
+            assert_eq!(fault(0x1f).offset, at + 1);
+            assert_eq!(fault(0x80), JsonError { offset: at + 1, what: JsonFault::NotUtf8 });
+            // Behind a quote the value is over; whatever follows it does not belong to it.
+            let end = with(b'"');
+            assert_eq!(value_end(&end, 0, &JsonLimits::default()), Ok(at + 2));
+            assert_eq!(plain_string(&end, 1), Some(&end[1..=at]));
+            assert_eq!(plain_string(&with(b'\\'), 1), None);
+        }
+    }
+}
+
+#[test]
 fn walks_members_and_validates_the_rest() {
     let text = br#" {"type":"x","d\u0061ta": [1, {"a":2}] ,"id":null} "#;
     let limits = JsonLimits::default();

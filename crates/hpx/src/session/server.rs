@@ -126,7 +126,7 @@ struct Login {
 /// A list of function calls that is being worked off.
 struct Batch {
     id: Option<Bytes>,
-    identity: Identity,
+    identity: Arc<Identity>,
     calls: std::vec::IntoIter<FunctionCall>,
     /// The name of the function that runs, as JSON text.
     running: Bytes,
@@ -407,7 +407,7 @@ impl ServerSession {
         reply.extend_from_slice(b"[");
         self.batch = Some(Batch {
             id: id.cloned(),
-            identity: entry.identity.clone(),
+            identity: Arc::clone(&entry.identity),
             calls: calls.into_iter(),
             running: Bytes::new(),
             reply,
@@ -424,7 +424,7 @@ impl ServerSession {
             batch.running = fname;
             match route(&batch.running) {
                 Some(route) => {
-                    let identity = Some(batch.identity.clone());
+                    let identity = Some(Arc::clone(&batch.identity));
                     let request = Request::new(route, arguments);
                     cx.deliver(Delivery::Request { request, reply: Turn, identity });
                     return;

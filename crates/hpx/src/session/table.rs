@@ -23,7 +23,7 @@ pub(crate) struct Entry {
     /// The id with its quotes, as envelopes carry it.
     pub(crate) quoted: Bytes,
     /// Whose session it is.
-    pub(crate) identity: Identity,
+    pub(crate) identity: Arc<Identity>,
     /// Nanoseconds of the moment it was used last.
     used: AtomicU64,
     /// Taken out of the table while a connection held it.
@@ -137,8 +137,13 @@ impl Table {
                 break (id, quoted);
             }
         };
-        let entry =
-            Arc::new(Entry { id, quoted, identity, used: AtomicU64::new(0), gone: AtomicBool::new(false) });
+        let entry = Arc::new(Entry {
+            id,
+            quoted,
+            identity: Arc::new(identity),
+            used: AtomicU64::new(0),
+            gone: AtomicBool::new(false),
+        });
         entry.touch(now);
         entries.insert(id, Arc::clone(&entry));
         Ok(entry)

@@ -1,7 +1,6 @@
 //! The upper half of plain Socket.IO: an event that wants an acknowledgement is a request, one that wants none an event, an
 //! acknowledgement is a response.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use polywire_core::{
@@ -22,15 +21,12 @@ pub struct Events {
     config: Arc<Config>,
     json: JsonLimits,
     connected: bool,
-    /// The id of the next request; 0 is one.
-    next: u64,
-    awaited: HashMap<u64, CallId>,
 }
 
 impl Events {
     /// A namespace that is not granted yet.
     pub fn new(config: Arc<Config>, json: JsonLimits) -> Self {
-        Self { config, json, connected: false, next: 0, awaited: HashMap::new() }
+        Self { config, json, connected: false }
     }
 
     fn emitted(&mut self, id: Option<u64>, args: Args, cx: &mut Cx<'_, Self>) {
@@ -46,8 +42,8 @@ impl Events {
     }
 
     fn acknowledged(&mut self, id: Option<u64>, args: Args, cx: &mut Cx<'_, Self>) {
-        let call = id.and_then(|id| self.awaited.remove(&id));
-        let Some(call) = call else { return cx.count(Count::OrphanReply) };
+        // The id is the number of the call; the engine knows whether it is still waited for.
+        let Some(call) = id.map(CallId) else { return cx.count(Count::OrphanReply) };
         let failure = match args.place(0).filter(|_| self.config.errors_in_reply && args.len() == 1) {
             Some(place) => Failure::from_json(&JsonText::from_validated(args.text().slice(place))),
             None => None,
@@ -146,18 +142,15 @@ impl Session for Events {
         match outbound {
             Outbound::Request { call, request, .. } => {
                 let args = self.args(Some(&request.route), request.body, &request.meta);
-                let id = self.next;
-                self.next += 1;
-                self.awaited.insert(id, call);
-                write(Kind::Event { id: Some(id), args }, cx);
+                write(Kind::Event { id: Some(call.0), args }, cx);
             }
             Outbound::Event(event) => {
                 let args = self.args(Some(&event.route), event.body, &event.meta);
                 write(Kind::Event { id: None, args }, cx);
             }
             Outbound::Response { reply, result } => self.answer(reply, result, cx),
-            Outbound::Abandon(call) => self.awaited.retain(|_, awaited| *awaited != call),
-            Outbound::Command(()) => {}
+            // Nothing to forget: an answer that comes late finds no call.
+            Outbound::Abandon(_) | Outbound::Command(()) => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A client's session fed by hand: no runtime, no socket, and the moment comes from the test.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +39,8 @@ pub(crate) struct Hand {
     pub(crate) established: Option<Identity>,
     pub(crate) closed: Option<Close>,
     calls: u64,
+    /// The calls that are waited for.
+    pending: BTreeSet<CallId>,
 }
 
 impl Hand {
@@ -58,6 +60,7 @@ impl Hand {
             established: None,
             closed: None,
             calls: 0,
+            pending: BTreeSet::new(),
         };
         hand.with(|session, cx| session.open(cx));
         hand
@@ -83,6 +86,9 @@ impl Hand {
             match action {
                 Action::Write(frame, _) => {
                     self.codec.encode(frame, &mut |message| self.written.push_back(message)).unwrap();
+                }
+                Action::Deliver(Delivery::Response { call, .. }) if !self.pending.remove(&call) => {
+                    self.counted.push(Count::OrphanReply);
                 }
                 Action::Deliver(delivery) => self.delivered.push_back(delivery),
                 Action::WakeAt(at) => self.wake_at = at,
@@ -121,12 +127,16 @@ impl Hand {
 
     pub(crate) fn send(&mut self, outbound: OutboundOf<Client>) {
         assert_eq!(self.session.admit(&outbound), Admit::Now, "{outbound:?}");
+        if let Outbound::Abandon(call) = &outbound {
+            self.pending.remove(call);
+        }
         self.with(|session, cx| session.send(outbound, cx));
     }
 
     pub(crate) fn call(&mut self, request: Request) -> CallId {
-        self.calls += 1;
         let call = CallId(self.calls);
+        self.calls += 1;
+        self.pending.insert(call);
         let deadline = self.now + Duration::from_secs(5);
         self.send(Outbound::Request { call, deadline, request });
         call

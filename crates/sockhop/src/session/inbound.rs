@@ -183,7 +183,11 @@ impl Session {
             return self.routes.get(&name).ok();
         }
         match kind {
-            Name::Text(kind) => self.routes.get(kind).ok(),
+            Name::Text(kind) => match data.map(translate::implied) {
+                // The types of stock peers stand in the program: their names cost nothing to share.
+                Some(implied) if implied.as_str() == kind => Some(implied),
+                _ => self.routes.get(kind).ok(),
+            },
             Name::Missing => data.map(translate::implied),
             Name::Odd => None,
         }
@@ -202,12 +206,11 @@ fn meta(received: &Received<'_>, route: &Route, request: bool) -> Meta {
     let (Name::Text(kind), Some(text)) = (&received.kind, received.data.json()) else {
         return Meta::default();
     };
-    let is_route = route.as_str() == kind;
-    let told = if request { translate::implied(text).as_str() == kind } else { is_route };
-    if told {
+    let tells = if request { &translate::implied(text) } else { route };
+    if tells.as_str() == kind {
         return Meta::default();
     }
     // The bytes of the route are there already.
-    let shared = if is_route { ByteString::try_from(route.to_bytes()).ok() } else { None };
+    let shared = if route.as_str() == kind { ByteString::try_from(route.to_bytes()).ok() } else { None };
     Meta::default().with(translate::TYPE, shared.unwrap_or_else(|| kind.as_ref().into()))
 }

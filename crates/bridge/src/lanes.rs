@@ -1,0 +1,71 @@
+//! What changes while a route works, in lanes: each connection keeps to one, so connections on different processors do not write
+//! to the same memory for every message.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use polywire_core::Peer;
+
+use crate::counts::{Counts, Ending};
+use crate::rule::Rule;
+
+/// Lanes of one route: more than the processors that are busy with it at once, as a rule.
+const LANES: usize = 16;
+
+/// One route and its lanes.
+pub(crate) struct Lanes {
+    rule: Arc<Rule>,
+    lanes: [Arc<Lane>; LANES],
+}
+
+/// One lane: the route, to be held by each message on its way, and counters. Alone in its part of memory.
+#[repr(align(128))]
+pub(crate) struct Lane {
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) counts: Counts,
+}
+
+impl Lanes {
+    pub(crate) fn new(rule: Rule) -> Self {
+        let rule = Arc::new(rule);
+        let lanes =
+            std::array::from_fn(|_| Arc::new(Lane { rule: Arc::clone(&rule), counts: Counts::new() }));
+        Self { rule, lanes }
+    }
+
+    /// The lane of everything that comes from `peer`.
+    pub(crate) fn lane(&self, peer: &Peer) -> &Arc<Lane> {
+        let [first, ..] = &self.lanes;
+        let number = usize::try_from(peer.id()).unwrap_or_default() % LANES;
+        self.lanes.get(number).unwrap_or(first)
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        self.sum(|counts| counts.received())
+    }
+
+    pub(crate) fn get(&self, ending: Ending) -> u64 {
+        self.sum(|counts| counts.get(ending))
+    }
+
+    /// Copies of broadcast events that one peer had no room for.
+    pub(crate) fn copies_dropped(&self) -> u64 {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        self.sum(|counts| load(&counts.copies_dropped))
+    }
+
+    fn sum(&self, of: impl Fn(&Counts) -> u64) -> u64 {
+        self.lanes.iter().map(|lane| of(&lane.counts)).fold(0, u64::saturating_add)
+    }
+}
+
+impl Deref for Lanes {
+    type Target = Rule;
+
+    fn deref(&self) -> &Rule {
+        &self.rule
+    }
+}
