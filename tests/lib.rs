@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`place`] | folders of the workspace |
 //! | [`install`] | npm and PyPI packages in exact versions, prepared once per machine |
+//! | [`size`] | how much of something a test does |
 //! | [`skip`] | the one way to leave out a test whose foreign peer is missing |
 //! | [`process`] | a child process spoken to line by line |
 //! | [`driver`] | a child process that answers commands in JSON lines: every program of `tests/drivers` |
@@ -32,6 +33,8 @@ pub mod place;
 pub mod process;
 #[path = "support/relay.rs"]
 pub mod relay;
+#[path = "support/size.rs"]
+pub mod size;
 #[path = "support/skip.rs"]
 pub mod skip;
 #[path = "support/socketio.rs"]

@@ -9,6 +9,10 @@ use crate::pipe::Direction;
 use crate::plan::{Fault, Way};
 use crate::world::World;
 
+/// How long a system sends again what nobody acknowledges. Real ones do so for a quarter of an hour; every wire with a heartbeat
+/// finds a dead peer long before this.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(100);
+
 /// Both directions, or the one.
 fn directions(one: Option<Direction>) -> Vec<Direction> {
     one.map_or_else(|| vec![Direction::There, Direction::Back], |one| vec![one])
@@ -30,6 +34,11 @@ pub async fn befall(world: &World, fault: Fault) {
         Fault::Reset(way) => network.reset(world.link(way)),
         Fault::Blacken(way, one) => {
             directions(one).into_iter().for_each(|direction| network.blacken(world.link(way), direction));
+            let (network, link) = (network.clone(), world.link(way));
+            tokio::spawn(async move {
+                sleep(UNACKNOWLEDGED).await;
+                network.give_up(link);
+            });
         }
         Fault::Partition(way, one, span) => network.partition(world.link(way), &directions(one), span),
         Fault::Refuse(way, span) => network.refuse(world.link(way), span),

@@ -104,6 +104,11 @@ impl SimulatedNetwork {
         self.each(link, |connection| connection.blacken(direction));
     }
 
+    /// Connections of a link that are black fail.
+    pub fn give_up(&self, link: usize) {
+        self.each(link, Connection::give_up);
+    }
+
     /// Nothing passes in these directions for so long; it arrives later.
     pub fn partition(&self, link: usize, directions: &[Direction], span: Duration) {
         let until = Instant::now() + span;

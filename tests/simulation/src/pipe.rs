@@ -144,6 +144,13 @@ impl Connection {
         lane.wake();
     }
 
+    /// Fails for both ends if anything that was sent vanishes.
+    pub fn give_up(&self) {
+        if self.lock().lanes.iter().any(|lane| lane.black) {
+            self.reset();
+        }
+    }
+
     /// What is sent in this direction, and what is on its way, arrives after `until`.
     pub fn block(&self, direction: Direction, until: Instant) {
         let mut shared = self.lock();

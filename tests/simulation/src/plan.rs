@@ -107,12 +107,9 @@ impl Plan {
     /// What this seed stands for.
     pub fn of(seed: u64) -> Self {
         let chance = Chance::new(seed, 0);
-        let from = *chance.pick(&WIRES);
-        let shape = if chance.happens(500) {
-            Shape::Bridged(from, *chance.pick(&WIRES))
-        } else {
-            Shape::Direct(from)
-        };
+        let wire = || *chance.pick::<&'static str>(&WIRES);
+        let from = wire();
+        let shape = if chance.happens(500) { Shape::Bridged(from, wire()) } else { Shape::Direct(from) };
         let mut plan = Self {
             clients: chance.within(1..wires::most_clients(from) + 1),
             front: quality(&chance),

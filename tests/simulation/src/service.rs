@@ -97,7 +97,7 @@ impl Handler for Service {
         Box::pin(async move {
             match &*incoming.route {
                 "slow" => {
-                    tokio::time::sleep(Duration::from_millis(told["ms"].as_u64().unwrap_or_default())).await
+                    tokio::time::sleep(Duration::from_millis(told["ms"].as_u64().unwrap_or_default())).await;
                 }
                 "fail" => return Err(Failure::new(Code::NotFound, format!("nonce {nonce}; is not served"))),
                 "hang" => std::future::pending().await,

@@ -22,9 +22,8 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
     for Record { at, what } in records {
         match what {
             What::Called { nonce, deadline } => {
-                if deadlines.insert(*nonce, *deadline).is_some() {
-                    found.add("the simulation", format!("call {nonce} was made twice"));
-                }
+                let before = deadlines.insert(*nonce, *deadline);
+                assert_eq!(before, None, "the simulation makes call {nonce} once");
             }
             What::Ended { nonce, end } => ends.entry(*nonce).or_default().push((*at, Some(end))),
             What::GivenUp { nonce } => ends.entry(*nonce).or_default().push((*at, None)),

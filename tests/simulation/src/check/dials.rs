@@ -21,6 +21,8 @@ struct Dials {
 pub(super) fn check(records: &[Record], found: &mut Found) {
     let mut dials = BTreeMap::<usize, Dials>::new();
     let mut hopeless = BTreeMap::<usize, u32>::new();
+    // Where nobody listens, a dial is not refused by anybody.
+    let mut served = true;
     let mut over = BTreeMap::<usize, Duration>::new();
     for Record { at, what } in records {
         match what {
@@ -43,11 +45,12 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
                 }
                 if let Some(times) = hopeless.get_mut(link) {
                     *times += 1;
-                    if *times == REFUSALS + 1 {
+                    if served && *times > REFUSALS {
                         found.add("INV-12", format!("link {link} is always refused, and was dialled again"));
                     }
                 }
             }
+            What::Fault(fault) if fault.ends_with("Server") => served = false,
             What::Refused { link } => {
                 over.insert(*link, *at);
             }
