@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(refused, Err(Code::PermissionDenied));
 
     let mut incoming = Incoming::request(Route::from_static("archive"), Body::Empty, Peer::in_memory());
-    incoming.speaker = Some(Identity::user("alice"));
+    incoming.speaker = Some(Identity::user("alice").into());
     println!("alice reads: {:?}", router.call(incoming).await?.body);
     Ok(())
 }

@@ -3,12 +3,16 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use polywire_core::{
     ByteStream, Connection, Endpoint, Handler, HandlerFuture, Incoming, Limits, Session, StreamCodec,
+    Transport,
 };
 use polywire_hpx::{HpxCodec, ServerConfig, ServerSession, Shared, Trust, Wire};
+use polywire_net::websocket::{Settings, accept};
 use polywire_sockhop::{Codec, Config, Role};
+use polywire_stonyx::Key;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Connections of each case.
@@ -29,6 +33,32 @@ fn held() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux tells");
     let resident = pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
     resident.expect("the second number is what is resident") * 4_096
+}
+
+/// Bytes of memory this process has asked for, touched or not.
+fn reserved() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux tells");
+    let size = pages.split(' ').next().and_then(|pages| pages.parse::<usize>().ok());
+    size.expect("the first number is what is reserved") * 4_096
+}
+
+/// What each of many WebSockets reserves whose peer has announced a message of 16 MiB and sent 4 KiB of it.
+async fn reserved_by_a_websocket() -> usize {
+    const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let before = reserved();
+    let mut kept = Vec::new();
+    for _ in 0..PEERS {
+        let (near, mut far) = tokio::io::duplex(PIPE * 4);
+        far.write_all(UPGRADE).await.expect("it is read");
+        let mut socket = accept(near, Settings::default(), |_| Ok(())).await.expect("a good handshake");
+        far.write_all(&[0x82, 0xff, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]).await.expect("it is read");
+        far.write_all(&[b'x'; PIPE]).await.expect("it is read");
+        let mut cx = Context::from_waker(Waker::noop());
+        let heard = socket.poll_receive(&mut cx, &mut polywire_stonyx::Codec::new(&Key::none()));
+        assert!(heard.is_pending(), "there is more to come");
+        kept.push((socket, far));
+    }
+    reserved().saturating_sub(before) / PEERS
 }
 
 fn limits() -> Limits {
@@ -80,6 +110,11 @@ async fn c22_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
         Arc::new(Shared::new(ServerConfig { guests: true, wire: wire.clone(), ..ServerConfig::default() }));
     let hpx =
         || (HpxCodec::new(&wire, Trust::Stranger), ServerSession::new(Arc::clone(&shared), None, false));
+    // What the runtime needs once is not counted.
+    reserved_by_a_websocket().await;
+    let each = reserved_by_a_websocket().await;
+    assert!(each < 256 << 10, "{each} bytes reserved for a message of 16 MiB of which 4 KiB came");
+
     let kept = &mut Vec::new();
     let question = b"{\"type\":\"a\",\"data\":1,\"id\":\"i\"}\n";
     // What runtime and allocator need once is not counted.

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use polywire_cli::{adapters, exit_codes, pairs, pairs_table, protocols, verbs};
+use polywire_conformance::Report;
 use polywire_tests::place;
 
 /// Every page that has blocks.
@@ -83,6 +84,9 @@ fn content(name: &str, folder: &Path) -> Result<String> {
         "pairs" => pairs_table(&pairs(&adapters())?),
         "verbs" => verbs(),
         "exit codes" => exit_codes(),
+        "conformance" => {
+            Report::parse(&fs::read_to_string(place::tests().join("conformance.ndjson"))?)?.to_markdown()
+        }
         _ => {
             let (file, piece) =
                 name.split_once(' ').map_or((name, None), |(file, piece)| (file, Some(piece)));

@@ -7,9 +7,16 @@ use std::process::{Command, ExitCode};
 use crate::steps::{cargo, run_all};
 
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
-    let mut fuzz = cargo(&["run", "--quiet", "--profile", "fuzz", "--package", "polywire-fuzz", "--"]);
-    fuzz.args(["--limit", "1"]).args(arguments);
+    let mut fuzz = optimised();
+    fuzz.args(arguments);
     run_all(vec![("fuzz", fuzz)])
+}
+
+/// The targets as they are built for long runs; words are to be added.
+pub(crate) fn optimised() -> Command {
+    let mut fuzz = cargo(&["run", "--quiet", "--profile", "fuzz", "--package", "polywire-fuzz", "--"]);
+    fuzz.args(["--limit", "1"]);
+    fuzz
 }
 
 /// A short run of every target as it is built for the tests.

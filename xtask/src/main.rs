@@ -4,9 +4,11 @@
 
 mod bench;
 mod check;
+mod conformance;
 mod fuzz;
 mod peers;
 mod shape;
+mod soak;
 mod steps;
 mod tables;
 mod test;
@@ -25,7 +27,7 @@ struct Verb {
 const VERBS: &[Verb] = &[
     Verb {
         name: "test",
-        about: "run every test, then list the foreign peers that were missing",
+        about: "run every test, compare what was found with what is kept, list the foreign peers that were missing",
         run: test::run,
     },
     Verb { name: "check", about: "formatting, lints and documentation, as strict as CI", run: check::run },
@@ -33,6 +35,16 @@ const VERBS: &[Verb] = &[
         name: "bench",
         about: "measure polywire, the originals and bare loops side by side",
         run: bench::run,
+    },
+    Verb {
+        name: "soak",
+        about: "what the tests run small, at its full size; --list says what",
+        run: soak::run,
+    },
+    Verb {
+        name: "conformance",
+        about: "run the shared suite over every adapter, and write its table",
+        run: conformance::run,
     },
     Verb { name: "peers", about: "prepare the foreign packages and say what is there", run: peers::run },
     Verb { name: "fuzz", about: "run the fuzz targets, each for a while", run: fuzz::run },
@@ -77,7 +89,7 @@ fn main() -> ExitCode {
 fn list() {
     println!("cargo xtask <verb>\n");
     for verb in VERBS {
-        println!("  {:<8} {}", verb.name, verb.about);
+        println!("  {:<11} {}", verb.name, verb.about);
     }
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test of the workspace, a short run of every fuzz target, then the list of what was skipped.
 //!
-//! Further words go to `cargo test` as they are, and then nothing is fuzzed. Tests write down what they skip in
+//! Further words go to `cargo test` as they are, and then nothing is fuzzed, nor is what the conformance suite found compared with what
+//! is kept. Tests write down what they skip in
 //! `foreign/skipped.log` of the target folder, a name and a reason per line; where foreign peers are required (`CI=true`) one
 //! entry is a failure.
 
@@ -8,16 +9,20 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::fuzz;
 use crate::steps::{cargo, root, run_all};
+use crate::{conformance, fuzz};
 
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
     // What an earlier run skipped says nothing about this one. The file is not there after a run without skips.
     let _ = fs::remove_file(skip_log());
     let mut tests = cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
     tests.args(arguments);
+    if arguments.is_empty() {
+        conformance::leave(&mut tests);
+    }
     let mut steps = vec![("tests", tests)];
     if arguments.is_empty() {
+        steps.push(("conformance", conformance::check()));
         steps.push(("fuzz", fuzz::short()));
     }
     let result = run_all(steps);

@@ -6,6 +6,7 @@ use polywire_core::Secret;
 use toml::de::{DeTable, DeValue};
 
 use crate::finding::{Finding, Problem};
+use crate::nesting::{MAX_NESTING, too_deep};
 use crate::read::{At, Reader, Scalar, Table};
 use crate::source::Source;
 
@@ -125,7 +126,14 @@ impl Config {
         let mut reader = Reader::new(&source);
         let mut parsed =
             Parsed { node: "polywire".to_owned(), drain: Duration::from_secs(30), ..Parsed::default() };
-        let (document, errors) = DeTable::parse_recoverable(source.text());
+        let nested = too_deep(source.text());
+        if let Some(span) = &nested {
+            let line = reader.line(span);
+            let text = format!("more than {MAX_NESTING} brackets are open");
+            reader.findings.add(Problem::Syntax, line, text, "close the brackets of the lines before it");
+        }
+        let text = if nested.is_none() { source.text() } else { "" };
+        let (document, errors) = DeTable::parse_recoverable(text);
         for error in errors.iter().take(MAX_SYNTAX_FINDINGS) {
             let line = error.span().map_or(0, |span| reader.line(&span));
             let fix = "mend the TOML; text needs quotes, tables look like [endpoint.NAME] and [[route]]";
@@ -136,7 +144,7 @@ impl Config {
             reader.findings.add(Problem::Syntax, 0, text, "mend the others first");
         }
         // After a syntax error what was read is only good for telling where the error is.
-        if errors.is_empty() {
+        if errors.is_empty() && nested.is_none() {
             let top = Table { entries: document.get_ref(), place: "the file", line: 0 };
             reader.refuse_unknown(top, &["bridge", "endpoint", "route"]);
             read_bridge(&mut reader, top, &mut parsed);

@@ -99,6 +99,7 @@ mod hops;
 mod lanes;
 mod loops;
 mod loss;
+mod nesting;
 mod pattern;
 mod plan;
 mod port;

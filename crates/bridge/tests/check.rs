@@ -186,6 +186,19 @@ fn bad_syntax_and_a_file_that_is_not_there_are_told_apart() {
     assert!(missing.to_string().starts_with("cannot read no/such/bridge.toml: "));
 }
 
+#[test]
+fn b17_a_broken_line_that_is_repeated_ten_thousand_times_is_told_and_ends_nothing() {
+    let table = "[[route]]\nfrom = { endpoint = \"a\", kind b\"\n\n";
+    for (line, found) in [(table, 194), ("a = { b = [ } c\n", 65), ("a = [ }\n", 65), ("[", 1), ("a={", 1)] {
+        let report = report(&line.repeat(10_000));
+        let [finding] = &report.findings[..] else { panic!("{}", report.to_text()) };
+        assert_eq!((finding.problem.id(), finding.line), ("E-SYNTAX", found), "{line:?}");
+        assert!(finding.text.contains("more than 64 brackets are open"), "{}", finding.text);
+    }
+    let text = format!("x = \"{}\" # {}\n", "{".repeat(100), "[".repeat(100));
+    assert!(!report(&text).to_text().contains("brackets"), "text and comments open nothing");
+}
+
 fn both_ways(routes: &str) -> Report {
     let text = format!(
         r#"

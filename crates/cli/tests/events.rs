@@ -5,11 +5,11 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use polywire_core::{
-    Adapter, Body, Close, Endpoint, Event, Failure, Handler, Incoming, Observe, Options, Peer, Request,
-    Response, Route, Router, Secret, Server, Target,
+    Adapter, Body, CallError, Close, Endpoint, Event, Failure, Handler, Incoming, Observe, Options, Peer,
+    Request, Response, Route, Router, Secret, Server, Target,
 };
 use serde_json::json;
 use support::{file, polywire, serve, start};
@@ -171,6 +171,33 @@ async fn a_drain_lets_the_call_in_flight_end() {
     running.terminate();
     assert_eq!(sleep.await.unwrap().body, Body::json(&json!({"ms": 500})).unwrap());
     assert_eq!(running.wait().code(), Some(0));
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_does_not_wait_for_the_call_in_flight() {
+    let (running, url) = serve("sockhop://127.0.0.1:0");
+    let address = url.trim_start_matches("sockhop://").to_owned();
+    let target = Target { address: address.clone(), ..Target::default() };
+    let client = polywire_sockhop::ADAPTER.dial(target, Endpoint::new("sockhop", nothing())).await.unwrap();
+    let caller = client.caller();
+    let sleep = Request::new(Route::from_static("sleep"), Body::json(&json!({"ms": 60_000})).unwrap());
+    let mut sleep = std::pin::pin!(caller.call(sleep.timeout(Duration::from_secs(60))));
+    tokio::select! {
+        biased;
+        early = &mut sleep => panic!("{early:?}"),
+        echo = caller.call(Request::new(Route::from_static("echo"), Body::null())) => drop(echo.unwrap()),
+    }
+    let start = Instant::now();
+    running.terminate();
+    // It drains once nobody is let in any more; two signals at once could be heard as one.
+    while tokio::net::TcpStream::connect(&address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    running.terminate();
+    assert!(matches!(sleep.await, Err(CallError::Unknown(_))));
+    assert_eq!(running.wait().code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(20), "the call would have taken a minute, the drain 30 s");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use support::{file, polywire};
 #[test]
 fn help_lists_verbs_targets_and_exit_codes() {
     let help = polywire(&["--help"]).ends(0);
-    for verb in ["demo", "serve", "call", "emit", "listen", "run", "check", "bench"] {
+    for verb in ["demo", "serve", "call", "emit", "listen", "run", "check", "bench", "fake", "conform"] {
         assert!(help.stdout.contains(&format!("  {verb}")), "{verb}");
     }
     for words in

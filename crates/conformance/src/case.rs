@@ -9,6 +9,7 @@ pub(crate) mod drain;
 pub(crate) mod event;
 pub(crate) mod handler;
 pub(crate) mod hostile;
+pub(crate) mod ledger;
 pub(crate) mod limit;
 pub(crate) mod login;
 pub(crate) mod order;

@@ -84,6 +84,8 @@ macro_rules! each_guarantee {
             cancel {
                 both a_call_that_is_given_up_is_nobodys:
                     "A call whose future is dropped is given up: its answer reaches nobody, and the connection serves on.";
+                both a_call_given_up_in_the_queue_never_leaves:
+                    "A call that is given up while it waits in the queue never leaves.";
             }
             queue {
                 both a_full_queue_says_so:
@@ -100,6 +102,8 @@ macro_rules! each_guarantee {
             limit {
                 both a_body_above_the_limit_is_refused_by_name:
                     "A body above what the peer takes reaches no handler there, and the limit is named where it is refused.";
+                both json_beyond_the_bounds_reaches_no_handler:
+                    "JSON that is deeper than `max_json_depth` of the peer reaches no handler there: it is answered, or counted and without an answer.";
                 both handlers_at_once_are_bounded:
                     "No more handlers of one peer run at once than `max_in_flight`; further calls wait or are refused by name.";
             }
@@ -130,6 +134,10 @@ macro_rules! each_guarantee {
                     "A login that is refused is tried `max_refusals` times and then no more.";
                 dialled a_silent_stranger_is_sent_away:
                     "Whoever connects and does not log in is sent away at `login_timeout`.";
+            }
+            ledger {
+                both the_books_balance_at_every_moment:
+                    "Every frame that came is accounted for, and every call and request is running or has one end, at every moment.";
             }
             secret {
                 both no_secret_is_seen:

@@ -32,7 +32,7 @@
 //!
 //! Time is handed in: deadlines, heartbeats, pauses and timeouts of both ends run on a clock that the suite moves. Between the ends
 //! stands a relay of the suite's own, over real sockets of the loopback, which can cut, stall and count. [`Memory`] is the adapter to
-//! read first: its frames are envelopes, and it can do everything an adapter can declare.
+//! read first: its frames are envelopes, and on it everything is held.
 //!
 //! With `POLYWIRE_CONFORMANCE` naming a folder, every test leaves its [`Finding`] there; [`Report`] reads them, and [`run`] gives the same
 //! to a program that wants no tests.
@@ -61,4 +61,4 @@ pub use joint::{Joint, Stranger, Way};
 pub use memory::Memory;
 pub use report::Report;
 pub use setup::{EVENTS, Setup};
-pub use suite::{check, run};
+pub use suite::{check, run, show};

@@ -1,6 +1,6 @@
-//! The in-memory adapter: a wire whose frames are envelopes, and which can do everything that an adapter can declare.
+//! The in-memory adapter: a wire whose frames are envelopes, so that it can carry all that the engine knows.
 //!
-//! It is the strongest wire there is, so on it every guarantee is held and none refused; and it is the shortest whole adapter.
+//! It is the strongest wire there is: on it every guarantee is held and none refused. And it is a short whole adapter.
 
 mod network;
 mod session;
@@ -16,7 +16,7 @@ use polywire_core::{
 
 use crate::joint::Joint;
 use crate::setup::Setup;
-use network::{End, Network};
+use network::{End, Hands, Network};
 use session::{Envelopes, MemorySession};
 
 /// The adapter, and the network that its ends meet in: a clone is the same network.
@@ -66,8 +66,8 @@ impl Adapter for Memory {
 
     fn listen(&self, _: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
         let listener = Network::listen(&self.0);
-        let max = endpoint.limits.max_frame_bytes;
-        Box::pin(async move { Ok(Server::start(listener, Accepts { max }, endpoint)) })
+        let limits = Arc::clone(&endpoint.limits);
+        Box::pin(async move { Ok(Server::start(listener, Accepts { limits }, endpoint)) })
     }
 
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
@@ -78,15 +78,15 @@ impl Adapter for Memory {
             };
             let credentials = Arc::new(Credentials::new("somebody", secret.clone()));
             let reconnect = endpoint.reconnect.clone();
-            let max = endpoint.limits.max_frame_bytes;
-            let dialler = Dials { network, address: target.address, max };
+            let limits = Arc::clone(&endpoint.limits);
+            let dialler = Dials { network, address: target.address, limits };
             Ok(Client::start(dialler, credentials, endpoint, reconnect))
         })
     }
 }
 
 struct Accepts {
-    max: usize,
+    limits: Arc<Limits>,
 }
 
 impl Accept<End> for Accepts {
@@ -94,14 +94,15 @@ impl Accept<End> for Accepts {
     type Transport = End;
 
     async fn accept(&self, io: End) -> io::Result<Parts<MemorySession, End>> {
-        Ok(Parts { transport: io, codec: Envelopes::new(self.max), session: MemorySession::server() })
+        let codec = Envelopes::new(self.limits.max_frame_bytes);
+        Ok(Parts { transport: io, codec, session: MemorySession::server(self.limits.json) })
     }
 }
 
 struct Dials {
     network: Arc<Network>,
     address: String,
-    max: usize,
+    limits: Arc<Limits>,
 }
 
 impl Dial for Dials {
@@ -113,8 +114,9 @@ impl Dial for Dials {
             .network
             .dial(&self.address)
             .map_err(|source| DialError::Unreachable { address: self.address.clone(), source })?;
-        let session = MemorySession::client(credentials);
-        Ok(Parts { transport, codec: Envelopes::new(self.max), session })
+        let codec = Envelopes::new(self.limits.max_frame_bytes);
+        let session = MemorySession::client(credentials, self.limits.json);
+        Ok(Parts { transport, codec, session })
     }
 
     fn address(&self) -> String {
@@ -138,7 +140,7 @@ impl Setup for Memory {
     }
 
     fn join<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Joint>>> {
-        let joint = Arc::clone(&self.0);
-        Box::pin(async move { Ok(Box::new(joint) as Box<dyn Joint>) })
+        let hands = Hands::of(&self.0);
+        Box::pin(async move { Ok(Box::new(hands) as Box<dyn Joint>) })
     }
 }

@@ -31,17 +31,36 @@ impl Report {
         let mut findings = Vec::new();
         for adapter in entries(folder)? {
             for file in entries(&adapter)? {
-                for line in fs::read_to_string(&file)?.lines() {
-                    findings.push(serde_json::from_str(line)?);
-                }
+                findings.extend(Self::parse(&fs::read_to_string(&file)?)?.findings);
             }
         }
+        Ok(Self { findings })
+    }
+
+    /// Reads what [`to_ndjson`](Self::to_ndjson) wrote.
+    ///
+    /// # Errors
+    /// When a line is no finding.
+    pub fn parse(lines: &str) -> io::Result<Self> {
+        let findings =
+            lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect::<io::Result<_>>()?;
         Ok(Self { findings })
     }
 
     /// The findings, in the order they were given.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// The same findings without the reasons of those that failed, in the order of adapters, guarantees and directions.
+    #[must_use]
+    pub fn verdicts(&self) -> Self {
+        let place = |finding: &Finding| guarantees().iter().position(|it| it.name == finding.guarantee);
+        let mut findings: Vec<_> =
+            self.findings.iter().map(|finding| Finding { why: None, ..finding.clone() }).collect();
+        findings
+            .sort_by(|a, b| (&a.adapter, place(a), a.direction).cmp(&(&b.adapter, place(b), b.direction)));
+        Self { findings }
     }
 
     /// Has nothing failed? A report of nothing shows nothing, and is not good.

@@ -337,21 +337,25 @@ pub(crate) fn named(route: &str) -> Result<Route, Broken> {
     Route::new(route.to_owned()).map_err(|error| Broken::new(format!("{route:?} is no route: {error}")))
 }
 
+/// How a call can end.
+pub(crate) const CALL_ENDS: [Count; 5] = [
+    Count::CallsAnswered,
+    Count::CallsFailed,
+    Count::CallsNotSent,
+    Count::CallsUnknown,
+    Count::CallsCancelled,
+];
+/// How a request can end.
+pub(crate) const REQUEST_ENDS: [Count; 3] =
+    [Count::RequestsAnswered, Count::RequestsFailed, Count::RequestsAbandoned];
+
 /// Every frame, every call and every request is accounted for once nothing is running.
 pub(crate) fn balance(ledger: &Ledger, which: &str) -> Result<(), Broken> {
     let of = |counts: &[Count]| counts.iter().map(|count| ledger.get(*count)).sum::<u64>();
     let books = format!("in the books of the side that {which}: {:?}", ledger.snapshot());
     let lost = ledger.unaccounted_frames();
     holds!(lost == 0, "{lost} frames are not accounted for {books}");
-    let ends = [
-        Count::CallsAnswered,
-        Count::CallsFailed,
-        Count::CallsNotSent,
-        Count::CallsUnknown,
-        Count::CallsCancelled,
-    ];
-    holds!(of(&[Count::Calls]) == of(&ends), "calls and their ends do not add up {books}");
-    let ends = [Count::RequestsAnswered, Count::RequestsFailed, Count::RequestsAbandoned];
-    holds!(of(&[Count::Requests]) == of(&ends), "requests and their ends do not add up {books}");
+    holds!(of(&[Count::Calls]) == of(&CALL_ENDS), "calls and their ends do not add up {books}");
+    holds!(of(&[Count::Requests]) == of(&REQUEST_ENDS), "requests and their ends do not add up {books}");
     Ok(())
 }

@@ -82,6 +82,9 @@ pub fn check(setup: &dyn Setup, guarantee: &str, direction: Direction) {
 }
 
 /// Shows every guarantee of one adapter, one after another on this thread, and gives the report.
+///
+/// # Panics
+/// Inside a tokio runtime, as a runtime within a runtime does.
 pub fn run(setup: &dyn Setup) -> Report {
     let shown = guarantees().iter().flat_map(|guarantee| {
         guarantee.directions.iter().map(|direction| show(setup, guarantee, *direction))
@@ -89,9 +92,12 @@ pub fn run(setup: &dyn Setup) -> Report {
     Report::new(shown.collect())
 }
 
-/// One guarantee, on a runtime of its own: with one thread, so that what tasks do is as repeatable as sockets let it be, and so that
-/// all that they log is seen.
-fn show(setup: &dyn Setup, guarantee: &Guarantee, direction: Direction) -> Finding {
+/// Shows one guarantee of one adapter, and gives the finding. It runs on a runtime of its own: with one thread, so that what tasks do is
+/// as repeatable as sockets let it be, and so that all that they log is seen.
+///
+/// # Panics
+/// Inside a tokio runtime, as a runtime within a runtime does.
+pub fn show(setup: &dyn Setup, guarantee: &Guarantee, direction: Direction) -> Finding {
     let adapter = setup.adapter().name().to_owned();
     let log = Recorder::new(SECRETS);
     let shown = {

@@ -1,4 +1,4 @@
-//! Who is let in, and how fast: the places of one address, and the pace of accepting.
+//! Who is let in, and how fast: the places of one address, its failed logins, and the pace of accepting.
 //!
 //! Peers on this machine are bound by neither: they share one address, and what serves them is theirs.
 
@@ -11,10 +11,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::connection::Endpoint;
 use crate::ledger::Count;
+use crate::limits::Limits;
 use crate::moment::{Moment, sleep_until};
 
 /// Lets connections in by the limits of an [`Endpoint`]: `max_connections` and the pace of accepting hold the next one in the
-/// backlog of the operating system, `max_connections_per_address` turns it away and counts it.
+/// backlog of the operating system, `max_connections_per_address` and `max_failed_logins` turn it away and count it.
 ///
 /// [`Server`](crate::Server) has one; a [`Listener`](crate::Listener) that accepts streams below it brings its own.
 #[derive(Debug)]
@@ -33,8 +34,8 @@ impl Admission {
         let limits = &endpoint.limits;
         Self {
             places: Arc::new(Semaphore::new(limits.max_connections)),
-            crowd: Crowd::new(limits.max_connections_per_address),
-            pace: Pace::new(limits.max_accepts_per_second, limits.max_accept_burst),
+            crowd: Crowd::new(limits),
+            pace: Pace::new(Duration::from_secs(1), limits.max_accepts_per_second, limits.max_accept_burst),
             next: None,
             endpoint,
         }
@@ -80,9 +81,15 @@ impl Admission {
     }
 
     fn seat(&self, origin: Option<IpAddr>) -> Option<Seat> {
+        let Endpoint { limits, surroundings, .. } = &self.endpoint;
+        if self.crowd.is_paused(origin, surroundings.clock.now()) {
+            let max = limits.max_failed_logins;
+            self.refused(format_args!("failed logins of one address exceed max_failed_logins = {max}"));
+            return None;
+        }
         let seat = self.crowd.enter(origin);
         if seat.is_none() {
-            let max = self.endpoint.limits.max_connections_per_address;
+            let max = limits.max_connections_per_address;
             let count = max.saturating_add(1);
             self.refused(format_args!(
                 "connection {count} of one address exceeds max_connections_per_address = {max}"
@@ -104,6 +111,15 @@ pub struct Place {
     _seat: Option<Seat>,
 }
 
+impl Place {
+    /// The login of whoever has this place has failed.
+    pub fn login_failed(&self, now: Moment) {
+        if let Some(Seat { crowd, origin: Some(origin) }) = &self._seat {
+            crowd.failed(*origin, now);
+        }
+    }
+}
+
 /// The network a peer comes from; `None` for one on this machine, and for a transport that has no addresses.
 ///
 /// An IPv6 address stands for its 64-bit prefix, because one host has that many to choose from.
@@ -116,16 +132,42 @@ pub(crate) fn origin(address: Option<&str>) -> Option<IpAddr> {
     }
 }
 
-/// How many connections each origin has. It holds an entry only for those that have one.
+/// Origins whose failed logins are remembered; the one that may fail again soonest is forgotten first.
+const MAX_FAILED: usize = 4_096;
+
+/// How many connections each origin has, and how fast its logins fail. It holds an entry only for those that have one.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     max: usize,
     present: Mutex<HashMap<IpAddr, usize>>,
+    /// What an origin may do whose logins have not failed.
+    patience: Pace,
+    failed: Mutex<HashMap<IpAddr, Pace>>,
 }
 
 impl Crowd {
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, present: Mutex::default() })
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+        let minute = Duration::from_secs(60);
+        Arc::new(Self {
+            max: limits.max_connections_per_address,
+            present: Mutex::default(),
+            patience: Pace::new(minute, limits.max_failed_logins_per_minute, limits.max_failed_logins),
+            failed: Mutex::default(),
+        })
+    }
+
+    fn failed(&self, origin: IpAddr, now: Moment) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.len() >= MAX_FAILED && !failed.contains_key(&origin) {
+            let soonest = failed.iter().min_by_key(|(_, pace)| pace.even).map(|(origin, _)| *origin);
+            soonest.and_then(|origin| failed.remove(&origin));
+        }
+        failed.entry(origin).or_insert(self.patience).accepted(now);
+    }
+
+    fn is_paused(&self, origin: Option<IpAddr>, now: Moment) -> bool {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        origin.and_then(|origin| failed.get(&origin)).is_some_and(|pace| pace.is_used_up(now))
     }
 
     /// A place for one more connection of `origin`; `None` when it has as many as it may.
@@ -163,7 +205,7 @@ impl Drop for Seat {
 }
 
 /// An even pace with a burst at its beginning.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     interval: Duration,
     burst: Duration,
@@ -172,8 +214,9 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
-        let interval = Duration::from_secs(1).checked_div(per_second).unwrap_or(Duration::from_secs(1));
+    /// `count` in each `span` in the long run.
+    pub(crate) fn new(span: Duration, count: u32, burst: u32) -> Self {
+        let interval = span.checked_div(count).unwrap_or(span);
         Self { interval, burst: interval.saturating_mul(burst), even: Moment::default() }
     }
 
@@ -182,6 +225,11 @@ impl Pace {
         self.even = self.even.max(now) + self.interval;
         let next = now + (self.even - now).saturating_sub(self.burst.saturating_sub(self.interval));
         (self.even - now >= self.burst).then_some(next.max(now + Duration::from_nanos(1)))
+    }
+
+    /// Is there nothing left of the burst, not even one?
+    fn is_used_up(&self, now: Moment) -> bool {
+        self.even - now > self.burst.saturating_sub(self.interval)
     }
 }
 
@@ -203,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_seat_given_back_leaves_nothing() {
-        let crowd = Crowd::new(2);
+        let crowd = Crowd::new(&Limits { max_connections_per_address: 2, ..Limits::default() });
         let one = origin(Some("192.0.2.7:1"));
         let seats = [crowd.enter(one), crowd.enter(one)];
         assert!(seats.iter().all(Option::is_some) && crowd.enter(one).is_none());
@@ -213,8 +261,30 @@ mod tests {
     }
 
     #[test]
+    fn an_address_pauses_after_too_many_failed_logins_and_what_is_remembered_is_bounded() {
+        let crowd = Crowd::new(&Limits::default());
+        let origin = |text: &str| origin(Some(text)).unwrap();
+        let (bad, good) = (origin("192.0.2.7:1"), origin("192.0.2.8:1"));
+        let at = |seconds| Moment::from_start(Duration::from_secs(seconds));
+        for _ in 0..20 {
+            assert!(!crowd.is_paused(Some(bad), at(100)));
+            crowd.failed(bad, at(100));
+        }
+        assert!(crowd.is_paused(Some(bad), at(100)) && crowd.is_paused(Some(bad), at(105)));
+        assert!(!crowd.is_paused(Some(good), at(100)) && !crowd.is_paused(None, at(100)));
+        assert!(!crowd.is_paused(Some(bad), at(107)), "one try in six seconds");
+        crowd.failed(bad, at(107));
+        assert!(crowd.is_paused(Some(bad), at(107)));
+        for number in 0..10_000_u32 {
+            crowd.failed(IpAddr::from(number.to_be_bytes()), at(107));
+        }
+        assert_eq!(crowd.failed.lock().unwrap().len(), MAX_FAILED);
+        assert!(crowd.is_paused(Some(bad), at(107)), "whoever failed most is remembered");
+    }
+
+    #[test]
     fn c05_a_burst_is_accepted_at_once_and_the_rest_at_an_even_pace() {
-        let mut pace = Pace::new(200, 400);
+        let mut pace = Pace::new(Duration::from_secs(1), 200, 400);
         let start = Moment::from_start(Duration::from_secs(100));
         let mut now = start;
         let mut came = Vec::new();

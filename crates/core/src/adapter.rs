@@ -10,7 +10,10 @@ use crate::credentials::BoxFuture;
 use crate::secret::Secret;
 use crate::server::Server;
 
-/// One wire, both roles. Dynamic dispatch happens here and at handlers and callers only.
+/// One wire, both roles: what a program, the bridge, the command and the conformance suite find it by.
+///
+/// Limits, surroundings, the judge of logins and the pace of reconnecting come with each [`Endpoint`]; what is peculiar to the wire
+/// comes as [`Options`]. Dynamic dispatch happens here and at handlers and callers only.
 pub trait Adapter: fmt::Debug + Send + Sync + 'static {
     /// The name, which is also the scheme of its URLs, such as `sockhop`.
     fn name(&self) -> &'static str;
@@ -18,10 +21,12 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
     /// One sentence for people.
     fn about(&self) -> &'static str;
 
-    /// The options it knows, for both roles.
+    /// The options it knows, for both roles; [`Options::check_known`] refuses others. A flag `guests` lets in who has no name:
+    /// `polywire serve` sets it where its URL names no user.
     fn options(&self) -> &'static [OptionSpec];
 
-    /// What the wire can carry with these options.
+    /// What the wire can carry with these options. What is said here is relied upon and tested; whatever else is asked of the wire,
+    /// its session refuses by name.
     ///
     /// # Errors
     /// [`AdapterError::Option`] when an option has a value that it cannot have.

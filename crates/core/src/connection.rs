@@ -59,8 +59,8 @@ type Verdict = Result<Identity, Refusal>;
 /// One live connection: a future that ends when the connection does.
 ///
 /// # Cancel safety
-/// Dropping it closes the transport at once; calls in flight end as [`CallError::Unknown`], what was not sent as
-/// [`CallError::NotSent`].
+/// Dropping it closes the transport at once; calls in flight end as [`CallError::Unknown`](crate::CallError::Unknown), what was
+/// not sent as [`CallError::NotSent`](crate::CallError::NotSent).
 pub struct Connection<T, S: Session> {
     transport: T,
     codec: S::Codec,

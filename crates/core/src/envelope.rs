@@ -98,7 +98,9 @@ impl Due {
     }
 }
 
-/// Core's number of one outbound call on one connection; never on a wire, never reused on that connection.
+/// Core's number of one outbound call. A caller counts its calls up, across reconnects too, and uses no number twice.
+///
+/// A wire whose ids are numbers may carry it as its id; an answer under a number that nobody waits for is counted and goes nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(pub u64);
 

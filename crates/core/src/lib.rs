@@ -23,6 +23,12 @@
 //! This crate opens no socket, reads no clock and draws no chance of its own: the network, the time and the randomness are handed in
 //! ([`Listener`], [`Dial`], [`Network`], [`Surroundings`]). It knows no fact of any protocol.
 //!
+//! # An adapter of one's own
+//! A wire is a [`StreamCodec`] or a [`MessageCodec`] (bytes and frames), a [`Session`] (frames and envelopes), an [`Accept`] and a
+//! [`Dial`] (what a connection is made of), and an [`Adapter`] (the same as a value, with its [`Capabilities`]). Everything else is
+//! here: [`ByteStream`] and [`MessageStream`] carry the frames, [`Server`] and [`Client`] run the connections. In a test the engine
+//! is a loop over [`Actions`]. `examples/fifth_adapter` of the repository is a whole one, and its page leads through it.
+//!
 //! # Stability
 //! [`Session`], [`Codec`] and what they are made of change until an adapter from outside this workspace has used them.
 //!

@@ -47,6 +47,11 @@ pub struct Limits {
     pub max_accepts_per_second: u32,
     /// Connections from other machines a server accepts at once after a quiet time; default 400.
     pub max_accept_burst: u32,
+    /// Logins that may fail at once from one address of another machine, or connections that end before theirs because they
+    /// speak something else; default 20. Beyond it that address is not let in for a while.
+    pub max_failed_logins: u32,
+    /// The same within a minute in the long run; default 10.
+    pub max_failed_logins_per_minute: u32,
     /// How long a drain waits for calls in flight; default 30 s.
     pub drain_timeout: Duration,
 }
@@ -74,6 +79,8 @@ impl Default for Limits {
             max_connections_per_address: 64,
             max_accepts_per_second: 200,
             max_accept_burst: 400,
+            max_failed_logins: 20,
+            max_failed_logins_per_minute: 10,
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -139,6 +146,9 @@ impl Limits {
         size("max_connections_per_address", per_address, 1, 1 << 24, "1 to 16777216")?;
         size("max_accepts_per_second", self.max_accepts_per_second as usize, 1, 1_000_000, "1 to 1000000")?;
         size("max_accept_burst", self.max_accept_burst as usize, 1, 1 << 20, "1 to 1048576")?;
+        size("max_failed_logins", self.max_failed_logins as usize, 1, 1 << 20, "1 to 1048576")?;
+        let per_minute = self.max_failed_logins_per_minute as usize;
+        size("max_failed_logins_per_minute", per_minute, 1, 1 << 20, "1 to 1048576")?;
         span("drain_timeout", self.drain_timeout, Duration::from_secs(600), "more than 0, at most 10 min")
     }
 }

@@ -295,15 +295,20 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
                 let accept = Arc::clone(&accept);
                 let endpoint = Arc::clone(&endpoint);
                 connections.spawn(async move {
-                    let _place = place;
-                    let clock = &endpoint.surroundings.clock;
+                    let clock = Arc::clone(&endpoint.surroundings.clock);
                     let login = clock.now() + endpoint.limits.login_timeout;
                     let Some(parts) = prepare(&*accept, io, &endpoint, login).await else { return };
                     let (mut connection, mut link) = connect(parts, endpoint, address);
                     connection.login_by(login);
                     tokio::select! {
                         biased;
-                        _ = &mut connection => return,
+                        ended = &mut connection => {
+                            let failed = matches!(ended.reason, Close::Refused(_) | Close::Protocol(_));
+                            if failed && !ended.established {
+                                place.login_failed(clock.now());
+                            }
+                            return;
+                        }
                         _ = link.established() => drop((stranger, link)),
                     }
                     connection.await;

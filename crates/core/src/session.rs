@@ -35,21 +35,27 @@ pub trait Session: Send + Sized + 'static {
     /// Inputs that only this adapter knows.
     type Command: Debug + Send + 'static;
 
-    /// The connection is there.
+    /// The connection is there. A wire without a login says [`Action::Established`] here: before it a client is not ready, and
+    /// `login_timeout` and `max_login_bytes` hold.
     fn open(&mut self, cx: &mut Cx<'_, Self>);
 
     /// The next frame. It must end as a delivery, something written, a count, or a close.
     fn receive(&mut self, frame: FrameOf<Self>, cx: &mut Cx<'_, Self>);
 
-    /// The judgement on an [`Action::Authenticate`]. No frame is received between the two.
+    /// The judgement on an [`Action::Authenticate`]. No frame is received between the two. Nothing unless implemented: a side
+    /// that dials, or a wire without a login, asks for none.
     fn authenticated(&mut self, verdict: Result<Identity, Refusal>, cx: &mut Cx<'_, Self>) {
         let _ = (verdict, cx);
     }
 
-    /// May this leave now? Must not change anything: it may be asked again.
+    /// May this leave now? Must not change anything: it may be asked again. It is asked for requests and events alone; responses,
+    /// abandoned calls and commands are sent without.
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit;
 
-    /// Sends something that was just admitted. Responses, abandoned calls and commands are never held.
+    /// Sends something that was just admitted, or need not be.
+    ///
+    /// A frame that the codec then cannot encode ends a request as `NotSent`; anything else ends the connection, because the peer
+    /// would wait for it in vain.
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>);
 
     /// Progress of a request that is being handled. Dropped and counted where the wire has none.
@@ -59,7 +65,8 @@ pub trait Session: Send + Sized + 'static {
     }
 
     /// This side closes the connection though the session did not ask for it: its owner wants it closed, it was drained, a
-    /// deadline passed. A wire that takes its leave writes its last frames here; whatever else it wants is ignored.
+    /// deadline passed. A wire that takes its leave writes its last frames here; whatever else it wants is ignored. Not called
+    /// after an [`Action::Close`], nor when the peer is gone.
     fn close(&mut self, reason: &Close, cx: &mut Cx<'_, Self>) {
         let _ = (reason, cx);
     }

@@ -19,6 +19,9 @@ use crate::session::Flush;
 use crate::spare;
 
 /// Carries the frames of codec `C` for one connection. The engine polls it from one task.
+///
+/// [`ByteStream`] and [`MessageStream`] are all that most wires need. One of its own is for a wire whose connection is more than
+/// one stream.
 pub trait Transport<C: Codec>: Send + Unpin + 'static {
     /// The next frame, decoded under the mode the codec is in now; `None` when the peer has closed.
     ///

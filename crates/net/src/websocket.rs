@@ -5,6 +5,7 @@
 
 mod blocking;
 mod boundaries;
+mod fragments;
 mod handshake;
 mod transport;
 

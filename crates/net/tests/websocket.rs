@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::future::poll_fn;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use polywire_core::{Codec, Flush, FrameError, Message, MessageCodec, Transport, TransportError};
+use polywire_core::{
+    Codec, Flush, FrameError, Message, MessageCodec, Random, SeededRandom, Transport, TransportError,
+};
 use polywire_net::websocket::{Denial, Opening, Settings, WebSocket, WebSocketError, accept, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -156,6 +159,83 @@ async fn every_cut_of_a_stream_gives_the_same_messages_and_shows_what_is_begun()
         far.read_exact(&mut pong).await.unwrap();
         assert_eq!(&pong, b"\x8a\x01!", "the ping was answered");
     }
+}
+
+/// A message in one to four frames with a mask of its own, pings between them, and how it is heard.
+fn fragmented(random: &SeededRandom, stream: &mut Vec<u8>) -> Message {
+    let draw = |below: u8| {
+        let mut byte = [0];
+        random.fill(&mut byte);
+        byte[0] % below
+    };
+    let mut payload = vec![b'x'; usize::from(draw(200)) * if draw(8) == 0 { 5 } else { 1 }];
+    let text = draw(2) == 0;
+    if !text {
+        random.fill(&mut payload);
+    }
+    let parts = 1 + usize::from(draw(4));
+    let mut rest = &payload[..];
+    for part in 0..parts {
+        let take = if part + 1 == parts { rest.len() } else { usize::from(draw(255)).min(rest.len()) };
+        let last = if part + 1 == parts { 0x80 } else { 0 };
+        let opcode = if part > 0 {
+            0
+        } else if text {
+            1
+        } else {
+            2
+        };
+        let mut one = frame(last | opcode, &rest[..take]);
+        rest = &rest[take..];
+        let mut mask = [0; 4];
+        random.fill(&mut mask);
+        let head = one.len() - take;
+        one[head - 4..head].copy_from_slice(&mask);
+        one[head..].iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+        stream.extend(one);
+        if draw(4) == 0 {
+            stream.extend(frame(if draw(2) == 0 { 0x89 } else { 0x8a }, b"beat"));
+        }
+    }
+    if text { Message::Text(payload.into()) } else { Message::Binary(payload.into()) }
+}
+
+#[tokio::test]
+async fn ten_thousand_streams_cut_anywhere_hold_the_messages_that_were_sent() {
+    let random = SeededRandom::new(404);
+    let settings = Settings { max_control_frames: u32::MAX, ..Settings::default() };
+    let (mut socket, mut far) = server(settings).await;
+    // Without the bound on what a task may do at a time, which would leave messages unread here.
+    let run = async {
+        for number in 0..10_000 {
+            let mut stream = Vec::new();
+            let mut size = [0];
+            random.fill(&mut size);
+            let sent: Vec<Message> = (0..1 + size[0] % 4).map(|_| fragmented(&random, &mut stream)).collect();
+            // Every tenth byte by byte, the others in pieces of any size.
+            let bound = if number % 10 == 0 { 1 } else { 1 + usize::from(size[0]) };
+            let mut heard = Vec::new();
+            let mut rest = &stream[..];
+            while !rest.is_empty() {
+                random.fill(&mut size);
+                let (piece, more) = rest.split_at((1 + usize::from(size[0]) % bound).min(rest.len()));
+                far.write_all(piece).await.unwrap();
+                rest = more;
+                let waker = std::task::Waker::noop();
+                while let Poll::Ready(message) =
+                    socket.poll_receive(&mut Context::from_waker(waker), &mut Plain)
+                {
+                    match message.unwrap().unwrap() {
+                        Message::Ping(_) | Message::Pong(_) => {}
+                        message => heard.push(message),
+                    }
+                }
+            }
+            assert!(heard == sent, "stream {number}: {} of {}", heard.len(), sent.len());
+            assert!(!Transport::<Plain>::has_partial(&socket), "stream {number}");
+        }
+    };
+    tokio::task::unconstrained(run).await;
 }
 
 #[tokio::test]

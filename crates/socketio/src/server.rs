@@ -187,6 +187,7 @@ fn build<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static>(
         admission: Admission::new(endpoint.clone()),
         strangers: Arc::new(Semaphore::new(limits.max_strangers)),
         ledger: Arc::clone(&endpoint.ledger),
+        clock: Arc::clone(&endpoint.surroundings.clock),
     };
     let streams = Streams {
         places: Arc::new(places),
@@ -238,6 +239,7 @@ struct Streams {
 impl Streams {
     async fn accept(self, mut listener: Listening, mut admission: Admission, until: CancellationToken) {
         let this = Arc::new(self);
+        let mut failing = false;
         loop {
             let accepted = async {
                 // At a limit the next one waits in the backlog of the operating system.
@@ -251,12 +253,15 @@ impl Streams {
             };
             match accepted {
                 Ok((stream, address)) => {
+                    failing = false;
                     if let Some(place) = admission.admit(place, address.as_deref()) {
                         tokio::spawn(Arc::clone(&this).serve(stream, address, place));
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(wire = this.wire, %error, "accepting failed; trying again");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(wire = this.wire, %error, "accepting failed; trying again every {ACCEPT_PAUSE:?}");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

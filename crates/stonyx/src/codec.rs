@@ -26,8 +26,8 @@ pub enum Frame {
     Pong,
     /// The end, with a status code and a reason.
     Close(u16, ByteString),
-    /// The peer closed in order.
-    Closed,
+    /// The peer closed in order, with a status code and a reason where it gave them.
+    Closed(Option<(u16, ByteString)>),
 }
 
 impl fmt::Debug for Frame {
@@ -42,7 +42,7 @@ impl fmt::Debug for Frame {
             Frame::Ping => f.write_str("Ping"),
             Frame::Pong => f.write_str("Pong"),
             Frame::Close(code, reason) => f.debug_tuple("Close").field(code).field(reason).finish(),
-            Frame::Closed => f.write_str("Closed"),
+            Frame::Closed(close) => f.debug_tuple("Closed").field(close).finish(),
         }
     }
 }
@@ -106,7 +106,7 @@ impl MessageCodec for Codec {
                 Some(Frame::Shut("a binary message where messages are not sealed"))
             }
             (Message::Pong(_), _) => Some(Frame::Pong),
-            (Message::Close(_), _) => Some(Frame::Closed),
+            (Message::Close(close), _) => Some(Frame::Closed(close)),
             (Message::Ping(_), _) => None,
         })
     }
@@ -122,7 +122,7 @@ impl MessageCodec for Codec {
             Frame::Write(Text { bytes, nonce: None }) => out(Message::Text(bytes.freeze())),
             Frame::Ping => out(Message::Ping(Bytes::new())),
             Frame::Close(code, reason) => out(Message::Close(Some((code, reason)))),
-            Frame::Read { .. } | Frame::Shut(_) | Frame::Pong | Frame::Closed => {
+            Frame::Read { .. } | Frame::Shut(_) | Frame::Pong | Frame::Closed(_) => {
                 return Err(FrameError::Corrupt("only read, never written"));
             }
         }

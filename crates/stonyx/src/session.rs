@@ -6,7 +6,7 @@ mod server;
 pub use client::ClientSession;
 pub use server::{CLOSE, Reply, ServerSession};
 
-use polywire_core::{Close, Gate, Random, Route};
+use polywire_core::{ByteString, Close, Gate, Random, Route};
 
 use crate::config::Config;
 use crate::guard::Recent;
@@ -15,6 +15,13 @@ use crate::wire::{Writer, camel, kebab};
 
 /// Everything waits behind it until the login is done.
 pub(crate) const LOGIN: Gate = Gate(0);
+
+/// What a peer closes with means nothing to the protocol, but something to people.
+fn log_goodbye(close: Option<&(u16, ByteString)>) {
+    if let Some((code, reason)) = close {
+        tracing::debug!(code, reason = &**reason, "the peer closes");
+    }
+}
 
 /// What both roles keep of the frames of one connection.
 #[derive(Debug, Default)]

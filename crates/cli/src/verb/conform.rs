@@ -143,6 +143,7 @@ async fn run_mode(plan: &Plan, find: &Find<'_>, args: &Args) -> Result<Report, F
 
 fn launch_fault(error: &LaunchError) -> Fault {
     let (exit, hint) = match error {
+        LaunchError::Cases(_) => return Fault::new(Exit::Bug, error),
         LaunchError::Start { .. } => (Exit::Usage, "what stands after -- is a program and its arguments"),
         LaunchError::Silent(_) => (
             Exit::Outcome,

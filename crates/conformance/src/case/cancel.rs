@@ -1,10 +1,10 @@
 //! Calls that are given up.
 
-use polywire_core::Count;
+use polywire_core::{Count, Limits};
 
 use super::call::{finish, refused};
-use super::{Broken, Outcome, numbered, same, until};
-use crate::bench::Bench;
+use super::{Broken, Outcome, holds, numbered, others, same, until};
+use crate::bench::{Bench, Plan, limits};
 use crate::finding::Verdict;
 
 pub(crate) async fn a_call_that_is_given_up_is_nobodys(bench: &Bench<'_>) -> Outcome {
@@ -16,6 +16,9 @@ pub(crate) async fn a_call_that_is_given_up_is_nobodys(bench: &Bench<'_>) -> Out
     rig.far.app.hear(1).await?;
     call.give_up();
     until("the call to be counted as given up", || rig.near.ledger.get(Count::CallsCancelled) == 1).await?;
+    if bench.wire.cancel {
+        rig.far.app.until("the handler of the call to be dropped", |log| log.running == 0).await?;
+    }
     rig.far.app.release();
     rig.reconnect().await?;
     for number in 1..=5 {
@@ -24,5 +27,25 @@ pub(crate) async fn a_call_that_is_given_up_is_nobodys(bench: &Bench<'_>) -> Out
             outcome.map_err(|error| Broken::new(format!("the next call of that name ends as {error}")))?;
         same!(answer.body, numbered(number), "the next call of that name has another answer");
     }
+    finish(rig, Verdict::Held).await
+}
+
+pub(crate) async fn a_call_given_up_in_the_queue_never_leaves(bench: &Bench<'_>) -> Outcome {
+    if !bench.calls() {
+        return refused(bench).await;
+    }
+    let near = Limits { max_pending: 1, ..limits() };
+    let rig = bench.start_with(Plan { near, ..Plan::default() }).await?;
+    let first = rig.ask("hold.first", numbered(0)).await?;
+    rig.far.app.hear(1).await?;
+    for number in 0..10 {
+        rig.ask(&format!("echo.given-up.{number}"), numbered(number)).await?.give_up();
+    }
+    others().await;
+    rig.far.app.release();
+    let outcome = first.outcome().await?;
+    holds!(outcome.is_ok(), "the call in flight ends as {outcome:?}");
+    rig.still_serves().await?;
+    same!(rig.far.app.heard().len(), 2, "a call that was given up before it left has reached a handler");
     finish(rig, Verdict::Held).await
 }

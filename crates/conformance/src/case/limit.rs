@@ -3,7 +3,7 @@
 use polywire_core::{CallError, Close, Count, Limits};
 
 use super::call::{finish, refused};
-use super::{Broken, Outcome, holds, large, numbered, others, same, until};
+use super::{Broken, Outcome, holds, json, large, numbered, others, same, until};
 use crate::bench::{Bench, Plan, limits};
 use crate::finding::Verdict;
 
@@ -41,6 +41,38 @@ fn told(outcome: &polywire_core::Outcome) -> String {
         Ok(_) => "answered".to_owned(),
         Err(error) => error.to_string(),
     }
+}
+
+pub(crate) async fn json_beyond_the_bounds_reaches_no_handler(bench: &Bench<'_>) -> Outcome {
+    if !bench.calls() {
+        return refused(bench).await;
+    }
+    let mut far = limits();
+    far.json.max_json_depth = 20;
+    let rig = bench.start_with(Plan { far, ..Plan::default() }).await?;
+    let deep = json(format!("{{\"d\":{}{}}}", "[".repeat(30), "]".repeat(30)))?;
+    let call = rig.ask("echo.deep", deep).await?;
+    let reasons = || {
+        Count::ALL
+            .iter()
+            .filter(|count| count.is_reason())
+            .map(|count| rig.far.ledger.get(*count))
+            .sum::<u64>()
+    };
+    until("the call to end, or the message to be counted", || call.is_over() || reasons() > 0).await?;
+    others().await;
+    if !call.is_over() {
+        // What cannot be read has no id either, so there is nothing that an answer could be given to.
+        rig.still_serves().await?;
+        rig.clock.advance(rig.near.limits.call_timeout);
+    }
+    match call.outcome().await? {
+        Err(CallError::Failure(_) | CallError::NotSent(_)) => rig.still_serves().await?,
+        Err(CallError::Unknown(_)) => rig.reconnect().await?,
+        Ok(_) => return Err(Broken::new("a call with JSON beyond the bounds is answered")),
+    }
+    same!(rig.far.app.times("echo.deep"), 0, "JSON beyond the bounds has reached a handler");
+    finish(rig, Verdict::Held).await
 }
 
 pub(crate) async fn handlers_at_once_are_bounded(bench: &Bench<'_>) -> Outcome {

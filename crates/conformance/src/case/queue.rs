@@ -1,6 +1,6 @@
 //! Bounded queues, and peers that do not read.
 
-use polywire_core::{CallError, Close, Code, Count, Event, GAP, Hub, HubConfig, Limits, Request};
+use polywire_core::{CallError, Close, Code, Count, Event, Failure, GAP, Hub, HubConfig, Limits, Request};
 
 use super::call::{finish, refused};
 use super::event;
@@ -42,7 +42,7 @@ pub(crate) async fn a_full_queue_says_so(bench: &Bench<'_>) -> Outcome {
     let near = Limits { max_queue_messages: 16, ..limits() };
     let rig = bench.start_with(Plan { near, ..Plan::default() }).await?;
     if !bench.tells() {
-        return calls_wait_in_turn(rig).await;
+        return calls_wait_in_turn(bench, rig).await;
     }
     let (taken, error) = fill(bench, &rig).await?;
     match error {
@@ -61,23 +61,25 @@ pub(crate) async fn a_full_queue_says_so(bench: &Bench<'_>) -> Outcome {
     finish(rig, Verdict::Held).await
 }
 
-/// Calls beyond the queue are refused by name, or wait until there is room.
-async fn calls_wait_in_turn(rig: Rig) -> Outcome {
+/// Calls beyond the queue are refused by name, or wait until there is room: then an event that finds it full says so.
+async fn calls_wait_in_turn(bench: &Bench<'_>, rig: Rig) -> Outcome {
     let mut asked = Vec::new();
     for number in 0..100 {
         asked.push((number, rig.ask(&format!("hold.{number}"), numbered(number)).await?));
     }
     rig.far.app.hear(1).await?;
+    let names_it = |failure: &Failure| {
+        let why = &failure.message;
+        failure.code == Code::ResourceExhausted && why.contains("max_queue_messages = 16")
+    };
+    let event = rig.caller().await?.try_notify(Event::new(bench.event_route(), numbered(0)));
+    let mut named = usize::from(matches!(event, Err(CallError::NotSent(failure)) if names_it(&failure)));
     rig.far.app.release();
-    let mut named = 0;
     for (number, call) in asked {
         match call.outcome().await? {
             Ok(answer) => same!(answer.body, numbered(number), "a call has another answer"),
             Err(CallError::NotSent(failure)) if failure.code == Code::ResourceExhausted => {
-                holds!(
-                    failure.message.contains("max_queue_messages = 16"),
-                    "the limit is not named: {failure}"
-                );
+                holds!(names_it(&failure), "the limit is not named: {failure}");
                 named += 1;
             }
             Err(error) => {

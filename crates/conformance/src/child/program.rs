@@ -2,33 +2,31 @@
 //!
 //! Nothing that it does can fill the memory or hang the runner: lines are bounded, at most one is held, and every wait has a limit.
 
-use std::collections::{BTreeMap, VecDeque};
+mod outputs;
+
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::control::{Ask, Hello, MODE_VARIABLE, Mode, PROTOCOL, SECRET_VARIABLE, Said, What};
+use super::control::{Ask, Hello, MODE_VARIABLE, Mode, SECRET_VARIABLE, Said, What};
 use super::mask::Mask;
+use outputs::{ENDED, Shared, keep_errors, read_output};
 
-/// Longest line of a program.
-const MAX_LINE_BYTES: u64 = 16 << 20;
 /// How long a program may take to say hello.
 const HELLO: Duration = Duration::from_secs(15);
 /// How long a program may take beyond the time that an ask gives it.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a program may take to end once it was told to and its input is closed.
 const END: Duration = Duration::from_secs(3);
-/// Lines of standard error that are kept for reports.
-const MAX_KEPT_LINES: usize = 12;
-/// Bytes of such a line.
-const MAX_KEPT_BYTES: u64 = 400;
+/// How long the rest of its standard error may take after its end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What to launch: a program and its arguments. No shell is between.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +49,9 @@ pub enum LaunchError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The cases cannot be read.
+    #[error("the cases cannot be read: {0}")]
+    Cases(#[from] toml::de::Error),
     /// It said nothing in time.
     #[error("the program said no hello within {HELLO:?}{}", last_words(.0))]
     Silent(Vec<String>),
@@ -74,48 +75,11 @@ fn last_words(lines: &[String]) -> String {
 
 /// A program that has said hello.
 pub(super) struct Program {
-    pub(super) hello: Hello,
     child: Mutex<Option<Child>>,
     input: tokio::sync::Mutex<Option<ChildStdin>>,
     shared: Arc<Shared>,
     next: AtomicU64,
     readers: [JoinHandle<()>; 2],
-}
-
-/// What the readers of its outputs and those who ask share.
-struct Shared {
-    waiting: Mutex<BTreeMap<u64, oneshot::Sender<Said>>>,
-    /// Why nothing more can be expected of it.
-    broken: watch::Sender<Option<String>>,
-    errors: Mutex<VecDeque<String>>,
-    mask: Mask,
-}
-
-impl Shared {
-    fn break_with(&self, why: String) {
-        self.broken.send_if_modified(|broken| broken.is_none() && broken.replace(why).is_none());
-    }
-
-    fn take(&self, line: &[u8]) {
-        let said: Said = match serde_json::from_slice(line) {
-            Ok(said) => said,
-            Err(error) => {
-                let shown = self.mask.shown(line);
-                return self
-                    .break_with(format!("a line of its standard output is no answer ({error}): {shown}"));
-            }
-        };
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&said.id);
-        match waiting {
-            // Whoever asked may have stopped waiting.
-            Some(waiting) => drop(waiting.send(said)),
-            None => self.break_with(format!("it answered ask {}, which is not open", said.id)),
-        }
-    }
-
-    fn printed(&self) -> Vec<String> {
-        self.errors.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
 }
 
 /// How a program ended.
@@ -126,6 +90,11 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    /// Did it end by itself, and not with code 0?
+    pub(super) fn is_crash(&self) -> bool {
+        !self.killed && self.status.is_some_and(|status| !status.success())
+    }
+
     /// Did it end by itself, with code 0?
     pub(super) fn is_good(&self) -> bool {
         !self.killed && self.status.is_some_and(|status| status.success())
@@ -152,7 +121,11 @@ impl Program {
     ///
     /// # Cancel safety
     /// Dropping the future kills the program.
-    pub(super) async fn launch(command: &Command, mode: Mode, secret: &str) -> Result<Self, LaunchError> {
+    pub(super) async fn launch(
+        command: &Command,
+        mode: Mode,
+        secret: &str,
+    ) -> Result<(Self, Hello), LaunchError> {
         let mut child = tokio::process::Command::new(&command.program)
             .args(&command.arguments)
             .env(MODE_VARIABLE, mode.as_str())
@@ -163,27 +136,14 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .map_err(|source| LaunchError::Start { program: command.program.clone(), source })?;
-        let shared = Arc::new(Shared {
-            waiting: Mutex::default(),
-            broken: watch::Sender::new(None),
-            errors: Mutex::default(),
-            mask: Mask::new(secret),
-        });
+        let shared = Arc::new(Shared::new(Mask::new(secret)));
         let (said, hello) = oneshot::channel();
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let readers = [
             tokio::spawn(read_output(output, said, Arc::clone(&shared))),
             tokio::spawn(keep_errors(errors, Arc::clone(&shared))),
         ];
-        let mut program = Self {
-            hello: Hello {
-                hello: PROTOCOL,
-                target: String::new(),
-                secrets: Vec::new(),
-                can: Vec::new(),
-                bodies: Default::default(),
-                max_message_bytes: None,
-            },
+        let program = Self {
             child: Mutex::new(Some(child)),
             input: tokio::sync::Mutex::new(input),
             shared,
@@ -191,10 +151,7 @@ impl Program {
             readers,
         };
         match timeout(HELLO, hello).await {
-            Ok(Ok(hello)) => {
-                program.hello = hello;
-                Ok(program)
-            }
+            Ok(Ok(hello)) => Ok((program, hello)),
             Ok(Err(_)) => {
                 let why = program.shared.broken.borrow().clone().unwrap_or_default();
                 let how = if why == ENDED { format!("; {}", program.ended().await) } else { String::new() };
@@ -287,14 +244,18 @@ impl Program {
     async fn wait(&self, limit: Instant) -> Ending {
         let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut child) = child else { return Ending { status: None, killed: false } };
-        match timeout_at(limit, child.wait()).await {
+        let ending = match timeout_at(limit, child.wait()).await {
             Ok(status) => Ending { status: status.ok(), killed: false },
             Err(_) => {
                 // An error means that it has just ended.
                 let _ = child.kill().await;
                 Ending { status: None, killed: true }
             }
-        }
+        };
+        // Its last words are worth a moment. A child of its own may hold the pipe longer than that.
+        let mut errors = self.shared.errors_ended.subscribe();
+        let _ = timeout(LAST_WORDS, errors.wait_for(|ended| *ended)).await;
+        ending
     }
 }
 
@@ -304,75 +265,5 @@ impl Drop for Program {
         for reader in &self.readers {
             reader.abort();
         }
-    }
-}
-
-/// Why nothing comes any more.
-const ENDED: &str = "its standard output ended";
-
-async fn read_output(
-    output: Option<impl AsyncRead + Unpin>,
-    hello: oneshot::Sender<Hello>,
-    shared: Arc<Shared>,
-) {
-    let Some(output) = output else { return };
-    let mut output = BufReader::new(output);
-    let mut hello = Some(hello);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = (&mut output).take(MAX_LINE_BYTES).read_until(b'\n', &mut line).await;
-        if !matches!(read, Ok(1..)) {
-            return shared.break_with(ENDED.to_owned());
-        }
-        if !line.ends_with(b"\n") && line.len() as u64 == MAX_LINE_BYTES {
-            let most = MAX_LINE_BYTES >> 20;
-            return shared.break_with(format!("a line of its standard output is longer than {most} MiB"));
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        match hello.take() {
-            None => shared.take(&line),
-            Some(tell) => match greeting(&line) {
-                // Nobody listens when the time for it is over.
-                Ok(hello) => drop(tell.send(hello)),
-                Err(why) => {
-                    let shown = shared.mask.shown(&line);
-                    return shared.break_with(format!("its first line {why}: {shown}"));
-                }
-            },
-        }
-    }
-}
-
-fn greeting(line: &[u8]) -> Result<Hello, String> {
-    let hello: Hello = serde_json::from_slice(line).map_err(|error| format!("is no hello ({error})"))?;
-    if hello.hello != PROTOCOL {
-        return Err(format!(
-            "speaks version {} of the control protocol, and this is {PROTOCOL}",
-            hello.hello
-        ));
-    }
-    Ok(hello)
-}
-
-async fn keep_errors(errors: Option<impl AsyncRead + Unpin>, shared: Arc<Shared>) {
-    let Some(errors) = errors else { return };
-    let mut errors = BufReader::new(errors);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        // A longer line is kept in pieces.
-        let read = (&mut errors).take(MAX_KEPT_BYTES).read_until(b'\n', &mut line).await;
-        if !matches!(read, Ok(1..)) {
-            return;
-        }
-        let shown = shared.mask.shown(line.trim_ascii_end());
-        let mut kept = shared.errors.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == MAX_KEPT_LINES {
-            kept.pop_front();
-        }
-        kept.push_back(shown);
     }
 }

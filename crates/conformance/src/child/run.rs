@@ -41,7 +41,7 @@ pub struct Plan {
 /// # Errors
 /// None: the file with the cases is part of this crate.
 pub fn cases() -> Result<Vec<Case>, LaunchError> {
-    case::all().map_err(|error| LaunchError::Hello { what: error.to_string(), printed: Vec::new() })
+    Ok(case::all()?)
 }
 
 /// Runs every case of `plan` and tells each as it ends.
@@ -131,14 +131,17 @@ async fn show(
     if plan.trace {
         *trace = Some(stage.relay.trace(&stage.mask));
     }
-    let printed = stage.program.printed();
-    stage.program.end().await;
+    let ending = stage.program.end().await;
     held.map_err(|why| {
-        let why = stage.mask.plain(&why);
-        if printed.is_empty() {
-            return why;
+        let mut why = stage.mask.plain(&why);
+        if ending.is_crash() {
+            why.push_str(&format!("; {}", ending.words()));
         }
-        format!("{why}\nthe last it wrote to standard error:\n  {}", printed.join("\n  "))
+        let printed = stage.program.printed();
+        if !printed.is_empty() {
+            why.push_str(&format!("\nthe last it wrote to standard error:\n  {}", printed.join("\n  ")));
+        }
+        why
     })
 }
 

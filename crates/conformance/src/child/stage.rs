@@ -15,7 +15,7 @@ use super::program::{Command, LaunchError, Program};
 use super::relay::Relay;
 use super::service::Service;
 use super::step::By;
-use super::wire::{Found, Wire, our_secret};
+use super::wire::{Wire, our_secret};
 
 /// How long the first connection and every other may take.
 const DIAL: Duration = Duration::from_secs(10);
@@ -54,16 +54,15 @@ pub(super) async fn launch(
     secret: &str,
     find: &super::Find<'_>,
 ) -> Result<(Program, Wire), LaunchError> {
-    let program = Program::launch(command, mode, secret).await?;
-    let wire = find(&program.hello.target)
+    let (program, hello) = Program::launch(command, mode, secret).await?;
+    let wire = find(&hello.target)
         .map_err(|why| format!("the target of its hello is none: {why}"))
-        .and_then(|Found { adapter, target }| Wire::of(&program.hello, Found { adapter, target }, mode));
+        .and_then(|found| Wire::of(&hello, found, mode));
     match wire {
         Ok(wire) => Ok((program, wire)),
         Err(what) => {
-            let printed = program.printed();
             program.end().await;
-            Err(LaunchError::Hello { what, printed })
+            Err(LaunchError::Hello { what, printed: program.printed() })
         }
     }
 }

@@ -255,7 +255,21 @@ impl Listener for Backlog {
     }
 }
 
-impl Joint for Arc<Network> {
+/// The network in the hands of one case.
+#[derive(Debug)]
+pub(super) struct Hands {
+    network: Arc<Network>,
+    /// Connections of cases before this one.
+    before: usize,
+}
+
+impl Hands {
+    pub(super) fn of(network: &Arc<Network>) -> Self {
+        Self { before: network.lock().opened, network: Arc::clone(network) }
+    }
+}
+
+impl Joint for Hands {
     fn address(&self) -> String {
         ADDRESS.to_owned()
     }
@@ -265,26 +279,26 @@ impl Joint for Arc<Network> {
     }
 
     fn cut(&self) {
-        self.each_lane(None, |lane| lane.cut = true);
+        self.network.each_lane(None, |lane| lane.cut = true);
     }
 
     fn stall(&self, way: Way) {
-        let mut state = self.lock();
+        let mut state = self.network.lock();
         match way {
             Way::ToServer => state.stalled[0] = true,
             Way::ToClient => state.stalled[1] = true,
         }
         drop(state);
-        self.each_lane(Some(way), |lane| lane.stalled = true);
+        self.network.each_lane(Some(way), |lane| lane.stalled = true);
     }
 
     fn let_go(&self) {
-        self.lock().stalled = [false, false];
-        self.each_lane(None, |lane| lane.stalled = false);
+        self.network.lock().stalled = [false, false];
+        self.network.each_lane(None, |lane| lane.stalled = false);
     }
 
     fn opened(&self) -> usize {
-        self.lock().opened
+        self.network.lock().opened - self.before
     }
 
     fn opening(&self) -> Vec<u8> {
@@ -292,7 +306,7 @@ impl Joint for Arc<Network> {
     }
 
     fn stranger(&self) -> BoxFuture<'_, io::Result<Box<dyn Stranger>>> {
-        Box::pin(async { Ok(Box::new(Sender(self.lock().connect()?.0)) as Box<dyn Stranger>) })
+        Box::pin(async { Ok(Box::new(Sender(self.network.lock().connect()?.0)) as Box<dyn Stranger>) })
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use polywire_core::{
-    Action, Admit, Body, CallError, CallId, Close, Codec, Count, Credentials, Cx, Delivery, Due, Event,
-    Failure, FrameError, Gate, Identity, Outbound, OutboundOf, Refusal, Request, Response, Session,
+    Action, Admit, Body, CallError, CallId, Close, Code, Codec, Count, Credentials, Cx, Delivery, Due, Event,
+    Failure, FrameError, Gate, Identity, JsonError, JsonLimits, Outbound, OutboundOf, Refusal, Request,
+    Response, Session, json,
 };
 
 /// One message of the wire.
@@ -79,6 +80,7 @@ const LOGIN: Gate = Gate(0);
 #[derive(Debug)]
 pub(crate) struct MemorySession {
     stage: Stage,
+    json: JsonLimits,
     next_id: u64,
     calls: HashMap<u64, CallId>,
 }
@@ -95,12 +97,20 @@ enum Stage {
 }
 
 impl MemorySession {
-    pub(super) fn server() -> Self {
-        Self { stage: Stage::Waits, next_id: 1, calls: HashMap::new() }
+    pub(super) fn server(json: JsonLimits) -> Self {
+        Self { stage: Stage::Waits, json, next_id: 1, calls: HashMap::new() }
     }
 
-    pub(super) fn client(credentials: Credentials) -> Self {
-        Self { stage: Stage::Shows(credentials), ..Self::server() }
+    pub(super) fn client(credentials: Credentials, json: JsonLimits) -> Self {
+        Self { stage: Stage::Shows(credentials), ..Self::server(json) }
+    }
+
+    /// A body within the bounds of this end. There is nothing to parse here, but whoever gets it relies on them.
+    fn bounded(&self, body: &Body) -> Result<(), JsonError> {
+        match body {
+            Body::Json(text) => json::validate(text.as_bytes(), &self.json),
+            _ => Ok(()),
+        }
     }
 
     fn established(&mut self, identity: Option<Identity>, cx: &mut Cx<'_, Self>) {
@@ -128,12 +138,21 @@ impl Session for MemorySession {
             (Stage::Shown, Frame::Welcome) => self.established(None, cx),
             (Stage::Shown, Frame::Refused(refusal)) => cx.close(Close::Refused(refusal)),
             (_, Frame::Junk(_)) => cx.count(Count::Undecodable),
-            (Stage::Established, Frame::Request(reply, request)) => {
-                cx.deliver(Delivery::Request { request, reply, identity: None });
-            }
+            (Stage::Established, Frame::Request(reply, request)) => match self.bounded(&request.body) {
+                Ok(()) => cx.deliver(Delivery::Request { request, reply, identity: None }),
+                Err(error) => {
+                    cx.count(Count::BadBody);
+                    let failure = Failure::new(Code::InvalidArgument, error.to_string());
+                    cx.write(Frame::Response(reply, Err(failure)));
+                }
+            },
             (Stage::Established, Frame::Response(id, answer)) => match self.calls.remove(&id) {
                 Some(call) => {
-                    let outcome = answer.map_err(CallError::Failure);
+                    let outcome = answer.map_err(CallError::Failure).and_then(|answer| {
+                        let unreadable =
+                            |error: JsonError| CallError::unknown(Code::Internal, error.to_string());
+                        self.bounded(&answer.body).map_err(unreadable).map(|()| answer)
+                    });
                     cx.deliver(Delivery::Response { call, outcome });
                 }
                 None => cx.count(Count::OrphanReply),
@@ -142,7 +161,10 @@ impl Session for MemorySession {
                 Some(call) => cx.deliver(Delivery::Progress { call: Some(*call), body }),
                 None => cx.count(Count::OrphanReply),
             },
-            (Stage::Established, Frame::Event(event)) => cx.deliver(Delivery::Event(event)),
+            (Stage::Established, Frame::Event(event)) => match self.bounded(&event.body) {
+                Ok(()) => cx.deliver(Delivery::Event(event)),
+                Err(_) => cx.count(Count::BadBody),
+            },
             (Stage::Established, Frame::Login(_) | Frame::Welcome | Frame::Refused(_)) => {
                 cx.count(Count::Unexpected);
             }

@@ -134,7 +134,7 @@ async fn run(login: Login, order: Order, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(ProptestConfig::default().cases * 2) })]
 
     #[test]
     fn any_bytes_in_any_pieces_leave_the_books_in_order(

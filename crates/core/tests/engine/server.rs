@@ -170,6 +170,26 @@ async fn c06_accepting_goes_on_after_errors_with_a_pause() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_address_whose_logins_fail_too_fast_is_not_let_in_for_a_while() {
+    let mut setup = Setup::new();
+    (setup.limits.max_failed_logins, setup.limits.max_failed_logins_per_minute) = (2, 6);
+    let house = open_to(setup, Login::Ask, Some("192.0.2.7:1"));
+    for words in ["login ann wrong", "login ann wrong", "login ann s3cret"] {
+        let mut guest = house.arrive().await;
+        // One that is not let in hears nothing.
+        let _ = guest.0.write_all(format!("{words}\n").as_bytes()).await;
+        assert_ne!(guest.hear().await, "welcome ann");
+        settle().await;
+    }
+    assert_eq!(house.server.ledger().get(Count::AcceptsRefused), 1);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let mut ann = house.arrive().await;
+    ann.say("login ann s3cret").await;
+    assert_eq!(ann.hear().await, "welcome ann");
+    house.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_peer_reported_present_is_reported_gone_once() {
     let house = open(Setup::new(), Login::Ask);
     let (mut one, mut two, three) = (house.arrive().await, house.arrive().await, house.arrive().await);

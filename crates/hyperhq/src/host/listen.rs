@@ -397,7 +397,9 @@ fn refused(why: impl Into<String>) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use polywire_core::Router;
+    use std::time::Duration;
+
+    use polywire_core::{Adapter, ClientState, Router, Target};
 
     use super::*;
 
@@ -446,6 +448,37 @@ mod tests {
         assert_eq!(login("demo"), Ok(()));
         host.forget("demo");
         assert_eq!(login("demo"), Err("Invalid challenge"));
+    }
+
+    #[tokio::test]
+    async fn a_newer_login_closes_the_older_connection_of_its_plugin() {
+        let endpoint = || Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
+        let config = HostConfig { port: Some(0), challenge_reuse_within_life: true, ..HostConfig::default() };
+        let host = Host::listen(config, endpoint()).await.unwrap();
+        let challenge = host.challenge("demo").unwrap();
+        let dial = async || {
+            let mut target = Target { address: format!("127.0.0.1:{}", host.port()), ..Target::default() };
+            target.options.set("plugin", "demo");
+            target.options.set_secret("challenge", challenge.clone());
+            let client = crate::ADAPTER.dial(target, endpoint()).await.unwrap();
+            client.ready().await.unwrap();
+            client
+        };
+        let older = dial().await;
+        let first = loop {
+            match host.plugin("demo") {
+                Some(peer) => break peer.id(),
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let newer = dial().await;
+        // The older one may come back, and then it is the newer one's turn: what matters is that one of them is there.
+        let mut state = older.watch();
+        let closed = state.wait_for(|state| !matches!(state, ClientState::Ready));
+        tokio::time::timeout(Duration::from_secs(30), closed).await.unwrap().unwrap();
+        assert_ne!(host.plugin("demo").map(|peer| peer.id()), Some(first));
+        drop((older, newer));
+        host.shutdown().await;
     }
 
     #[tokio::test]

@@ -60,7 +60,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
     pub(super) fn new(io: Io, role: Role, settings: Settings, rest: Vec<u8>) -> Self {
         let limit = (settings.max_frame_bytes, "max_frame_bytes");
         let mut io = Blocking::new(io);
-        io.boundaries.pass(&rest);
+        io.fragments.max = u64::try_from(limit.0).unwrap_or(u64::MAX);
+        let rest = io.pass(rest);
         let state = State::Resting(io);
         let mut this = Self {
             state,
@@ -308,11 +309,17 @@ where
         let own = self.settings.max_frame_bytes;
         self.limit = if max < own { (max, setting) } else { (own, "max_frame_bytes") };
         let max = self.limit.0;
-        if let State::Active(socket) = &mut self.state {
-            socket.set_config(|config| {
-                config.max_message_size = Some(max);
-                config.max_frame_size = Some(max);
-            });
+        let largest = u64::try_from(max).unwrap_or(u64::MAX);
+        match &mut self.state {
+            State::Active(socket) => {
+                socket.set_config(|config| {
+                    config.max_message_size = Some(max);
+                    config.max_frame_size = Some(max);
+                });
+                socket.get_mut().fragments.max = largest;
+            }
+            State::Resting(io) => io.fragments.max = largest,
+            State::Changing => {}
         }
     }
 

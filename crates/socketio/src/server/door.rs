@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
-use polywire_core::{Admission, BoxFuture, Count, Ledger, Place};
+use polywire_core::{Admission, BoxFuture, Clock, Count, Ledger, Place};
 use socketioxide::service::SocketIoService;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -32,6 +32,13 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// A login of the session was refused.
+    pub(super) fn login_failed(&self) {
+        if let Some(place) = &self.place {
+            place.place.login_failed(place.clock.now());
+        }
+    }
+
     /// The session has joined a namespace.
     pub(super) fn joined(&self) {
         if let Some(place) = &self.place {
@@ -40,10 +47,16 @@ impl Origin {
     }
 }
 
-#[derive(Debug)]
 struct SessionPlace {
-    _place: Place,
+    place: Place,
+    clock: Arc<dyn Clock>,
     stranger: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl fmt::Debug for SessionPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionPlace")
+    }
 }
 
 /// Places for sessions: streams are not enough to count, because one stream of requests can open many.
@@ -51,6 +64,7 @@ pub(super) struct Places {
     pub(super) admission: Admission,
     pub(super) strangers: Arc<Semaphore>,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Places {
@@ -61,7 +75,8 @@ impl Places {
             tracing::debug!("a session more exceeds max_strangers");
             return None;
         };
-        Some(Arc::new(SessionPlace { _place: place, stranger: Mutex::new(Some(stranger)) }))
+        let clock = Arc::clone(&self.clock);
+        Some(Arc::new(SessionPlace { place, clock, stranger: Mutex::new(Some(stranger)) }))
     }
 }
 

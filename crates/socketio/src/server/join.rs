@@ -130,6 +130,9 @@ impl Join {
     async fn admit(self, socket: SocketRef<Floor>, auth: Auth) -> Result<(), Denied> {
         let judged = self.judge(&socket, auth).await;
         judged.map_err(|refusal| {
+            if let Some(origin) = socket.req_parts().extensions.get::<Origin>() {
+                origin.login_failed();
+            }
             let reason = refusal.reason.clone();
             if let Some(observer) = &self.observer {
                 observer.turned_away(&Close::Refused(refusal));

@@ -397,9 +397,11 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+
         #[test]
         fn what_is_no_concern_of_it_passes_as_it_is(
-            frames in prop::collection::vec((0_u8..16, prop::collection::vec(any::<u8>(), 0..300)), 0..20),
+            frames in prop::collection::vec((0_u8..16, prop::collection::vec(any::<u8>(), 0..150)), 0..6),
             size in 1_usize..200,
             room in 1_usize..200,
         ) {

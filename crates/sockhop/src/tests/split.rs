@@ -82,6 +82,44 @@ fn message() -> impl Strategy<Value = Message> {
     })
 }
 
+/// What a peer may say, small enough for ten thousand streams.
+fn saying() -> impl Strategy<Value = Message> {
+    let data = prop_oneof![
+        any::<i32>().prop_map(|number| Data::Json(number.to_string().into())),
+        "[a-z\"\\\\{}\\[\\]\n\r\u{0}-\u{10}é漢]{0,12}"
+            .prop_map(|text| Data::Json(serde_json::to_vec(&text).unwrap().into())),
+        proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'{'), 10..16u8, any::<u8>()], 0..24)
+            .prop_map(|bytes| Data::Bytes(bytes.into())),
+    ];
+    let kind = prop_oneof![Just(String::new()), Just("Buffer".to_owned()), "[A-Z\n{é]{1,8}"];
+    (kind, data).prop_map(|(kind, data)| Message { kind: Route::new(kind).unwrap(), data, link: Link::None })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn s04_ten_thousand_streams_with_a_switch_hold_the_same_messages_wherever_the_reads_end(
+        lines in proptest::collection::vec(saying(), 3),
+        frames in proptest::collection::vec(saying(), 0..4),
+        sizes in proptest::collection::vec(1..40usize, 1..8),
+    ) {
+        let mut codec = roomy();
+        let mut out = Outgoing::new();
+        for (number, message) in lines.iter().chain(&frames).enumerate() {
+            if number == lines.len() {
+                codec.set_write_mode(Framing::Binary);
+            }
+            codec.encode(Frame::Message(message.clone()), &mut out).unwrap();
+        }
+        let stream = out.take();
+        let whole = decode(&stream, b"\n", &[usize::MAX]);
+        prop_assert_eq!((whole.0.len(), &whole.1), (lines.len() + frames.len(), &Ok(0)));
+        prop_assert_eq!(&decode(&stream, b"\n", &sizes), &whole);
+        prop_assert_eq!(&decode(&stream, b"\n", &[1]), &whole);
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_decode_the_same_wherever_the_reads_end(

@@ -376,7 +376,7 @@ fn a_dumb_peer_does_not_hold_a_late_switcher_up() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::default())]
 
     /// A stock peer, and a wire that cuts and glues our bytes as it likes.
     #[test]
@@ -418,7 +418,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
     /// Two ends of ours, bytes in random pieces and random turns, both switching at random moments.
     #[test]

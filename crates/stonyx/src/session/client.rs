@@ -9,7 +9,7 @@ use polywire_core::{
 };
 
 use super::server::is_reserved;
-use super::{Frames, LOGIN, incoming, outgoing, session_mode};
+use super::{Frames, LOGIN, incoming, log_goodbye, outgoing, session_mode};
 use crate::codec::{Codec, Frame, Text};
 use crate::config::Config;
 use crate::guard::Nonces;
@@ -36,9 +36,14 @@ const INHERITED: [&str; 12] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
     By(CallId),
-    /// Nobody any more; it may still come until then.
+    /// Nobody any more; it is waited for until then.
     Owed(Moment),
+    /// It was waited for until then. Should it come after all, it must not be taken for the answer of another call.
+    Missing(Moment),
 }
+
+/// Most names of which an answer is missing; the one that is missing for the longest time is forgotten for one more.
+const MAX_MISSING: usize = 1_024;
 
 /// The heart's next move.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +103,7 @@ impl ClientSession {
         };
         let owed = self.awaited.values().flatten().filter_map(|awaited| match awaited {
             Awaited::Owed(until) => Some(*until),
-            Awaited::By(_) => None,
+            Awaited::By(_) | Awaited::Missing(_) => None,
         });
         cx.act(Action::WakeAt(owed.chain(pulse).min()));
     }
@@ -132,12 +137,41 @@ impl ClientSession {
                 cx.deliver(Delivery::Response { call, outcome: self.outcome(body) });
                 cx.act(Action::Open(gate(&name)));
             }
-            Some(Awaited::Owed(_)) => {
+            Some(Awaited::Owed(_) | Awaited::Missing(_)) => {
                 cx.count(Count::OrphanReply);
                 cx.act(Action::Open(gate(&name)));
                 self.set_alarm(cx);
             }
             None => cx.deliver(Delivery::Event(Event::new(incoming(name, &self.config), body))),
+        }
+    }
+
+    /// An answer of this name is missing, so an answer of `call` could not be told from it. The call does not leave; and with
+    /// nothing else in flight the connection is replaced, after which the name means one call again.
+    fn cannot_tell(&mut self, call: CallId, name: &Route, cx: &mut Cx<'_, Self>) {
+        let why = format!(
+            "the answer of an earlier call of {name:?} is missing, and would be taken for this one's"
+        );
+        let outcome = Err(CallError::not_sent(Code::Unavailable, why.clone()));
+        cx.deliver(Delivery::Response { call, outcome });
+        if !self.awaited.values().flatten().any(|awaited| matches!(awaited, Awaited::By(_))) {
+            cx.close(Close::GivenUp(why));
+        }
+    }
+
+    /// Keeps within [`MAX_MISSING`].
+    fn forget_missing(&mut self) {
+        let missing = |waiting: &VecDeque<Awaited>| match waiting.front() {
+            Some(Awaited::Missing(since)) => Some(*since),
+            _ => None,
+        };
+        let names = self.awaited.iter().filter_map(|(name, waiting)| Some((missing(waiting)?, name)));
+        let mut names = names.collect::<Vec<_>>();
+        let Some(surplus) = names.len().checked_sub(MAX_MISSING) else { return };
+        names.sort_unstable();
+        let oldest = names.into_iter().take(surplus).map(|(_, name)| name.clone()).collect::<Vec<_>>();
+        for name in oldest {
+            self.awaited.remove(&name);
         }
     }
 
@@ -209,14 +243,16 @@ impl Session for ClientSession {
         let (nonce, text) = match frame {
             Frame::Read { nonce, text } => (nonce, text),
             Frame::Shut(_) => return cx.count(Count::Undecodable),
-            Frame::Closed if !self.established => {
+            Frame::Closed(close) if !self.established => {
+                log_goodbye(close.as_ref());
                 // How the originals refuse; one that is shut down drops the connection without a close frame.
                 let why =
                     "the server closed the connection instead of answering: the key or encryption differs";
                 return cx.close(Close::Refused(Refusal::new(why)));
             }
             Frame::Pong => return cx.count(Count::Control),
-            Frame::Closed | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
+            Frame::Closed(close) => return log_goodbye(close.as_ref()),
+            Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {
             // A recorded answer to a login brings a recorded session key.
@@ -262,17 +298,23 @@ impl Session for ClientSession {
         if self.awaited.is_empty() {
             return Admit::Now;
         }
-        let waits = self.awaited.get(&name).is_some_and(|waiting| {
-            // What is owed may come at any time, and then as whose?
-            !self.config.concurrent_names || waiting.iter().any(|awaited| matches!(awaited, Awaited::Owed(_)))
-        });
-        if waits { Admit::Hold(gate(&name)) } else { Admit::Now }
+        let Some(waiting) = self.awaited.get(&name) else { return Admit::Now };
+        if has_missing(waiting) {
+            // Nothing will ever open its gate; `send` says so.
+            return Admit::Now;
+        }
+        // What is owed may come at any time, and then as whose?
+        let owed = waiting.iter().any(|awaited| matches!(awaited, Awaited::Owed(_)));
+        if owed || !self.config.concurrent_names { Admit::Hold(gate(&name)) } else { Admit::Now }
     }
 
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
             Outbound::Request { call, request, .. } => {
                 let name = outgoing(&request.route, &self.config);
+                if self.awaited.get(&name).is_some_and(has_missing) {
+                    return self.cannot_tell(call, &name, cx);
+                }
                 self.write_message(&name, &request.body, cx);
                 self.awaited.entry(name).or_default().push_back(Awaited::By(call));
             }
@@ -311,16 +353,24 @@ impl Session for ClientSession {
             }
             _ => {}
         }
-        self.awaited.retain(|name, waiting| {
-            let before = waiting.len();
-            waiting.retain(|awaited| !matches!(awaited, Awaited::Owed(until) if *until <= now));
-            if waiting.len() < before {
-                cx.act(Action::Open(gate(name)));
+        for (name, waiting) in &mut self.awaited {
+            for awaited in waiting {
+                if let Awaited::Owed(until) = *awaited
+                    && until <= now
+                {
+                    *awaited = Awaited::Missing(until);
+                    cx.act(Action::Open(gate(name)));
+                }
             }
-            !waiting.is_empty()
-        });
+        }
+        self.forget_missing();
         self.set_alarm(cx);
     }
+}
+
+/// Is an answer of this name missing?
+fn has_missing(waiting: &VecDeque<Awaited>) -> bool {
+    waiting.iter().any(|awaited| matches!(awaited, Awaited::Missing(_)))
 }
 
 impl std::fmt::Debug for ClientSession {

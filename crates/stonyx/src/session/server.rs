@@ -9,7 +9,7 @@ use polywire_core::{
 };
 use zeroize::Zeroizing;
 
-use super::{Frames, LOGIN, incoming, outgoing, session_mode};
+use super::{Frames, LOGIN, incoming, log_goodbye, outgoing, session_mode};
 use crate::codec::{Codec, Frame, Text};
 use crate::config::{Config, OnFailure};
 use crate::guard::Nonces;
@@ -179,7 +179,8 @@ impl Session for ServerSession {
             Frame::Read { nonce, text } => (nonce, text),
             Frame::Shut(why) => return self.refuse(Count::Undecodable, why, cx),
             Frame::Pong => return cx.count(Count::Control),
-            Frame::Closed | Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
+            Frame::Closed(close) => return log_goodbye(close.as_ref()),
+            Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {
             Some(nonce) if self.login == Login::Awaited => !self.nonces.is_new(nonce, cx.now()),

@@ -1,0 +1,257 @@
+//! What listens: the server at the far end, and the bridge in front of it. Both can be started again.
+
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use polywire_bridge::{Bridge, Config, Snapshot, Source, StartError};
+use polywire_core::{Count, Endpoint, Event, Limits, Peer, Server};
+
+use tokio::time::sleep;
+
+use crate::history::What;
+use crate::service::{Judge, Porter, Service};
+use crate::wires::{self, MOVED, registry};
+use crate::world::Common;
+
+/// How long servers and bridge drain.
+pub const DRAIN: Duration = Duration::from_secs(5);
+/// How long after the drain everything is gone, at the latest.
+pub const GRACE: Duration = Duration::from_secs(1);
+
+/// How often listening is tried again where the address is still in use, and how long after.
+const TRIES: u32 = 100;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
+
+/// The limits of every program: the defaults, with a shorter drain.
+pub fn limits() -> Arc<Limits> {
+    Arc::new(Limits { drain_timeout: DRAIN, ..Limits::default() })
+}
+
+/// The server at the far end.
+pub struct Upstream {
+    common: Arc<Common>,
+    wire: &'static str,
+    address: String,
+    /// Judges logins; nobody does behind a bridge.
+    judge: Option<Judge>,
+    running: Mutex<Option<Server>>,
+}
+
+impl Upstream {
+    /// A server that is not started.
+    pub fn new(common: Arc<Common>, wire: &'static str, address: &str, judge: Option<Judge>) -> Self {
+        Self { common, wire, address: address.to_owned(), judge, running: Mutex::default() }
+    }
+
+    /// Starts it, unless it runs.
+    ///
+    /// # Panics
+    /// When it cannot be started: that is a fault of the simulation.
+    pub async fn start(&self) {
+        if self.running.lock().expect("not poisoned").is_some() {
+            return;
+        }
+        let history = self.common.history.clone();
+        let mut endpoint = Endpoint::new(self.wire, Service::new(history.clone(), 0));
+        endpoint.limits = limits();
+        endpoint.surroundings = self.common.surroundings();
+        endpoint.observer = Some(Arc::new(Porter(history)));
+        endpoint.authenticator = self.judge.clone().map(|judge| Arc::new(judge) as _);
+        self.common.keep(format!("{} server", self.wire), &endpoint.ledger);
+        let target = wires::server(self.wire, &self.address, self.judge.is_none());
+        let registry = registry();
+        let adapter = registry.get(self.wire).expect("it is there");
+        // What was ended a moment ago may still have the address.
+        let mut tries = 0;
+        let server = loop {
+            match adapter.listen(target.clone(), endpoint.clone()).await {
+                Ok(server) => break server,
+                Err(error) => assert!(tries < TRIES, "{error}"),
+            }
+            tries += 1;
+            sleep(BETWEEN_TRIES).await;
+        };
+        *self.running.lock().expect("not poisoned") = Some(server);
+    }
+
+    /// Ends it at once.
+    pub fn crash(&self) {
+        let server = self.running.lock().expect("not poisoned").take();
+        drop(server);
+    }
+
+    /// Drains it.
+    pub async fn drain(&self) {
+        let server = self.running.lock().expect("not poisoned").take();
+        let Some(server) = server else { return };
+        let since = self.common.history.now();
+        server.shutdown().await;
+        let took = self.common.history.now() - since;
+        self.common.history.add(What::Drained { who: "server".to_owned(), took, limit: DRAIN + GRACE });
+    }
+
+    /// Sends an event to every peer; says whether there was a server.
+    pub fn broadcast(&self, event: &Event) -> bool {
+        let server = self.running.lock().expect("not poisoned");
+        server.as_ref().is_some_and(|server| {
+            server.audience().broadcast(event);
+            true
+        })
+    }
+
+    /// The peers that are there.
+    pub fn peers(&self) -> Vec<Peer> {
+        self.running.lock().expect("not poisoned").as_ref().map(Server::peers).unwrap_or_default()
+    }
+}
+
+/// The bridge between two wires.
+pub struct Between {
+    common: Arc<Common>,
+    config: Config,
+    running: Mutex<Option<Bridge>>,
+}
+
+impl Between {
+    /// A bridge that listens for `from` at `address` and dials `to` at `upstream`; it is not started.
+    pub fn new(common: Arc<Common>, from: &str, to: &str, address: &str, upstream: &str) -> Self {
+        let mut text = format!("[bridge]\ndrain = \"{}s\"\n", DRAIN.as_secs());
+        endpoint(&mut text, "in", from, &format!("role = \"server\"\nlisten = \"{address}\""), true);
+        endpoint(&mut text, "out", to, &format!("role = \"client\"\naddress = \"{upstream}\""), false);
+        text.push_str(
+            "[[route]]\nfrom = { endpoint = \"in\", match = \"*\" }\nto = { endpoint = \"out\" }\n",
+        );
+        if wires::pushes(from) && wires::pushes(to) {
+            let _ = write!(
+                text,
+                "[[route]]\nfrom = {{ endpoint = \"out\", match = \"{MOVED}\", kind = \"event\" }}\nto = {{ endpoint = \"in\" }}\nallow_loop = true\n"
+            );
+        }
+        let mut config = Config::parse(Source::new("simulated.toml", text));
+        for (name, wire) in [("in", from), ("out", to)] {
+            if let Some((option, secret)) = wires::secret(wire) {
+                config.set_secret(name, option, secret);
+            }
+        }
+        Self { common, config, running: Mutex::default() }
+    }
+
+    /// Starts it, unless it runs.
+    ///
+    /// # Panics
+    /// When its file is wrong: that is a fault of the simulation.
+    pub async fn start(&self) {
+        if self.running.lock().expect("not poisoned").is_some() {
+            return;
+        }
+        let mut tries = 0;
+        let bridge = loop {
+            match Bridge::start(&self.config, &registry(), self.common.surroundings()).await {
+                Ok(bridge) => break bridge,
+                Err(StartError::Check(report)) => panic!("{}", report.to_text()),
+                Err(error) => assert!(tries < TRIES, "{error}"),
+            }
+            tries += 1;
+            sleep(BETWEEN_TRIES).await;
+        };
+        *self.running.lock().expect("not poisoned") = Some(bridge);
+    }
+
+    /// Ends it at once.
+    pub fn crash(&self) {
+        let bridge = self.running.lock().expect("not poisoned").take();
+        drop(bridge);
+    }
+
+    /// Reads its books while it runs.
+    pub fn read(&self) {
+        let running = self.running.lock().expect("not poisoned");
+        if let Some(bridge) = running.as_ref() {
+            self.note(&bridge.snapshot(), false);
+        }
+    }
+
+    /// Drains it.
+    pub async fn drain(&self) {
+        let bridge = self.running.lock().expect("not poisoned").take();
+        let Some(bridge) = bridge else { return };
+        let since = self.common.history.now();
+        bridge.shutdown().await;
+        let took = self.common.history.now() - since;
+        self.common.history.add(What::Drained { who: "bridge".to_owned(), took, limit: DRAIN + GRACE });
+    }
+
+    /// Ends it in order, and reads its books when nothing can be on its way any more.
+    pub async fn finish(&self) {
+        let bridge = self.running.lock().expect("not poisoned").take();
+        let Some(bridge) = bridge else { return };
+        bridge.shutdown_handle().drain();
+        sleep(DRAIN + GRACE).await;
+        self.note(&bridge.snapshot(), true);
+        bridge.shutdown().await;
+    }
+
+    fn note(&self, snapshot: &Snapshot, closed: bool) {
+        let history = &self.common.history;
+        for route in &snapshot.routes {
+            let ended = route.endings.iter().map(|(_, count)| count).sum();
+            history.add(What::Route { title: route.title.clone(), received: route.received, ended, closed });
+        }
+        for endpoint in &snapshot.endpoints {
+            history.add(books(
+                &endpoint.name,
+                &|count| {
+                    endpoint.ledger.iter().find(|(known, _)| *known == count).map_or(0, |(_, value)| *value)
+                },
+                closed,
+            ));
+        }
+        let inside = snapshot.endpoints.iter().find(|endpoint| endpoint.name == "in");
+        if let (true, Some(inside), Some(route)) = (closed, inside, snapshot.routes.first()) {
+            let handed = [Count::Requests, Count::Events];
+            let given = inside.ledger.iter().filter(|(count, _)| handed.contains(count));
+            let taken = route.received + inside.unrouted_requests + inside.unrouted_events;
+            history.add(What::Taken { given: given.map(|(_, value)| value).sum(), taken });
+        }
+    }
+}
+
+/// The books of an endpoint, by its counts.
+pub fn books(who: &str, count: &dyn Fn(Count) -> u64, closed: bool) -> What {
+    let sum = |counts: &[Count]| counts.iter().map(|one| count(*one).cast_signed()).sum::<i64>();
+    let reasons = Count::ALL.iter().copied().filter(|count| count.is_reason()).collect::<Vec<_>>();
+    let calls = [
+        Count::CallsAnswered,
+        Count::CallsFailed,
+        Count::CallsNotSent,
+        Count::CallsUnknown,
+        Count::CallsCancelled,
+    ];
+    let requests = [Count::RequestsAnswered, Count::RequestsFailed, Count::RequestsAbandoned];
+    What::Books {
+        who: who.to_owned(),
+        frames: sum(&[Count::FramesReceived])
+            - sum(&[Count::FramesDelivered, Count::FramesUsed])
+            - sum(&reasons),
+        calls: sum(&[Count::Calls]) - sum(&calls),
+        requests: sum(&[Count::Requests]) - sum(&requests),
+        connections: sum(&[Count::Connections]) - sum(&[Count::Closed]),
+        closed,
+    }
+}
+
+fn endpoint(text: &mut String, name: &str, wire: &str, place: &str, listens: bool) {
+    let _ = write!(text, "[endpoint.{name}]\nprotocol = \"{wire}\"\n{place}\n");
+    for (option, value) in wires::texts(wire, listens) {
+        let quote = if value.parse::<u64>().is_ok() { "" } else { "\"" };
+        let _ = writeln!(text, "{option} = {quote}{value}{quote}");
+    }
+    if let Some((option, _)) = wires::secret(wire) {
+        // It is named here and set once the file is read.
+        let _ = writeln!(text, "{option} = \"env:NONE\"");
+    }
+    if wire == "hpx" && listens {
+        text.push_str("guests = \"on\"\n");
+    }
+}

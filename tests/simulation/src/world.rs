@@ -1,0 +1,309 @@
+//! One run, from the first connect to the last drain.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Once};
+use std::time::Duration;
+
+use polywire_core::{Event, Ledger, Network, Route, Surroundings};
+use tokio::runtime::Builder;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+use crate::chance::Chance;
+use crate::check::{Violation, check};
+use crate::client::Program;
+use crate::clock::SimulatedClock;
+use crate::history::{History, Record, Stream, What};
+use crate::nature;
+use crate::network::SimulatedNetwork;
+use crate::pipe::Quality;
+use crate::plan::{Plan, Shape, Way};
+use crate::server::{Between, Upstream, books};
+use crate::service::{Judge, PANIC, event_body};
+use crate::stranger;
+use crate::wires::{self, MOVED};
+
+/// How long after repair everybody must be served again: a dead peer is found within 60 s on the slowest wire, on each of two ways,
+/// and dialled again within 30 s.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// How long calls may take that were made before the end.
+const LAST_CALLS: Duration = Duration::from_secs(120);
+/// How often the books are read.
+const READING: Duration = Duration::from_millis(500);
+
+/// What one run showed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What must hold and did not.
+    pub violations: Vec<Violation>,
+    /// The hash of the trace.
+    pub trace: u64,
+    /// Everything that happened.
+    pub records: Vec<Record>,
+}
+
+/// What every part of a run shares.
+pub struct Common {
+    /// The seed of whatever chance is left.
+    pub seed: u64,
+    /// What happens is written here.
+    pub history: History,
+    /// The clock of every program.
+    pub clock: Arc<SimulatedClock>,
+    /// What they dial and listen at.
+    pub network: SimulatedNetwork,
+    /// Calls and watchers.
+    pub tasks: TaskTracker,
+    programs: AtomicU64,
+    nonces: AtomicU64,
+    ledgers: Mutex<Vec<(String, Arc<Ledger>)>>,
+}
+
+impl Common {
+    /// The number of the next call.
+    pub fn nonce(&self) -> u64 {
+        self.nonces.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The surroundings of one more program.
+    pub fn surroundings(&self) -> Surroundings {
+        let program = self.programs.fetch_add(1, Ordering::Relaxed);
+        let seed = Chance::new(self.seed, 10_000 + program).below(u64::MAX);
+        let network: Arc<dyn Network> = Arc::new(self.network.clone());
+        Surroundings {
+            clock: Arc::clone(&self.clock) as _,
+            network: Some(network),
+            ..Surroundings::seeded(seed)
+        }
+    }
+
+    /// The books of one more program, which are read now and then and in the end.
+    pub fn keep(&self, who: String, ledger: &Arc<Ledger>) {
+        self.ledgers.lock().expect("not poisoned").push((who, Arc::clone(ledger)));
+    }
+
+    fn read(&self, closed: bool) {
+        for (who, ledger) in &*self.ledgers.lock().expect("not poisoned") {
+            self.history.add(books(who, &|count| ledger.get(count), closed));
+        }
+    }
+}
+
+/// One run while it goes on.
+pub struct World {
+    /// What every part shares.
+    pub common: Arc<Common>,
+    /// What it is a run of.
+    pub plan: Plan,
+    /// The server.
+    pub upstream: Upstream,
+    /// The bridge, if there is one.
+    pub between: Option<Between>,
+    /// The clients, those that will never be let in too.
+    pub programs: Vec<Arc<Program>>,
+    /// Judges logins at the server.
+    pub judge: Judge,
+    bridge_link: usize,
+}
+
+/// The number of the client that will never be let in.
+const HOPELESS: u64 = 9;
+const SERVER: &str = "127.0.0.1:1000";
+const BRIDGE: &str = "127.0.0.1:1001";
+const BRIDGE_DIALS: &str = "127.0.0.1:2000";
+const STRANGERS_DIAL: &str = "127.0.0.1:2999";
+
+impl World {
+    fn new(plan: Plan) -> Self {
+        let clock = Arc::new(SimulatedClock::new());
+        let history = History::new(Arc::clone(&clock));
+        let network = SimulatedNetwork::new(plan.seed, history.clone());
+        let judge = Judge::new(history.clone());
+        let common = Arc::new(Common {
+            seed: plan.seed,
+            history,
+            clock,
+            network: network.clone(),
+            tasks: TaskTracker::new(),
+            programs: AtomicU64::new(0),
+            nonces: AtomicU64::new(1),
+            ledgers: Mutex::default(),
+        });
+        let (front, back) = (plan.shape.front(), plan.shape.back());
+        let bridge_link = network.link(BRIDGE_DIALS, SERVER, wires::pace(back), plan.back);
+        let (door, judges, between) = match plan.shape {
+            Shape::Direct(wire) => (SERVER, wires::judges(wire), None),
+            Shape::Bridged(..) => {
+                let between = Between::new(Arc::clone(&common), front, back, BRIDGE, BRIDGE_DIALS);
+                (BRIDGE, false, Some(between))
+            }
+        };
+        let mut numbers = (1..=plan.clients).collect::<Vec<_>>();
+        numbers.extend(plan.hopeless.then_some(HOPELESS));
+        let programs = numbers.into_iter().map(|number| {
+            let hopeless = number == HOPELESS;
+            let address = format!("127.0.0.1:{}", 2_000 + number);
+            let quality = if hopeless { Quality::GOOD } else { plan.front };
+            let link = network.link(&address, door, wires::pace(front), quality);
+            let subject = judges.then(|| format!("client-{number}"));
+            Arc::new(Program::new(Arc::clone(&common), number, (link, &address), front, subject, hopeless))
+        });
+        let programs = programs.collect();
+        let upstream = Upstream::new(Arc::clone(&common), back, SERVER, judges.then(|| judge.clone()));
+        network.link(STRANGERS_DIAL, door, wires::pace(front), Quality::GOOD);
+        Self { common, plan, upstream, between, programs, judge, bridge_link }
+    }
+
+    /// The link of a way.
+    ///
+    /// # Panics
+    /// When there is no such client.
+    pub fn link(&self, way: Way) -> usize {
+        match way {
+            Way::Bridge => self.bridge_link,
+            Way::Client(number) => {
+                let program = self.programs.iter().find(|program| program.number == number);
+                program.expect("a plan names clients that are there").link
+            }
+        }
+    }
+
+    /// The name that a client logs in with.
+    pub fn subject(&self, number: u64) -> String {
+        format!("client-{number}")
+    }
+
+    async fn run(&self) {
+        self.judge.strike(&self.subject(HOPELESS), true);
+        self.upstream.start().await;
+        if let Some(between) = &self.between {
+            between.start().await;
+        }
+        for program in &self.programs {
+            program.start().await;
+        }
+        let tasks = TaskTracker::new();
+        for program in &self.programs {
+            tasks.spawn(Arc::clone(program).call(self.plan.habits, self.plan.active));
+            if wires::tells(self.plan.shape.front()) && program.number != HOPELESS {
+                tasks.spawn(Arc::clone(program).tell(self.plan.active));
+            }
+        }
+        for visitor in 0..self.plan.strangers {
+            let wire = self.plan.shape.front();
+            let Some(limit) = wires::stranger_limit(wire) else { break };
+            let chance = Chance::new(self.plan.seed, 400 + visitor);
+            let address = STRANGERS_DIAL.to_owned();
+            tasks.spawn(stranger::visit(Arc::clone(&self.common), address, wire, limit, chance));
+        }
+        tokio::join!(self.until_then(nature::rage(self)), self.push(), self.call_back(), self.read());
+        nature::calm(self).await;
+        for program in self.programs.iter().filter(|program| program.number != HOPELESS && !program.is_over())
+        {
+            program.probe(PATIENCE).await;
+        }
+        tasks.close();
+        tasks.wait().await;
+        self.end().await;
+    }
+
+    /// Ends whatever goes wrong when its time is over.
+    async fn until_then(&self, work: impl Future<Output = ()>) {
+        work.await;
+        sleep(self.plan.active.saturating_sub(self.common.history.now())).await;
+    }
+
+    /// The server tells its clients what moved.
+    async fn push(&self) {
+        if !wires::pushes(self.plan.shape.back()) {
+            return;
+        }
+        let chance = Chance::new(self.plan.seed, 500);
+        let mut sequences = [0; 2];
+        while self.common.history.now() < self.plan.active {
+            sleep(chance.millis(20..500)).await;
+            let key = chance.below(2);
+            let sequence = &mut sequences[usize::from(key == 1)];
+            let stream = Stream { source: 0, key };
+            let event = Event::new(Route::from_static(MOVED), event_body(stream, *sequence));
+            if self.upstream.broadcast(&event) {
+                self.common.history.add(What::Told { stream, sequence: *sequence });
+                *sequence += 1;
+            }
+        }
+    }
+
+    /// The server calls its clients.
+    async fn call_back(&self) {
+        if !wires::calls_back(self.plan.shape.back()) || self.between.is_some() {
+            return;
+        }
+        let chance = Chance::new(self.plan.seed, 600);
+        while self.common.history.now() < self.plan.active {
+            sleep(chance.millis(100..1_500)).await;
+            let peers = self.upstream.peers();
+            if peers.is_empty() {
+                continue;
+            }
+            let Some(caller) = chance.pick(&peers).caller().cloned() else { continue };
+            let call = crate::client::drawn(&self.common, &chance, &self.plan.habits);
+            self.common.tasks.spawn(Arc::clone(&self.common).make(caller, call));
+        }
+    }
+
+    async fn read(&self) {
+        while self.common.history.now() < self.plan.active {
+            sleep(READING).await;
+            self.common.read(false);
+            self.between.iter().for_each(Between::read);
+        }
+    }
+
+    /// Everything ends in order; then nothing may be left.
+    async fn end(&self) {
+        self.common.tasks.close();
+        for program in &self.programs {
+            program.drain().await;
+        }
+        // Calls that never end show as calls without an end.
+        let _ = timeout(LAST_CALLS, self.common.tasks.wait()).await;
+        if let Some(between) = &self.between {
+            between.finish().await;
+        }
+        self.upstream.drain().await;
+        sleep(Duration::from_secs(2)).await;
+        self.common.read(true);
+    }
+}
+
+/// Runs a plan.
+///
+/// # Panics
+/// When the simulation itself is at fault.
+pub fn run(plan: &Plan) -> Report {
+    hush();
+    wires::derive_key();
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime can be had");
+    let (records, trace) = runtime.block_on(async {
+        let world = World::new(plan.clone());
+        world.run().await;
+        world.common.history.take()
+    });
+    Report { violations: check(&records), trace, records }
+}
+
+/// Handlers that panic on purpose say nothing about it.
+fn hush() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let said = panic.payload().downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.payload().downcast_ref::<&str>().copied());
+            if said != Some(PANIC) {
+                loud(panic);
+            }
+        }));
+    });
+}

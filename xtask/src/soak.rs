@@ -1,0 +1,149 @@
+//! `cargo xtask soak`: what the tests run small, at its full size. Each part ends by itself and says what it ran and for how long.
+//!
+//! `cargo xtask soak` runs every part, `cargo xtask soak PART` one of them; words behind its name are handed on to it. `--list` says
+//! what there is. Tests take their full size from the variable `POLYWIRE_SOAK`, properties theirs from `PROPTEST_CASES`.
+
+use std::process::{Command, ExitCode};
+
+use crate::steps::{cargo, run_all};
+
+/// Optimised, with every assertion.
+const PROFILE: &[&str] = &["--profile", "fuzz"];
+/// Cases of each property, unless the caller's environment says otherwise.
+const CASES: &str = "1000000";
+
+/// One thing that is run at its full size.
+struct Part {
+    name: &'static str,
+    about: &'static str,
+    command: fn(&[String]) -> Command,
+}
+
+/// Every part, in the order in which they run.
+const PARTS: &[Part] = &[
+    Part {
+        name: "simulate",
+        about: "10,000 seeds of the simulation, every tenth twice; --seeds N, --from N, --threads N, --show (G-13)",
+        command: simulate,
+    },
+    Part {
+        name: "rows",
+        about: "a million replies at the deadline, 100 kills, 600 flaps, 100 bad networks of each kind (B-02, B-04 to B-06, B-13, B-16, C-07)",
+        command: rows,
+    },
+    Part {
+        name: "hostile",
+        about: "hostile inputs over sockets, with as many peers and bytes as their rows say",
+        command: hostile,
+    },
+    Part {
+        name: "properties",
+        about: "a million cases of each property, split invariance among them; PROPTEST_CASES=N (G-02)",
+        command: properties,
+    },
+    Part {
+        name: "fuzz",
+        about: "every fuzz target for 10 minutes; --seconds S, --target NAME (G-01)",
+        command: fuzz,
+    },
+];
+
+pub(crate) fn run(arguments: &[String]) -> ExitCode {
+    let Some((asked, words)) = arguments.split_first() else {
+        return run_all(PARTS.iter().map(|part| (part.name, (part.command)(&[]))).collect());
+    };
+    if asked == "--list" {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    match PARTS.iter().find(|part| part.name == asked) {
+        Some(part) => run_all(vec![(part.name, (part.command)(words))]),
+        None => {
+            eprintln!("there is no part {asked:?}; `cargo xtask soak --list` says what there is");
+            ExitCode::from(crate::USAGE)
+        }
+    }
+}
+
+fn list() {
+    println!("cargo xtask soak [part]\n");
+    for part in PARTS {
+        println!("  {:<10} {}", part.name, part.about);
+    }
+}
+
+fn simulate(words: &[String]) -> Command {
+    let mut seeds =
+        cargo(&[&["run", "--quiet", "--package", "polywire-simulation"], PROFILE, &["--"]].concat());
+    seeds.args(words);
+    seeds
+}
+
+/// Tests at their full size.
+fn tests(targets: &[&str], words: &[String]) -> Command {
+    let mut tests = cargo(&[&["test"], PROFILE, targets].concat());
+    tests.env("POLYWIRE_SOAK", "1").args(words);
+    tests
+}
+
+fn rows(words: &[String]) -> Command {
+    tests(&["--package", "polywire-simulation", "--test", "rows"], words)
+}
+
+fn hostile(words: &[String]) -> Command {
+    tests(&["--package", "polywire-tests", "--test", "hostile_wires", "--test", "hostile_memory"], words)
+}
+
+fn properties(words: &[String]) -> Command {
+    let packages =
+        ["polywire-core", "polywire-sockhop", "polywire-hpx", "polywire-socketio", "polywire-bridge"];
+    let mut targets = vec!["--all-features", "--lib", "--test", "engine"];
+    packages.iter().for_each(|package| targets.extend(["--package", package]));
+    let mut properties = tests(&targets, words);
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        properties.env("PROPTEST_CASES", CASES);
+    }
+    properties
+}
+
+fn fuzz(words: &[String]) -> Command {
+    let mut fuzz = crate::fuzz::optimised();
+    if !words.iter().any(|word| word == "--seconds" || word == "--executions") {
+        fuzz.args(["--seconds", "600"]);
+    }
+    fuzz.args(words);
+    fuzz
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_has_its_own_name_and_takes_words() {
+        for (index, part) in PARTS.iter().enumerate() {
+            assert!(
+                PARTS[..index].iter().all(|other| other.name != part.name),
+                "{} is there twice",
+                part.name
+            );
+            let command = (part.command)(&["a word".to_owned()]);
+            assert_eq!(
+                command.get_args().last().and_then(|word| word.to_str()),
+                Some("a word"),
+                "{}",
+                part.name
+            );
+        }
+    }
+
+    #[test]
+    fn fuzzing_takes_ten_minutes_unless_it_is_told_otherwise() {
+        let words = |asked: &[&str]| {
+            let asked = asked.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+            fuzz(&asked).get_args().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        assert!(words(&[]).ends_with(&["--seconds".to_owned(), "600".to_owned()]));
+        assert_eq!(words(&["--seconds", "5"]).iter().filter(|word| *word == "--seconds").count(), 1);
+    }
+}
