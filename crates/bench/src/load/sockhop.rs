@@ -182,6 +182,8 @@ async fn shake_hands(stream: &mut TcpStream) -> io::Result<()> {
             Some("SockhopPing") => {
                 let mut data = message["data"].clone();
                 data["_returned"] = "2026-01-01T00:00:00.000Z".into();
+                // This load reads byte by byte until the switch, so nothing has to be held back from it.
+                data["exact"] = true.into();
                 if ours {
                     let data = data.to_string();
                     stream.write_all(&frame(10, "SockhopPong", data.as_bytes(), "")).await?;
