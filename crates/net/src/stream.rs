@@ -120,6 +120,10 @@ mod tests {
         let probes = set.tcp_keepalive_interval().unwrap() * set.tcp_keepalive_retries().unwrap();
         assert_eq!(silent + probes, Duration::from_secs(60));
         #[cfg(target_os = "linux")]
-        assert_eq!(set.tcp_user_timeout().unwrap(), Some(Duration::from_secs(60)), "also with something on its way");
+        assert_eq!(
+            set.tcp_user_timeout().unwrap(),
+            Some(Duration::from_secs(60)),
+            "also with something on its way"
+        );
     }
 }
