@@ -44,7 +44,7 @@ async fn serve() -> Server {
     let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", Mirror) };
     let config = ServerConfig {
         ping_interval: Duration::from_millis(300),
-        ping_timeout: Duration::from_millis(200),
+        ping_timeout: Duration::from_secs(2),
         arguments: Arguments::List,
         ..ServerConfig::new(["/", "/custom"])
     };

@@ -96,7 +96,7 @@ mod error;
 mod failure;
 mod finding;
 mod hops;
-mod lanes;
+mod stripes;
 mod loops;
 mod loss;
 mod nesting;

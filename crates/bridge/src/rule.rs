@@ -16,9 +16,9 @@ use crate::conversion::Conversion;
 use crate::counts::{Ending, Seldom};
 use crate::failure::told;
 use crate::hops;
-use crate::lanes::Lane;
 use crate::pattern::{Naming, Pattern};
 use crate::port::{Emitted, Port};
+use crate::stripes::Stripe;
 
 /// Least time a call must have left to be sent at all.
 const MIN_BUDGET: Duration = Duration::from_millis(50);
@@ -53,11 +53,11 @@ impl Rule {
     ///
     /// Everything up to the moment it waits for the other side happens before the future is made, which keeps that small: it
     /// is allocated once a message.
-    pub(crate) fn carry(lane: &Arc<Lane>, incoming: Incoming) -> HandlerFuture {
+    pub(crate) fn carry(stripe: &Arc<Stripe>, incoming: Incoming) -> HandlerFuture {
         // Facts of one wire mean nothing on the other, and may be secrets of it: they stay here.
         let Incoming { kind, route, body, deadline, received, peer, meta, .. } = incoming;
-        let this = &*lane.rule;
-        let underway = Underway::new(Arc::clone(lane));
+        let this = &*stripe.rule;
+        let underway = Underway::new(Arc::clone(stripe));
         if let Err(failure) = whole(&meta) {
             return refused(underway, Ending::Unsuitable, failure);
         }
@@ -141,7 +141,7 @@ async fn emit(underway: Underway, event: Event, from: Peer) -> Answer {
     match underway.rule().port.emit(event, &from).await {
         Emitted::Queued { dropped } => {
             if dropped > 0 {
-                underway.lane.counts.copies_dropped.fetch_add(dropped, Ordering::Relaxed);
+                underway.stripe.counts.copies_dropped.fetch_add(dropped, Ordering::Relaxed);
             }
             underway.end(Ending::Delivered);
             Ok(Response::default())
@@ -163,18 +163,18 @@ fn refused(underway: Underway, ending: Ending, failure: Failure) -> HandlerFutur
 
 /// One message on its way along a route. Dropped before it has an ending, it was abandoned.
 struct Underway {
-    lane: Arc<Lane>,
+    stripe: Arc<Stripe>,
     ending: Ending,
 }
 
 impl Underway {
-    fn new(lane: Arc<Lane>) -> Self {
-        lane.counts.receive();
-        Self { lane, ending: Ending::Abandoned }
+    fn new(stripe: Arc<Stripe>) -> Self {
+        stripe.counts.receive();
+        Self { stripe, ending: Ending::Abandoned }
     }
 
     fn rule(&self) -> &Rule {
-        &self.lane.rule
+        &self.stripe.rule
     }
 
     fn end(mut self, ending: Ending) {
@@ -194,7 +194,7 @@ impl Underway {
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        self.lane.counts.end(self.ending);
+        self.stripe.counts.end(self.ending);
     }
 }
 

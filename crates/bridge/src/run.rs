@@ -12,7 +12,6 @@ use crate::check::plan_and_check;
 use crate::config::{Config, Role};
 use crate::counts::{Ending, Seldom};
 use crate::error::{NotReady, StartError};
-use crate::lanes::Lanes;
 use crate::plan::{Plan, PlannedRoute};
 use crate::port::Port;
 use crate::registry::Registry;
@@ -20,6 +19,7 @@ use crate::resolve::Resolved;
 use crate::rule::Rule;
 use crate::secret::Users;
 use crate::snapshot::{EndpointSnapshot, EndpointState, RouteSnapshot, Snapshot};
+use crate::stripes::Stripes;
 use crate::table::Table;
 
 /// After its login was refused for good, an endpoint tries again once in this time.
@@ -29,7 +29,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 pub struct Bridge {
     endpoints: Vec<Running>,
     /// In file order.
-    rules: Vec<Arc<Lanes>>,
+    rules: Vec<Arc<Stripes>>,
     shutdown: Shutdown,
 }
 
@@ -72,11 +72,11 @@ impl Bridge {
         let ports: Vec<Arc<Port>> = endpoints.iter().map(port_of).collect();
         let node: Arc<str> = Arc::from(config.node.as_str());
         let mut rules = Vec::new();
-        let mut by_ingress: Vec<Vec<Arc<Lanes>>> = vec![Vec::new(); endpoints.len()];
+        let mut by_ingress: Vec<Vec<Arc<Stripes>>> = vec![Vec::new(); endpoints.len()];
         for route in routes {
             let Some(port) = ports.get(route.to) else { continue };
             let from = route.from;
-            let rule = Arc::new(Lanes::new(bind(route, port, &node, &surroundings)));
+            let rule = Arc::new(Stripes::new(bind(route, port, &node, &surroundings)));
             if let Some(ingress) = by_ingress.get_mut(from) {
                 ingress.push(Arc::clone(&rule));
             }

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use polywire_core::{Code, Failure, GAP, Handler, HandlerFuture, Incoming, Kind};
 
-use crate::lanes::Lanes;
 use crate::rule::Rule;
+use crate::stripes::Stripes;
 
 /// The routes that begin at one endpoint.
 #[derive(Default)]
@@ -20,14 +20,14 @@ pub(crate) struct Table {
     /// Who has each name that some route spells out: of requests, and of events.
     exact: HashMap<String, Found>,
     /// The routes with a `*`, in file order.
-    patterns: Vec<Arc<Lanes>>,
+    patterns: Vec<Arc<Stripes>>,
     pub(crate) unrouted: Unrouted,
 }
 
 #[derive(Clone, Default)]
 struct Found {
-    request: Option<Arc<Lanes>>,
-    event: Option<Arc<Lanes>>,
+    request: Option<Arc<Stripes>>,
+    event: Option<Arc<Stripes>>,
 }
 
 /// Messages that no route takes.
@@ -39,7 +39,7 @@ pub(crate) struct Unrouted {
 
 impl Table {
     /// A table of these routes, in file order.
-    pub(crate) fn new(routes: &[Arc<Lanes>]) -> Self {
+    pub(crate) fn new(routes: &[Arc<Stripes>]) -> Self {
         let mut table = Self::default();
         for rule in routes {
             if rule.pattern.is_exact() {
@@ -67,7 +67,7 @@ impl Table {
     }
 
     /// Gives the name to the route, as far as it is still free.
-    fn offer(&mut self, name: &str, rule: &Arc<Lanes>) {
+    fn offer(&mut self, name: &str, rule: &Arc<Stripes>) {
         if *name == *GAP && !rule.pattern.is_exact() {
             return;
         }
@@ -80,7 +80,7 @@ impl Table {
         }
     }
 
-    fn by_pattern(&self, kind: Kind, name: &str) -> Option<&Arc<Lanes>> {
+    fn by_pattern(&self, kind: Kind, name: &str) -> Option<&Arc<Stripes>> {
         // The mark of a reconnect is our own: it crosses only where a route names it.
         if *name == *GAP {
             return None;
@@ -88,7 +88,7 @@ impl Table {
         self.patterns.iter().find(|rule| rule.takes(kind) && rule.pattern.matched(name).is_some())
     }
 
-    pub(crate) fn find(&self, kind: Kind, name: &str) -> Option<&Arc<Lanes>> {
+    pub(crate) fn find(&self, kind: Kind, name: &str) -> Option<&Arc<Stripes>> {
         match self.exact.get(name) {
             Some(found) => match kind {
                 Kind::Request => found.request.as_ref(),
@@ -102,7 +102,7 @@ impl Table {
 impl Handler for Table {
     fn call(&self, incoming: Incoming) -> HandlerFuture {
         if let Some(rule) = self.find(incoming.kind, &incoming.route) {
-            return Rule::carry(rule.lane(&incoming.peer), incoming);
+            return Rule::carry(rule.stripe(&incoming.peer), incoming);
         }
         let counter = match incoming.kind {
             Kind::Request => &self.unrouted.requests,

@@ -22,6 +22,9 @@ impl fmt::Debug for dyn Io {
 pub type Arrival = (Box<dyn Io>, Option<String>);
 
 /// What `host:port` means where it is not the operating system that says so.
+///
+/// Its peers are taken for programs of this machine: no bound for an address applies to them, and HPX lets passwords pass in the
+/// clear. A network that leads to other machines has to protect what it carries.
 pub trait Network: Send + Sync + 'static {
     /// Connects to `address`.
     ///

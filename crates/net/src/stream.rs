@@ -42,8 +42,12 @@ impl Socket {
             let seconds = Duration::from_secs;
             let probes =
                 TcpKeepalive::new().with_time(seconds(30)).with_interval(seconds(10)).with_retries(3);
+            let socket = SockRef::from(stream);
             // A system without it finds out at the next write.
-            let _ = SockRef::from(stream).set_tcp_keepalive(&probes);
+            let _ = socket.set_tcp_keepalive(&probes);
+            // Nothing is probed while something of ours is unacknowledged, and it is sent again for a quarter of an hour.
+            #[cfg(target_os = "linux")]
+            let _ = socket.set_tcp_user_timeout(Some(seconds(60)));
         }
     }
 }
@@ -115,5 +119,11 @@ mod tests {
         let silent = set.tcp_keepalive_time().unwrap();
         let probes = set.tcp_keepalive_interval().unwrap() * set.tcp_keepalive_retries().unwrap();
         assert_eq!(silent + probes, Duration::from_secs(60));
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            set.tcp_user_timeout().unwrap(),
+            Some(Duration::from_secs(60)),
+            "also with something on its way"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What changes while a route works, in lanes: each connection keeps to one, so connections on different processors do not write
+//! What changes while a route works, in stripes: each connection keeps to one, so connections on different processors do not write
 //! to the same memory for every message.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -12,35 +12,35 @@ use polywire_core::Peer;
 use crate::counts::{Counts, Ending};
 use crate::rule::Rule;
 
-/// Lanes of one route: more than the processors that are busy with it at once, as a rule.
-const LANES: usize = 16;
+/// Stripes of one route: more than the processors that are busy with it at once, as a rule.
+const STRIPES: usize = 16;
 
-/// One route and its lanes.
-pub(crate) struct Lanes {
+/// One route and its stripes.
+pub(crate) struct Stripes {
     rule: Arc<Rule>,
-    lanes: [Arc<Lane>; LANES],
+    stripes: [Arc<Stripe>; STRIPES],
 }
 
-/// One lane: the route, to be held by each message on its way, and counters. Alone in its part of memory.
+/// One stripe: the route, to be held by each message on its way, and counters. Alone in its part of memory.
 #[repr(align(128))]
-pub(crate) struct Lane {
+pub(crate) struct Stripe {
     pub(crate) rule: Arc<Rule>,
     pub(crate) counts: Counts,
 }
 
-impl Lanes {
+impl Stripes {
     pub(crate) fn new(rule: Rule) -> Self {
         let rule = Arc::new(rule);
-        let lanes =
-            std::array::from_fn(|_| Arc::new(Lane { rule: Arc::clone(&rule), counts: Counts::new() }));
-        Self { rule, lanes }
+        let stripes =
+            std::array::from_fn(|_| Arc::new(Stripe { rule: Arc::clone(&rule), counts: Counts::new() }));
+        Self { rule, stripes }
     }
 
-    /// The lane of everything that comes from `peer`.
-    pub(crate) fn lane(&self, peer: &Peer) -> &Arc<Lane> {
-        let [first, ..] = &self.lanes;
-        let number = usize::try_from(peer.id()).unwrap_or_default() % LANES;
-        self.lanes.get(number).unwrap_or(first)
+    /// The stripe of everything that comes from `peer`.
+    pub(crate) fn stripe(&self, peer: &Peer) -> &Arc<Stripe> {
+        let [first, ..] = &self.stripes;
+        let number = usize::try_from(peer.id()).unwrap_or_default() % STRIPES;
+        self.stripes.get(number).unwrap_or(first)
     }
 
     pub(crate) fn received(&self) -> u64 {
@@ -58,11 +58,11 @@ impl Lanes {
     }
 
     fn sum(&self, of: impl Fn(&Counts) -> u64) -> u64 {
-        self.lanes.iter().map(|lane| of(&lane.counts)).fold(0, u64::saturating_add)
+        self.stripes.iter().map(|stripe| of(&stripe.counts)).fold(0, u64::saturating_add)
     }
 }
 
-impl Deref for Lanes {
+impl Deref for Stripes {
     type Target = Rule;
 
     fn deref(&self) -> &Rule {
