@@ -25,7 +25,7 @@ use crate::shutdown::Shutdown;
 use crate::transport::Transport;
 
 /// The route of the event that a handler gets after a reconnect: `{"since_ms": 1200, "reason": "..."}`. Events may have
-/// been missed for that long.
+/// been missed for that long. A wire on which no events come has none.
 pub const GAP: Route = Route::from_static("polywire.gap");
 
 /// How often deadlines of waiting calls are looked at while there is no connection.
@@ -46,6 +46,11 @@ pub trait Dial: Send + Sync + 'static {
 
     /// What is dialled, for people.
     fn address(&self) -> String;
+
+    /// May the peer send events, so that the handler is told of a [`GAP`] after a reconnect? True unless implemented.
+    fn hears_events(&self) -> bool {
+        true
+    }
 }
 
 /// Why dialling failed.
@@ -453,7 +458,7 @@ impl<D: Dial> Supervisor<D> {
             Arc::clone(&self.queue),
             true,
         );
-        if let Some((since, reason)) = lost {
+        if let Some((since, reason)) = lost.filter(|_| self.dial.hears_events()) {
             connection.announce_gap(*since, reason.clone());
         }
         (Box::pin(connection), link)

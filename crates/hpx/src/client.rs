@@ -1,7 +1,7 @@
 //! Dialling: a few connections that share one session, one call in flight on each, and a queue in front.
 //!
-//! The first connection logs in; the others are dialled once it has. Each is kept up by core's supervisor on its own, so a
-//! connection that was given up is replaced while the others go on.
+//! The first connection logs in; the others are dialled once it has, and show its session. Each is kept up by core's supervisor
+//! on its own, so a connection that was given up is replaced while the others go on.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -306,5 +306,9 @@ impl Dial for Dialler {
 
     fn address(&self) -> String {
         self.way.address.clone()
+    }
+
+    fn hears_events(&self) -> bool {
+        false
     }
 }

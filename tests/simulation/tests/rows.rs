@@ -168,13 +168,12 @@ fn c17_g25_a_wall_clock_that_jumps_an_hour_either_way_ends_nothing_early() {
         };
         let plan = Plan { faults, habits, active: secs(120), clients: 1, ..direct(17, wire) };
         let report = holds(&plan);
-        // A server of HPX drops a lane that has not spoken within `login_timeout`, whatever the clock says.
         let lost = report.records.iter().find(|record| match &record.what {
             What::Gap { .. } => true,
             What::Left { .. } => record.at < plan.active,
             _ => false,
         });
-        assert!(lost.is_none() || wire == "hpx", "{wire}: {lost:?}");
+        assert!(lost.is_none(), "{wire}: {lost:?}");
     }
 }
 

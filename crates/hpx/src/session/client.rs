@@ -5,6 +5,8 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod proof;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -69,6 +71,10 @@ enum Phase {
     LoginPaused,
     /// Another connection logs in.
     Waiting,
+    /// The session of another connection was shown with an empty list.
+    Proving,
+    /// The server was not ready for the empty list; it is sent again later.
+    ProofPaused,
     /// A call may be sent, or was.
     Ready,
     /// The server was not ready for the call; it is sent again later.
@@ -91,6 +97,11 @@ enum Data {
     Wait,
     Broadcast,
     Other,
+}
+
+/// Does an error with this number say that the session is not accepted?
+fn is_refused_session(number: i64) -> bool {
+    matches!(number, 407 | 408 | 411 | 412)
 }
 
 type Context<'a, 'b> = &'a mut Cx<'b, ClientSession>;
@@ -141,7 +152,7 @@ impl ClientSession {
         match self.pool.enter(self.slot, spent) {
             Enter::Use(session) => {
                 self.session = Some(session);
-                self.ready(cx);
+                if self.established { self.ready(cx) } else { self.prove(cx) }
             }
             Enter::Lead(lead) => {
                 self.lead = Some(lead);
@@ -149,6 +160,12 @@ impl ClientSession {
             }
             Enter::Wait => self.phase = Phase::Waiting,
         }
+    }
+
+    /// The session in use is not accepted.
+    fn enter_anew(&mut self, cx: Context<'_, '_>) {
+        let spent = self.session.take();
+        self.enter(spent.as_ref(), cx);
     }
 
     fn log_in(&mut self, cx: Context<'_, '_>) {
@@ -241,7 +258,11 @@ impl ClientSession {
                 None => self.enter(None, cx),
             };
         }
-        let expected = self.phase == Phase::LoggingIn || (self.phase == Phase::Ready && self.call.is_some());
+        let expected = match self.phase {
+            Phase::LoggingIn | Phase::Proving => true,
+            Phase::Ready => self.call.is_some(),
+            _ => false,
+        };
         let data_is = self.classify(&data);
         if error.is_none() && matches!(data_is, Data::Broadcast) {
             self.draining = true;
@@ -254,10 +275,10 @@ impl ClientSession {
         if !expected || (self.config.wire.dialect == Dialect::B && foreign) {
             return cx.count(Count::OrphanReply);
         }
-        if self.phase == Phase::LoggingIn {
-            self.login_answered(error, &data_is, message, cx);
-        } else {
-            self.call_answered(error, &data_is, message, cx);
+        match self.phase {
+            Phase::LoggingIn => self.login_answered(error, &data_is, message, cx),
+            Phase::Proving => self.proof_answered(error, &data_is, message, cx),
+            _ => self.call_answered(error, &data_is, message, cx),
         }
     }
 
@@ -321,7 +342,7 @@ impl ClientSession {
     fn call_answered(&mut self, error: Option<Bytes>, data: &Data, message: &Message, cx: Context<'_, '_>) {
         if let Some(error) = error {
             let failure = translate::to_failure(&error, self.limits());
-            if matches!(translate::error_number(&error, self.limits()), 407 | 408 | 411 | 412) {
+            if is_refused_session(translate::error_number(&error, self.limits())) {
                 return self.renew(failure, cx);
             }
             return self.done(Err(CallError::Failure(failure)), cx);
@@ -344,19 +365,21 @@ impl ClientSession {
             Some(call) if !call.renewed => call.renewed = true,
             _ => return self.done(Err(translate::not_logged_in(failure)), cx),
         }
-        let spent = self.session.take();
-        self.enter(spent.as_ref(), cx);
+        self.enter_anew(cx);
+    }
+
+    /// The session that a guest was given in place of the one it showed; `None` for somebody with a name.
+    fn given_to_a_guest(&self, message: &Message) -> Option<Bytes> {
+        let fresh = message.session().filter(|session| !session.is_empty())?;
+        self.credentials.subject.is_none().then(|| wire::quoted(&fresh))
     }
 
     /// The server took the call for a guest's login, because it did not know the session. A guest takes the new session over;
     /// somebody with a name would have become a guest and logs in again.
     fn taken_for_a_login(&mut self, message: &Message, cx: Context<'_, '_>) {
         let failure = Failure::new(Code::Unauthenticated, "the server does not know the session any more");
-        let fresh =
-            message.session().filter(|session| !session.is_empty()).map(|session| wire::quoted(&session));
-        let guest = self.credentials.subject.is_none();
-        match (fresh, &mut self.call) {
-            (Some(fresh), Some(call)) if guest && !call.renewed => {
+        match (self.given_to_a_guest(message), &mut self.call) {
+            (Some(fresh), Some(call)) if !call.renewed => {
                 call.renewed = true;
                 self.session = Some(self.pool.adopt(self.session.as_ref(), fresh));
                 self.send_call(cx);
@@ -410,6 +433,8 @@ impl ClientSession {
             }
             // It is not on the wire now: the connection goes on with what it does.
             Phase::Greeting | Phase::LoggingIn | Phase::LoginPaused | Phase::Waiting => {}
+            // No call was taken yet.
+            Phase::Proving | Phase::ProofPaused => {}
         }
     }
 
@@ -482,7 +507,9 @@ impl Session for ClientSession {
         match self.phase {
             Phase::LoginPaused => self.log_in(cx),
             Phase::CallPaused => self.ready(cx),
-            Phase::Greeting | Phase::LoggingIn | Phase::Waiting | Phase::Ready => {}
+            // There may be another one by now.
+            Phase::ProofPaused => self.enter(None, cx),
+            Phase::Greeting | Phase::LoggingIn | Phase::Waiting | Phase::Proving | Phase::Ready => {}
         }
     }
 }

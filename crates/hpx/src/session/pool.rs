@@ -48,6 +48,12 @@ struct State {
     waiting: Vec<usize>,
 }
 
+impl State {
+    fn spend(&mut self, session: &Bytes) {
+        self.session.take_if(|known| known == session);
+    }
+}
+
 impl Pool {
     /// A pool whose connections are reached through `tell`.
     pub fn set_tell(&self, tell: impl Fn(usize, Wake) + Send + Sync + 'static) {
@@ -63,8 +69,8 @@ impl Pool {
     /// The connection in `slot` needs a session other than `spent`.
     pub(crate) fn enter(self: &Arc<Self>, slot: usize, spent: Option<&Bytes>) -> Enter {
         let mut state = self.lock();
-        if spent.is_some() && state.session.as_ref() == spent {
-            state.session = None;
+        if let Some(spent) = spent {
+            state.spend(spent);
         }
         if let Some(session) = &state.session {
             return Enter::Use(session.clone());
@@ -77,6 +83,11 @@ impl Pool {
         }
         state.led = true;
         Enter::Lead(Lead { pool: Arc::clone(self), over: false })
+    }
+
+    /// Nobody who looks from now on is given `session`.
+    pub(crate) fn spend(&self, session: &Bytes) {
+        self.lock().spend(session);
     }
 
     /// The server gave out `fresh` unasked in place of `spent`; says which one to use.

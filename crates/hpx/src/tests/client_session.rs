@@ -82,6 +82,15 @@ impl Engine<ClientSession> {
         self.with(|session, cx| session.send(outbound, cx));
     }
 
+    /// Greeted while the pool has a session, it shows the session with a list of nothing, which the server answers.
+    fn proven(&mut self) {
+        self.message(&greeting());
+        assert!(self.established.is_none() && self.opened == 0, "the server has not seen the session here");
+        assert_eq!(self.next(), json!({"session": "s1", "name": "polywire", "data": []}));
+        self.message(&json!({"session": "s1", "name": "s", "data": []}));
+        assert!(self.established.is_some() && self.opened == 1 && self.written.is_empty());
+    }
+
     fn woken(&mut self, wake: Wake) {
         self.with(|session, cx| session.send(Outbound::Command(wake), cx));
     }
@@ -227,7 +236,7 @@ fn p14_a_guest_adopts_the_session_it_is_given_and_a_user_does_not_become_a_guest
 fn p14_a_session_given_unasked_is_adopted_while_another_connection_logs_in() {
     let Dialled { mut engine, pool, .. } = dialled();
     let mut other = client(&pool, 1, Credentials::guest(), Dialect::Auto);
-    other.message(&greeting());
+    other.proven();
     other.call(1, "f", "{}");
     other.written.clear();
     engine.call(1, "f", "{}");
@@ -243,8 +252,7 @@ fn p14_one_connection_logs_in_for_all() {
     let mut others: Vec<_> =
         (1..4).map(|slot| client(&pool, slot, Credentials::guest(), Dialect::Auto)).collect();
     for other in &mut others {
-        other.message(&greeting());
-        assert!(other.written.is_empty() && other.established.is_some(), "the session is there already");
+        other.proven();
         other.call(1, "f", "{}");
         other.written.clear();
     }
@@ -266,11 +274,115 @@ fn p14_one_connection_logs_in_for_all() {
     }
 }
 
+/// A connection beside one that is logged in; it has shown the session and waits for what comes of it.
+fn proving(credentials: &Credentials) -> (Dialled, Engine<ClientSession>) {
+    let mut dialled = fresh();
+    dialled.engine = client(&dialled.pool, 0, credentials.clone(), Dialect::Auto);
+    dialled.engine.message(&greeting());
+    dialled.engine.message(&welcome("s1"));
+    let mut spare = client(&dialled.pool, 1, credentials.clone(), Dialect::Auto);
+    spare.message(&greeting());
+    assert_eq!(spare.next()["data"], json!([]));
+    assert_eq!(spare.session.admit(&spare.request(1, "f", "{}")), Admit::Hold(Gate(0)));
+    assert!(spare.established.is_none());
+    (dialled, spare)
+}
+
+#[test]
+fn p14_a_session_that_is_refused_when_it_is_shown_costs_one_login() {
+    for code in [407, 408, 411, 412] {
+        let (Dialled { mut engine, .. }, mut spare) = proving(&alice());
+        spare.message(&error(code));
+        assert_eq!(spare.next()["data"]["user"], "alice", "{code}");
+        spare.message(&welcome("s2"));
+        assert!(spare.established.is_some() && spare.written.is_empty(), "a login shows enough");
+        spare.call(1, "f", "{}");
+        assert_eq!(spare.next()["session"], "s2");
+        // The other one hears of it at its next call.
+        engine.written.clear();
+        engine.call(1, "f", "{}");
+        engine.message(&error(code));
+        assert_eq!((&engine.next()["session"], &engine.next()["session"]), (&json!("s1"), &json!("s2")));
+    }
+    // Both find it spent: one logs in, the other shows what came of that.
+    let (dialled, mut spare) = proving(&Credentials::guest());
+    let mut third = client(&dialled.pool, 2, Credentials::guest(), Dialect::Auto);
+    third.message(&greeting());
+    third.next();
+    spare.message(&error(408));
+    third.message(&error(408));
+    assert!(third.written.is_empty());
+    assert_eq!(spare.next()["data"], json!({}));
+    spare.message(&welcome("s2"));
+    assert_eq!(std::mem::take(&mut *dialled.told.lock().unwrap()), [(2, Wake::Look)]);
+    third.woken(Wake::Look);
+    assert_eq!(third.next(), json!({"session": "s2", "name": "polywire", "data": []}));
+    third.message(&json!({"session": "s2", "name": "s", "data": []}));
+    assert!(third.established.is_some());
+}
+
+#[test]
+fn p14_a_session_that_is_taken_for_a_login_when_it_is_shown() {
+    let (Dialled { mut engine, .. }, mut spare) = proving(&Credentials::guest());
+    spare.message(&welcome("s2"));
+    assert!(spare.established.is_some() && spare.written.is_empty());
+    spare.call(1, "f", "{}");
+    assert_eq!(spare.next()["session"], "s2", "a guest takes the fresh one over");
+    engine.written.clear();
+    engine.call(1, "f", "{}");
+    engine.message(&error(408));
+    assert_eq!((&engine.next()["session"], &engine.next()["session"]), (&json!("s1"), &json!("s2")));
+
+    let (_, mut spare) = proving(&alice());
+    spare.message(&welcome("guest session"));
+    assert!(spare.established.is_none());
+    assert_eq!(spare.next()["data"]["user"], "alice", "a user does not become a guest");
+    spare.message(&welcome("s3"));
+    assert!(spare.established.is_some());
+}
+
+#[test]
+fn p14_other_answers_to_a_session_that_is_shown() {
+    // The session is good; the server has no use for a list of nothing.
+    let (_, mut spare) = proving(&Credentials::guest());
+    spare.message(&error(403));
+    assert!(spare.established.is_some() && spare.opened == 1);
+    // Not ready: it is shown again later.
+    let (_, mut spare) = proving(&Credentials::guest());
+    spare.message(&json!({"session": "", "name": "s", "data": {"msg": "wait"}}));
+    assert_eq!(spare.alarm, Some(spare.now + Duration::from_secs(1)));
+    assert_eq!(spare.session.admit(&spare.request(1, "f", "{}")), Admit::Hold(Gate(0)));
+    spare.message(&json!({"session": "s1", "name": "s", "data": []}));
+    assert_eq!((spare.counts.pop(), spare.established.is_none()), (Some(Count::OrphanReply), true));
+    spare.with(|session, cx| session.wake(cx));
+    assert_eq!(spare.next(), json!({"session": "s1", "name": "polywire", "data": []}));
+    // Talk of other things, and a call that was never made.
+    spare.message(&greeting());
+    spare.with(|session, cx| session.send(Outbound::Abandon(CallId(1)), cx));
+    assert_eq!((spare.counts.pop(), spare.closed.is_none()), (Some(Count::Unexpected), true));
+    spare.message(&json!({"session": "s1", "name": "s", "data": []}));
+    assert!(spare.established.is_some());
+    // What cannot be read, or nothing at all: the next connection logs in, and is not stopped by the same again.
+    for answer in [&b""[..], &frame(b"{")] {
+        let (dialled, mut spare) = proving(&Credentials::guest());
+        spare.receive(answer).unwrap();
+        assert_eq!(matches!(spare.closed, Some(Close::Protocol(_))), !answer.is_empty());
+        drop(spare);
+        let mut next = client(&dialled.pool, 1, Credentials::guest(), Dialect::Auto);
+        next.message(&greeting());
+        assert_eq!(next.next()["data"], json!({}));
+    }
+    // A server that goes.
+    let (_, mut spare) = proving(&Credentials::guest());
+    spare.message(&json!({"session": "s1", "name": "s", "data": 1}));
+    assert_eq!(spare.closed, Some(Close::Peer));
+}
+
 #[test]
 fn p14_a_login_that_fails_or_is_lost_frees_the_others() {
     let Dialled { mut engine, pool, told } = dialled();
     let mut other = client(&pool, 1, Credentials::guest(), Dialect::Auto);
-    other.message(&greeting());
+    other.proven();
     other.call(1, "f", "{}");
     other.written.clear();
     engine.call(1, "f", "{}");

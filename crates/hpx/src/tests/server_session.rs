@@ -89,6 +89,19 @@ fn a_session_is_shared_by_connections_and_its_identity_travels_with_each_call() 
 }
 
 #[test]
+fn a_list_of_nothing_under_a_good_session_is_a_login() {
+    let (shared, _first, session) = alice(server_config(false));
+    let mut second = desk(&shared);
+    second.written.clear();
+    second.message(&call("", &json!([])));
+    assert_eq!((code(&second.next()), &second.established), (407, &None));
+    second.message(&call(&session, &json!([])));
+    assert_eq!(second.next(), json!({"session": session, "name": "reference-server", "data": []}));
+    assert_eq!(second.established, Some(Identity::user("alice")));
+    assert!(second.requests.is_empty() && second.reading);
+}
+
+#[test]
 fn an_unused_session_expires_and_a_new_login_works_on_the_same_connection() {
     let (_, mut desk, session) = alice(server_config(false));
     desk.now = desk.now + Duration::from_secs(3_599);
