@@ -96,7 +96,7 @@ async fn engine_handshakes_tell_five_things() {
     for (open, upgrades) in [(by_request, json!(["websocket"])), (by_stream, json!([]))] {
         assert!(open["sid"].as_str().is_some_and(|sid| !sid.is_empty()), "{open}");
         assert_eq!(open["upgrades"], upgrades);
-        assert_eq!((&open["pingInterval"], &open["pingTimeout"]), (&json!(300), &json!(200)));
+        assert_eq!((&open["pingInterval"], &open["pingTimeout"]), (&json!(300), &json!(2000)));
         assert_eq!(open["maxPayload"], 1_000_000);
         assert_eq!(open.as_object().unwrap().len(), 5, "{open}");
     }
