@@ -113,13 +113,36 @@ async fn the_sample_in_python_holds_every_case_in_both_modes() {
     let ran = conform(&["--mode", "both", "--report", "json"], &["python3", &path]).await.ends(0);
     let every = polywire_conformance::child::cases().unwrap().len();
     assert_eq!(ran.cases().len(), 2 * every);
-    let in_both = ["body.bytes", "body.bytes_megabyte", "login.other_secret"];
-    let refused = [&in_both[..], &["hostile.gone"], &in_both].concat();
-    assert_eq!(ran.with("refused"), refused);
-    assert_eq!(ran.with("held").len(), 2 * every - refused.len());
+    let not_shown = ["body.bytes", "body.bytes_megabyte", "login.other_secret"];
+    let not_shown = [&not_shown[..], &["hostile.gone"], &not_shown].concat();
+    assert_eq!(ran.with("not_shown"), not_shown);
+    assert_eq!(ran.with("held").len(), 2 * every - not_shown.len());
     let last: Value = serde_json::from_str(ran.output.lines().last().unwrap()).unwrap();
     assert_eq!(last["cases"], 2 * every);
     assert_eq!((&last["failed"], &last["unexpected_passes"]), (&0.into(), &0.into()));
+    assert_eq!((&last["refused"], &last["not_shown"]), (&0.into(), &not_shown.len().into()));
+}
+
+/// What a program does not name is not asked of it, from either end.
+#[tokio::test]
+async fn a_program_that_names_less_than_its_wire_has_does_not_fail_and_those_cases_are_not_shown() {
+    let test = "a_program_that_names_less_than_its_wire_has_does_not_fail_and_those_cases_are_not_shown";
+    if !skip::have(test, &[Tool::Python]) {
+        return;
+    }
+    let program = broken("modest", "[\"client_events\", \"push\", \"server_calls\", \"give_up\"]", "[]");
+    let without =
+        ["event.from_client", "event.from_server", "back.answer", "back.many", "give_up.call", "cut.events"];
+    for mode in ["client", "server"] {
+        let ran = run(mode, &program, &[&["call.answer"], &without[..]].concat()).await.ends(0);
+        assert_eq!(ran.with("held"), ["call.answer"], "{mode}");
+        let mut not_shown = ran.with("not_shown");
+        not_shown.sort_unstable();
+        let mut wanted = without.to_vec();
+        wanted.sort_unstable();
+        assert_eq!(not_shown, wanted, "{mode}");
+        assert!(ran.errors.contains("the program says it has no push"), "{}", ran.errors);
+    }
 }
 
 #[tokio::test]
@@ -148,7 +171,7 @@ async fn what_is_known_to_fail_does_not_fail_the_run_and_what_holds_after_all_do
     }
     let program =
         broken("rounds", "return data\n        body", "return data.replace('993', '992')\n        body");
-    let known = file("known", "# since the first day\nbody.integers\n");
+    let known = file("known", "# since the first day\nserver:body.integers\n");
     let cases = ["--case", "body.integers", "--case", "call.answer"];
     let with = |known: &str| {
         [&["--mode", "server", "--report", "json", "--known-failing", known], &cases[..]]
@@ -167,6 +190,14 @@ async fn what_is_known_to_fail_does_not_fail_the_run_and_what_holds_after_all_do
     let ran = run(&known, &good).await.ends(9);
     assert_eq!(ran.with("unexpected_pass"), ["body.integers"]);
     assert!(ran.errors.contains("take it off the list"), "{}", ran.errors);
+    // Known in the other mode, it is not known here; and what was not shown has not passed.
+    let other = file("other", "client:body.integers\n");
+    assert_eq!(run(&other, &program).await.ends(9).with("failed"), ["body.integers"]);
+    let login = file("login", "login.other_secret\n");
+    let options = ["--mode", "server", "--report", "json", "--case", "login.other_secret"];
+    let options = [&options[..], &["--known-failing", &login]].concat();
+    let ran = conform(&options, &["python3", &good]).await.ends(0);
+    assert_eq!(ran.with("not_shown"), ["login.other_secret"]);
     let nonsense = file("nonsense", "body.intgers\n");
     let ran = run(&nonsense, &good).await.ends(2);
     assert!(ran.errors.contains("line 1: there is no case \"body.intgers\""), "{}", ran.errors);
@@ -194,7 +225,7 @@ async fn a_trace_shows_what_passed_and_the_reports_can_be_read() {
     let read = Command::new("python3").args(["-c", read, &xml]).output().await.unwrap();
     let shown = String::from_utf8(read.stdout).unwrap();
     assert!(
-        shown.starts_with("polywire.server 2 1 0 ['call.answer', 'login.other_secret'] step 1: "),
+        shown.starts_with("polywire.server 2 1 1 ['call.answer', 'login.other_secret'] step 1: "),
         "{shown}"
     );
     assert!(shown.contains("got the answer \"<&>\""), "{shown}");
@@ -274,18 +305,46 @@ async fn a_program_that_says_nothing_is_ended_and_one_that_dies_fails_its_cases(
     // It says hello, reads one line, and then this.
     let hello = "echo '{\"hello\":1,\"target\":\"sockhop://127.0.0.1:0\",\"can\":[]}'; read line; ";
     for (then, words) in [
-        ("echo gone >&2; exit 3", "its standard output ended"),
+        (
+            "printf 'go%s\\n' ne >&2; exit 3",
+            "its standard output ended; it ended with code 3\nthe last it wrote to standard error:\n  gone",
+        ),
         ("echo '{\"id\":77,\"outcome\":\"done\"}'; sleep 60", "it answered ask 77, which is not open"),
         ("echo nonsense; sleep 60", "a line of its standard output is no answer"),
         ("echo '{\"id\":1,\"outcome\":\"perhaps\"}'; sleep 60", "unknown variant `perhaps`"),
         ("echo '{\"id\":1,\"outcome\":\"answer\"}'; sleep 60", "it says `answer` of a dial"),
     ] {
         let script = format!("{hello}{then}");
-        let options = ["--mode", "client", "--case", "call.answer"];
+        let options = ["--mode", "client", "--report", "json", "--case", "call.answer"];
         let ran = conform(&options, &["sh", "-c", &script]).await.ends(9);
-        assert!(ran.errors.contains(words), "{then}: {}", ran.errors);
-        assert!(!then.contains("gone") || ran.errors.contains("gone"), "{}", ran.errors);
+        let case = &ran.cases()[0];
+        assert!(case["why"].as_str().unwrap().contains(words), "{then}: {case}");
     }
+}
+
+/// One that crashes once its steps held has failed, and a run that ends in its second mode reports the first.
+#[tokio::test]
+async fn a_crash_at_the_end_fails_the_case_and_a_run_that_stops_reports_what_there_is() {
+    let test = "a_crash_at_the_end_fails_the_case_and_a_run_that_stops_reports_what_there_is";
+    if !skip::have(test, &[Tool::Python]) {
+        return;
+    }
+    let program = broken("crashes", "                break\n", "                os._exit(7)\n");
+    let ran = run("client", &program, &["call.answer"]).await.ends(9);
+    let case = &ran.cases()[0];
+    assert!(
+        case["why"].as_str().unwrap().contains("its steps held; told to end, it ended with code 7"),
+        "{case}"
+    );
+    let program = broken(
+        "only-dials",
+        "            self.server = await",
+        "            sys.exit(1)\n            self.server = await",
+    );
+    let ran = run("both", &program, &["call.answer"]).await.ends(8);
+    assert_eq!(ran.with("held"), ["call.answer"]);
+    let last: Value = serde_json::from_str(ran.output.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["cases"], &last["held"]), (&1.into(), &1.into()));
 }
 
 #[cfg(unix)]
@@ -296,11 +355,37 @@ async fn the_secret_of_a_launch_is_shown_nowhere() {
     assert!(ran.errors.contains("say …"), "{}", ran.errors);
     let digits = |text: &str| text.as_bytes().split(|byte| !byte.is_ascii_hexdigit()).map(<[u8]>::len).max();
     assert!(digits(&ran.errors) < Some(32), "{}", ran.errors);
-    // The login of this wire holds it in plain text.
+    // In its hello, and in what a dial says, which is before any step.
+    let target = "sockhop://127.0.0.1:0?mode=$POLYWIRE_SECRET";
+    let script = format!("echo '{{\"hello\":1,\"can\":[],\"target\":\"'{target}'\"}}'; cat >/dev/null");
+    let ran = conform(&["--mode", "client"], &["sh", "-c", &script]).await.ends(8);
+    assert!(digits(&ran.errors) < Some(32), "{}", ran.errors);
+    let script = "echo '{\"hello\":1,\"target\":\"sockhop://127.0.0.1:0\",\"can\":[]}'; read line; \
+                  echo $POLYWIRE_SECRET >&2; \
+                  echo '{\"id\":1,\"outcome\":\"failed\",\"message\":\"key '$POLYWIRE_SECRET'\"}'; cat >/dev/null";
+    let options = ["--mode", "client", "--trace", "--report", "json", "--case", "call.answer"];
+    let ran = conform(&options, &["sh", "-c", script]).await.ends(9);
+    let case = &ran.cases()[0];
+    let why = case["why"].as_str().unwrap();
+    assert!(why.contains("the program did not connect: failed: key …"), "{case}");
+    assert!(why.contains("the last it wrote to standard error:\n  …"), "{case}");
+    assert!(case["trace"].is_string(), "{case}");
+    assert!(digits(&ran.output).max(digits(&ran.errors)) < Some(32), "{}{}", ran.output, ran.errors);
+}
+
+/// The login of HPX holds the secret in plain text, and a program that answers wrongly has all of it traced.
+#[cfg(unix)]
+#[tokio::test]
+async fn the_secret_of_a_login_in_plain_text_is_not_in_the_trace() {
     let program = env!("CARGO_BIN_EXE_conform-under-test");
-    let options =
-        ["--mode", "server", "--trace", "--case", "login.other_secret", "--known-failing", "/dev/null"];
-    conform(&options, &[program, "hpx"]).await.ends(0);
+    // It crashes when it is told to end, so its case fails with a trace.
+    let script = format!("{program} hpx; exit 3");
+    let options = ["--mode", "server", "--trace", "--report", "json", "--case", "call.answer"];
+    let ran = conform(&options, &["sh", "-c", &script]).await.ends(9);
+    let trace = ran.cases()[0]["trace"].as_str().unwrap().to_owned();
+    assert!(trace.contains("tester") && trace.contains('…'), "{trace}");
+    let digits = |text: &str| text.as_bytes().split(|byte| !byte.is_ascii_hexdigit()).map(<[u8]>::len).max();
+    assert!(digits(&ran.output).max(digits(&ran.errors)) < Some(32), "{}{}", ran.output, ran.errors);
 }
 
 #[cfg(unix)]

@@ -22,13 +22,14 @@ The program speaks the control protocol on standard input and output, a line of 
 It finds its mode in POLYWIRE_MODE and a secret of its own in POLYWIRE_SECRET. It is launched anew for every case.
 
 With --report json there is a line {\"case\",\"mode\",\"verdict\",\"says\",\"why\",\"trace\",\"seconds\"} for each case, and a line with the counts at
-the end; verdicts are held, refused, failed, known_failure and unexpected_pass. Ends with 0 when nothing failed that was not known to, and
+the end; verdicts are held, refused, not_shown, failed, known_failure and unexpected_pass.
+A run that stops early reports the cases up to then. Ends with 0 when nothing failed that was not known to, and
 nothing held that was; with 9 otherwise.")]
 pub(crate) struct Args {
     /// Which end the program is
     #[arg(long, value_enum)]
     mode: Modes,
-    /// A list of cases that are known to fail, one a line; a listed case that holds is a finding
+    /// A list of cases that are known to fail, ID, client:ID or server:ID a line; a listed case that holds is a finding
     #[arg(long, value_name = "FILE")]
     known_failing: Option<PathBuf>,
     /// Show what passed on the wire of a case that failed
@@ -96,6 +97,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     let shutdown = Shutdown::new();
     let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
     let mut whole = Report::default();
+    // What ends the run early; the cases up to then are reported all the same.
+    let mut stopped = None;
     for mode in args.mode.all() {
         let plan = Plan {
             command: command.clone(),
@@ -108,15 +111,23 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
         let ran = tokio::select! {
             biased;
             () = shutdown.draining() => {
-                return Err(Fault::new(Exit::Findings, "it was stopped before every case was run"));
+                Err(Fault::new(Exit::Findings, "it was stopped before every case was run"))
             }
-            ran = run_mode(&plan, &find, &args) => ran?,
+            ran = run_mode(&plan, &find, &args, &mut whole) => ran,
         };
-        whole.cases.extend(ran.cases);
+        if let Err(fault) = ran {
+            stopped = Some(fault);
+            break;
+        }
     }
     signals.abort();
-    write_report(&whole, &args)?;
-    say(whole.summary());
+    if stopped.is_none() || !whole.cases.is_empty() {
+        write_report(&whole, &args)?;
+        say(whole.summary());
+    }
+    if let Some(fault) = stopped {
+        return Err(fault);
+    }
     match whole.findings() {
         0 => Ok(()),
         findings => Err(Fault::new(
@@ -126,8 +137,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     }
 }
 
-/// Runs one mode, and tells each case as it ends.
-async fn run_mode(plan: &Plan, find: &Find<'_>, args: &Args) -> Result<Report, Fault> {
+/// Runs one mode, tells each case as it ends, and adds it to the whole.
+async fn run_mode(plan: &Plan, find: &Find<'_>, args: &Args, whole: &mut Report) -> Result<(), Fault> {
     let lines = args.report == Some(Form::Json) && args.output.is_none();
     let mut gone = None;
     let tell = |case: &CaseReport| {
@@ -136,9 +147,10 @@ async fn run_mode(plan: &Plan, find: &Find<'_>, args: &Args) -> Result<Report, F
         if lines && gone.is_none() {
             gone = write_out(format!("{}\n", case.to_json()).as_bytes()).err();
         }
+        whole.cases.push(case.clone());
     };
-    let report = run_cases(plan, find, tell).await.map_err(|error| launch_fault(&error))?;
-    gone.map_or(Ok(report), Err)
+    run_cases(plan, find, tell).await.map_err(|error| launch_fault(&error))?;
+    gone.map_or(Ok(()), Err)
 }
 
 fn launch_fault(error: &LaunchError) -> Fault {

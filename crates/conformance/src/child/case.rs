@@ -24,7 +24,7 @@ pub struct Case {
     pub(super) secret: WhichSecret,
     /// What is done and expected.
     pub(super) steps: Vec<Step>,
-    /// The same where something that is needed is not there: the refusal. Empty where none can be shown.
+    /// The same where something that is needed is not there: the refusal. Empty where none can be shown, and then nothing is run.
     #[serde(default)]
     pub(super) refused: Vec<Step>,
 }

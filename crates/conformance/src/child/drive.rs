@@ -34,14 +34,14 @@ struct Begun {
 
 /// What goes on between the steps of one case.
 pub(super) struct Drive<'a> {
-    stage: &'a Stage,
+    stage: &'a Stage<'a>,
     begun: Option<Begun>,
     /// Strangers that stay to the end.
     strangers: Vec<TcpStream>,
 }
 
 impl<'a> Drive<'a> {
-    pub(super) fn new(stage: &'a Stage) -> Self {
+    pub(super) fn new(stage: &'a Stage<'a>) -> Self {
         Self { stage, begun: None, strangers: Vec::new() }
     }
 
@@ -63,6 +63,7 @@ impl<'a> Drive<'a> {
             }
             Step::Dial(dial) => match (self.stage.dial(DIAL).await?, dial.expect) {
                 (Ok(()), Expect::Done) => self.stage.meet().await,
+                // Some clients try again and do not say that it was a refusal; that nothing is sent, the step after it shows.
                 (Err(_), Expect::Refused) => Ok(()),
                 (Ok(()), _) => Err("the client is to be refused, and it was let in".to_owned()),
                 (Err(why), _) => Err(format!("the client is to connect, and it did not: {why}")),

@@ -153,18 +153,22 @@ impl Wanted<'_> {
         let Some((got_code, got_message)) = as_failure(got, wire) else {
             return Err(format!("the failure {code}: {wanted}"));
         };
-        // A program may leave out a code that its wire does not tell.
-        let same = got_code.is_none_or(|got| got == code) && got_message == wanted;
+        let same = is_code(got_code.as_deref(), code, wire) && got_message == wanted;
         if same { Ok(()) } else { Err(format!("the failure {code}: {wanted}")) }
     }
 
     fn unserved(&self, got: &Ended, wire: &Wire) -> Result<(), String> {
         let code = (wire.particulars.code)(Code::NotFound).as_str();
         match as_failure(got, wire) {
-            Some((got_code, _)) if got_code.as_deref().is_none_or(|got| got == code) => Ok(()),
+            Some((got_code, _)) if is_code(got_code.as_deref(), code, wire) => Ok(()),
             _ => Err(format!("a failure {code}")),
         }
     }
+}
+
+/// Is this the code? A program may leave out one that its wire does not tell.
+fn is_code(got: Option<&str>, wanted: &str, wire: &Wire) -> bool {
+    got.map_or(wire.capabilities.errors != Errors::Codes, |got| got == wanted)
 }
 
 /// Code and words of a failure. On wires that tell failures inside answers an end may hand that answer on.

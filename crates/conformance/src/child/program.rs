@@ -74,12 +74,19 @@ fn last_words(lines: &[String]) -> String {
 }
 
 /// A program that has said hello.
+///
+/// Dropping it kills the program, also while somebody waits for an answer of it.
 pub(super) struct Program {
     child: Mutex<Option<Child>>,
+    talk: Arc<Talk>,
+    readers: [JoinHandle<()>; 2],
+}
+
+/// The lines to a program and from it, which calls that go on share.
+struct Talk {
     input: tokio::sync::Mutex<Option<ChildStdin>>,
     shared: Arc<Shared>,
     next: AtomicU64,
-    readers: [JoinHandle<()>; 2],
 }
 
 /// How a program ended.
@@ -145,32 +152,30 @@ impl Program {
         ];
         let program = Self {
             child: Mutex::new(Some(child)),
-            input: tokio::sync::Mutex::new(input),
-            shared,
-            next: AtomicU64::new(1),
+            talk: Arc::new(Talk {
+                input: tokio::sync::Mutex::new(input),
+                shared: Arc::clone(&shared),
+                next: AtomicU64::new(1),
+            }),
             readers,
         };
         match timeout(HELLO, hello).await {
             Ok(Ok(hello)) => Ok((program, hello)),
             Ok(Err(_)) => {
-                let why = program.shared.broken.borrow().clone().unwrap_or_default();
+                let why = shared.broken.borrow().clone().unwrap_or_default();
                 let how = if why == ENDED { format!("; {}", program.ended().await) } else { String::new() };
                 let what = format!("the program did not say hello: {why}{how}");
-                Err(LaunchError::Hello { what, printed: program.shared.printed() })
+                Err(LaunchError::Hello { what, printed: shared.printed() })
             }
-            Err(_) => Err(LaunchError::Silent(program.shared.printed())),
+            Err(_) => Err(LaunchError::Silent(shared.printed())),
         }
     }
 
     /// Begins to ask: the number of the ask, and where its answer comes.
-    pub(super) fn begin(
-        self: &Arc<Self>,
-        what: What,
-        limit: Duration,
-    ) -> (u64, JoinHandle<Result<Said, String>>) {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let program = Arc::clone(self);
-        (id, tokio::spawn(async move { program.exchange(Ask { id, what }, limit + GRACE).await }))
+    pub(super) fn begin(&self, what: What, limit: Duration) -> (u64, JoinHandle<Result<Said, String>>) {
+        let ask = self.talk.number(what);
+        let (id, talk) = (ask.id, Arc::clone(&self.talk));
+        (id, tokio::spawn(async move { talk.exchange(ask, limit + GRACE).await }))
     }
 
     /// Asks, and waits for the one answer.
@@ -178,13 +183,71 @@ impl Program {
     /// # Errors
     /// One sentence on what the program did instead of answering.
     pub(super) async fn ask(&self, what: What, limit: Duration) -> Result<Said, String> {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.exchange(Ask { id, what }, limit + GRACE).await
+        self.talk.exchange(self.talk.number(what), limit + GRACE).await
+    }
+
+    /// Has it kept to the protocol so far?
+    ///
+    /// # Errors
+    /// What it did instead.
+    pub(super) fn check_whole(&self) -> Result<(), String> {
+        self.talk.shared.broken.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    /// A sentence without the secret of this launch.
+    pub(super) fn hide(&self, text: &str) -> String {
+        self.talk.shared.mask.plain(text)
+    }
+
+    /// The last lines it wrote to standard error, for people.
+    pub(super) fn printed(&self) -> Vec<String> {
+        self.talk.shared.printed()
+    }
+
+    /// How it ended, where it did.
+    async fn ended(&self) -> String {
+        self.wait(Instant::now() + END).await.words()
+    }
+
+    /// Tells it to end, waits for that, and kills it when it does not.
+    pub(super) async fn end(&self) -> Ending {
+        let limit = Instant::now() + END;
+        // What it answers is not what counts: its end is. One that no longer reads is killed when its time is over.
+        let _ = timeout_at(limit, self.talk.end()).await;
+        self.wait(limit).await
+    }
+
+    async fn wait(&self, limit: Instant) -> Ending {
+        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut child) = child else { return Ending { status: None, killed: false } };
+        let ending = match timeout_at(limit, child.wait()).await {
+            Ok(status) => Ending { status: status.ok(), killed: false },
+            Err(_) => {
+                // An error means that it has just ended.
+                let _ = child.kill().await;
+                Ending { status: None, killed: true }
+            }
+        };
+        // Its last words are worth a moment. A child of its own may hold the pipe longer than that.
+        let mut errors = self.talk.shared.errors_ended.subscribe();
+        let _ = timeout(LAST_WORDS, errors.wait_for(|ended| *ended)).await;
+        ending
+    }
+}
+
+impl Talk {
+    fn number(&self, what: What) -> Ask {
+        Ask { id: self.next.fetch_add(1, Ordering::Relaxed), what }
+    }
+
+    fn expect(&self, id: u64) -> oneshot::Receiver<Said> {
+        let (tell, answer) = oneshot::channel();
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, tell);
+        answer
     }
 
     async fn exchange(&self, ask: Ask, limit: Duration) -> Result<Said, String> {
-        let (tell, answer) = oneshot::channel();
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(ask.id, tell);
+        let answer = self.expect(ask.id);
         let mut broken = self.shared.broken.subscribe();
         let exchanged = async {
             tokio::select! {
@@ -201,6 +264,16 @@ impl Program {
         }
     }
 
+    /// Asks it to end, and closes its input right behind that.
+    async fn end(&self) -> Result<(), String> {
+        let ask = self.number(What::End);
+        // Nobody reads the answer; it is one all the same.
+        drop(self.expect(ask.id));
+        let written = self.write(&ask).await;
+        self.input.lock().await.take();
+        written
+    }
+
     async fn write(&self, ask: &Ask) -> Result<(), String> {
         let mut line = serde_json::to_vec(ask).map_err(|error| format!("this cannot be asked: {error}"))?;
         line.push(b'\n');
@@ -211,51 +284,6 @@ impl Program {
             input.flush().await
         };
         written.await.map_err(|error| format!("it no longer reads its standard input: {error}"))
-    }
-
-    /// Has it kept to the protocol so far?
-    ///
-    /// # Errors
-    /// What it did instead.
-    pub(super) fn check_whole(&self) -> Result<(), String> {
-        self.shared.broken.borrow().clone().map_or(Ok(()), Err)
-    }
-
-    /// The last lines it wrote to standard error, for people.
-    pub(super) fn printed(&self) -> Vec<String> {
-        self.shared.printed()
-    }
-
-    /// How it ended, where it did.
-    async fn ended(&self) -> String {
-        self.wait(Instant::now() + END).await.words()
-    }
-
-    /// Tells it to end, waits for that, and kills it when it does not.
-    pub(super) async fn end(&self) -> Ending {
-        let limit = Instant::now() + END;
-        // What it answers is not what counts: its end is.
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let _ = self.exchange(Ask { id, what: What::End }, END).await;
-        self.input.lock().await.take();
-        self.wait(limit).await
-    }
-
-    async fn wait(&self, limit: Instant) -> Ending {
-        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut child) = child else { return Ending { status: None, killed: false } };
-        let ending = match timeout_at(limit, child.wait()).await {
-            Ok(status) => Ending { status: status.ok(), killed: false },
-            Err(_) => {
-                // An error means that it has just ended.
-                let _ = child.kill().await;
-                Ending { status: None, killed: true }
-            }
-        };
-        // Its last words are worth a moment. A child of its own may hold the pipe longer than that.
-        let mut errors = self.shared.errors_ended.subscribe();
-        let _ = timeout(LAST_WORDS, errors.wait_for(|ended| *ended)).await;
-        ending
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,6 +21,9 @@ const MAX_PASSAGES: usize = 512;
 const MAX_CONNECTIONS: usize = 64;
 /// Bytes taken per read.
 const READ_BYTES: usize = 64 << 10;
+
+/// How long it waits before it accepts again where that went wrong.
+const AFTER_ERROR: Duration = Duration::from_millis(10);
 
 /// What a connection meets behind the relay.
 #[derive(Clone, Debug)]
@@ -144,7 +148,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let Ok((client, _)) = listener.accept().await else { return };
+        let Ok((client, _)) = listener.accept().await else {
+            // A connection that is already gone, or no handle left for now: neither is the end of the relay.
+            tokio::time::sleep(AFTER_ERROR).await;
+            continue;
+        };
         let shared = Arc::clone(&shared);
         let mut cuts = shared.cuts.subscribe();
         running.spawn(async move {

@@ -33,8 +33,10 @@ pub struct CaseReport {
 pub enum Verdict {
     /// What the case says was shown.
     Held,
-    /// Something that it needs is not there, and that was refused as it should be, where a refusal can be shown.
+    /// Something that it needs is not there, and that was refused as it should be.
     Refused,
+    /// Something that it needs is not there, and no refusal can be shown: nothing was run.
+    NotShown,
     /// It does not hold.
     Failed,
     /// It does not hold, and that was known.
@@ -49,6 +51,7 @@ impl Verdict {
         match self {
             Self::Held => "held",
             Self::Refused => "refused",
+            Self::NotShown => "not_shown",
             Self::Failed => "failed",
             Self::KnownFailure => "known_failure",
             Self::UnexpectedPass => "unexpected_pass",
@@ -86,6 +89,7 @@ struct EndLine {
     cases: usize,
     held: usize,
     refused: usize,
+    not_shown: usize,
     failed: usize,
     known_failures: usize,
     unexpected_passes: usize,
@@ -97,6 +101,7 @@ impl CaseReport {
         let mark = match self.verdict {
             Verdict::Held => "held",
             Verdict::Refused => "refused",
+            Verdict::NotShown => "unshown",
             Verdict::Failed => "FAILED",
             Verdict::KnownFailure => "known",
             Verdict::UnexpectedPass => "PASSES",
@@ -143,10 +148,11 @@ impl Report {
     /// For people: the counts.
     pub fn summary(&self) -> String {
         format!(
-            "{} cases: {} held, {} refused, {} failed, {} known to fail, {} listed as failing that hold",
+            "{} cases: {} held, {} refused, {} not shown, {} failed, {} known to fail, {} listed as failing that hold",
             self.cases.len(),
             self.count(Verdict::Held),
             self.count(Verdict::Refused),
+            self.count(Verdict::NotShown),
             self.count(Verdict::Failed),
             self.count(Verdict::KnownFailure),
             self.count(Verdict::UnexpectedPass),
@@ -159,6 +165,7 @@ impl Report {
             cases: self.cases.len(),
             held: self.count(Verdict::Held),
             refused: self.count(Verdict::Refused),
+            not_shown: self.count(Verdict::NotShown),
             failed: self.count(Verdict::Failed),
             known_failures: self.count(Verdict::KnownFailure),
             unexpected_passes: self.count(Verdict::UnexpectedPass),
@@ -166,7 +173,8 @@ impl Report {
         serde_json::to_string(&line).unwrap_or_default()
     }
 
-    /// As JUnit: a suite for each mode. What was refused held, and says so in its output; what is known to fail is skipped.
+    /// As JUnit: a suite for each mode. What was refused held, and says so in its output; what was not shown or is known
+    /// to fail is skipped.
     pub fn to_junit(&self) -> String {
         let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
         for mode in [Mode::Client, Mode::Server] {
@@ -175,11 +183,12 @@ impl Report {
                 continue;
             }
             let failures = cases.iter().filter(|case| case.verdict.is_finding()).count();
-            let known = cases.iter().filter(|case| case.verdict == Verdict::KnownFailure).count();
+            let skips = |verdict| matches!(verdict, Verdict::KnownFailure | Verdict::NotShown);
+            let skipped = cases.iter().filter(|case| skips(case.verdict)).count();
             let took: Duration = cases.iter().map(|case| case.took).sum();
             let _ = writeln!(
                 text,
-                "  <testsuite name=\"polywire.{mode}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{known}\" time=\"{:.3}\">",
+                "  <testsuite name=\"polywire.{mode}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" time=\"{:.3}\">",
                 cases.len(),
                 took.as_secs_f64()
             );
@@ -213,6 +222,9 @@ fn junit_case(text: &mut String, case: &CaseReport) {
         }
         Verdict::KnownFailure => {
             let _ = writeln!(text, "      <skipped message=\"known to fail: {message}\"/>");
+        }
+        Verdict::NotShown => {
+            let _ = writeln!(text, "      <skipped message=\"not shown: {message}\"/>");
         }
         Verdict::Refused => {
             let _ = writeln!(text, "      <system-out>refused: {}</system-out>", attribute(why));
@@ -260,6 +272,7 @@ mod tests {
                 case("c", Verdict::Refused, Some("this wire has no bytes")),
                 case("d", Verdict::KnownFailure, Some("not yet")),
                 case("e", Verdict::UnexpectedPass, None),
+                case("f", Verdict::NotShown, Some("this wire has no login")),
             ],
         }
     }
@@ -270,8 +283,8 @@ mod tests {
         assert_eq!(report.findings(), 2);
         let end: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!(
-            (&end["cases"], &end["failed"], &end["unexpected_passes"]),
-            (&5.into(), &1.into(), &1.into())
+            (&end["cases"], &end["failed"], &end["unexpected_passes"], &end["refused"], &end["not_shown"]),
+            (&6.into(), &1.into(), &1.into(), &1.into(), &1.into())
         );
         let line: serde_json::Value = serde_json::from_str(&report.cases[1].to_json()).unwrap();
         assert_eq!(
@@ -281,8 +294,10 @@ mod tests {
         assert_eq!(line["seconds"], 1.234);
         assert!(report.cases[1].to_text().starts_with("  FAILED   b "), "{}", report.cases[1].to_text());
         assert!(report.cases[4].to_text().contains("take it off the list"));
+        assert!(report.summary().contains("1 refused, 1 not shown, 1 failed"), "{}", report.summary());
         let junit = report.to_junit();
-        assert!(junit.contains("tests=\"5\" failures=\"2\" errors=\"0\" skipped=\"1\""), "{junit}");
+        assert!(junit.contains("<skipped message=\"not shown: this wire has no login\"/>"), "{junit}");
+        assert!(junit.contains("tests=\"6\" failures=\"2\" errors=\"0\" skipped=\"2\""), "{junit}");
         assert!(junit.contains("message=\"expected &lt;a&gt; &amp; &quot;b&quot;\u{fffd}\""), "{junit}");
         assert!(!junit.contains("client"), "{junit}");
     }

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::case::{self, Case};
+use super::case::{self, Case, WhichSecret};
 use super::control::Mode;
 use super::drive::Drive;
 use super::known::KnownFailing;
+use super::mask::Mask;
 use super::program::{Command, LaunchError};
 use super::report::{CaseReport, Report, Verdict};
 use super::stage::{self, Stage};
 use super::step::Step;
-use super::wire::{Found, Wire};
+use super::wire::{Found, Lack, Wire, our_secret};
 
-/// Longest time for one case, whatever its steps allow.
+/// Longest time for the steps of one case, whatever each allows.
 const CASE: Duration = Duration::from_secs(60);
 
 /// Finds the adapter for the URL of a hello, or says what is wrong with it. The URL is the program's: nothing of this machine,
@@ -73,24 +74,25 @@ async fn look(plan: &Plan, find: &Find<'_>) -> Result<Wire, LaunchError> {
     Ok(wire)
 }
 
-async fn run_case(plan: &Plan, case: &Case, lacks: Option<String>, find: &Find<'_>) -> CaseReport {
+async fn run_case(plan: &Plan, case: &Case, lacks: Option<Lack>, find: &Find<'_>) -> CaseReport {
     let began = Instant::now();
-    let mut trace = None;
-    let shown = timeout(CASE, show(plan, case, lacks.is_some(), find, &mut trace));
-    let shown = shown.await.unwrap_or_else(|_| Err(format!("the case was not over after {CASE:?}")));
-    let known = plan.known_failing.has(&case.id);
+    let steps = match &lacks {
+        None => &case.steps[..],
+        Some(lack) if lack.refusable => &case.refused,
+        Some(_) => &[],
+    };
+    let (shown, trace) = show(plan, case, steps, find).await;
+    let known = plan.known_failing.has(plan.mode, &case.id);
     let (verdict, why) = match (shown, lacks) {
         (Err(why), _) if known => (Verdict::KnownFailure, Some(why)),
         (Err(why), _) => (Verdict::Failed, Some(why)),
-        (Ok(()), why) if known => (Verdict::UnexpectedPass, why),
-        (Ok(()), Some(why)) => {
-            let shown = if case.refused.is_empty() {
-                "no refusal can be shown"
-            } else {
-                "it was refused as it should be"
-            };
-            (Verdict::Refused, Some(format!("{why}; {shown}")))
+        (Ok(()), Some(Lack { why, .. })) if steps.is_empty() => {
+            (Verdict::NotShown, Some(format!("{why}; nothing was asked of it")))
         }
+        (Ok(()), Some(Lack { why, .. })) => {
+            (Verdict::Refused, Some(format!("{why}; it was refused as it should be")))
+        }
+        (Ok(()), None) if known => (Verdict::UnexpectedPass, None),
         (Ok(()), None) => (Verdict::Held, None),
     };
     CaseReport {
@@ -99,50 +101,66 @@ async fn run_case(plan: &Plan, case: &Case, lacks: Option<String>, find: &Find<'
         mode: plan.mode,
         verdict,
         why,
-        trace: trace.filter(|_| matches!(verdict, Verdict::Failed | Verdict::KnownFailure)),
+        trace: trace.filter(|_| plan.trace && matches!(verdict, Verdict::Failed | Verdict::KnownFailure)),
         took: began.elapsed(),
     }
 }
 
-/// Sets the stage, and takes the steps.
+/// Launches a program, sets the stage and takes the steps; what passed on the wire is there however that went.
 async fn show(
     plan: &Plan,
     case: &Case,
-    refused: bool,
+    steps: &[Step],
     find: &Find<'_>,
-    trace: &mut Option<String>,
-) -> Result<(), String> {
-    let steps = if refused { &case.refused } else { &case.steps };
+) -> (Result<(), String>, Option<String>) {
     if steps.is_empty() {
+        return (Ok(()), None);
+    }
+    let secret = stage::draw_secret();
+    let mask = Mask::new(&secret);
+    let (program, wire) = match stage::launch(&plan.command, plan.mode, &secret, find).await {
+        Ok(launched) => launched,
+        Err(error) => return (Err(mask.plain(&error.to_string())), None),
+    };
+    let stage = Stage::set(&program, wire, plan.mode, &our_secret(&secret, case.secret)).await;
+    let (held, trace) = match &stage {
+        Err(why) => (Err(why.clone()), None),
+        Ok(stage) => {
+            let played = timeout(CASE, play(stage, case.secret, steps)).await;
+            let held =
+                played.unwrap_or_else(|_| Err(format!("the steps of the case were not over after {CASE:?}")));
+            (held, Some(stage.relay.trace(&mask)))
+        }
+    };
+    let ending = program.end().await;
+    let why = match held {
+        Ok(()) if !ending.is_crash() => return (Ok(()), trace),
+        Ok(()) => format!("its steps held; told to end, {}", ending.words()),
+        Err(why) if ending.is_crash() => format!("{why}; {}", ending.words()),
+        Err(why) => why,
+    };
+    // Whatever went wrong, wherever: nothing of it is told with the secret, and all of it with the program's last words.
+    let mut why = mask.plain(&why);
+    let printed = program.printed();
+    if !printed.is_empty() {
+        why.push_str(&format!("\nthe last it wrote to standard error:\n  {}", printed.join("\n  ")));
+    }
+    (Err(why), trace)
+}
+
+/// Joins the two ends where they have the same secret, and takes the steps.
+async fn play(stage: &Stage<'_>, secret: WhichSecret, steps: &[Step]) -> Result<(), String> {
+    if secret == WhichSecret::Same {
+        stage.join().await?;
+    }
+    let mut drive = Drive::new(stage);
+    for (place, step) in steps.iter().enumerate() {
+        drive.take(step).await.map_err(|why| format!("step {}: {why}", place + 1))?;
+    }
+    if ends_itself(steps) {
         return Ok(());
     }
-    let stage = Stage::set(&plan.command, plan.mode, case.secret, find).await?;
-    let mut drive = Drive::new(&stage);
-    let mut held = Ok(());
-    for (place, step) in steps.iter().enumerate() {
-        held = drive.take(step).await.map_err(|why| format!("step {}: {why}", place + 1));
-        if held.is_err() {
-            break;
-        }
-    }
-    if held.is_ok() && !ends_itself(steps) {
-        held = stage.program.check_whole().map_err(|why| format!("after its steps: {why}"));
-    }
-    if plan.trace {
-        *trace = Some(stage.relay.trace(&stage.mask));
-    }
-    let ending = stage.program.end().await;
-    held.map_err(|why| {
-        let mut why = stage.mask.plain(&why);
-        if ending.is_crash() {
-            why.push_str(&format!("; {}", ending.words()));
-        }
-        let printed = stage.program.printed();
-        if !printed.is_empty() {
-            why.push_str(&format!("\nthe last it wrote to standard error:\n  {}", printed.join("\n  ")));
-        }
-        why
-    })
+    stage.program.check_whole().map_err(|why| format!("after its steps: {why}"))
 }
 
 /// Is the end of the program a step?

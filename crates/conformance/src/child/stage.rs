@@ -6,16 +6,14 @@ use std::time::Duration;
 use polywire_core::{Body, Event, Random, Route, SystemRandom};
 use tokio::task::JoinHandle;
 
-use super::case::WhichSecret;
 use super::control::{Carried, Mode, What, Word};
-use super::mask::Mask;
 use super::ours::Ours;
 use super::outcome::Ended;
 use super::program::{Command, LaunchError, Program};
 use super::relay::Relay;
 use super::service::Service;
 use super::step::By;
-use super::wire::{Wire, our_secret};
+use super::wire::Wire;
 
 /// How long the first connection and every other may take.
 const DIAL: Duration = Duration::from_secs(10);
@@ -24,14 +22,13 @@ const MEETING: Duration = Duration::from_secs(3);
 /// How long anything else may take that is not a call.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The two ends, joined.
-pub(super) struct Stage {
+/// The two ends, and the relay between them.
+pub(super) struct Stage<'a> {
     pub(super) wire: Wire,
     pub(super) mode: Mode,
     pub(super) ours: Arc<Ours>,
-    pub(super) program: Arc<Program>,
+    pub(super) program: &'a Program,
     pub(super) relay: Relay,
-    pub(super) mask: Mask,
 }
 
 /// A call that goes on.
@@ -62,36 +59,32 @@ pub(super) async fn launch(
         Ok(wire) => Ok((program, wire)),
         Err(what) => {
             program.end().await;
-            Err(LaunchError::Hello { what, printed: program.printed() })
+            Err(LaunchError::Hello { what: program.hide(&what), printed: program.printed() })
         }
     }
 }
 
-impl Stage {
-    /// Launches a program and joins it to our end, connected where both have the same secret.
+impl<'a> Stage<'a> {
+    /// Our end and the relay for a program that said hello; `ours` is the secret of our end.
     ///
     /// # Errors
-    /// One sentence on what stands in the way.
+    /// One sentence on what stands in the way. It may hold the secret of the launch.
     pub(super) async fn set(
-        command: &Command,
+        program: &'a Program,
+        wire: Wire,
         mode: Mode,
-        which: WhichSecret,
-        find: &super::Find<'_>,
+        ours: &str,
     ) -> Result<Self, String> {
-        let secret = draw_secret();
-        let (program, wire) =
-            launch(command, mode, &secret, find).await.map_err(|error| error.to_string())?;
-        let ours = our_secret(&secret, which);
         let service = Arc::new(Service::new(wire.event(mode == Mode::Client).to_owned()));
         let taken = |error: std::io::Error| format!("no port can be had on this machine: {error}");
         let (ours, relay) = match mode {
             Mode::Server => {
                 let relay = Relay::start(wire.address().to_owned()).await.map_err(taken)?;
-                let target = wire.target(relay.address(), &ours);
+                let target = wire.target(relay.address(), ours);
                 (Ours::dials(Arc::clone(&wire.adapter), target, service), relay)
             }
             Mode::Client => {
-                let target = wire.target("127.0.0.1:0".to_owned(), &ours);
+                let target = wire.target("127.0.0.1:0".to_owned(), ours);
                 let (ours, address) =
                     Ours::listens(Arc::clone(&wire.adapter), target, service).await.map_err(|error| {
                         format!("our end cannot listen with the options of its hello: {error}")
@@ -99,20 +92,17 @@ impl Stage {
                 (ours, Relay::start(address).await.map_err(taken)?)
             }
         };
-        let stage = Self {
-            wire,
-            mode,
-            ours: Arc::new(ours),
-            program: Arc::new(program),
-            relay,
-            mask: Mask::new(&secret),
-        };
-        if which == WhichSecret::Same {
-            let who = if mode == Mode::Client { "the program" } else { "our client" };
-            stage.dial(DIAL).await?.map_err(|why| format!("{who} did not connect: {why}"))?;
-            stage.meet().await?;
-        }
-        Ok(stage)
+        Ok(Self { wire, mode, ours: Arc::new(ours), program, relay })
+    }
+
+    /// Connects the two ends.
+    ///
+    /// # Errors
+    /// One sentence on what stands in the way.
+    pub(super) async fn join(&self) -> Result<(), String> {
+        let who = if self.mode == Mode::Client { "the program" } else { "our client" };
+        self.dial(DIAL).await?.map_err(|why| format!("{who} did not connect: {why}"))?;
+        self.meet().await
     }
 
     /// A first word of the client: without a login the end that listens may not know of it before. How it is answered is what

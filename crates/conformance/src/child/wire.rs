@@ -23,6 +23,14 @@ pub struct Found {
     pub target: Target,
 }
 
+/// Something that a case needs and that is not there.
+pub(super) struct Lack {
+    /// What, in words.
+    pub(super) why: String,
+    /// May the steps of the refusal be run for it?
+    pub(super) refusable: bool,
+}
+
 /// What program and wire have, and how to reach it.
 pub(super) struct Wire {
     pub(super) adapter: Arc<dyn Adapter>,
@@ -101,15 +109,25 @@ impl Wire {
         }
     }
 
-    /// The first thing that a case needs and that is not there, in words; `None` when all is there.
-    pub(super) fn lacks(&self, case: &Case) -> Option<String> {
-        case.needs.iter().find_map(|need| self.lacks_one(*need))
+    /// The first thing that a case needs and that is not there; `None` when all is there.
+    ///
+    /// What the wire lacks comes first: an end of it can be asked to refuse. What only the program lacks cannot be refused by our
+    /// end, whose wire has it, and a program is not asked for what it says it has not.
+    pub(super) fn lacks(&self, case: &Case) -> Option<Lack> {
+        let refusable = |why| Lack { why, refusable: true };
+        let by_wire = case.needs.iter().find_map(|need| self.lacks_one(*need).map(refusable));
+        by_wire.or_else(|| {
+            let missing = |need: &Need| need.feature().filter(|feature| !self.can.contains(feature));
+            let feature = case.needs.iter().find_map(missing)?;
+            let why = format!("the program says it has no {}", feature.as_str());
+            Some(Lack { why, refusable: false })
+        })
     }
 
     fn lacks_one(&self, need: Need) -> Option<String> {
         let wire = &self.capabilities;
         let without = |there: bool, what: &str| (!there).then(|| format!("this wire has no {what}"));
-        let by_wire = match need {
+        match need {
             Need::ClientEvents => without(wire.client_events, "events from the end that dials"),
             Need::Push => without(wire.push, "events from the end that listens"),
             Need::ServerCalls => without(wire.server_calls, "calls from the end that listens"),
@@ -130,11 +148,7 @@ impl Wire {
             Need::Listening => {
                 (self.mode == Mode::Client).then(|| "a program that dials meets no strangers".to_owned())
             }
-        };
-        by_wire.or_else(|| {
-            let feature = need.feature()?;
-            (!self.can.contains(&feature)).then(|| format!("the program says it has no {}", feature.as_str()))
-        })
+        }
     }
 
     fn no_megabyte(&self) -> Option<String> {

@@ -27,7 +27,7 @@ pub(super) struct Shared {
     errors: Mutex<VecDeque<String>>,
     /// Is its standard error over?
     pub(super) errors_ended: watch::Sender<bool>,
-    mask: Mask,
+    pub(super) mask: Mask,
 }
 
 impl Shared {
@@ -42,7 +42,8 @@ impl Shared {
         }
     }
 
-    fn break_with(&self, why: String) {
+    fn break_with(&self, why: &str) {
+        let why = self.mask.plain(why);
         self.broken.send_if_modified(|broken| broken.is_none() && broken.replace(why).is_none());
     }
 
@@ -52,14 +53,14 @@ impl Shared {
             Err(error) => {
                 let shown = self.mask.shown(line);
                 return self
-                    .break_with(format!("a line of its standard output is no answer ({error}): {shown}"));
+                    .break_with(&format!("a line of its standard output is no answer ({error}): {shown}"));
             }
         };
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&said.id);
         match waiting {
             // Whoever asked may have stopped waiting.
             Some(waiting) => drop(waiting.send(said)),
-            None => self.break_with(format!("it answered ask {}, which is not open", said.id)),
+            None => self.break_with(&format!("it answered ask {}, which is not open", said.id)),
         }
     }
 
@@ -81,11 +82,11 @@ pub(super) async fn read_output(
         line.clear();
         let read = (&mut output).take(MAX_LINE_BYTES).read_until(b'\n', &mut line).await;
         if !matches!(read, Ok(1..)) {
-            return shared.break_with(ENDED.to_owned());
+            return shared.break_with(ENDED);
         }
         if !line.ends_with(b"\n") && line.len() as u64 == MAX_LINE_BYTES {
             let most = MAX_LINE_BYTES >> 20;
-            return shared.break_with(format!("a line of its standard output is longer than {most} MiB"));
+            return shared.break_with(&format!("a line of its standard output is longer than {most} MiB"));
         }
         if line.trim_ascii().is_empty() {
             continue;
@@ -97,7 +98,7 @@ pub(super) async fn read_output(
                 Ok(hello) => drop(tell.send(hello)),
                 Err(why) => {
                     let shown = shared.mask.shown(&line);
-                    return shared.break_with(format!("its first line {why}: {shown}"));
+                    return shared.break_with(&format!("its first line {why}: {shown}"));
                 }
             },
         }
