@@ -6,8 +6,9 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
-use crate::steps::{cargo, root, run_all};
+use crate::steps::{self, cargo, root, run_all};
 
 /// Where the suite is run: a package and the name of its test.
 const SUITES: &[(&str, &str)] = &[
@@ -20,15 +21,38 @@ const SUITES: &[(&str, &str)] = &[
     ("fifth-adapter", "conformance"),
 ];
 
+/// The longest that all suites should take together, once they are built.
+const LONGEST: Duration = Duration::from_secs(180);
+
 pub(crate) fn run(_: &[String]) -> ExitCode {
-    let mut arguments = vec!["test", "--all-features", "--no-fail-fast"];
-    for (package, test) in SUITES {
-        arguments.extend(["--package", package, "--test", test]);
+    // By itself, so that the time of the suites is their own.
+    if !steps::run("build", suites(&["--no-run"])) {
+        return ExitCode::FAILURE;
     }
-    let mut suite = cargo(&arguments);
+    let mut suite = suites(&["--no-fail-fast"]);
     leave(&mut suite);
+    let started = Instant::now();
+    let good = steps::run("suite", suite);
+    let took = started.elapsed();
     let tables = cargo(&["run", "--quiet", "--package", "polywire-tests", "--bin", "pages"]);
-    run_all(vec![("suite", suite), ("findings", gather(&[])), ("tables", tables)])
+    let rest = run_all(vec![("findings", gather(&[])), ("tables", tables)]);
+    if took > LONGEST {
+        let (took, longest) = (took.as_secs(), LONGEST.as_secs());
+        eprintln!(
+            "\nslow: the suites took {took} s, and should take {longest} s at most; is the machine busy?"
+        );
+    }
+    if good { rest } else { ExitCode::FAILURE }
+}
+
+/// The command that tests all suites.
+fn suites(arguments: &[&str]) -> Command {
+    let mut command = cargo(&["test", "--all-features"]);
+    for (package, test) in SUITES {
+        command.args(["--package", package, "--test", test]);
+    }
+    command.args(arguments);
+    command
 }
 
 /// Has the tests of a command leave their findings, in place of earlier ones.

@@ -36,7 +36,7 @@ pub(crate) fn run_all(steps: Vec<(&str, Command)>) -> ExitCode {
 }
 
 /// Runs one command; whether it succeeded.
-fn run(name: &str, mut command: Command) -> bool {
+pub(crate) fn run(name: &str, mut command: Command) -> bool {
     eprintln!("\n== {name}");
     let started = Instant::now();
     match command.status() {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use polywire_core::{Answer, Body, Code, Failure, Handler, HandlerFuture, Incoming, Kind, Response, Route};
+use polywire_core::{
+    Answer, Body, Code, Failure, Handler, HandlerFuture, Incoming, Kind, Response, Route, Router,
+};
 use tokio::sync::watch;
 
 use crate::case::{Broken, within};
@@ -44,7 +46,7 @@ enum Stage {
 /// | `empty` | nothing |
 /// | `fail.CODE` | that failure |
 /// | `panic`, `stumble` | none: it panics at once, or when it goes on |
-/// | `unserved` | as if nothing handled it |
+/// | `unserved` | that of a router without any route |
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     log: Arc<watch::Sender<Log>>,
@@ -137,7 +139,10 @@ impl Handler for App {
                     panic!("on purpose, later")
                 }
                 "empty" => Ok(Response::default()),
-                "unserved" => Err(Failure::unrouted(kind, &route)),
+                "unserved" => match Router::new().build() {
+                    Ok(nobody) => nobody.call(incoming).await,
+                    Err(error) => Err(Failure::new(Code::Internal, error.to_string())),
+                },
                 "fail" => {
                     let code = route.split('.').nth(1).and_then(Code::from_name).unwrap_or(Code::Unknown);
                     Err(Failure::new(code, NO))

@@ -64,7 +64,7 @@ macro_rules! same {
 
 pub(crate) use {holds, same};
 
-/// The longest that anything is waited for in real time. Nothing takes a thousandth of it unless it is broken.
+/// The longest that anything is waited for in real time: long enough for a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 /// How often something is looked at that tells nobody when it changes.
 const LOOK: Duration = Duration::from_millis(2);

@@ -36,7 +36,7 @@ impl Adapter for Memory {
     }
 
     fn about(&self) -> &'static str {
-        "envelopes inside one program, with everything a wire can have"
+        "envelopes inside one program, with all that a wire can have but word of a call given up"
     }
 
     fn options(&self) -> &'static [OptionSpec] {

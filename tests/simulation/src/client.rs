@@ -12,7 +12,7 @@ use crate::history::{End, Stream, What};
 use crate::server::{DRAIN, GRACE, limits};
 use crate::service::{Service, call_body, event_body};
 use crate::wires::{self, registry};
-use crate::world::Common;
+use crate::world::Ground;
 
 /// Every route of the service.
 pub const ROUTES: &[&str] = &["echo", "echo", "echo", "slow", "slow", "fail", "hang", "panic"];
@@ -36,7 +36,7 @@ pub struct Habits {
 
 /// A program that dials.
 pub struct Program {
-    common: Arc<Common>,
+    ground: Arc<Ground>,
     /// From 1; 0 is the server.
     pub number: u64,
     /// The way it dials.
@@ -53,7 +53,7 @@ pub struct Program {
 impl Program {
     /// A program that is not started. One that is `hopeless` will never be let in.
     pub fn new(
-        common: Arc<Common>,
+        ground: Arc<Ground>,
         number: u64,
         (link, address): (usize, &str),
         wire: &'static str,
@@ -62,7 +62,7 @@ impl Program {
     ) -> Self {
         let address = address.to_owned();
         let (running, lives) = (Mutex::default(), AtomicU64::new(0));
-        Self { common, number, link, wire, address, subject, hopeless, running, lives }
+        Self { ground, number, link, wire, address, subject, hopeless, running, lives }
     }
 
     /// Starts it, in place of what runs of it.
@@ -71,11 +71,11 @@ impl Program {
     /// When its options are wrong: that is a fault of the simulation.
     pub async fn start(&self) {
         self.crash();
-        let history = &self.common.history;
+        let history = &self.ground.history;
         let mut endpoint = Endpoint::new(self.wire, Service::new(history.clone(), self.number));
         endpoint.limits = limits();
-        endpoint.surroundings = self.common.surroundings();
-        self.common.keep(format!("{} client {}", self.wire, self.number), &endpoint.ledger);
+        endpoint.surroundings = self.ground.surroundings();
+        self.ground.keep(format!("{} client {}", self.wire, self.number), &endpoint.ledger);
         let target = wires::client(self.wire, &self.address, self.subject.as_deref(), self.hopeless);
         self.lives.fetch_add(1, Ordering::Relaxed);
         history.add(What::Started { link: self.link, who: self.number, hopeless: self.hopeless });
@@ -83,7 +83,7 @@ impl Program {
         let adapter = registry.get(self.wire).expect("it is there");
         let client = adapter.dial(target, endpoint).await.expect("its options are right");
         let (mut state, history, link) = (client.watch(), history.clone(), self.link);
-        self.common.tasks.spawn(async move {
+        self.ground.tasks.spawn(async move {
             while state.changed().await.is_ok() {
                 if matches!(*state.borrow(), ClientState::Refused(_)) {
                     history.add(What::Refused { link });
@@ -103,11 +103,11 @@ impl Program {
     pub async fn drain(&self) {
         let client = self.running.lock().expect("not poisoned").take();
         let Some(client) = client else { return };
-        let since = self.common.history.now();
+        let since = self.ground.history.now();
         client.shutdown().await;
-        let took = self.common.history.now() - since;
+        let took = self.ground.history.now() - since;
         let who = format!("client {}", self.number);
-        self.common.history.add(What::Drained { who, took, limit: DRAIN + GRACE });
+        self.ground.history.add(What::Drained { who, took, limit: DRAIN + GRACE });
     }
 
     /// Its way of calling, while it runs.
@@ -125,23 +125,23 @@ impl Program {
 
     /// Makes calls until `until`.
     pub async fn call(self: Arc<Self>, habits: Habits, until: Duration) {
-        let chance = Chance::new(self.common.seed, 100 + self.number);
-        while self.common.history.now() < until {
+        let chance = Chance::new(self.ground.seed, 100 + self.number);
+        while self.ground.history.now() < until {
             sleep(chance.millis(1..habits.pause.max(2))).await;
             let Some(caller) = self.caller() else { continue };
-            let call = drawn(&self.common, &chance, &habits);
+            let call = drawn(&self.ground, &chance, &habits);
             if self.hopeless {
-                self.common.history.add(What::Uninvited { nonce: call.nonce });
+                self.ground.history.add(What::Uninvited { nonce: call.nonce });
             }
-            self.common.tasks.spawn(Arc::clone(&self.common).make(caller, call));
+            self.ground.tasks.spawn(Arc::clone(&self.ground).make(caller, call));
         }
     }
 
     /// Tells the server events until `until`, numbered anew in each of its lives.
     pub async fn tell(self: Arc<Self>, until: Duration) {
-        let chance = Chance::new(self.common.seed, 200 + self.number);
+        let chance = Chance::new(self.ground.seed, 200 + self.number);
         let (mut life, mut sequence) = (0, 0);
-        while self.common.history.now() < until {
+        while self.ground.history.now() < until {
             sleep(chance.millis(20..600)).await;
             let Some(caller) = self.caller() else { continue };
             let now = self.lives.load(Ordering::Relaxed);
@@ -149,31 +149,45 @@ impl Program {
                 sequence = 0;
             }
             let stream = Stream { source: self.number, key: life };
-            let event = Event::new(Route::from_static("noted"), event_body(stream, sequence));
-            if let Ok(Ok(())) = timeout(Duration::from_secs(2), caller.notify(event)).await {
-                self.common.history.add(What::Told { stream, sequence });
+            if note(&caller, stream, sequence).await {
+                self.ground.history.add(What::Told { stream, sequence });
                 sequence += 1;
             }
         }
     }
 
-    /// Asks until it is answered; says how long that took.
-    pub async fn probe(&self, patience: Duration) {
-        let since = self.common.history.now();
-        let chance = Chance::new(self.common.seed, 300 + self.number);
-        let took = || self.common.history.now() - since;
+    /// Tells the server one event; says whether it was taken.
+    pub async fn tell_one(&self, stream: Stream, sequence: u64) -> bool {
+        match self.caller() {
+            Some(caller) => note(&caller, stream, sequence).await,
+            None => false,
+        }
+    }
+
+    /// Asks until it is answered, and writes down how long that took; says whether it was.
+    pub async fn probe(&self, patience: Duration) -> bool {
+        let since = self.ground.history.now();
+        let chance = Chance::new(self.ground.seed, 300 + self.number);
+        let took = || self.ground.history.now() - since;
         let mut answered = false;
         while !answered && took() < patience {
             let Some(caller) = self.caller() else { break };
-            let call = PlannedCall::new(&self.common, "echo", Duration::from_secs(5));
-            answered = matches!(self.common.make_one(caller, call).await, Some(End::Answered(_)));
+            let call = PlannedCall::new(&self.ground, "echo", Duration::from_secs(5));
+            answered = matches!(self.ground.make_one(caller, call).await, Some(End::Answered(_)));
             if !answered && self.is_over() {
-                return;
+                return false;
             }
             sleep(chance.millis(50..500)).await;
         }
-        self.common.history.add(What::Served { who: self.number, answered, took: took() });
+        self.ground.history.add(What::Served { who: self.number, answered, took: took() });
+        answered
     }
+}
+
+/// Tells one event; says whether it was taken.
+async fn note(caller: &Caller, stream: Stream, sequence: u64) -> bool {
+    let event = Event::new(Route::from_static("noted"), event_body(stream, sequence));
+    matches!(timeout(Duration::from_secs(2), caller.notify(event)).await, Ok(Ok(())))
 }
 
 /// One call before it is made.
@@ -188,16 +202,16 @@ pub struct PlannedCall {
 
 impl PlannedCall {
     /// A small call.
-    pub fn new(common: &Common, route: &'static str, timeout: Duration) -> Self {
-        Self { nonce: common.nonce(), route, wait: Duration::ZERO, padding: 0, timeout, given_up: None }
+    pub fn new(ground: &Ground, route: &'static str, timeout: Duration) -> Self {
+        Self { nonce: ground.nonce(), route, wait: Duration::ZERO, padding: 0, timeout, given_up: None }
     }
 }
 
 /// A call by chance.
-pub fn drawn(common: &Common, chance: &Chance, habits: &Habits) -> PlannedCall {
+pub fn drawn(ground: &Ground, chance: &Chance, habits: &Habits) -> PlannedCall {
     let route = *chance.pick(habits.routes);
     let timeout = chance.millis(habits.timeout.0..habits.timeout.1 + 1);
-    let mut call = PlannedCall::new(common, route, timeout);
+    let mut call = PlannedCall::new(ground, route, timeout);
     call.wait = chance.millis(1..2_000);
     if chance.happens(habits.at_the_last_moment) {
         // Late or in time by as little as the network makes of it.
@@ -211,7 +225,7 @@ pub fn drawn(common: &Common, chance: &Chance, habits: &Habits) -> PlannedCall {
     call
 }
 
-impl Common {
+impl Ground {
     /// Makes one call, and writes down its end or that it was given up.
     pub async fn make(self: Arc<Self>, caller: Caller, call: PlannedCall) {
         self.make_one(caller, call).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use polywire_core::{CallError, Code, Outcome};
 
 use crate::clock::SimulatedClock;
+use crate::plan::Fault;
 use crate::service::{nonce_of, nonce_told};
 
 /// One thing that happened.
@@ -56,6 +57,15 @@ pub enum What {
     /// A handler was given an event.
     Heard {
         /// Who heard it.
+        who: u64,
+        /// Who numbers these events.
+        stream: Stream,
+        /// Its number.
+        sequence: u64,
+    },
+    /// An event was sent when everything was good again: this one must hear it.
+    Owed {
+        /// Who must hear it.
         who: u64,
         /// Who numbers these events.
         stream: Stream,
@@ -171,7 +181,7 @@ pub enum What {
         limit: Duration,
     },
     /// Something went wrong on purpose.
-    Fault(String),
+    Fault(Fault),
 }
 
 /// A row of numbered events.

@@ -21,15 +21,15 @@ fn directions(one: Option<Direction>) -> Vec<Direction> {
 /// Lets everything go wrong that the plan has, at its time.
 pub async fn rage(world: &World) {
     for (at, fault) in &world.plan.faults {
-        sleep(at.saturating_sub(world.common.history.now())).await;
-        world.common.history.add(What::Fault(format!("{fault:?}")));
+        sleep(at.saturating_sub(world.ground.history.now())).await;
+        world.ground.history.add(What::Fault(*fault));
         befall(world, *fault).await;
     }
 }
 
 /// One thing goes wrong, or is good again.
 pub async fn befall(world: &World, fault: Fault) {
-    let network = &world.common.network;
+    let network = &world.ground.network;
     match fault {
         Fault::Reset(way) => network.reset(world.link(way)),
         Fault::Blacken(way, one) => {
@@ -71,7 +71,7 @@ pub async fn befall(world: &World, fault: Fault) {
                 program.start().await;
             }
         }
-        Fault::Step(seconds) => world.common.clock.step(seconds),
+        Fault::Step(seconds) => world.ground.clock.step(seconds),
         Fault::Strike(number, struck) => world.judge.strike(&world.subject(number), struck),
         Fault::Hesitate(slow) => world.judge.hesitate(slow),
     }
@@ -79,7 +79,7 @@ pub async fn befall(world: &World, fault: Fault) {
 
 /// Everything is good again, but for connections that are black.
 pub async fn calm(world: &World) {
-    let network = &world.common.network;
+    let network = &world.ground.network;
     for link in 0..network.links() {
         network.refuse(link, Duration::ZERO);
         network.silence(link, Duration::ZERO);

@@ -42,7 +42,7 @@ pub enum Way {
 }
 
 /// One thing that goes wrong, or is good again.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Every connection of a way is reset.
     Reset(Way),

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::history::What;
 use crate::service::{Judge, Porter, Service};
 use crate::wires::{self, MOVED, registry};
-use crate::world::Common;
+use crate::world::Ground;
 
 /// How long servers and bridge drain.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ pub fn limits() -> Arc<Limits> {
 
 /// The server at the far end.
 pub struct Upstream {
-    common: Arc<Common>,
+    ground: Arc<Ground>,
     wire: &'static str,
     address: String,
     /// Judges logins; nobody does behind a bridge.
@@ -40,8 +40,8 @@ pub struct Upstream {
 
 impl Upstream {
     /// A server that is not started.
-    pub fn new(common: Arc<Common>, wire: &'static str, address: &str, judge: Option<Judge>) -> Self {
-        Self { common, wire, address: address.to_owned(), judge, running: Mutex::default() }
+    pub fn new(ground: Arc<Ground>, wire: &'static str, address: &str, judge: Option<Judge>) -> Self {
+        Self { ground, wire, address: address.to_owned(), judge, running: Mutex::default() }
     }
 
     /// Starts it, unless it runs.
@@ -52,13 +52,13 @@ impl Upstream {
         if self.running.lock().expect("not poisoned").is_some() {
             return;
         }
-        let history = self.common.history.clone();
+        let history = self.ground.history.clone();
         let mut endpoint = Endpoint::new(self.wire, Service::new(history.clone(), 0));
         endpoint.limits = limits();
-        endpoint.surroundings = self.common.surroundings();
+        endpoint.surroundings = self.ground.surroundings();
         endpoint.observer = Some(Arc::new(Porter(history)));
         endpoint.authenticator = self.judge.clone().map(|judge| Arc::new(judge) as _);
-        self.common.keep(format!("{} server", self.wire), &endpoint.ledger);
+        self.ground.keep(format!("{} server", self.wire), &endpoint.ledger);
         let target = wires::server(self.wire, &self.address, self.judge.is_none());
         let registry = registry();
         let adapter = registry.get(self.wire).expect("it is there");
@@ -85,10 +85,10 @@ impl Upstream {
     pub async fn drain(&self) {
         let server = self.running.lock().expect("not poisoned").take();
         let Some(server) = server else { return };
-        let since = self.common.history.now();
+        let since = self.ground.history.now();
         server.shutdown().await;
-        let took = self.common.history.now() - since;
-        self.common.history.add(What::Drained { who: "server".to_owned(), took, limit: DRAIN + GRACE });
+        let took = self.ground.history.now() - since;
+        self.ground.history.add(What::Drained { who: "server".to_owned(), took, limit: DRAIN + GRACE });
     }
 
     /// Sends an event to every peer; says whether there was a server.
@@ -108,14 +108,14 @@ impl Upstream {
 
 /// The bridge between two wires.
 pub struct Between {
-    common: Arc<Common>,
+    ground: Arc<Ground>,
     config: Config,
     running: Mutex<Option<Bridge>>,
 }
 
 impl Between {
     /// A bridge that listens for `from` at `address` and dials `to` at `upstream`; it is not started.
-    pub fn new(common: Arc<Common>, from: &str, to: &str, address: &str, upstream: &str) -> Self {
+    pub fn new(ground: Arc<Ground>, from: &str, to: &str, address: &str, upstream: &str) -> Self {
         let mut text = format!("[bridge]\ndrain = \"{}s\"\n", DRAIN.as_secs());
         endpoint(&mut text, "in", from, &format!("role = \"server\"\nlisten = \"{address}\""), true);
         endpoint(&mut text, "out", to, &format!("role = \"client\"\naddress = \"{upstream}\""), false);
@@ -134,7 +134,7 @@ impl Between {
                 config.set_secret(name, option, secret);
             }
         }
-        Self { common, config, running: Mutex::default() }
+        Self { ground, config, running: Mutex::default() }
     }
 
     /// Starts it, unless it runs.
@@ -147,7 +147,7 @@ impl Between {
         }
         let mut tries = 0;
         let bridge = loop {
-            match Bridge::start(&self.config, &registry(), self.common.surroundings()).await {
+            match Bridge::start(&self.config, &registry(), self.ground.surroundings()).await {
                 Ok(bridge) => break bridge,
                 Err(StartError::Check(report)) => panic!("{}", report.to_text()),
                 Err(error) => assert!(tries < TRIES, "{error}"),
@@ -176,10 +176,10 @@ impl Between {
     pub async fn drain(&self) {
         let bridge = self.running.lock().expect("not poisoned").take();
         let Some(bridge) = bridge else { return };
-        let since = self.common.history.now();
+        let since = self.ground.history.now();
         bridge.shutdown().await;
-        let took = self.common.history.now() - since;
-        self.common.history.add(What::Drained { who: "bridge".to_owned(), took, limit: DRAIN + GRACE });
+        let took = self.ground.history.now() - since;
+        self.ground.history.add(What::Drained { who: "bridge".to_owned(), took, limit: DRAIN + GRACE });
     }
 
     /// Ends it in order, and reads its books when nothing can be on its way any more.
@@ -193,7 +193,7 @@ impl Between {
     }
 
     fn note(&self, snapshot: &Snapshot, closed: bool) {
-        let history = &self.common.history;
+        let history = &self.ground.history;
         for route in &snapshot.routes {
             let ended = route.endings.iter().map(|(_, count)| count).sum();
             history.add(What::Route { title: route.title.clone(), received: route.received, ended, closed });

@@ -12,23 +12,23 @@ use tokio::time::{sleep, timeout};
 
 use crate::chance::Chance;
 use crate::history::What;
-use crate::world::Common;
+use crate::world::Ground;
 
 /// How long one is watched.
 const WATCHED: Duration = Duration::from_secs(60);
 
 /// Dials `address`, behaves in some manner, and writes down how long it was borne.
 pub async fn visit(
-    common: Arc<Common>,
+    ground: Arc<Ground>,
     address: String,
     wire: &'static str,
     limit: Duration,
     chance: Chance,
 ) {
-    let Ok(stream) = common.network.connect(&address).await else { return };
-    let since = common.history.now();
-    let nonce = common.nonce();
-    common.history.add(What::Uninvited { nonce });
+    let Ok(stream) = ground.network.connect(&address).await else { return };
+    let since = ground.history.now();
+    let nonce = ground.nonce();
+    ground.history.add(What::Uninvited { nonce });
     let (mut reading, mut writing) = tokio::io::split(stream);
     let listen = async {
         let mut heard = [0; 1_024];
@@ -47,7 +47,7 @@ pub async fn visit(
         }
     });
     let _ = borne.await;
-    common.history.add(What::Stranger { lived: common.history.now() - since, limit });
+    ground.history.add(What::Stranger { lived: ground.history.now() - since, limit });
 }
 
 async fn speak<W>(stream: &mut W, wire: &str, nonce: u64, chance: &Chance) -> std::io::Result<()>

@@ -68,11 +68,13 @@ impl Swept {
             match &record.what {
                 What::Ended { end, .. } => count(end_name(end).to_owned()),
                 What::Fault(fault) => {
-                    let name = fault.split('(').next().unwrap_or_default();
+                    let text = format!("{fault:?}");
+                    let name = text.split(['(', ' ']).next().unwrap_or_default();
                     count(name.to_owned());
                 }
                 What::GivenUp { .. } => count("given up".to_owned()),
                 What::Heard { .. } => count("event".to_owned()),
+                What::Owed { .. } => count("event after repair".to_owned()),
                 What::Gap { .. } => count("gap".to_owned()),
                 What::Refused { .. } => count("refused".to_owned()),
                 What::Stranger { .. } => count("stranger".to_owned()),

@@ -28,6 +28,11 @@ use crate::wires::{self, MOVED};
 const PATIENCE: Duration = Duration::from_secs(150);
 /// How long calls may take that were made before the end.
 const LAST_CALLS: Duration = Duration::from_secs(120);
+/// The row of the events that are told when everything is good again, and how many they are.
+const LAST_ROW: u64 = 1_000;
+const LAST_EVENTS: u64 = 5;
+/// How long those are on their way at most.
+const ON_THE_WAY: Duration = Duration::from_secs(5);
 /// How often the books are read.
 const READING: Duration = Duration::from_millis(500);
 
@@ -42,8 +47,8 @@ pub struct Report {
     pub records: Vec<Record>,
 }
 
-/// What every part of a run shares.
-pub struct Common {
+/// What every part of a run stands on.
+pub struct Ground {
     /// The seed of whatever chance is left.
     pub seed: u64,
     /// What happens is written here.
@@ -59,7 +64,7 @@ pub struct Common {
     ledgers: Mutex<Vec<(String, Arc<Ledger>)>>,
 }
 
-impl Common {
+impl Ground {
     /// The number of the next call.
     pub fn nonce(&self) -> u64 {
         self.nonces.fetch_add(1, Ordering::Relaxed)
@@ -92,7 +97,7 @@ impl Common {
 /// One run while it goes on.
 pub struct World {
     /// What every part shares.
-    pub common: Arc<Common>,
+    pub ground: Arc<Ground>,
     /// What it is a run of.
     pub plan: Plan,
     /// The server.
@@ -119,7 +124,7 @@ impl World {
         let history = History::new(Arc::clone(&clock));
         let network = SimulatedNetwork::new(plan.seed, history.clone());
         let judge = Judge::new(history.clone());
-        let common = Arc::new(Common {
+        let ground = Arc::new(Ground {
             seed: plan.seed,
             history,
             clock,
@@ -134,7 +139,7 @@ impl World {
         let (door, judges, between) = match plan.shape {
             Shape::Direct(wire) => (SERVER, wires::judges(wire), None),
             Shape::Bridged(..) => {
-                let between = Between::new(Arc::clone(&common), front, back, BRIDGE, BRIDGE_DIALS);
+                let between = Between::new(Arc::clone(&ground), front, back, BRIDGE, BRIDGE_DIALS);
                 (BRIDGE, false, Some(between))
             }
         };
@@ -146,12 +151,12 @@ impl World {
             let quality = if hopeless { Quality::GOOD } else { plan.front };
             let link = network.link(&address, door, wires::pace(front), quality);
             let subject = judges.then(|| format!("client-{number}"));
-            Arc::new(Program::new(Arc::clone(&common), number, (link, &address), front, subject, hopeless))
+            Arc::new(Program::new(Arc::clone(&ground), number, (link, &address), front, subject, hopeless))
         });
         let programs = programs.collect();
-        let upstream = Upstream::new(Arc::clone(&common), back, SERVER, judges.then(|| judge.clone()));
+        let upstream = Upstream::new(Arc::clone(&ground), back, SERVER, judges.then(|| judge.clone()));
         network.link(STRANGERS_DIAL, door, wires::pace(front), Quality::GOOD);
-        Self { common, plan, upstream, between, programs, judge, bridge_link }
+        Self { ground, plan, upstream, between, programs, judge, bridge_link }
     }
 
     /// The link of a way.
@@ -194,23 +199,27 @@ impl World {
             let Some(limit) = wires::stranger_limit(wire) else { break };
             let chance = Chance::new(self.plan.seed, 400 + visitor);
             let address = STRANGERS_DIAL.to_owned();
-            tasks.spawn(stranger::visit(Arc::clone(&self.common), address, wire, limit, chance));
+            tasks.spawn(stranger::visit(Arc::clone(&self.ground), address, wire, limit, chance));
         }
         tokio::join!(self.until_then(nature::rage(self)), self.push(), self.call_back(), self.read());
         nature::calm(self).await;
+        let mut served = Vec::new();
         for program in self.programs.iter().filter(|program| program.number != HOPELESS && !program.is_over())
         {
-            program.probe(PATIENCE).await;
+            if program.probe(PATIENCE).await {
+                served.push(program);
+            }
         }
         tasks.close();
         tasks.wait().await;
+        self.tell_last(&served).await;
         self.end().await;
     }
 
     /// Ends whatever goes wrong when its time is over.
     async fn until_then(&self, work: impl Future<Output = ()>) {
         work.await;
-        sleep(self.plan.active.saturating_sub(self.common.history.now())).await;
+        sleep(self.plan.active.saturating_sub(self.ground.history.now())).await;
     }
 
     /// The server tells its clients what moved.
@@ -220,17 +229,42 @@ impl World {
         }
         let chance = Chance::new(self.plan.seed, 500);
         let mut sequences = [0; 2];
-        while self.common.history.now() < self.plan.active {
+        while self.ground.history.now() < self.plan.active {
             sleep(chance.millis(20..500)).await;
             let key = chance.below(2);
             let sequence = &mut sequences[usize::from(key == 1)];
             let stream = Stream { source: 0, key };
             let event = Event::new(Route::from_static(MOVED), event_body(stream, *sequence));
             if self.upstream.broadcast(&event) {
-                self.common.history.add(What::Told { stream, sequence: *sequence });
+                self.ground.history.add(What::Told { stream, sequence: *sequence });
                 *sequence += 1;
             }
         }
+    }
+
+    /// Both sides tell what the other must hear, now that everything is good. Behind a bridge that is not asked for: it tells nobody of
+    /// what is missing, and a connection of its own may be the one that is still black.
+    async fn tell_last(&self, served: &[&Arc<Program>]) {
+        if self.between.is_some() {
+            return;
+        }
+        let history = &self.ground.history;
+        for sequence in 0..LAST_EVENTS {
+            let stream = Stream { source: 0, key: LAST_ROW };
+            let event = Event::new(Route::from_static(MOVED), event_body(stream, sequence));
+            if wires::pushes(self.plan.shape.back()) && self.upstream.broadcast(&event) {
+                for program in served {
+                    history.add(What::Owed { who: program.number, stream, sequence });
+                }
+            }
+            for program in served.iter().filter(|_| wires::tells(self.plan.shape.front())) {
+                let stream = Stream { source: program.number, key: LAST_ROW };
+                if program.tell_one(stream, sequence).await {
+                    history.add(What::Owed { who: 0, stream, sequence });
+                }
+            }
+        }
+        sleep(ON_THE_WAY).await;
     }
 
     /// The server calls its clients.
@@ -239,40 +273,40 @@ impl World {
             return;
         }
         let chance = Chance::new(self.plan.seed, 600);
-        while self.common.history.now() < self.plan.active {
+        while self.ground.history.now() < self.plan.active {
             sleep(chance.millis(100..1_500)).await;
             let peers = self.upstream.peers();
             if peers.is_empty() {
                 continue;
             }
             let Some(caller) = chance.pick(&peers).caller().cloned() else { continue };
-            let call = crate::client::drawn(&self.common, &chance, &self.plan.habits);
-            self.common.tasks.spawn(Arc::clone(&self.common).make(caller, call));
+            let call = crate::client::drawn(&self.ground, &chance, &self.plan.habits);
+            self.ground.tasks.spawn(Arc::clone(&self.ground).make(caller, call));
         }
     }
 
     async fn read(&self) {
-        while self.common.history.now() < self.plan.active {
+        while self.ground.history.now() < self.plan.active {
             sleep(READING).await;
-            self.common.read(false);
+            self.ground.read(false);
             self.between.iter().for_each(Between::read);
         }
     }
 
     /// Everything ends in order; then nothing may be left.
     async fn end(&self) {
-        self.common.tasks.close();
+        self.ground.tasks.close();
         for program in &self.programs {
             program.drain().await;
         }
         // Calls that never end show as calls without an end.
-        let _ = timeout(LAST_CALLS, self.common.tasks.wait()).await;
+        let _ = timeout(LAST_CALLS, self.ground.tasks.wait()).await;
         if let Some(between) = &self.between {
             between.finish().await;
         }
         self.upstream.drain().await;
         sleep(Duration::from_secs(2)).await;
-        self.common.read(true);
+        self.ground.read(true);
     }
 }
 
@@ -288,7 +322,7 @@ pub fn run(plan: &Plan) -> Report {
     let (records, trace) = runtime.block_on(async {
         let world = World::new(plan.clone());
         world.run().await;
-        world.common.history.take()
+        world.ground.history.take()
     });
     Report { violations: check(&records), trace, records }
 }

@@ -5,13 +5,14 @@ use polywire_simulation::wires::WIRES;
 use polywire_simulation::{Plan, run};
 
 /// Everything that must have happened, or the seeds show less than they say.
-const HAPPENED: [&str; 27] = [
+const HAPPENED: [&str; 28] = [
     "answered",
     "failed",
     "not sent",
     "unknown",
     "given up",
     "event",
+    "event after repair",
     "gap",
     "refused",
     "stranger",

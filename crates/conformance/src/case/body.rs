@@ -53,7 +53,28 @@ pub(crate) async fn json_arrives_as_it_was_written(bench: &Bench<'_>) -> Outcome
         let heard = rig.far.app.heard();
         holds!(heard.last().is_some_and(|heard| heard.body == body), "{text} arrives changed");
     }
+    if bench.tells() {
+        for text in OBJECTS {
+            told(&rig, bench, json(text)?, text).await?;
+        }
+    }
     finish(rig, Verdict::Held).await
+}
+
+/// An event with this body arrives with the same.
+async fn told(rig: &Rig, bench: &Bench<'_>, body: Body, what: &str) -> Result<(), Broken> {
+    let before = rig.far.app.heard().len();
+    let taken = rig.tell(bench.event_route(), body.clone()).await?;
+    holds!(taken.is_ok(), "an event with {what} was not taken: {taken:?}");
+    rig.far.app.hear(before + 1).await?;
+    let arrived = last(rig)?;
+    let is_same = match (&arrived, &body) {
+        // The name of the type is a matter of the wire.
+        (Body::Binary(arrived), Body::Binary(sent)) => arrived.bytes == sent.bytes,
+        _ => arrived == body,
+    };
+    holds!(is_same, "an event with {what} arrives changed");
+    Ok(())
 }
 
 pub(crate) async fn empty_null_and_missing_are_told_apart(bench: &Bench<'_>) -> Outcome {
@@ -158,6 +179,12 @@ pub(crate) async fn bytes_arrive_whole(bench: &Bench<'_>) -> Outcome {
                 "the name of their type {where_to}s as {:?}",
                 binary.kind
             );
+        }
+    }
+    if bench.tells() {
+        for bytes in [vec![], vec![0, 10, 255], vec![7; 1 << 20]] {
+            let what = format!("{} bytes", bytes.len());
+            told(&rig, bench, Body::binary(bench.event_route().to_string(), bytes), &what).await?;
         }
     }
     finish(rig, Verdict::Held).await

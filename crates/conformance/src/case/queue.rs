@@ -39,15 +39,23 @@ pub(crate) async fn a_full_queue_says_so(bench: &Bench<'_>) -> Outcome {
     if !bench.calls() && !bench.tells() {
         return refused(bench).await;
     }
-    let near = Limits { max_queue_messages: 16, ..limits() };
-    let rig = bench.start_with(Plan { near, ..Plan::default() }).await?;
+    let messages = Limits { max_queue_messages: 16, ..limits() };
     if !bench.tells() {
+        let rig = bench.start_with(Plan { near: messages, ..Plan::default() }).await?;
         return calls_wait_in_turn(bench, rig).await;
     }
+    named_when_full(bench, messages, "max_queue_messages = 16").await?;
+    let bytes = Limits { max_queue_bytes: 16 * PIECE_BYTES, ..limits() };
+    named_when_full(bench, bytes, "max_queue_bytes = 262144").await
+}
+
+/// Under these limits the queue is full one day, the event that finds it so is refused by this name, and those that were taken arrive.
+async fn named_when_full(bench: &Bench<'_>, near: Limits, name: &str) -> Outcome {
+    let rig = bench.start_with(Plan { near, ..Plan::default() }).await?;
     let (taken, error) = fill(bench, &rig).await?;
     match error {
         CallError::NotSent(failure) if failure.code == Code::ResourceExhausted => {
-            holds!(failure.message.contains("max_queue_messages = 16"), "the limit is not named: {failure}");
+            holds!(failure.message.contains(name), "the limit is not named {name}: {failure}");
         }
         other => return Err(Broken::new(format!("an event that finds the queue full ends as {other:?}"))),
     }

@@ -32,7 +32,7 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
                 if let Some(stranger) = peer.filter(|peer| !joined.contains(peer)) {
                     found.add(
                         "INV-10",
-                        format!("call {nonce} ran for connection {stranger}, which never logged in"),
+                        format!("call {nonce} ran for connection {stranger}, which is not logged in"),
                     );
                 }
             }
@@ -41,6 +41,9 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
             }
             What::Joined { peer } => {
                 joined.insert(*peer);
+            }
+            What::Left { peer } => {
+                joined.remove(peer);
             }
             _ => {}
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Found;
 use crate::history::{Record, What};
+use crate::plan::Fault;
 
 /// Dials that a program may make at once after a quiet time, and how many a second after that.
 const BURST: u32 = 10;
@@ -50,7 +51,7 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
                     }
                 }
             }
-            What::Fault(fault) if fault.ends_with("Server") => served = false,
+            What::Fault(Fault::CrashServer | Fault::DrainServer) => served = false,
             What::Refused { link } => {
                 over.insert(*link, *at);
             }

@@ -1,6 +1,8 @@
-//! Events: each row in order and without copies, and what is missing was reported as a gap.
+//! Events: each row in order and without copies, what is missing was reported as a gap, and what is told after repair is heard.
+//!
+//! Behind a bridge rows may have holes that nobody reports: it takes what comes and tells nobody what it could not pass on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Found;
@@ -17,8 +19,12 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
     let mut gaps = BTreeMap::<u64, Vec<Duration>>::new();
     let mut heard = BTreeMap::<(u64, Stream), Heard>::new();
     let bridged = records.iter().any(|record| matches!(record.what, What::Route { .. }));
+    let mut owed = BTreeSet::new();
     for Record { at, what } in records {
         match what {
+            What::Owed { who, stream, sequence } => {
+                owed.insert((*who, *stream, *sequence));
+            }
             What::Told { stream, sequence } => {
                 told.insert((*stream, *sequence), *at);
             }
@@ -45,5 +51,14 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
             }
             _ => {}
         }
+    }
+    for Record { what, .. } in records {
+        if let What::Heard { who, stream, sequence } = what {
+            owed.remove(&(*who, *stream, *sequence));
+        }
+    }
+    for (who, stream, sequence) in owed {
+        let row = format!("event {sequence} of row {stream:?}");
+        found.add("INV-8", format!("{row}, told when everything was good, was not heard by {who}"));
     }
 }

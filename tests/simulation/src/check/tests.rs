@@ -126,6 +126,9 @@ fn inv_8_events_out_of_order_twice_or_missing_without_a_word_are_found() {
     assert_eq!(broken(&[told(0), told(1), heard(1), heard(0)]), ["INV-8"]);
     assert_eq!(broken(&[told(0), heard(0), heard(0)]), ["INV-8"]);
     assert_eq!(broken(&[told(0), told(1), told(2), heard(0), heard(2)]), ["INV-8"]);
+    let owed = What::Owed { who: 1, stream: ROW, sequence: 1 };
+    assert_eq!(broken(&[heard(1), owed.clone()]), Vec::<&str>::new());
+    assert_eq!(broken(&[heard(0), owed]), ["INV-8"], "nothing is heard after repair");
     let before = [What::Gap { who: 1 }, told(0), heard(0), told(1), told(2), heard(2)];
     assert_eq!(broken(&before), ["INV-8"], "a gap before what came says nothing of what is missing after it");
 }
