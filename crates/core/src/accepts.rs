@@ -60,7 +60,7 @@ impl Admission {
         let Endpoint { ledger, surroundings, .. } = &self.endpoint;
         let origin = origin(address);
         if origin.is_some() {
-            self.next = self.pace.accepted(surroundings.clock.now());
+            self.next = self.pace.spend(surroundings.clock.now());
             ledger.add(Count::AcceptsPaused, u64::from(self.next.is_some()));
         }
         self.seat(origin).map(|seat| Place { _seat: Some(seat), ..place })
@@ -118,6 +118,11 @@ impl Place {
             crowd.failed(*origin, now);
         }
     }
+
+    /// Have so many logins of that address failed that none of it is judged now?
+    pub fn is_paused(&self, now: Moment) -> bool {
+        self._seat.as_ref().is_some_and(|seat| seat.crowd.is_paused(seat.origin, now))
+    }
 }
 
 /// The network a peer comes from; `None` for one on this machine, and for a transport that has no addresses.
@@ -132,10 +137,14 @@ pub(crate) fn origin(address: Option<&str>) -> Option<IpAddr> {
     }
 }
 
-/// Origins whose failed logins are remembered; the one that may fail again soonest is forgotten first.
+/// Origins whose failed logins are remembered. For one more, those whose failures are made good are forgotten, or else the one
+/// whose are soonest.
 const MAX_FAILED: usize = 4_096;
+/// Longest time for which an origin is kept out after its last failed login, however many have failed.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// How many connections each origin has, and how fast its logins fail. It holds an entry only for those that have one.
+/// How many connections each origin has, and how fast its logins fail. It holds an entry for those that have a connection, and
+/// for at most [`MAX_FAILED`] whose logins have failed.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     max: usize,
@@ -159,10 +168,15 @@ impl Crowd {
     fn failed(&self, origin: IpAddr, now: Moment) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if failed.len() >= MAX_FAILED && !failed.contains_key(&origin) {
+            failed.retain(|_, pace| pace.even > now);
+        }
+        if failed.len() >= MAX_FAILED && !failed.contains_key(&origin) {
             let soonest = failed.iter().min_by_key(|(_, pace)| pace.even).map(|(origin, _)| *origin);
             soonest.and_then(|origin| failed.remove(&origin));
         }
-        failed.entry(origin).or_insert(self.patience).accepted(now);
+        let pace = failed.entry(origin).or_insert(self.patience);
+        pace.spend(now);
+        pace.forgive_beyond(MAX_PAUSE, now);
     }
 
     fn is_paused(&self, origin: Option<IpAddr>, now: Moment) -> bool {
@@ -209,7 +223,7 @@ impl Drop for Seat {
 pub(crate) struct Pace {
     interval: Duration,
     burst: Duration,
-    /// When the peers accepted so far would have come at an even pace.
+    /// When what was spent so far would have been at an even pace.
     even: Moment,
 }
 
@@ -220,11 +234,16 @@ impl Pace {
         Self { interval, burst: interval.saturating_mul(burst), even: Moment::default() }
     }
 
-    /// One was accepted at `now`; says when the next may be, `None` for at once.
-    pub(crate) fn accepted(&mut self, now: Moment) -> Option<Moment> {
+    /// One more is spent at `now`; says when the next may be, `None` for at once.
+    pub(crate) fn spend(&mut self, now: Moment) -> Option<Moment> {
         self.even = self.even.max(now) + self.interval;
         let next = now + (self.even - now).saturating_sub(self.burst.saturating_sub(self.interval));
         (self.even - now >= self.burst).then_some(next.max(now + Duration::from_nanos(1)))
+    }
+
+    /// Nobody waits longer than `pause` for the next one.
+    fn forgive_beyond(&mut self, pause: Duration, now: Moment) {
+        self.even = self.even.min(now + self.burst.saturating_sub(self.interval) + pause);
     }
 
     /// Is there nothing left of the burst, not even one?
@@ -283,6 +302,30 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_failed_thousands_of_logins_is_let_in_again_after_a_minute() {
+        let crowd = Crowd::new(&Limits::default());
+        let guesser = origin(Some("192.0.2.7:1"));
+        let at = |seconds| Moment::from_start(Duration::from_secs(seconds));
+        for _ in 0..5_000 {
+            crowd.failed(guesser.unwrap(), at(100));
+        }
+        assert!(crowd.is_paused(guesser, at(159)));
+        assert!(!crowd.is_paused(guesser, at(160)));
+        crowd.failed(guesser.unwrap(), at(160));
+        assert!(crowd.is_paused(guesser, at(160)), "one try, not a new burst");
+    }
+
+    #[test]
+    fn failures_that_are_made_good_are_forgotten_before_any_other() {
+        let crowd = Crowd::new(&Limits::default());
+        for number in 0..4_096_u32 {
+            crowd.failed(IpAddr::from(number.to_be_bytes()), Moment::from_start(Duration::from_secs(100)));
+        }
+        crowd.failed(IpAddr::from([192, 0, 2, 7]), Moment::from_start(Duration::from_secs(200)));
+        assert_eq!(crowd.failed.lock().unwrap().len(), 1);
+    }
+
+    #[test]
     fn c05_a_burst_is_accepted_at_once_and_the_rest_at_an_even_pace() {
         let mut pace = Pace::new(Duration::from_secs(1), 200, 400);
         let start = Moment::from_start(Duration::from_secs(100));
@@ -290,12 +333,12 @@ mod tests {
         let mut came = Vec::new();
         for _ in 0..1_000 {
             came.push((now - start).as_millis());
-            now = pace.accepted(now).unwrap_or(now);
+            now = pace.spend(now).unwrap_or(now);
         }
         assert_eq!((came[0], came[399]), (0, 0));
         assert!(came[401] > 0, "the burst is over");
         assert!((2_990..=3_000).contains(&came[999]), "{}", came[999]);
         let later = now + Duration::from_secs(10);
-        assert_eq!(pace.accepted(later), None, "after a quiet time there is a burst again");
+        assert_eq!(pace.spend(later), None, "after a quiet time there is a burst again");
     }
 }

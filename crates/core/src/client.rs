@@ -385,8 +385,8 @@ impl<D: Dial> Supervisor<D> {
     async fn attempt(&self, number: u32, lost: Option<&(Moment, String)>) -> Attempt {
         let failed = Attempt::failed;
         let clock = &self.endpoint.surroundings.clock;
-        // Both are boxed apart from this task: it lives as long as the client, and would hold room for the dial and the parts
-        // beside the connection.
+        // Boxed apart from this task, which lives as long as the client and would hold room for the dial and the parts beside the
+        // connection.
         let opening = Box::pin(async {
             let parts = self.dial_in_time(number, lost.is_some()).await?;
             Ok(self.connect(parts, lost))

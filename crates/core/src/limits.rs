@@ -47,8 +47,9 @@ pub struct Limits {
     pub max_accepts_per_second: u32,
     /// Connections from other machines a server accepts at once after a quiet time; default 400.
     pub max_accept_burst: u32,
-    /// Logins that may fail at once from one address of another machine, or connections that end before theirs because they
-    /// speak something else; default 20. Beyond it that address is not let in for a while.
+    /// Logins of one address of another machine that may fail at once, the refused and those that break the wire's rules;
+    /// default 20. Beyond it that address is not let in, for at most a minute after the last of them. Not counted are
+    /// handshakes below the wire, logins that come too late and those that exceed a limit.
     pub max_failed_logins: u32,
     /// The same within a minute in the long run; default 10.
     pub max_failed_logins_per_minute: u32,

@@ -411,3 +411,18 @@ async fn a_client_says_what_the_server_answered_instead() {
     let error = connect(near, opening, Settings::default()).await.unwrap_err();
     assert!(matches!(error, WebSocketError::Handshake(_)), "{error}");
 }
+
+#[tokio::test]
+async fn a_rest_loses_nothing_of_what_came_in_one_read() {
+    let (mut socket, mut far) = server(Settings::default()).await;
+    let both = [frame(0x81, b"one"), frame(0x81, b"two")].concat();
+    for _ in 0..2 {
+        far.write_all(&both).await.unwrap();
+        assert_eq!(receive(&mut socket).await.unwrap(), Some(Message::Text("one".into())));
+        Transport::<Plain>::rest(&mut socket);
+        assert_eq!(receive(&mut socket).await.unwrap(), Some(Message::Text("two".into())));
+        let waits = poll_fn(|cx| Poll::Ready(socket.poll_receive(cx, &mut Plain).is_pending())).await;
+        assert!(waits);
+        Transport::<Plain>::rest(&mut socket);
+    }
+}

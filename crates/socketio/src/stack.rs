@@ -185,6 +185,13 @@ impl<L: Lower, U: Upper> Session for Stack<L, U> {
         }
         self.set_alarm(cx);
     }
+
+    /// The lower half keeps no room; what the two pass between them is given back too.
+    fn rest(&mut self) {
+        self.upper.rest();
+        self.up = Vec::new();
+        self.actions = Actions::new();
+    }
 }
 
 impl<L: fmt::Debug, U: Session + fmt::Debug> fmt::Debug for Stack<L, U> {

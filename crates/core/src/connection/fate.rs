@@ -4,7 +4,7 @@ use crate::ledger::Count;
 use crate::pending::Pending;
 use crate::session::{Action, Actions, Delivery, Session};
 
-/// What the actions of one received frame amounted to.
+/// Every frame received has exactly one, and is counted under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Used,

@@ -10,7 +10,11 @@ where
     S: Session,
     T: Transport<S::Codec>,
 {
+    /// Is nothing going on? While a login is judged or reading is off, what has come may wait unread.
     pub(super) fn is_idle(&self) -> bool {
+        if !self.wants_frames() {
+            return false;
+        }
         let calls = self.runs.len() == 0 && self.pending.is_empty();
         calls && self.outbox.is_empty() && self.transport.unsent() == 0
     }

@@ -1,5 +1,7 @@
 //! A stream of bytes as tungstenite wants it: calls that fail with `WouldBlock` instead of being polled.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -52,7 +54,9 @@ impl<Io> Blocking<Io> {
         let (bytes, taken) = &mut self.cut;
         let left = bytes.get(*taken..).unwrap_or_default();
         let count = left.len().min(into.len());
-        into[..count].copy_from_slice(&left[..count]);
+        if let (Some(into), Some(left)) = (into.get_mut(..count), left.get(..count)) {
+            into.copy_from_slice(left);
+        }
         *taken += count;
         if *taken == bytes.len() {
             *taken = 0;

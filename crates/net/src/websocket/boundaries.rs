@@ -1,5 +1,7 @@
 //! Watches bytes go by and knows whether a message has been begun and not ended. It judges nothing.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 /// The largest header: two bytes, a length of eight, a mask of four.
 const HEADER: usize = 14;
 const FINAL: u8 = 0x80;
@@ -27,15 +29,17 @@ impl Boundaries {
         while !bytes.is_empty() {
             if self.payload > 0 {
                 let skip = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
-                bytes = &bytes[skip..];
+                bytes = bytes.get(skip..).unwrap_or_default();
                 self.payload -= u64::try_from(skip).unwrap_or(self.payload);
                 continue;
             }
             let wanted = self.header_length();
             let take = (wanted - self.have).min(bytes.len());
-            self.header[self.have..self.have + take].copy_from_slice(&bytes[..take]);
+            for (place, byte) in self.header.iter_mut().skip(self.have).zip(bytes.iter().take(take)) {
+                *place = *byte;
+            }
             self.have += take;
-            bytes = &bytes[take..];
+            bytes = bytes.get(take..).unwrap_or_default();
             if self.have == self.header_length() {
                 self.begin_payload();
             }
@@ -57,7 +61,7 @@ impl Boundaries {
 
     fn begin_payload(&mut self) {
         let extended = |count: usize| {
-            self.header[2..2 + count].iter().fold(0_u64, |length, byte| length << 8 | u64::from(*byte))
+            self.header.iter().skip(2).take(count).fold(0_u64, |length, byte| length << 8 | u64::from(*byte))
         };
         self.payload = match self.header[1] & !MASKED {
             126 => extended(2),

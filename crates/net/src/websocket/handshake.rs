@@ -1,5 +1,7 @@
 //! The opening handshake of both ends: one HTTP request, one answer.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
@@ -217,7 +219,7 @@ async fn read_head<Io: AsyncRead + Unpin>(
             return Err(WebSocketError::Cut);
         }
         if let Some((head, length)) = parse(&read)? {
-            return Ok((head, read[length..].to_vec()));
+            return Ok((head, read.get(length..).unwrap_or_default().to_vec()));
         }
         if read.len() > max {
             return Err(WebSocketError::HeadTooLarge(max));

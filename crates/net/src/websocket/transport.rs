@@ -1,5 +1,7 @@
 //! The transport: messages of an adapter's codec over one WebSocket.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::fmt;
 use std::io::{self, Read};
 use std::pin::Pin;
@@ -44,6 +46,8 @@ pub struct WebSocket<Io> {
     peer_closed: bool,
     /// A frame could not be read to its end, so where the next one begins nobody knows: whatever still comes is dropped unread.
     out_of_step: bool,
+    /// Nothing that was read waits to be taken, unless a frame has only begun. tungstenite does not let one look.
+    drained: bool,
     /// Control frames since the moment.
     control: (u32, Option<Instant>),
 }
@@ -73,6 +77,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
             closing: false,
             peer_closed: false,
             out_of_step: false,
+            drained: true,
             control: (0, None),
         };
         if !rest.is_empty() {
@@ -93,6 +98,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
 
     /// Leaves the rest; `read` was read already, past the boundaries.
     fn activate(&mut self, read: Vec<u8>) {
+        self.drained = read.is_empty();
         let config = self.config();
         self.state = match std::mem::replace(&mut self.state, State::Changing) {
             State::Resting(io) => {
@@ -124,7 +130,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
                     self.peer_closed = true;
                     return Poll::Ready(Err(WebSocketError::Cut));
                 }
-                self.activate(first[..read].to_vec());
+                self.activate(first.get(..read).unwrap_or_default().to_vec());
                 Poll::Ready(Ok(()))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
@@ -262,6 +268,7 @@ where
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(layer(error))),
                 Poll::Pending => return Poll::Pending,
             }
+            self.drained = false;
             let socket = self.socket().map_err(layer)?;
             socket.get_mut().wake_with(cx);
             let message = match socket.read() {
@@ -283,6 +290,7 @@ where
                 }
                 Ok(tungstenite::Message::Frame(_)) => continue,
                 Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.drained = true;
                     return Poll::Pending;
                 }
                 Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
@@ -380,7 +388,7 @@ where
     }
 
     fn rest(&mut self) {
-        let clean = !self.closing && !self.peer_closed && !self.unflushed;
+        let clean = self.drained && !self.closing && !self.peer_closed && !self.unflushed;
         self.state = match std::mem::replace(&mut self.state, State::Changing) {
             State::Active(socket) if clean && socket.get_ref().boundaries.between() => {
                 State::Resting(socket.into_inner())

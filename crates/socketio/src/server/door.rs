@@ -39,6 +39,11 @@ impl Origin {
         }
     }
 
+    /// Have so many logins of its address failed that none is judged now?
+    pub(super) fn is_paused(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.place.is_paused(place.clock.now()))
+    }
+
     /// The session has joined a namespace.
     pub(super) fn joined(&self) {
         if let Some(place) = &self.place {

@@ -128,11 +128,19 @@ impl Join {
     }
 
     async fn admit(self, socket: SocketRef<Floor>, auth: Auth) -> Result<(), Denied> {
-        let judged = self.judge(&socket, auth).await;
+        let origin = socket.req_parts().extensions.get::<Origin>();
+        let judged = if origin.is_some_and(Origin::is_paused) {
+            // One session may ask again and again. Unjudged, it is no further guess.
+            let max = self.limits.max_failed_logins;
+            Err(Refusal::new(format!("failed logins of one address exceed max_failed_logins = {max}")))
+        } else {
+            self.judge(&socket, auth).await.inspect_err(|_| {
+                if let Some(origin) = origin {
+                    origin.login_failed();
+                }
+            })
+        };
         judged.map_err(|refusal| {
-            if let Some(origin) = socket.req_parts().extensions.get::<Origin>() {
-                origin.login_failed();
-            }
             let reason = refusal.reason.clone();
             if let Some(observer) = &self.observer {
                 observer.turned_away(&Close::Refused(refusal));

@@ -87,4 +87,8 @@ impl<U: Upper> Session for Seat<U> {
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
         self.above(cx, U::wake);
     }
+
+    fn rest(&mut self) {
+        self.upper.rest();
+    }
 }

@@ -84,7 +84,7 @@ impl Session {
             }
             (Sending::Probing, Some(PROBE_PING)) => self.transit(cx),
             // Both ends had begun, and the other's ping came before this.
-            (Sending::Frames, Some(DRAIN_PING)) => {}
+            (Sending::Frames, Some(DRAIN_PING | FENCE_PING | PROBE_PING)) => {}
             _ => cx.count(Count::Unexpected),
         }
     }

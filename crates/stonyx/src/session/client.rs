@@ -42,7 +42,10 @@ enum Awaited {
     Missing(Moment),
 }
 
-/// Most names of which an answer is missing; the one that is missing for the longest time is forgotten for one more.
+/// What waits for the next connection.
+const NEXT: Gate = Gate(2);
+
+/// Names of which an answer is missing, from which on the connection is to be replaced.
 const MAX_MISSING: usize = 1_024;
 
 /// The heart's next move.
@@ -64,6 +67,8 @@ pub struct ClientSession {
     frames: Frames,
     awaited: BTreeMap<Route, VecDeque<Awaited>>,
     pulse: Pulse,
+    /// Why this connection is to be replaced. Calls wait for the next one; those in flight may end first.
+    leaving: Option<String>,
 }
 
 impl ClientSession {
@@ -79,6 +84,7 @@ impl ClientSession {
             frames,
             awaited: BTreeMap::new(),
             pulse: Pulse::Still,
+            leaving: None,
         }
     }
 
@@ -136,42 +142,47 @@ impl ClientSession {
             Some(Awaited::By(call)) => {
                 cx.deliver(Delivery::Response { call, outcome: self.outcome(body) });
                 cx.act(Action::Open(gate(&name)));
+                self.leave_if_idle(cx);
             }
             Some(Awaited::Owed(_) | Awaited::Missing(_)) => {
                 cx.count(Count::OrphanReply);
                 cx.act(Action::Open(gate(&name)));
+                if self.leaving.is_some() && !self.awaited.values().any(has_missing) {
+                    // It came after all, so every name means one call again.
+                    self.leaving = None;
+                    cx.act(Action::Open(NEXT));
+                }
                 self.set_alarm(cx);
             }
             None => cx.deliver(Delivery::Event(Event::new(incoming(name, &self.config), body))),
         }
     }
 
-    /// An answer of this name is missing, so an answer of `call` could not be told from it. The call does not leave; and with
-    /// nothing else in flight the connection is replaced, after which the name means one call again.
+    /// An answer of this name is missing, so an answer of `call` could not be told from it. The call does not leave, and the
+    /// connection is to be replaced, after which the name means one call again.
     fn cannot_tell(&mut self, call: CallId, name: &Route, cx: &mut Cx<'_, Self>) {
         let why = format!(
             "the answer of an earlier call of {name:?} is missing, and would be taken for this one's"
         );
         let outcome = Err(CallError::not_sent(Code::Unavailable, why.clone()));
         cx.deliver(Delivery::Response { call, outcome });
+        self.leaving.get_or_insert(why);
+        self.leave_if_idle(cx);
+    }
+
+    /// Closes a connection that is to be replaced, once nothing is in flight.
+    fn leave_if_idle(&self, cx: &mut Cx<'_, Self>) {
+        let Some(why) = &self.leaving else { return };
         if !self.awaited.values().flatten().any(|awaited| matches!(awaited, Awaited::By(_))) {
-            cx.close(Close::GivenUp(why));
+            cx.close(Close::GivenUp(why.clone()));
         }
     }
 
     /// Keeps within [`MAX_MISSING`].
-    fn forget_missing(&mut self) {
-        let missing = |waiting: &VecDeque<Awaited>| match waiting.front() {
-            Some(Awaited::Missing(since)) => Some(*since),
-            _ => None,
-        };
-        let names = self.awaited.iter().filter_map(|(name, waiting)| Some((missing(waiting)?, name)));
-        let mut names = names.collect::<Vec<_>>();
-        let Some(surplus) = names.len().checked_sub(MAX_MISSING) else { return };
-        names.sort_unstable();
-        let oldest = names.into_iter().take(surplus).map(|(_, name)| name.clone()).collect::<Vec<_>>();
-        for name in oldest {
-            self.awaited.remove(&name);
+    fn bound_missing(&mut self) {
+        let missing = self.awaited.values().filter(|waiting| has_missing(waiting)).count();
+        if missing >= MAX_MISSING {
+            self.leaving.get_or_insert_with(|| format!("the answers of {missing} names are missing"));
         }
     }
 
@@ -295,6 +306,9 @@ impl Session for ClientSession {
         if !self.established {
             return Admit::Hold(LOGIN);
         }
+        if self.leaving.is_some() && matches!(outbound, Outbound::Request { .. }) {
+            return Admit::Hold(NEXT);
+        }
         if self.awaited.is_empty() {
             return Admit::Now;
         }
@@ -328,6 +342,7 @@ impl Session for ClientSession {
                     *awaited = Awaited::Owed(until);
                 }
                 self.set_alarm(cx);
+                self.leave_if_idle(cx);
             }
             Outbound::Response { .. } | Outbound::Command(()) => {}
         }
@@ -363,8 +378,9 @@ impl Session for ClientSession {
                 }
             }
         }
-        self.forget_missing();
+        self.bound_missing();
         self.set_alarm(cx);
+        self.leave_if_idle(cx);
     }
 }
 

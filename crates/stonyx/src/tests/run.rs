@@ -270,6 +270,34 @@ async fn a_connection_that_owes_an_answer_is_replaced_when_its_name_is_called_ag
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_busy_connection_that_is_to_be_replaced_takes_no_new_call_and_ends_with_the_last_one_in_flight() {
+    let (near, far) = pair();
+    let client = client(near);
+    let bare = Bare::logged_in(far).await;
+    assert!(matches!(client.call("a", "1", 2).await.unwrap(), Err(CallError::Unknown(_))));
+    bare.read().await;
+    let busy = client.call("b", "2", 500);
+    bare.read().await;
+    for pause in [28, 30, 10] {
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        if pause != 10 {
+            assert_eq!(bare.read().await, r#"{"request":"heartBeat"}"#);
+            bare.write(r#"{"request":"heartBeat","response":true}"#);
+        }
+    }
+    assert!(matches!(client.call("a", "3", 5).await.unwrap(), Err(CallError::NotSent(_))));
+    let waiting = [client.call("a", "4", 100), client.call("c", "5", 100)];
+    assert!(bare.silent().await, "new calls wait for the next connection");
+    bare.write(r#"{"request":"b","response":"its own"}"#);
+    assert_eq!(busy.await.unwrap().unwrap().body, Body::Json(json("\"its own\"")));
+    let ended = client.ended().await;
+    assert!(matches!(ended.reason, Close::GivenUp(_)), "{ended:?}");
+    for held in waiting {
+        assert!(matches!(held.await.unwrap(), Err(CallError::NotSent(_))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn heartbeats_go_on_while_they_are_answered_and_end_a_dead_connection() {
     let (near, far) = pair();
     let client = client(near);
