@@ -126,6 +126,10 @@ impl Session for Tapped {
         self.within(cx, |session, cx| session.close(reason, cx));
     }
 
+    fn rest(&mut self) {
+        self.session.rest();
+    }
+
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
         self.within(cx, HostSession::wake);
     }
