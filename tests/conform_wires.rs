@@ -31,7 +31,7 @@ async fn refused(wire: &str) -> BTreeMap<String, Vec<String>> {
         match line["verdict"].as_str().unwrap() {
             "held" => {}
             "refused" | "not_shown" => {
-                refused.get_mut(line["mode"].as_str().unwrap()).unwrap().push(case.to_owned())
+                refused.get_mut(line["mode"].as_str().unwrap()).unwrap().push(case.to_owned());
             }
             other => panic!("{wire}: {case}: {other}"),
         }
