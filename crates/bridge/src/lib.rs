@@ -96,7 +96,6 @@ mod error;
 mod failure;
 mod finding;
 mod hops;
-mod stripes;
 mod loops;
 mod loss;
 mod nesting;
@@ -112,6 +111,7 @@ mod run;
 mod secret;
 mod snapshot;
 mod source;
+mod stripes;
 mod table;
 
 pub use check::check;
