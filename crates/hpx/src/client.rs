@@ -14,8 +14,9 @@ use polywire_net::{Socket, Stream};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use crate::batch::{Terms, batch};
 use crate::codec::{HpxCodec, Trust};
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, Dialect};
 use crate::error::Error;
 use crate::lanes::{Entry, Lanes};
 use crate::server::elsewhere;
@@ -25,6 +26,8 @@ use crate::session::{ClientSession, Wake};
 /// An HPX client.
 pub struct HpxClient {
     client: Client,
+    config: Arc<ClientConfig>,
+    surroundings: Surroundings,
 }
 
 impl HpxClient {
@@ -86,9 +89,10 @@ impl HpxClient {
         );
         let tasks = TaskTracker::new();
         let (ledger, shutdown) = (Arc::clone(&endpoint.ledger), endpoint.shutdown.clone());
+        let (config, surroundings) = (Arc::new(config), endpoint.surroundings.clone());
         let opener = Opener {
             way,
-            config: Arc::new(config),
+            config: Arc::clone(&config),
             pool: Arc::new(Pool::default()),
             credentials,
             endpoint,
@@ -99,7 +103,8 @@ impl HpxClient {
         tasks.spawn(opener.run());
         tasks.close();
         let caller = Caller::custom(Entry(lanes));
-        Ok(Self { client: Client::custom(caller, state, ledger, shutdown, tasks) })
+        let client = Client::custom(caller, state, ledger, shutdown, tasks);
+        Ok(Self { client, config, surroundings })
     }
 
     /// The client as every adapter has it: caller, state, counts.
@@ -139,12 +144,25 @@ impl HpxClient {
         self.caller().call(request).await
     }
 
-    /// Makes several calls in one message; see [`batch`](crate::batch()).
+    /// Makes several calls in one message and gives back how each ended, in the order of the calls.
+    ///
+    /// The server runs the functions in order; one that fails does not keep the others from running. The earliest deadline of
+    /// the calls is that of the message. The same function twice is fine unless the server refuses one of the two and this
+    /// client is not of dialect B: then it cannot be told which, and both end as [`CallError::Unknown`](polywire_core::CallError::Unknown).
+    ///
+    /// # Errors
+    /// Each call has its own outcome; a call whose arguments the wire cannot carry is `NotSent`, and the others still go.
     ///
     /// # Cancel safety
-    /// As for [`HpxClient::call`].
+    /// As for [`HpxClient::call`], for all of the calls.
     pub async fn batch(&self, calls: Vec<Request>) -> Vec<Outcome> {
-        crate::batch::batch(self.caller(), calls).await
+        let wire = &self.config.wire;
+        let terms = Terms {
+            now: self.surroundings.clock.now(),
+            timeout: wire.limits.call_timeout,
+            in_order: wire.dialect == Dialect::B,
+        };
+        batch(self.caller(), calls, terms).await
     }
 
     /// Drains calls in flight, closes every connection and gives back when they are gone.
