@@ -156,8 +156,10 @@ pub enum Action<S: Session> {
 pub enum Flush {
     /// Together with whatever else is waiting.
     Coalesce,
-    /// Everything up to and with this frame leaves before anything later, in a write of its own.
+    /// Everything up to and with this frame leaves in one write, before anything later.
     Barrier,
+    /// In a write of its own: what waits leaves before it, what comes later after it.
+    Alone,
 }
 
 /// Something for a handler or a caller.

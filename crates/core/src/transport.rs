@@ -181,8 +181,11 @@ where
     }
 
     fn send(&mut self, frame: C::Frame, flush: Flush, codec: &mut C) -> Result<(), FrameError> {
+        if flush == Flush::Alone {
+            self.output.fence();
+        }
         codec.encode(frame, &mut self.output)?;
-        if flush == Flush::Barrier {
+        if flush != Flush::Coalesce {
             self.output.fence();
         }
         Ok(())

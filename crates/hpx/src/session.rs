@@ -64,7 +64,7 @@ fn inside(data: &[u8]) -> &[u8] {
 /// How messages leave: peers of dialect A take one frame from a read, so each leaves in a write of its own.
 fn flush(dialect: Dialect) -> Flush {
     match dialect {
-        Dialect::A => Flush::Barrier,
+        Dialect::A => Flush::Alone,
         Dialect::Auto | Dialect::B => Flush::Coalesce,
     }
 }

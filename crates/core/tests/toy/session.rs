@@ -37,6 +37,8 @@ pub(crate) enum Order {
 pub(crate) enum Command {
     /// Count lines from here on.
     Switch,
+    /// Say this in a write of its own.
+    Alone(&'static str),
 }
 
 #[derive(Debug)]
@@ -301,6 +303,9 @@ impl Session for ToySession {
             Outbound::Command(Command::Switch) => {
                 cx.act(Action::Write(Bytes::from_static(b"mode counted"), Flush::Barrier));
                 cx.act(Action::WriteMode(Framing::Counted));
+            }
+            Outbound::Command(Command::Alone(word)) => {
+                cx.act(Action::Write(Bytes::from_static(word.as_bytes()), Flush::Alone));
             }
         }
     }

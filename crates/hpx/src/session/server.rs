@@ -544,7 +544,7 @@ impl Session for ServerSession {
                 out.extend_from_slice(command.number());
                 wire::close(&mut out, None);
                 // Never in one write with a reply: old clients would lose one of the two.
-                cx.act(Action::Write(Frame::Text(out.freeze()), Flush::Barrier));
+                cx.act(Action::Write(Frame::Text(out.freeze()), Flush::Alone));
             }
             Outbound::Request { .. } | Outbound::Abandon(_) => {}
             Outbound::Command(never) => match never {},
