@@ -140,7 +140,7 @@ pub enum Action<S: Session> {
     WakeAt(Option<Moment>),
     /// Let go what waits behind this gate, in order, as far as `admit` lets it.
     Open(Gate),
-    /// Stop decoding, or go on.
+    /// Stop decoding, or go on. That the peer has closed is noticed all the same, where the transport can tell.
     Reading(bool),
     /// Logged in, or as good as: the login deadline ends. `None` where the wire has no login.
     Established(Option<Identity>),

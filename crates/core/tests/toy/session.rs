@@ -138,6 +138,11 @@ impl ToySession {
                     self.message(&rest.slice_ref(part.trim_ascii()), cx);
                 }
             }
+            // Nothing else is heard until this is answered.
+            b"only" => {
+                cx.act(Action::Reading(false));
+                self.message(&rest, cx);
+            }
             b"mode" => match &rest[..] {
                 b"counted" => cx.act(Action::ReadMode(Framing::Counted)),
                 b"lines" => cx.act(Action::ReadMode(Framing::Lines)),
@@ -288,6 +293,7 @@ impl Session for ToySession {
             }
             Outbound::Response { reply, result: Ok(response) } => {
                 cx.write(line(&format!("! {reply}"), &response.body));
+                cx.act(Action::Reading(true));
             }
             Outbound::Response { reply, result: Err(failure) } => {
                 cx.write(Bytes::from(format!("x {reply} {} {}", failure.code, failure.message)));
