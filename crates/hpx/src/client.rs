@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use polywire_core::{
-    ByteStream, Caller, Client, ClientState, Commands, CredentialSource, Credentials, Dial, DialError,
-    Endpoint, Failure, Outcome, Parts, Reconnect, Request, Shutdown, Surroundings,
+    Body, ByteStream, CallError, Caller, Client, ClientState, Commands, CredentialSource, Credentials, Dial,
+    DialError, Endpoint, Failure, Outcome, Parts, Reconnect, Request, Route, Shutdown, Surroundings,
 };
 use polywire_net::{Socket, Stream};
 use tokio::sync::oneshot;
@@ -21,7 +21,8 @@ use crate::error::Error;
 use crate::lanes::{Entry, Lanes};
 use crate::server::elsewhere;
 use crate::session::pool::Pool;
-use crate::session::{ClientSession, Wake};
+use crate::session::{ClientSession, ServerCommand, Wake};
+use crate::translate::{COMMAND, REQUEST_AUTH};
 
 /// An HPX client.
 pub struct HpxClient {
@@ -136,7 +137,7 @@ impl HpxClient {
     /// Makes one call and waits for its one outcome.
     ///
     /// # Errors
-    /// [`CallError`](polywire_core::CallError), which says whether the server may have acted.
+    /// [`CallError`], which says whether the server may have acted.
     ///
     /// # Cancel safety
     /// Dropping the future gives the call up; the server may have acted, and the connection is replaced.
@@ -148,7 +149,7 @@ impl HpxClient {
     ///
     /// The server runs the functions in order; one that fails does not keep the others from running. The earliest deadline of
     /// the calls is that of the message. The same function twice is fine unless the server refuses one of the two and this
-    /// client is not of dialect B: then it cannot be told which, and both end as [`CallError::Unknown`](polywire_core::CallError::Unknown).
+    /// client is not of dialect B: then it cannot be told which, and both end as [`CallError::Unknown`].
     ///
     /// # Errors
     /// Each call has its own outcome; a call whose arguments the wire cannot carry is `NotSent`, and the others still go.
@@ -163,6 +164,35 @@ impl HpxClient {
             in_order: wire.dialect == Dialect::B,
         };
         batch(self.caller(), calls, terms).await
+    }
+
+    /// Commands the server to end, or to end and start again; only for a user who may. Gives back once the server has told so.
+    /// The connections are lost then, and this client dials again.
+    ///
+    /// # Errors
+    /// [`CallError`]: a failure when the server refuses, `Unknown` when it goes without a word.
+    ///
+    /// # Cancel safety
+    /// As for [`HpxClient::call`].
+    pub async fn command(&self, command: ServerCommand) -> Result<(), CallError> {
+        self.ask(command.as_str()).await.map(drop)
+    }
+
+    /// Asks for the greeting again: the versions of the server and whether it lets guests in, as JSON.
+    ///
+    /// # Errors
+    /// As for [`HpxClient::call`].
+    ///
+    /// # Cancel safety
+    /// As for [`HpxClient::call`].
+    pub async fn request_auth(&self) -> Outcome {
+        self.ask(REQUEST_AUTH).await
+    }
+
+    async fn ask(&self, command: &'static str) -> Outcome {
+        let mut request = Request::new(Route::from_static(command), Body::Empty);
+        request.meta.set(COMMAND, "1");
+        self.call(request).await
     }
 
     /// Drains calls in flight, closes every connection and gives back when they are gone.

@@ -138,7 +138,8 @@ pub struct ServerConfig {
     pub failed_login_pause: Duration,
     /// Failed logins of one address before it has to pause for as long; default 20.
     pub max_failed_logins_per_address: u32,
-    /// Who may send the commands that end the server, by name; default nobody. The original obeys anyone.
+    /// Who may send the commands that end the server, by name; default nobody. The original obeys anyone. What ends is
+    /// everything that shares the shutdown of the endpoint, after a second in which peers still get answers.
     pub may_command: Vec<ByteString>,
     /// The versions the greeting tells; default those of the last public server, which clients compare.
     pub version: Version,

@@ -5,6 +5,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod command;
 mod proof;
 
 use std::fmt;
@@ -210,7 +211,7 @@ impl ClientSession {
 
     fn send_call(&mut self, cx: Context<'_, '_>) {
         let Some(call) = self.call.take() else { return };
-        let session = self.session.clone().unwrap_or_default();
+        let session = command::session_for(&call.request, self.session.as_ref());
         self.write(&session, |out| translate::write_request(out, &call.request), cx);
         self.call = Some(call);
     }
@@ -273,10 +274,11 @@ impl ClientSession {
         let data_is = self.classify(&data);
         if error.is_none() && matches!(data_is, Data::Broadcast) {
             self.draining = true;
-            if self.call.is_none() {
-                cx.close(Close::Peer);
-            }
-            return;
+            return match self.call {
+                None => cx.close(Close::Peer),
+                Some(_) if self.has_ended_it() => self.done(Ok(Body::Empty.into()), cx),
+                Some(_) => {}
+            };
         }
         let foreign = message.id().is_some_and(|id| id != self.id());
         if !expected || (self.config.wire.dialect == Dialect::B && foreign) {

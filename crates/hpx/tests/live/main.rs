@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail like the test")]
 
 mod batches;
+mod commands;
 mod scripted;
 
 use std::sync::Arc;
@@ -10,13 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use polywire_core::{
-    Answer, Body, CallError, ClientState, Code, Count, CredentialSource, Credentials, Endpoint, Failure,
+    Answer, Body, CallError, Code, Count, CredentialSource, Credentials, Endpoint, Failure,
     Handler, HandlerFuture, Incoming, JsonLimits, JsonText, Outcome, Reconnect, Request, Route, Secret,
 };
-use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerCommand, ServerConfig, Users};
-use tokio::net::{TcpListener, TcpStream};
+use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig, Users};
+use tokio::net::TcpListener;
 
-use crate::scripted::{receive, send};
 
 /// The functions of the test server.
 struct Functions {
@@ -205,28 +205,6 @@ async fn large_and_odd_bodies_cross_unchanged() {
         let wanted = body.replacen("{ ", "{", 1).replace("] }", "]}");
         assert!(answer == wanted, "{} bytes came back as {}", body.len(), answer.len());
     }
-}
-
-#[tokio::test]
-async fn p08_a_user_who_may_ends_the_server_and_everybody_is_told() {
-    let config = ServerConfig { may_command: vec!["alice".into()], ..guests() };
-    let server = serve(config).await;
-    let address = server.address().to_owned();
-    let bystander = connect(&address, guest(), ClientConfig { connections: 1, ..ClientConfig::default() });
-    bystander.ready().await.unwrap();
-    let running = tokio::spawn(server.run());
-    let mut raw = TcpStream::connect(&address).await.unwrap();
-    let mut buffer = Vec::new();
-    receive(&mut raw, &mut buffer).await;
-    send(&mut raw, r#"{"session":"","name":"t","data":{"user":"alice","password":"s3cret"}}"#).await;
-    let reply = receive(&mut raw, &mut buffer).await;
-    let session = reply.split('"').nth(3).unwrap().to_owned();
-    send(&mut raw, &format!(r#"{{"session":"{session}","name":"t","data":"ServerRestart"}}"#)).await;
-    let told = receive(&mut raw, &mut buffer).await;
-    assert_eq!(told, format!(r#"{{"session":"{session}","name":"polywire","data":2}}"#));
-    assert_eq!(running.await.unwrap(), ServerCommand::Restart);
-    let mut state = bystander.core().watch();
-    state.wait_for(|state| matches!(state, ClientState::Waiting(_))).await.unwrap();
 }
 
 #[tokio::test]
