@@ -6,7 +6,7 @@
 //! and beta.39 on Node 20).
 //!
 //! ```no_run
-//! use polywire_core::{Body, Credentials, Endpoint, Incoming, Reconnect, Request, Response, Route};
+//! use polywire_core::{Body, Credentials, Endpoint, Incoming, Request, Response, Route};
 //! use polywire_stonyx::{Config, dial, listen};
 //! # struct Echo;
 //! # impl polywire_core::Handler for Echo {
@@ -19,7 +19,7 @@
 //! let server = listen("127.0.0.1:0", config.clone(), Endpoint::new("stonyx", Echo)).await?;
 //! let credentials = std::sync::Arc::new(Credentials::guest());
 //! let endpoint = Endpoint::new("stonyx", Echo);
-//! let client = dial(server.address(), config, credentials, endpoint, Reconnect::default())?;
+//! let client = dial(server.address(), config, credentials, endpoint)?;
 //! let request = Request::new(Route::from_static("echo"), Body::json(&[1, 2, 3])?);
 //! let answer = client.caller().call(request).await?;
 //! # let _ = answer; Ok(()) }
