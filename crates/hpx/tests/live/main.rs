@@ -11,12 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use polywire_core::{
-    Answer, Body, CallError, Code, Count, CredentialSource, Credentials, Endpoint, Failure,
-    Handler, HandlerFuture, Incoming, JsonLimits, JsonText, Outcome, Reconnect, Request, Route, Secret,
+    Answer, Body, CallError, Code, Count, CredentialSource, Credentials, Endpoint, Failure, Handler,
+    HandlerFuture, Incoming, JsonLimits, JsonText, Outcome, Request, Route, Secret,
 };
 use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig, Users};
 use tokio::net::TcpListener;
-
 
 /// The functions of the test server.
 struct Functions {
@@ -89,7 +88,7 @@ pub(crate) fn connect(
     config: ClientConfig,
 ) -> HpxClient {
     let endpoint = Endpoint::new("hpx", Functions::new());
-    HpxClient::connect(address, credentials, config, endpoint, Reconnect::default()).unwrap()
+    HpxClient::connect(address, credentials, config, endpoint).unwrap()
 }
 
 pub(crate) fn request(route: &'static str, body: &str) -> Request {
