@@ -33,7 +33,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "hostile",
-        about: "10,000 connects over sockets as fast as they go (C-05)",
+        about: "10,000 connects over sockets as fast as they go; bombs, bytes one by one and keys that collide, with their time (C-05, C-11, P-05, P-06)",
         command: hostile,
     },
     Part {
@@ -91,7 +91,9 @@ fn rows(words: &[String]) -> Command {
 }
 
 fn hostile(words: &[String]) -> Command {
-    tests(&["--package", "polywire-tests", "--test", "hostile_wires", "c05"], words)
+    let targets = ["hostile_wires", "hostile_cost"].into_iter().flat_map(|target| ["--test", target]);
+    let rows = ["--", "c05", "c11", "p05", "p06"];
+    tests(&["--package", "polywire-tests"].into_iter().chain(targets).chain(rows).collect::<Vec<_>>(), words)
 }
 
 fn properties(words: &[String]) -> Command {
