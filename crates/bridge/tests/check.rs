@@ -17,7 +17,7 @@ fn registry() -> Registry {
         .with(Toy::new("odd", FULL).with(Particulars {
             client_events: EventForm::Requests,
             empty_reply: EmptyReply::Silence,
-            null_request: "{}",
+            null_client_request: "{}",
             silent_unserved: true,
             code: |_| Code::Unknown,
             ..Particulars::default()

@@ -21,8 +21,6 @@ pub struct Capabilities {
     pub binary: BinaryForm,
     /// Progress of a running call.
     pub progress: ProgressForm,
-    /// Can a call be given up on the wire?
-    pub cancel: bool,
     /// Do messages of one connection keep their order?
     pub order: bool,
     /// Does the wire have a login?
@@ -33,7 +31,7 @@ pub struct Capabilities {
     pub empty_body: bool,
     /// Longest route in bytes.
     pub max_route_bytes: usize,
-    /// Largest body in bytes.
+    /// Largest body that surely crosses, in bytes; where a wire compresses, a larger one may.
     pub max_body_bytes: usize,
 }
 
@@ -90,10 +88,10 @@ pub enum ProgressForm {
 pub struct Particulars {
     /// What becomes of the events of the side that dialled.
     pub client_events: EventForm,
-    /// What a request of the side that dialled arrives as when it has no body; `None` when it arrives without one.
+    /// What a request of either side arrives as when it has no body; `None` when it arrives without one.
     pub empty_request: Option<&'static str>,
-    /// What a request of the side that dialled arrives as when its body is `null`.
-    pub null_request: &'static str,
+    /// What a request of the side that dialled arrives as when its body is `null`; the other way `null` is `null`.
+    pub null_client_request: &'static str,
     /// What an answer without a body arrives as.
     pub empty_reply: EmptyReply,
     /// Is a request that nobody serves left without an answer, so that the caller waits in vain?
@@ -107,7 +105,7 @@ impl Default for Particulars {
         Self {
             client_events: EventForm::Any,
             empty_request: None,
-            null_request: "null",
+            null_client_request: "null",
             empty_reply: EmptyReply::Empty,
             silent_unserved: false,
             code: |code| code,

@@ -97,13 +97,13 @@ fn capabilities(wire: &Wire) -> Capabilities {
         errors: Errors::Codes,
         binary: BinaryForm::None,
         progress: ProgressForm::None,
-        cancel: false,
         order: true,
         login: true,
         object_arguments: true,
         empty_body: false,
         max_route_bytes: Route::MAX_BYTES,
-        max_body_bytes: wire.limits.max_frame_bytes,
+        // Before deflating; what the text may be after inflating is `max_inflated_bytes`.
+        max_body_bytes: wire.limits.max_frame_bytes.min(wire.max_inflated_bytes),
     }
 }
 

@@ -18,7 +18,6 @@ use crate::codec::{HpxCodec, Trust};
 use crate::config::ClientConfig;
 use crate::error::Error;
 use crate::lanes::{Entry, Lanes};
-use crate::server::elsewhere;
 use crate::session::pool::Pool;
 use crate::session::{ClientSession, Wake};
 
@@ -275,7 +274,8 @@ impl Dial for Dialler {
         let failed = |source| DialError::Unreachable { address: self.way.address.clone(), source };
         let stream = polywire_net::connect(&self.way.address, &self.surroundings).await.map_err(failed)?;
         stream.keep_alive();
-        let far = stream.peer().map_err(failed)?.and_then(elsewhere);
+        let far =
+            stream.peer().map_err(failed)?.map(|far| far.to_canonical()).filter(|far| !far.is_loopback());
         let allowed = self.way.is_secure() || self.config.allow_plaintext;
         if let (Some(far), Some(_), false) = (far, &credentials.secret, allowed) {
             return Err(DialError::Settings(format!(

@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
-    Accept, Body, ByteStream, Endpoint, Event, Parts, Route, Server, Surroundings, sleep_until,
+    Accept, Body, ByteStream, Endpoint, Event, Parts, Route, Server, Surroundings, network_of, sleep_until,
 };
 use polywire_net::{Listening, Socket, Stream};
 use tokio::net::TcpListener;
@@ -178,7 +177,7 @@ impl Accept<Socket> for Accepting {
     type Transport = ByteStream<Stream>;
 
     async fn accept(&self, stream: Socket) -> io::Result<Parts<ServerSession, ByteStream<Stream>>> {
-        let address = stream.peer()?.and_then(elsewhere);
+        let address = stream.peer()?.and_then(network_of);
         stream.keep_alive();
         let (stream, secure) = self.seal(stream).await?;
         Ok(Parts {
@@ -187,10 +186,4 @@ impl Accept<Socket> for Accepting {
             session: ServerSession::new(Arc::clone(&self.shared), address, secure),
         })
     }
-}
-
-/// The address, unless it is this machine's own.
-pub(crate) fn elsewhere(address: IpAddr) -> Option<IpAddr> {
-    let address = address.to_canonical();
-    (!address.is_loopback()).then_some(address)
 }

@@ -124,9 +124,9 @@ impl Wanted<'_> {
         let facts = &wire.particulars;
         let json = |text: &'static str| Body::Json(polywire_core::JsonText::from_validated(text.into()));
         let there = match self.sent {
-            Body::Empty if self.by == By::Client => facts.empty_request.map_or(Body::Empty, json),
+            Body::Empty => facts.empty_request.map_or(Body::Empty, json),
             Body::Json(text) if text.as_bytes() == b"null" && self.by == By::Client => {
-                json(facts.null_request)
+                json(facts.null_client_request)
             }
             body => body.clone(),
         };
