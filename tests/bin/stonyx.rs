@@ -112,7 +112,7 @@ impl Observe for Application {
 }
 
 fn closed(reason: &Close) {
-    let code = if *reason == Close::Peer { 1005 } else { 1006 };
+    let code = if matches!(reason, Close::Peer | Close::PeerSaid(_)) { 1005 } else { 1006 };
     say(&json!({"event": "closed", "code": code, "reason": ""}));
 }
 

@@ -204,10 +204,13 @@ pub enum Close {
     /// The peer closed it.
     #[error("the peer closed the connection")]
     Peer,
+    /// The peer closed it and said why, which means nothing to the protocol, but something to people.
+    #[error("the peer closed the connection: {0}")]
+    PeerSaid(String),
     /// This side asked for it.
     #[error("closed by this side")]
     Local,
-    /// This side gave the connection up, and a client dials again: its state can no longer be known.
+    /// This side gave the connection up, and a client dials again: its state can no longer be known, or it is of no more use.
     #[error("given up by this side: {0}")]
     GivenUp(String),
     /// The peer sent this side away in order: a client does not dial again.
