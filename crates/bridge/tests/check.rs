@@ -27,6 +27,10 @@ fn registry() -> Registry {
             null_client_request: "[]",
             ..Particulars::default()
         }))
+        .with(
+            Toy::new("lenient", FULL)
+                .with(Particulars { alters: Some("NaN is read as null"), ..Particulars::default() }),
+        )
         .with(Toy::new("choosy", FULL).with(Particulars {
             client_events: EventForm::Only(&["moved", "scanned"]),
             ..Particulars::default()
@@ -355,6 +359,13 @@ fn what_a_wire_does_besides_is_told_too() {
     ] {
         assert_eq!(between("full", "choosy", matched), found, "{matched}");
     }
+}
+
+#[test]
+fn values_that_an_option_changes_are_told_where_they_come_in() {
+    let all = "match = \"*\"";
+    assert_eq!(between("full", "lenient", all), ["D-VALUES reply: on b NaN is read as null"]);
+    assert_eq!(between("lenient", "full", all), ["D-VALUES request: on a NaN is read as null"]);
 }
 
 #[test]

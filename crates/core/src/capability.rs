@@ -94,6 +94,8 @@ pub struct Particulars {
     pub null_client_request: &'static str,
     /// What an answer without a body arrives as.
     pub empty_reply: EmptyReply,
+    /// Which values change when a message of the peer is read, as an option asks; `None` when none does.
+    pub alters: Option<&'static str>,
     /// Is a request that nobody serves left without an answer, so that the caller waits in vain?
     pub silent_unserved: bool,
     /// The code with which a failure of this code arrives.
@@ -107,6 +109,7 @@ impl Default for Particulars {
             empty_request: None,
             null_client_request: "null",
             empty_reply: EmptyReply::Empty,
+            alters: None,
             silent_unserved: false,
             code: |code| code,
         }

@@ -147,7 +147,7 @@ pub enum Action<S: Session> {
     WakeAt(Option<Moment>),
     /// Let go what waits behind this gate, in order, as far as `admit` lets it.
     Open(Gate),
-    /// Stop decoding, or go on.
+    /// Stop decoding, or go on. That the peer has closed is noticed all the same, where the transport can tell.
     Reading(bool),
     /// Logged in, or as good as: the login deadline ends. `None` where the wire has no login.
     Established(Option<Identity>),
@@ -163,8 +163,10 @@ pub enum Action<S: Session> {
 pub enum Flush {
     /// Together with whatever else is waiting.
     Coalesce,
-    /// Everything up to and with this frame leaves before anything later, in a write of its own.
+    /// Everything up to and with this frame leaves in one write, before anything later.
     Barrier,
+    /// In a write of its own: what waits leaves before it, what comes later after it.
+    Alone,
 }
 
 /// Something for a handler or a caller.

@@ -184,8 +184,8 @@ impl Adapter for HyperHq {
             empty_request: Some("{}"),
             null_client_request: "{}",
             empty_reply: EmptyReply::Value("null"),
-            silent_unserved: false,
             code: |_| Code::Unknown,
+            ..Particulars::default()
         })
     }
 

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use super::table::{Entry, Found, Table};
 use super::{ServerCommand, flush, is_request_auth};
 use crate::codec::{Frame, HpxCodec, Trust};
-use crate::config::{Dialect, ServerConfig};
+use crate::config::{Dialect, NonFinite, ServerConfig};
 use crate::gzip::Fault;
 use crate::translate;
 use crate::wire::{self, AUTHENTICATED, FunctionCall, Message, Unreadable};
@@ -249,7 +249,11 @@ impl ServerSession {
     }
 
     fn message(&mut self, message: &Message, cx: Context<'_, '_>) {
-        if message.mended {
+        if let Some(error) = &message.mended {
+            if self.shared.config.wire.non_finite == NonFinite::Refuse {
+                return self
+                    .unreadable(&Refused::new(900, format!("NaN and Infinity are no JSON: {error}")), cx);
+            }
             cx.count(Count::Mended);
         }
         let strict = self.shared.config.wire.dialect == Dialect::A;
@@ -500,7 +504,7 @@ impl Session for ServerSession {
         }
         self.empty_in_a_row = 0;
         let wire = &self.shared.config.wire;
-        match Message::read(&text, &wire.limits.json, wire.non_finite) {
+        match Message::read(&text, &wire.limits.json) {
             Ok(message) => self.message(&message, cx),
             Err(error) => {
                 let code = match error {
@@ -558,7 +562,7 @@ impl Session for ServerSession {
                 out.extend_from_slice(command.number());
                 wire::close(&mut out, None);
                 // Never in one write with a reply: old clients would lose one of the two.
-                cx.act(Action::Write(Frame::Text(out.freeze()), Flush::Barrier));
+                cx.act(Action::Write(Frame::Text(out.freeze()), Flush::Alone));
             }
             Outbound::Request { .. } | Outbound::Abandon(_) => {}
             Outbound::Command(never) => match never {},
