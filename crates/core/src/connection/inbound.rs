@@ -208,7 +208,9 @@ where
                 // The caller may be gone already.
                 let _ = answer.send(outcome);
             }
-            Delivery::Progress { call, body: _ } => self.pending.extend(call, self.now),
+            Delivery::Progress { call, body: _ } => {
+                self.pending.extend(call, self.now, self.endpoint.limits.progress_timeout);
+            }
         }
     }
 

@@ -23,6 +23,8 @@ use crate::{service, signals};
 const END: Duration = Duration::from_secs(5);
 /// Longest that a challenge is good for.
 const CHALLENGE: Duration = Duration::from_secs(600);
+/// Longest that a connection may take over its login; one that is cut may come again while the challenge is good.
+const LOGIN: Duration = Duration::from_secs(60);
 
 /// One verdict.
 struct Check {
@@ -118,18 +120,20 @@ async fn listen(
     let library = service::hyperhq::routes().build().map_err(|error| Fault::new(Exit::Bug, error))?;
     let handler =
         Reluctant { handler: library, late: args.faults.late, silent: AtomicBool::new(args.faults.silent) };
-    let endpoint = Endpoint {
-        limits: Arc::new(Limits { call_timeout: args.timeout, ..Limits::default() }),
-        observer: Some(Arc::new(Arrivals(arrive))),
-        ..Endpoint::new("hyperhq", handler)
-    };
+    let endpoint =
+        Endpoint { observer: Some(Arc::new(Arrivals(arrive))), ..Endpoint::new("hyperhq", handler) };
     let plan = Arc::new(Plan {
         transcript: Arc::clone(transcript),
         duplicate: args.faults.duplicate,
         malformed: args.faults.malformed,
         cut: AtomicBool::new(args.faults.disconnect),
     });
-    let config = HostConfig { challenge_life: args.timeout.min(CHALLENGE), ..HostConfig::default() };
+    let config = HostConfig::default();
+    let login_timeout = args.timeout.clamp(config.limits.login_timeout, LOGIN);
+    let limits = Limits { login_timeout, ..config.limits };
+    // The verdict on the login is the fake's; the host waits no less than a host does.
+    let challenge_life = args.timeout.clamp(config.challenge_life, CHALLENGE);
+    let config = HostConfig { challenge_life, limits, ..config };
     let host = Host::listen_around(config, endpoint, move |session| Tapped::new(session, Arc::clone(&plan)));
     host.await.map_err(|error| Fault::new(Exit::Connect, error))
 }
