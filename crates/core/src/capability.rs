@@ -98,6 +98,8 @@ pub struct Particulars {
     pub empty_reply: EmptyReply,
     /// Is a request that nobody serves left without an answer, so that the caller waits in vain?
     pub silent_unserved: bool,
+    /// Is a client with a wrong secret sent away without a word, so that it cannot tell that from a lost connection?
+    pub silent_refusal: bool,
     /// The code with which a failure of this code arrives.
     pub code: fn(Code) -> Code,
 }
@@ -110,6 +112,7 @@ impl Default for Particulars {
             null_request: "null",
             empty_reply: EmptyReply::Empty,
             silent_unserved: false,
+            silent_refusal: false,
             code: |code| code,
         }
     }

@@ -185,8 +185,8 @@ impl Adapter for HyperHq {
             empty_request: Some("{}"),
             null_request: "{}",
             empty_reply: EmptyReply::Value("null"),
-            silent_unserved: false,
             code: |_| Code::Unknown,
+            ..Particulars::default()
         })
     }
 
