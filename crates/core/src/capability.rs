@@ -98,6 +98,8 @@ pub struct Particulars {
     pub alters: Option<&'static str>,
     /// Is a request that nobody serves left without an answer, so that the caller waits in vain?
     pub silent_unserved: bool,
+    /// Is a client with a wrong secret sent away without a word, so that it cannot tell that from a lost connection?
+    pub silent_refusal: bool,
     /// The code with which a failure of this code arrives.
     pub code: fn(Code) -> Code,
 }
@@ -111,6 +113,7 @@ impl Default for Particulars {
             empty_reply: EmptyReply::Empty,
             alters: None,
             silent_unserved: false,
+            silent_refusal: false,
             code: |code| code,
         }
     }
