@@ -90,9 +90,10 @@ pub enum ProgressForm {
 pub struct Particulars {
     /// What becomes of the events of the side that dialled.
     pub client_events: EventForm,
-    /// What a request of the side that dialled arrives as when it has no body; `None` when it arrives without one.
+    /// What a request or an event arrives as when it has no body; `None` when it arrives without one.
     pub empty_request: Option<&'static str>,
-    /// What a request of the side that dialled arrives as when its body is `null`.
+    /// What a request of the side that dialled arrives as when its body is `null`; a request of the other side and an event arrive as
+    /// they are.
     pub null_request: &'static str,
     /// What an answer without a body arrives as.
     pub empty_reply: EmptyReply,

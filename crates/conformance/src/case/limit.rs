@@ -185,7 +185,7 @@ pub(crate) async fn a_message_that_is_begun_has_its_time(bench: &Bench<'_>) -> O
 }
 
 /// What nobody says to log in: more than `max_login_bytes` of it.
-const LETTERS: usize = 32 << 10;
+const LETTERS: usize = 64 << 10;
 
 pub(crate) async fn a_stranger_says_no_more_than_a_login_takes(bench: &Bench<'_>) -> Outcome {
     let far = Limits { max_login_bytes: 1 << 10, ..limits() };
