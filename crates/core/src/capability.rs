@@ -88,9 +88,10 @@ pub enum ProgressForm {
 pub struct Particulars {
     /// What becomes of the events of the side that dialled.
     pub client_events: EventForm,
-    /// What a request of either side arrives as when it has no body; `None` when it arrives without one.
+    /// What a request or an event arrives as when it has no body; `None` when it arrives without one.
     pub empty_request: Option<&'static str>,
-    /// What a request of the side that dialled arrives as when its body is `null`; the other way `null` is `null`.
+    /// What a request of the side that dialled arrives as when its body is `null`; a request of the other side and an event arrive as
+    /// they are.
     pub null_client_request: &'static str,
     /// What an answer without a body arrives as.
     pub empty_reply: EmptyReply,
