@@ -143,7 +143,11 @@ impl Session {
     }
 
     fn set_alarm(&mut self, cx: &mut SessionCx<'_>) {
-        let due = [self.deadline, self.probe, self.heartbeat.due()].into_iter().flatten().min();
+        let earlier = |a: Option<Moment>, b: Option<Moment>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (one, other) => one.or(other),
+        };
+        let due = earlier(earlier(self.deadline, self.probe), self.heartbeat.due());
         if due != self.alarm {
             self.alarm = due;
             cx.act(Action::WakeAt(due));
