@@ -183,6 +183,7 @@ impl Adapter for HyperHq {
         Ok(Particulars {
             client_events,
             empty_request: Some("{}"),
+            empty_push: Some("null"),
             null_request: "{}",
             empty_reply: EmptyReply::Value("null"),
             silent_unserved: false,
