@@ -107,6 +107,16 @@ impl Raw {
         raw
     }
 
+    /// Bytes as they are.
+    pub(crate) async fn say(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
+    }
+
+    /// The status of an answer, whatever else it says.
+    pub(crate) async fn status(&mut self) -> String {
+        self.head().await.lines().next().unwrap_or_default().to_owned()
+    }
+
     /// Text messages in one write.
     pub(crate) async fn send(&mut self, messages: &[&str]) {
         let mut bytes = Vec::new();

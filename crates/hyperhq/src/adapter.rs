@@ -182,6 +182,7 @@ impl Adapter for HyperHq {
         Ok(Particulars {
             client_events,
             empty_request: Some("{}"),
+            empty_push: Some("null"),
             null_client_request: "{}",
             empty_reply: EmptyReply::Value("null"),
             code: |_| Code::Unknown,
