@@ -99,6 +99,14 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// What a request with `null` arrives as in this direction.
+    pub(crate) fn null_request(&self) -> &'static str {
+        match self.direction {
+            Direction::Forward => self.particulars.null_client_request,
+            Direction::Swapped => "null",
+        }
+    }
+
     /// The route of an event that arrives in this direction.
     pub(crate) fn event_route(&self) -> Route {
         let [ours, _] = EVENTS;

@@ -68,7 +68,7 @@ macro_rules! each_guarantee {
             body {
                 both json_arrives_as_it_was_written:
                     "JSON arrives as it was written: integers above 2^53, the spelling of numbers, the order of keys, every escape.";
-                dialled empty_null_and_missing_are_told_apart:
+                both empty_null_and_missing_are_told_apart:
                     "A missing body, `null` and an empty object are three things, in a request and in an answer.";
                 both bytes_arrive_whole:
                     "Bytes arrive as they are, from none to 8 MiB.";

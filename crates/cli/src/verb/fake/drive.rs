@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use polywire_core::{
-    Body, CallError, Close, Code, Endpoint, Event, JsonText, Limits, Observe, Peer, Request, Route, Shutdown,
+    Body, CallError, Close, Code, Endpoint, Event, JsonText, Limits, Observe, Peer, Request, Route,
 };
 use polywire_hyperhq::{Host, HostConfig, Process};
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use super::faults::{Plan, Reluctant, Tapped};
 use super::plugin::Plugin;
 use super::transcript::Transcript;
 use crate::exit::{Exit, Fault};
-use crate::output::{Line, write_out};
+use crate::output::{Line, say, write_out};
 use crate::{service, signals};
 
 /// How long a plugin may take to end after its shutdown.
@@ -92,20 +92,19 @@ pub(super) async fn run(args: HyperHq) -> Result<(), Fault> {
     })?;
     let (end, ended) = watch::channel(None);
     let running = tokio::spawn(follow(process, Arc::clone(&transcript), end));
-    let shutdown = Shutdown::new();
-    let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
+    let signal = signals::first();
     let mut stage =
         Stage { host, transcript, arrivals, ended, limit: args.timeout, execute: args.execute.clone() };
     let mut checks = Vec::new();
     let interrupted = tokio::select! {
         biased;
-        () = shutdown.draining() => true,
+        () = signal => true,
         () = stage.drive(&args, &mut checks) => false,
     };
     // Ends the plugin where it still runs.
     running.abort();
-    signals.abort();
     if interrupted {
+        say("a signal: the plugin is ended");
         let hint = "the verdicts so far stand above";
         checks.push(Check::failed("complete", "it was stopped before everything was asked", hint));
     }
