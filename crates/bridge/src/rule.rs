@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use polywire_core::{
-    Answer, Body, Caller, Calling, Clock, Code, Due, Event, Failure, HandlerFuture, Incoming, Kind, Meta, Moment,
-    Peer, Request, Response, Retry, Route,
+    Answer, Body, Caller, Calling, Clock, Code, Due, Event, Failure, HandlerFuture, Incoming, Kind, Meta,
+    Moment, Peer, Request, Response, Retry, Route,
 };
 
 use crate::config::Verb;
