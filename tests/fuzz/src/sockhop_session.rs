@@ -206,5 +206,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         }
     }
     all.push([&[0, 0, 8, 4, 0][..], &[7, 0, 1, 1, 5, 0, 1, 1]].concat());
+    // Bare values of every kind that there is.
+    all.extend((0..13).map(|value| vec![0, 0, 6, 0, 0, 8, 0, 1, value]));
     all
 }
