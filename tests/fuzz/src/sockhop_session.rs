@@ -19,7 +19,7 @@ pub fn run(input: &[u8]) {
     let mut choices = Choices::new(input);
     let role = choices.one_of(&[Role::Server, Role::Client]);
     let (config, limits) = config(&mut choices);
-    let session = Session::new(Arc::new(config.clone()), limits.json, role);
+    let session = Session::new(Arc::new(config.clone()), &limits, role);
     let bench = Bench::open(session, Codec::new(&config, &limits));
     let mut scene = Scene { bench, stock: Stock::new(&config), end: config.terminator.receive };
     scene.settle();
