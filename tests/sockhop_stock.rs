@@ -345,10 +345,10 @@ async fn an_event_for_everybody_reaches_frames_lines_and_184_each_in_its_own_for
 }
 
 #[tokio::test]
-async fn what_kills_a_stock_184_peer_is_survived_and_never_sent() {
+async fn what_kills_a_stock_184_peer_is_never_sent() {
     let end = End::new(0);
     let (server, mut client) = their_client!(
-        "what_kills_a_stock_184_peer_is_survived_and_never_sent",
+        "what_kills_a_stock_184_peer_is_never_sent",
         end,
         Config::default(),
         {"answer": "none"}
