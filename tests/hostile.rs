@@ -96,6 +96,8 @@ fn every_row_names_its_tests_or_says_why_it_has_none() {
         }
         let has_reason = row.get("reason").and_then(Value::as_str).is_some_and(|reason| !reason.is_empty());
         assert!(has_reason || !named(&row).is_empty(), "{id} needs `where` or `reason`");
+        let listed = row.get("where").and_then(Value::as_array).map_or(0, Vec::len);
+        assert_eq!(named(&row).len(), listed, "{id} names a test twice");
     }
 }
 

@@ -102,7 +102,7 @@ where
 async fn c22_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
     let config = Arc::new(Config::default());
     let sockhop = || {
-        let session = polywire_sockhop::Session::new(Arc::clone(&config), limits().json, Role::Server);
+        let session = polywire_sockhop::Session::new(Arc::clone(&config), &limits(), Role::Server);
         (Codec::new(&config, &limits()), session)
     };
     let wire = Wire { limits: limits(), ..Wire::default() };

@@ -1,7 +1,12 @@
 //! Rows of hostile input that are the same on every wire, over real sockets, against both servers.
 
+#[path = "support/leave.rs"]
+mod leave;
+
 use std::sync::Arc;
 use std::time::Duration;
+
+use leave::{LEAVES, leave};
 
 use polywire_core::{
     Body, CallError, Close, Code, Count, Credentials, Endpoint, Failure, Handler, HandlerFuture, Identity,
@@ -248,31 +253,6 @@ async fn c05_a_burst_of_connects_hurts_nobody_and_leaves_nothing() {
         };
         timeout(LIMIT, all_gone).await.unwrap_or_else(|_| panic!("{:?}", rig.server.ledger().snapshot()));
         rig.check_books();
-    }
-}
-
-/// How a peer goes away.
-#[derive(Clone, Copy, Debug)]
-enum Leave {
-    Close,
-    HalfClose,
-    Reset,
-}
-
-const LEAVES: [Leave; 3] = [Leave::Close, Leave::HalfClose, Leave::Reset];
-
-/// The peer leaves; a half-closed stream is given back, to stay open.
-async fn leave(mut stream: TcpStream, how: Leave) -> Option<TcpStream> {
-    match how {
-        Leave::Close => None,
-        Leave::HalfClose => {
-            stream.shutdown().await.expect("the stream is open");
-            Some(stream)
-        }
-        Leave::Reset => {
-            stream.set_zero_linger().expect("the stream is open");
-            None
-        }
     }
 }
 

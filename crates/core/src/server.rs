@@ -259,6 +259,12 @@ impl Observe for Peers {
         }
     }
 
+    fn found(&self, peer: &Peer) {
+        if let Some(next) = &self.next {
+            next.found(peer);
+        }
+    }
+
     fn turned_away(&self, reason: &Close) {
         if let Some(next) = &self.next {
             next.turned_away(reason);

@@ -39,6 +39,7 @@ fn moved<U: Upper>(action: polywire_core::Action<U>) -> polywire_core::Action<Se
         Action::Open(gate) => Action::Open(gate),
         Action::Reading(on) => Action::Reading(on),
         Action::Established(identity) => Action::Established(identity),
+        Action::Found(capabilities) => Action::Found(capabilities),
         Action::Count(count) => Action::Count(count),
         Action::Close(reason) => Action::Close(reason),
     }

@@ -71,6 +71,7 @@ impl Tapped {
                 Action::Open(gate) => cx.act(Action::Open(gate)),
                 Action::Reading(on) => cx.act(Action::Reading(on)),
                 Action::Established(identity) => cx.act(Action::Established(identity)),
+                Action::Found(capabilities) => cx.act(Action::Found(capabilities)),
                 Action::Count(count) => cx.act(Action::Count(count)),
                 Action::Close(reason) => cx.act(Action::Close(reason)),
             }
