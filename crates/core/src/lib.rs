@@ -95,7 +95,7 @@ pub use adapter::{
 };
 pub use body::{Binary, Body, JsonText};
 pub use bytestring::ByteString;
-pub use caller::{Call, Caller};
+pub use caller::{Call, Caller, Queued};
 pub use capability::{
     BinaryForm, Capabilities, Correlation, EmptyReply, Errors, EventForm, Particulars, ProgressForm,
 };
