@@ -46,6 +46,18 @@ async fn every_scenario_of_the_node_host_holds() {
     }
 }
 
+/// The official server has `/` always: where the host is in `/plugin`, nobody answers there.
+#[tokio::test]
+async fn h25_a_host_with_one_namespace_or_both_is_found() {
+    let Some(package) = skip::package("h25_a_host_with_one_namespace_or_both_is_found", &SOCKET_IO) else {
+        return;
+    };
+    for namespaces in ["/plugin", "/", "/,/plugin", "/plugin,/"] {
+        let report = driven(&package, &["--scenario", "lifecycle", "--namespaces", namespaces]).await;
+        assert_eq!(report["ok"], true, "{namespaces}: {report:#}");
+    }
+}
+
 #[tokio::test]
 async fn the_plugin_asks_for_data_and_files() {
     let Some(package) = skip::package("the_plugin_asks_for_data_and_files", &SOCKET_IO) else { return };

@@ -97,8 +97,12 @@ pub use adapter::{
 };
 pub use body::{Binary, Body, JsonText};
 pub use bytestring::ByteString;
+<<<<<<< HEAD
 pub use caller::{Call, Caller};
 pub use calling::Calling;
+=======
+pub use caller::{Call, Caller, Queued};
+>>>>>>> hyper
 pub use capability::{
     BinaryForm, Capabilities, Correlation, EmptyReply, Errors, EventForm, Particulars, ProgressForm,
 };

@@ -9,7 +9,11 @@ use std::task::{Poll, Waker};
 use tokio::sync::Notify;
 
 use crate::body::Body;
+<<<<<<< HEAD
 use crate::cell::{Awaited, Owed, cell};
+=======
+use crate::caller::Queued;
+>>>>>>> hyper
 use crate::credentials::BoxFuture;
 use crate::envelope::{CallId, Event, Request};
 use crate::failure::{CallError, Code};
@@ -73,6 +77,8 @@ pub(crate) trait Outlet: Send + Sync {
     fn close(&self, reason: Close);
     /// Will nothing be sent any more?
     fn has_ended(&self) -> bool;
+    /// What has not left yet.
+    fn queued(&self) -> Queued;
 }
 
 pub(crate) struct Queue<C> {
@@ -366,5 +372,10 @@ impl<C: Send> Outlet for Queue<C> {
 
     fn has_ended(&self) -> bool {
         self.lock().ended.is_some()
+    }
+
+    fn queued(&self) -> Queued {
+        let state = self.lock();
+        Queued { messages: state.messages, bytes: state.bytes }
     }
 }

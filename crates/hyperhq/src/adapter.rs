@@ -7,7 +7,6 @@ use polywire_core::{
     EmptyReply, Endpoint, Errors, EventForm, Limits, OptionKind, OptionSpec, Options, Particulars,
     ProgressForm, Route, Secret, Server, Target,
 };
-use polywire_socketio::MAIN;
 
 use crate::host::{HostConfig, HostError, Reauth, serve_one};
 use crate::plugin::{RESERVED, TOLD, dialler};
@@ -35,8 +34,8 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "namespace",
         takes: OptionKind::Text,
-        default: "/",
-        about: "dialling: the namespace to join; older hosts have /plugin",
+        default: "/ or /plugin",
+        about: "dialling: the namespace to join; without it the one that the host has",
     },
     OptionSpec {
         name: "events",
@@ -94,7 +93,7 @@ pub fn capabilities(limits: &Limits) -> Capabilities {
 struct Login {
     plugin: String,
     challenge: Secret,
-    namespace: String,
+    namespace: Option<String>,
     events: Vec<String>,
 }
 
@@ -143,7 +142,7 @@ impl HyperHq {
         Ok(Login {
             plugin: plugin.to_owned(),
             challenge: challenge.clone(),
-            namespace: target.options.text("namespace").unwrap_or(MAIN).to_owned(),
+            namespace: target.options.text("namespace").map(str::to_owned),
             events: events.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
         })
     }
@@ -214,7 +213,7 @@ impl Adapter for HyperHq {
             // A challenge that was refused will not become a better one.
             endpoint.reconnect.max_refusals = 1;
             endpoint.reconnect.refused_pause = None;
-            let dialler = dialler(&target.address, &namespace, events, &endpoint)?;
+            let dialler = dialler(&target.address, namespace.as_deref(), events, &endpoint)?;
             Ok(Client::start(dialler, Arc::new(credentials), endpoint))
         })
     }
@@ -252,6 +251,6 @@ mod tests {
     #[test]
     fn events_are_names_with_commas_between_them() {
         let login = HyperHq::login(&target(&[("plugin", "demo"), ("events", "a, b,,")], true)).unwrap();
-        assert_eq!((login.events, &*login.namespace), (vec!["a".to_owned(), "b".to_owned()], "/"));
+        assert_eq!((login.events, login.namespace), (vec!["a".to_owned(), "b".to_owned()], None));
     }
 }

@@ -15,10 +15,7 @@ use polywire_socketio::{MAIN, ServerConfig, Upper};
 use tokio::sync::Semaphore;
 
 use super::{Folder, HostConfig, HostSession, Launch, Plugins, Process};
-use crate::plugin::FILE;
-
-/// The namespace of older plugins.
-const LEGACY: &str = "/plugin";
+use crate::plugin::{FILE, LEGACY};
 
 /// A host that listens. Dropped, it ends at once, and so do its plugins' connections.
 pub struct Host {
