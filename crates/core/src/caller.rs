@@ -132,10 +132,10 @@ impl Caller {
         }
     }
 
-<<<<<<< HEAD
     pub(crate) fn way(&self) -> &Way {
         &self.0
-=======
+    }
+
     /// What waits to be sent now: while there is no connection, before its login, behind a peer that does not read. `None` where
     /// this caller keeps no such count, as a pool does.
     pub fn queued(&self) -> Option<Queued> {
@@ -143,7 +143,6 @@ impl Caller {
             Way::Queue(way) => Some(way.outlet.queued()),
             Way::Custom(call) => call.queued(),
         }
->>>>>>> hyper
     }
 
     pub(crate) fn close(&self, reason: Close) {

@@ -97,12 +97,8 @@ pub use adapter::{
 };
 pub use body::{Binary, Body, JsonText};
 pub use bytestring::ByteString;
-<<<<<<< HEAD
-pub use caller::{Call, Caller};
-pub use calling::Calling;
-=======
 pub use caller::{Call, Caller, Queued};
->>>>>>> hyper
+pub use calling::Calling;
 pub use capability::{
     BinaryForm, Capabilities, Correlation, EmptyReply, Errors, EventForm, Particulars, ProgressForm,
 };

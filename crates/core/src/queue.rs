@@ -9,11 +9,8 @@ use std::task::{Poll, Waker};
 use tokio::sync::Notify;
 
 use crate::body::Body;
-<<<<<<< HEAD
-use crate::cell::{Awaited, Owed, cell};
-=======
 use crate::caller::Queued;
->>>>>>> hyper
+use crate::cell::{Awaited, Owed, cell};
 use crate::credentials::BoxFuture;
 use crate::envelope::{CallId, Event, Request};
 use crate::failure::{CallError, Code};
