@@ -200,7 +200,9 @@ impl Program {
         let settled = timeout(limit, state.wait_for(|state| *state != ClientState::Connecting)).await;
         match settled.map_err(|_| failed("not in time".to_owned()))?.as_deref() {
             Ok(ClientState::Ready) => Ok(()),
-            Ok(ClientState::Refused(refusal)) => Err((Word::Refused, refusal.to_string())),
+            Ok(ClientState::Denied(refusal) | ClientState::Refused(refusal)) => {
+                Err((Word::Refused, refusal.to_string()))
+            }
             Ok(state) => Err(failed(format!("{state:?}"))),
             Err(_) => Err(failed("it is over".to_owned())),
         }

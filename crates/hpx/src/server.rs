@@ -87,7 +87,7 @@ impl HpxServer {
         mut endpoint: Endpoint,
         accepting: impl FnOnce(Arc<Shared>) -> Accepting,
     ) -> Self {
-        endpoint.limits = Arc::new(config.wire.limits.clone());
+        endpoint.limits = Arc::clone(&config.wire.limits);
         let surroundings = endpoint.surroundings.clone();
         let shared = Arc::new(Shared::new(config));
         let commands = shared.commands();

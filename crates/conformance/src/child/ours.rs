@@ -98,7 +98,7 @@ impl Ours {
         match settled.await {
             Ok(Ok(state)) => match &*state {
                 ClientState::Ready => Ok(()),
-                ClientState::Refused(refusal) => Err(refusal.to_string()),
+                ClientState::Denied(refusal) | ClientState::Refused(refusal) => Err(refusal.to_string()),
                 ClientState::Waiting(why) | ClientState::Closed(why) => Err(why.clone()),
                 _ => Err("it is neither connected nor not".to_owned()),
             },
