@@ -47,7 +47,7 @@ const FRAMES_PER_TURN: usize = 64;
 /// Written bytes waiting from which on there is no use in waiting for more.
 const LINGER_BELOW: usize = 16 << 10;
 /// How long after some work a connection looks whether it can give memory back.
-const REST_AFTER: Duration = Duration::from_secs(1);
+const REST_AFTER: Duration = Duration::from_millis(100);
 /// How long after its drain a connection has for the last writes and the close.
 const CLOSE_GRACE: Duration = Duration::from_millis(500);
 /// Most rounds of one poll.
