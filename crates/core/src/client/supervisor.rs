@@ -1,16 +1,19 @@
 //! Keeps one connection up: asks for credentials, dials, logs in, stays, and begins again.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::Commands;
 use super::dial::{Dial, DialError};
 use super::standing::{ClientState, Follow};
 use crate::caller::Caller;
-use crate::connection::{Connection, Ended, Endpoint, Link, Reach};
+use crate::connection::{Connection, Ended, Endpoint, Reach};
 use crate::credentials::{CredentialSource, Refusal};
 use crate::failure::Code;
 use crate::ledger::Count;
@@ -47,8 +50,13 @@ struct Supervisor<D: Dial, F> {
     follow: F,
 }
 
-/// A connection that was dialled.
-type Dialled<D> = Pin<Box<Connection<<D as Dial>::Transport, <D as Dial>::Session>>>;
+/// A connection that was dialled, in one place on the heap.
+struct Up<D: Dial> {
+    connection: Connection<D::Transport, D::Session>,
+    /// Tells once that it is logged in.
+    established: Option<oneshot::Receiver<()>>,
+    since: Option<Moment>,
+}
 
 /// How one attempt ended.
 struct Attempt {
@@ -67,64 +75,78 @@ impl Attempt {
     }
 }
 
+/// What the attempts so far have come to.
+#[derive(Default)]
+struct Course {
+    /// Since the last connection that was up.
+    attempts: u32,
+    failures: u32,
+    refusals: u32,
+    /// When the last connection was lost, and why.
+    lost: Option<(Moment, String)>,
+}
+
 // The task lives as long as the client and is as large as the largest thing it ever awaits: what is only there between two
-// connections has a box of its own.
+// connections has a box of its own, and a connection that is up is another.
 impl<D: Dial, F: Follow> Supervisor<D, F> {
     async fn run(self: Box<Self>) {
-        let reconnect = &self.endpoint.reconnect;
-        let (mut attempts, mut failures, mut refusals) = (0_u32, 0_u32, 0_u32);
-        let mut lost: Option<(Moment, String)> = None;
+        let mut course = Course::default();
         let last = loop {
-            attempts = attempts.saturating_add(1);
-            let attempt = self.attempt(attempts, lost.as_ref()).await;
-            let now = self.endpoint.surroundings.clock.now();
-            if self.endpoint.shutdown.is_draining() {
-                break ClientState::Closed("shut down".to_owned());
-            }
-            match attempt.up {
-                Some(up) => {
-                    attempts = 0;
-                    failures = if up >= reconnect.settled_after || attempt.given_up { 0 } else { failures };
-                    refusals = 0;
-                    lost = Some((now, attempt.why.clone()));
-                }
-                None => {
-                    refusals = if attempt.refused.is_some() { refusals.saturating_add(1) } else { refusals }
-                }
-            }
-            failures = failures.saturating_add(1);
-            if let Some(close) = self.reach.queue.take_close() {
-                break ClientState::Closed(close.to_string());
-            }
-            if !reconnect.enabled || attempt.hopeless {
-                break match attempt.refused {
-                    Some(refusal) => ClientState::Refused(refusal),
-                    None => ClientState::Closed(attempt.why),
-                };
-            }
-            let mut pause = reconnect.pause(failures, &*self.endpoint.surroundings.random);
-            if attempt.given_up {
-                // Nothing is wrong with the peer: the connection is replaced at once, at the pace of `DialRate`.
-                pause = Duration::ZERO;
-            }
-            let state = if refusals >= reconnect.max_refusals {
-                let refusal = attempt.refused.unwrap_or_else(|| Refusal::new(attempt.why));
-                let Some(slow) = reconnect.refused_pause else {
-                    break ClientState::Refused(refusal);
-                };
-                pause = slow;
-                ClientState::Refused(refusal)
-            } else {
-                tracing::debug!(wire = self.endpoint.wire, why = %attempt.why, ?pause, "no connection");
-                attempt.refused.map_or(ClientState::Waiting(attempt.why), ClientState::Denied)
+            course.attempts = course.attempts.saturating_add(1);
+            let attempt = self.attempt(&course).await;
+            let until = match self.judge(attempt, &mut course) {
+                Ok(until) => until,
+                Err(last) => break last,
             };
-            self.follow.stands(state, false);
-            let clock = &self.endpoint.surroundings.clock;
-            if Box::pin(self.while_waiting(sleep_until(&**clock, now + pause))).await.is_none() {
+            let pause = sleep_until(&*self.endpoint.surroundings.clock, until);
+            if Box::pin(self.while_waiting(pause)).await.is_none() {
                 break ClientState::Closed("shut down".to_owned());
             }
         };
         self.end(last);
+    }
+
+    /// When to try again after an attempt, or how the client ends with it.
+    fn judge(&self, attempt: Attempt, course: &mut Course) -> Result<Moment, ClientState> {
+        let Endpoint { surroundings, reconnect, .. } = &*self.endpoint;
+        let now = surroundings.clock.now();
+        if self.endpoint.shutdown.is_draining() {
+            return Err(ClientState::Closed("shut down".to_owned()));
+        }
+        match attempt.up {
+            Some(up) => {
+                let settled = up >= reconnect.settled_after || attempt.given_up;
+                let failures = if settled { 0 } else { course.failures };
+                *course = Course { failures, lost: Some((now, attempt.why.clone())), ..Course::default() };
+            }
+            None => {
+                let refused = u32::from(attempt.refused.is_some());
+                course.refusals = course.refusals.saturating_add(refused);
+            }
+        }
+        course.failures = course.failures.saturating_add(1);
+        if let Some(close) = self.reach.queue.take_close() {
+            return Err(ClientState::Closed(close.to_string()));
+        }
+        if !reconnect.enabled || attempt.hopeless {
+            return Err(attempt.refused.map_or(ClientState::Closed(attempt.why), ClientState::Refused));
+        }
+        let mut pause = reconnect.pause(course.failures, &*surroundings.random);
+        if attempt.given_up {
+            // Nothing is wrong with the peer: the connection is replaced at once, at the pace of `DialRate`.
+            pause = Duration::ZERO;
+        }
+        let state = if course.refusals >= reconnect.max_refusals {
+            let refusal = attempt.refused.unwrap_or_else(|| Refusal::new(attempt.why));
+            let Some(slow) = reconnect.refused_pause else { return Err(ClientState::Refused(refusal)) };
+            pause = slow;
+            ClientState::Refused(refusal)
+        } else {
+            tracing::debug!(wire = self.endpoint.wire, why = %attempt.why, ?pause, "no connection");
+            attempt.refused.map_or(ClientState::Waiting(attempt.why), ClientState::Denied)
+        };
+        self.follow.stands(state, false);
+        Ok(now + pause)
     }
 
     /// Nothing will be sent any more: whoever waits is told.
@@ -141,60 +163,56 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
     }
 
     /// One attempt: ask for credentials, dial, log in, and stay until the connection ends.
-    async fn attempt(&self, number: u32, lost: Option<&(Moment, String)>) -> Attempt {
-        let opening = Box::pin(self.while_waiting(async {
-            let parts = self.dial_in_time(number, lost.is_some()).await?;
-            Ok(self.connect(parts, lost))
+    async fn attempt(&self, course: &Course) -> Attempt {
+        let opened = Box::pin(self.while_waiting(async {
+            let parts = self.dial_in_time(course).await?;
+            Ok(self.connect(parts, course.lost.as_ref()))
         }));
-        match opening.await {
-            Some(Ok((connection, link))) => self.stay(connection, link).await,
-            Some(Err(attempt)) => attempt,
-            None => Attempt::failed("shut down".to_owned(), true),
-        }
+        let opened = opened.await.unwrap_or_else(|| Err(Attempt::failed("shut down".to_owned(), true)));
+        let mut up = match opened {
+            Ok(up) => up,
+            Err(attempt) => return attempt,
+        };
+        poll_fn(|cx| self.stay(&mut up, cx)).await
     }
 
     /// Runs a connection until it ends.
-    async fn stay(&self, mut connection: Dialled<D>, mut link: Link<D::Session>) -> Attempt {
+    fn stay(&self, up: &mut Up<D>, cx: &mut Context<'_>) -> Poll<Attempt> {
         let clock = &self.endpoint.surroundings.clock;
-        let mut up_since = None;
-        let Ended { reason, .. } = tokio::select! {
-            biased;
-            ended = &mut connection => ended,
-            established = link.established() => {
-                drop(link);
-                if established {
-                    up_since = Some(clock.now());
-                    self.follow.stands(ClientState::Ready, false);
-                }
-                connection.await
-            }
-        };
-        Attempt {
-            why: reason.to_string(),
-            up: up_since.map(|since| clock.now() - since),
-            hopeless: matches!(reason, Close::Local | Close::Shutdown | Close::Dismissed(_)),
-            given_up: up_since.is_some() && matches!(reason, Close::GivenUp(_)),
-            refused: match reason {
-                Close::Refused(refusal) => Some(refusal),
-                _ => None,
-            },
+        if let Poll::Ready(Ended { reason, .. }) = Pin::new(&mut up.connection).poll(cx) {
+            return Poll::Ready(Attempt {
+                why: reason.to_string(),
+                up: up.since.map(|since| clock.now() - since),
+                hopeless: matches!(reason, Close::Local | Close::Shutdown | Close::Dismissed(_)),
+                given_up: up.since.is_some() && matches!(reason, Close::GivenUp(_)),
+                refused: match reason {
+                    Close::Refused(refusal) => Some(refusal),
+                    _ => None,
+                },
+            });
         }
+        if let Some(established) = &mut up.established
+            && let Poll::Ready(established) = Pin::new(established).poll(cx)
+        {
+            up.established = None;
+            if established.is_ok() {
+                up.since = Some(clock.now());
+                self.follow.stands(ClientState::Ready, false);
+            }
+        }
+        Poll::Pending
     }
 
     /// Dials once, at the pace of the process and within `dial_timeout`.
-    async fn dial_in_time(
-        &self,
-        number: u32,
-        again: bool,
-    ) -> Result<Parts<D::Session, D::Transport>, Attempt> {
+    async fn dial_in_time(&self, course: &Course) -> Result<Parts<D::Session, D::Transport>, Attempt> {
         let clock = &self.endpoint.surroundings.clock;
-        if number > 1 || again {
+        if course.attempts > 1 || course.lost.is_some() {
             sleep_until(&**clock, self.endpoint.surroundings.dial_rate.grant(clock.now())).await;
         }
         let limit = clock.now() + self.endpoint.reconnect.dial_timeout;
         tokio::select! {
             biased;
-            dialled = self.dial_once(number) => dialled,
+            dialled = self.dial_once(course.attempts) => dialled,
             () = sleep_until(&**clock, limit) => {
                 let (address, timeout) = (self.dial.address(), self.endpoint.reconnect.dial_timeout);
                 let why = format!("cannot connect to {address}: no answer within dial_timeout = {timeout:?}");
@@ -203,12 +221,7 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
         }
     }
 
-    /// The connection in one place on the heap.
-    fn connect(
-        &self,
-        parts: Parts<D::Session, D::Transport>,
-        lost: Option<&(Moment, String)>,
-    ) -> (Dialled<D>, Link<D::Session>) {
+    fn connect(&self, parts: Parts<D::Session, D::Transport>, lost: Option<&(Moment, String)>) -> Box<Up<D>> {
         let Parts { transport, codec, session } = parts;
         let (mut connection, link) = Connection::reached(
             transport,
@@ -221,7 +234,7 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
         if let Some((since, reason)) = lost.filter(|_| self.dial.hears_events()) {
             connection.announce_gap(*since, reason.clone());
         }
-        (Box::pin(connection), link)
+        Box::new(Up { connection, established: Some(link.into_established()), since: None })
     }
 
     async fn dial_once(&self, number: u32) -> Result<Parts<D::Session, D::Transport>, Attempt> {

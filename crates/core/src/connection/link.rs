@@ -75,6 +75,13 @@ impl<S: Session> Link<S> {
     }
 }
 
+impl<S: Session> Link<S> {
+    /// What tells that the connection is established, alone.
+    pub(crate) fn into_established(self) -> oneshot::Receiver<()> {
+        self.established
+    }
+}
+
 impl<S: Session> fmt::Debug for Link<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("peer", &self.peer).finish_non_exhaustive()

@@ -36,6 +36,7 @@ where
             self.runs.rest();
             self.pending.rest();
             self.outbox.rest();
+            self.deadlines.rest();
             if self.actions.is_empty() {
                 self.actions = Actions::new();
             }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -337,8 +337,8 @@ impl HostSession {
 
     fn broadcast(&self, event: Event, cx: &mut Cx<'_, Self>) {
         if self.subscribed.contains(&*event.route) && self.current().is_some() {
-            let since = cx.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            cx.write(self.plugins.told().packet(event, since));
+            let packet = self.plugins.told().packet(event, cx.now(), || cx.wall());
+            cx.write(packet);
         }
     }
 
