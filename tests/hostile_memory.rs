@@ -105,7 +105,7 @@ async fn c22_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
         let session = polywire_sockhop::Session::new(Arc::clone(&config), &limits(), Role::Server);
         (Codec::new(&config, &limits()), session)
     };
-    let wire = Wire { limits: limits(), ..Wire::default() };
+    let wire = Wire { limits: Arc::new(limits()), ..Wire::default() };
     let shared =
         Arc::new(Shared::new(ServerConfig { guests: true, wire: wire.clone(), ..ServerConfig::default() }));
     let hpx =

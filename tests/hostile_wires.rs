@@ -100,7 +100,7 @@ async fn serve(on: On, limits: Limits) -> Rig {
     let server = match on {
         On::Sockhop => listen("127.0.0.1:0", Config::default(), endpoint).await.expect("a free port"),
         On::Hpx => {
-            let wire = Wire { limits, ..Wire::default() };
+            let wire = Wire { limits: Arc::new(limits), ..Wire::default() };
             let config = ServerConfig { guests: true, wire, ..ServerConfig::default() };
             HpxServer::bind("127.0.0.1:0", config, endpoint).await.expect("a free port").into_core()
         }

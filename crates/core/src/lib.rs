@@ -102,7 +102,9 @@ pub use calling::Calling;
 pub use capability::{
     BinaryForm, Capabilities, Correlation, EmptyReply, Errors, EventForm, Particulars, ProgressForm,
 };
-pub use client::{Client, ClientState, Commands, Dial, DialError, GAP, Reconnect};
+pub use client::{
+    Client, ClientState, Commands, Dial, DialError, Follow, GAP, Reconnect, Standing, supervise,
+};
 pub use codec::{Codec, FrameError, Message, MessageCodec, StreamCodec};
 pub use connection::{Connection, Ended, Endpoint, Link, Observe};
 pub use credentials::{

@@ -202,7 +202,7 @@ impl Adapter for Hpx {
         Box::pin(async move {
             let options = &target.options;
             let mut wire = wire(options)?;
-            wire.limits = (*endpoint.limits).clone();
+            wire.limits = Arc::clone(&endpoint.limits);
             if let Some((name, password)) = user(&target)? {
                 endpoint.authenticator = Some(Arc::new(Users::new().with(name, &password)));
             }
@@ -228,7 +228,7 @@ impl Adapter for Hpx {
         Box::pin(async move {
             let options = &target.options;
             let mut wire = wire(options)?;
-            wire.limits = (*endpoint.limits).clone();
+            wire.limits = Arc::clone(&endpoint.limits);
             let mut config = ClientConfig {
                 wire,
                 allow_plaintext: options.flag("allow_plaintext")?.unwrap_or(false),

@@ -7,6 +7,7 @@ mod listen;
 mod manifest;
 mod plugins;
 mod session;
+mod told;
 
 pub use config::{FileEncoding, HostConfig, Reauth};
 pub use files::{FileError, Folder};

@@ -80,7 +80,6 @@ impl<Io> Line<Io> {
     fn watched<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
-            self.gate().progressed();
             return written;
         }
         let limit = self.write_timeout;

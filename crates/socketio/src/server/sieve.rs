@@ -286,6 +286,13 @@ impl Frame {
     }
 }
 
+impl Frame {
+    /// Does a server answer CONNECT with it?
+    fn is_answer(&self) -> bool {
+        self.opcode == 1 && matches!(self.look, [Some(b'4'), Some(b'0' | b'4')])
+    }
+}
+
 /// What leaves: a response first, then frames.
 #[derive(Debug, Default)]
 struct Writes {
@@ -314,13 +321,18 @@ impl Writes {
                 let count = usize::try_from(self.rest).unwrap_or(usize::MAX).min(bytes.len());
                 self.rest -= count as u64;
                 bytes = bytes.get(count..).unwrap_or_default();
+            } else if self.begun.is_empty()
+                && let Some(frame) = Frame::of(bytes)
+            {
+                answers += usize::from(frame.is_answer());
+                self.rest = frame.length.saturating_add(frame.head as u64);
             } else {
+                // Cut within its head.
                 let count = (LOOK - self.begun.len()).min(bytes.len());
                 let known = self.begun.len();
                 self.begun.extend_from_slice(bytes.get(..count).unwrap_or_default());
                 let Some(frame) = Frame::of(&self.begun) else { return answers };
-                answers +=
-                    usize::from(frame.opcode == 1 && matches!(frame.look, [Some(b'4'), Some(b'0' | b'4')]));
+                answers += usize::from(frame.is_answer());
                 self.rest = frame.length.saturating_add(frame.head as u64) - known as u64;
                 self.begun.clear();
             }
