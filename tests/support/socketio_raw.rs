@@ -51,6 +51,11 @@ impl Raw {
         self.0.write_all(head.as_bytes()).await.unwrap();
     }
 
+    /// These bytes as they are.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
+    }
+
     /// The status and the body of the next answer.
     pub(crate) async fn answer(&mut self) -> (u16, String) {
         let head = self.head().await.to_ascii_lowercase();
@@ -99,12 +104,17 @@ impl Raw {
         String::from_utf8(answer).unwrap()
     }
 
-    /// A WebSocket that has joined the main namespace.
+    /// A WebSocket that has joined the main namespace. A ping that comes before that is answered.
     pub(crate) async fn join(address: &str) -> Self {
         let mut raw = Self::open(address).await;
         raw.send(&["40"]).await;
-        while !raw.text().await.starts_with("40") {}
-        raw
+        loop {
+            match raw.text().await {
+                text if text.starts_with("40") => return raw,
+                text if text == "2" => raw.send(&["3"]).await,
+                _ => {}
+            }
+        }
     }
 
     /// Bytes as they are.

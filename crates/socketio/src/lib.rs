@@ -128,6 +128,8 @@ pub use codec::{Codec, Frame};
 pub use config::{Arguments, Config, Transports};
 pub use error::Error;
 pub use packet::{Kind, MAIN, Packet, PacketLimits, Parsed, RESERVED};
+#[cfg(feature = "polling")]
+pub use polling::{Payload, take_body};
 #[cfg(feature = "tls")]
 pub use polywire_net::tls;
 #[cfg(all(feature = "server", feature = "tls"))]
