@@ -1,5 +1,6 @@
 //! The adapter as a value: its options by name, what it can carry, and how it is started.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use polywire_core::{
@@ -60,6 +61,12 @@ const OPTIONS: &[OptionSpec] = &[
         takes: OptionKind::Flag,
         default: "0",
         about: "listening: refuse requests for data that show no token",
+    },
+    OptionSpec {
+        name: "files",
+        takes: OptionKind::Text,
+        default: "none",
+        about: "listening: the folder whose files the plugin may ask for",
     },
     OptionSpec {
         name: "aliases",
@@ -193,12 +200,14 @@ impl Adapter for HyperHq {
         &RESERVED
     }
 
-    /// One plugin may log in: the one that is named, with the challenge that is given.
+    /// One plugin may log in: the one that is named, with the challenge that is given. It may ask for the files in the folder that
+    /// is named. Listens at that one address; a [`Host`](crate::Host) listens on both loopbacks.
     fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
         Box::pin(async move {
             let Login { plugin, challenge, .. } = Self::login(&target)?;
             let config = HostConfig::from_options(&target.options)?;
-            Ok(serve_one(&target.address, config, endpoint, &plugin, challenge).await?)
+            let files = target.options.text("files").map(Path::new);
+            Ok(serve_one(&target.address, config, endpoint, (&plugin, challenge), files).await?)
         })
     }
 

@@ -70,7 +70,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Listens at `address`, such as `127.0.0.1:3000`, and serves `endpoint`'s handler to every client.
 ///
 /// What a client sends as `auth` when it joins a namespace is the `data` of the credentials that `endpoint`'s authenticator
-/// judges; a refusal reaches it as CONNECT_ERROR with the reason as its message. Without an authenticator everybody is a guest.
+/// judges; a refusal reaches it as CONNECT_ERROR with the reason as its message, and without [`Refusal::data`](polywire_core::Refusal::data), which socketioxide
+/// 0.18.9 cannot send. Without an authenticator everybody is a guest.
 /// A client that has joined two namespaces is two peers.
 ///
 /// # Errors

@@ -182,20 +182,29 @@ impl fmt::Debug for Host {
     }
 }
 
-/// Listens at `address` for plugin `id` alone, which logs in with `challenge`.
+/// Listens at `address` for one plugin alone, by its id, which logs in with its challenge and may have the files in a folder.
 ///
 /// # Errors
-/// [`HostError`] when a setting is out of range or the address cannot be had.
+/// [`HostError`] when a setting is out of range, or the folder or the address cannot be had.
 pub(crate) async fn serve_one(
     address: &str,
     mut config: HostConfig,
     endpoint: Endpoint,
-    id: &str,
-    challenge: Secret,
+    (id, challenge): (&str, Secret),
+    files: Option<&Path>,
 ) -> Result<Server, HostError> {
     config.limits = (*endpoint.limits).clone();
     let clock = Arc::clone(&endpoint.surroundings.clock);
+    let folder = files.map(|files| {
+        let wrong =
+            |error: io::Error| io::Error::new(error.kind(), format!("files={}: {error}", files.display()));
+        Folder::new(files, config.max_file_bytes).map_err(wrong)
+    });
+    let folder = folder.transpose()?;
     let starting = Starting::new(config, endpoint)?;
+    if let Some(folder) = folder {
+        starting.folders.serve(id, folder);
+    }
     let server = starting.listen(address, |session| session).await?;
     starting.told(&server);
     starting.plugins.admit(id, challenge, clock.now());

@@ -165,3 +165,44 @@ async fn h25_a_host_with_neither_namespace_is_told_to_be_another_dialect() {
     assert!(error.to_string().contains("the server has none of the namespaces /, /plugin"), "{error}");
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn h22_a_page_of_a_browser_and_a_name_bound_anew_are_refused_by_a_host_that_listens() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let config = HostConfig {
+        port: Some(0),
+        origins: vec!["http://localhost:3000".to_owned()],
+        ..HostConfig::default()
+    };
+    let endpoint = Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
+    let host = Host::listen(config, endpoint).await.unwrap();
+    for (headers, status) in [
+        ("Host: localhost", "200"),
+        ("Host: 127.0.0.1:52789", "200"),
+        ("Host: localhost\r\nOrigin: http://localhost:3000", "200"),
+        ("Host: localhost\r\nOrigin: https://evil.example", "403"),
+        ("Host: localhost\r\nOrigin: null", "403"),
+        ("Host: evil.example", "403"),
+        ("Host: 127.0.0.1.evil.example:52789", "403"),
+    ] {
+        for transport in ["polling", "websocket"] {
+            let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", host.port())).await.unwrap();
+            let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+            let (more, status) = match (transport, status) {
+                ("websocket", "200") => (upgrade, "101"),
+                ("websocket", _) => (upgrade, status),
+                _ => ("", status),
+            };
+            let request =
+                format!("GET /socket.io/?EIO=4&transport={transport} HTTP/1.1\r\n{headers}\r\n{more}\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = [0; 12];
+            tokio::time::timeout(LIMIT, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+            let answer = String::from_utf8_lossy(&answer);
+            assert_eq!(answer, format!("HTTP/1.1 {status}"), "{headers:?} {transport}");
+        }
+    }
+    host.shutdown().await;
+}
