@@ -17,10 +17,16 @@ use polywire_net::websocket::{Settings, accept};
 use polywire_sockhop::{Codec, Config, Role};
 use polywire_stonyx::Key;
 use polywire_tests::bomb::bomb;
+use polywire_tests::size::size;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Connections of each case.
-const PEERS: usize = 64;
+fn connections() -> usize {
+    usize::try_from(size(64, 512)).expect("it is a small number")
+}
+
+/// Connections of a case that keeps megabytes for each.
+const SOME: usize = 64;
 /// Connections of a case that computes a lot.
 const FEW: usize = 8;
 /// Bytes on their way between the two ends.
@@ -80,7 +86,7 @@ async fn reserved_by_a_websocket() -> usize {
     const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let before = reserved();
     let mut kept = Vec::new();
-    for _ in 0..PEERS {
+    for _ in 0..connections() {
         let (near, mut far) = tokio::io::duplex(PIPE * 4);
         far.write_all(UPGRADE).await.expect("it is read");
         let mut socket = accept(near, Settings::default(), |_| Ok(())).await.expect("a good handshake");
@@ -91,7 +97,7 @@ async fn reserved_by_a_websocket() -> usize {
         assert!(heard.is_pending(), "there is more to come");
         kept.push((socket, far));
     }
-    reserved().saturating_sub(before) / PEERS
+    reserved().saturating_sub(before) / connections()
 }
 
 /// A whole frame of HPX.
@@ -145,9 +151,9 @@ async fn cost_of_deaf(config: &Arc<Config>, kept: &mut Vec<Box<dyn Any>>) -> usi
     endpoint.limits = Arc::new(limits());
     let before = held();
     let mut peers = Vec::new();
-    for _ in 0..PEERS {
+    for _ in 0..SOME {
         let (near, far) = tokio::io::duplex(PIPE);
-        let session = polywire_sockhop::Session::new(Arc::clone(config), limits().json, Role::Server);
+        let session = polywire_sockhop::Session::new(Arc::clone(config), &limits(), Role::Server);
         let codec = Codec::new(config, &limits());
         let (connection, link) =
             Connection::new(ByteStream::new(near), codec, session, endpoint.clone(), None);
@@ -166,7 +172,7 @@ async fn cost_of_deaf(config: &Arc<Config>, kept: &mut Vec<Box<dyn Any>>) -> usi
         assert!(sent * (8 << 10) >= limits().max_queue_bytes, "{sent} fill a queue");
         peers.push((running, link, far));
     }
-    let each = held().saturating_sub(before) / PEERS;
+    let each = held().saturating_sub(before) / SOME;
     assert!(peers.iter().all(|(running, ..)| !running.is_finished()), "a peer that reads nothing was closed");
     kept.push(Box::new(peers));
     each
@@ -176,10 +182,10 @@ async fn cost_of_deaf(config: &Arc<Config>, kept: &mut Vec<Box<dyn Any>>) -> usi
 async fn c22_p05_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
     let config = Arc::new(Config::default());
     let sockhop = || {
-        let session = polywire_sockhop::Session::new(Arc::clone(&config), limits().json, Role::Server);
+        let session = polywire_sockhop::Session::new(Arc::clone(&config), &limits(), Role::Server);
         (Codec::new(&config, &limits()), session)
     };
-    let wire = Wire { limits: limits(), max_inflated_bytes: 2 << 20, ..Wire::default() };
+    let wire = Wire { limits: Arc::new(limits()), max_inflated_bytes: 2 << 20, ..Wire::default() };
     let shared =
         Arc::new(Shared::new(ServerConfig { guests: true, wire: wire.clone(), ..ServerConfig::default() }));
     let hpx =
@@ -195,22 +201,22 @@ async fn c22_p05_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
     let kept = &mut Vec::new();
     let question = b"{\"type\":\"a\",\"data\":1,\"id\":\"i\"}\n";
     // What runtime and allocator need once is not counted.
-    cost(PEERS, sockhop, question, kept).await;
+    cost(connections(), sockhop, question, kept).await;
 
-    let idle = cost(PEERS, sockhop, question, kept).await;
+    let idle = cost(connections(), sockhop, question, kept).await;
     assert!(idle < 64 << 10, "{idle} bytes for a peer that has asked once");
 
     let transition = b"{\"type\":\"SockhopBinaryModeTransition\",\"data\":{}}\n";
     let announced = [&transition[..], &(1_u32 << 20).to_le_bytes(), &[13, 1], &[b'x'; 2 * PIPE]].concat();
-    let each = cost(PEERS, sockhop, &announced, kept).await;
+    let each = cost(connections(), sockhop, &announced, kept).await;
     assert!(each < 128 << 10, "{each} bytes for a frame of 1 MiB of which 8 KiB came");
 
     let line = [b"{\"type\":\"a\",\"data\":\"".to_vec(), vec![b'x'; 1_000 << 10]].concat();
-    let each = cost(PEERS, sockhop, &line, kept).await;
+    let each = cost(connections(), sockhop, &line, kept).await;
     assert!(each < 3 << 20, "{each} bytes for a line of 1 000 KiB that does not end");
 
     let begun = [b"\x1f\x8b\x08\0\0\0\0\0\0\xff\0\xff\xff\0\0".to_vec(), vec![b'x'; 60 << 10]].concat();
-    let each = cost(PEERS, hpx, &begun, kept).await;
+    let each = cost(connections(), hpx, &begun, kept).await;
     assert!(each < 512 << 10, "{each} bytes for 60 KiB of a frame of a stranger");
 
     // What the limits add up to for one connection, and what is besides: handlers, tables, room that a buffer grows by.
@@ -236,7 +242,7 @@ async fn c22_p05_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
         format!("{{\"type\":\"wait\",\"data\":\"{}\",\"id\":\"{n}\"}}\n", "x".repeat(4 << 10)).into_bytes()
     };
     let requests = (0..limits.max_in_flight).flat_map(request).collect::<Vec<_>>();
-    let each = cost(PEERS, sockhop, &requests, kept).await;
+    let each = cost(SOME, sockhop, &requests, kept).await;
     // Each body keeps the read buffer that it is a slice of, and has a future of this handler with its slot.
     let promised = limits.max_in_flight * ((16 << 10) + (4 << 10)) + besides;
     assert!(

@@ -112,7 +112,7 @@ impl Observe for Application {
 }
 
 fn closed(reason: &Close) {
-    let code = if *reason == Close::Peer { 1005 } else { 1006 };
+    let code = if matches!(reason, Close::Peer | Close::PeerSaid(_)) { 1005 } else { 1006 };
     say(&json!({"event": "closed", "code": code, "reason": ""}));
 }
 
@@ -160,7 +160,7 @@ async fn probe(flags: &HashMap<String, String>) {
                 if first {
                     say(&json!({"event": "init-rejected", "with": "connection error"}));
                 }
-                if matches!(state, ClientState::Waiting(_)) {
+                if matches!(state, ClientState::Waiting(_) | ClientState::Denied(_)) {
                     attempts += 1;
                     say(&json!({"event": "reconnecting", "attempt": attempts}));
                 }

@@ -27,14 +27,7 @@ pub(crate) fn report(route: &PlannedRoute, plan: &Plan, findings: &mut Findings)
     }
     if calls {
         losses.concurrency(ingress, egress, &to.name);
-        losses.note(
-            "cancel",
-            egress.cancel,
-            match egress.cancel {
-                true => "a call that is given up is given up there too",
-                false => "a call that is given up runs to its end there",
-            },
-        );
+        losses.note("cancel", false, "a call that is given up runs to its end there");
         if egress.progress != ProgressForm::None {
             losses.note("progress", false, "the bridge does not hand progress on");
         }
@@ -125,20 +118,25 @@ impl Losses<'_> {
         }
     }
 
-    /// Requests to a side that listens which have no body, or `null`.
+    /// Requests that have no body, or `null`.
     fn nothing(&mut self, name: &'static str, route: &PlannedRoute, (from, to): (&Resolved, &Resolved)) {
-        if !route.makes_requests() || to.role == Role::Server {
+        if !route.makes_requests() {
             return;
         }
         let (ours, theirs) = (&from.particulars, &to.particulars);
         let fix = "send a value";
-        // Clients of a server endpoint have been through its wire before, those of a client endpoint have not.
-        let comes_empty = from.role == Role::Client || ours.empty_request.is_none();
-        if let (true, Some(json)) = (comes_empty, theirs.empty_request) {
+        // A request has been through the other wire before; an event that becomes one comes as it is.
+        let events = route.events && route.verb == Verb::Call;
+        if let (true, Some(json)) = (events || ours.empty_request.is_none(), theirs.empty_request) {
             self.lose(name, Problem::Empty, format!("a missing body becomes {json}"), fix);
         }
-        if theirs.null_request != "null" && ours.null_request == "null" {
-            self.lose(name, Problem::Empty, format!("null becomes {}", theirs.null_request), fix);
+        let null = |end: &Resolved, dials: Role| match end.role == dials {
+            true => end.particulars.null_client_request,
+            false => "null",
+        };
+        let (comes, arrives) = (null(from, Role::Server), null(to, Role::Client));
+        if arrives != "null" && (events || comes == "null") {
+            self.lose(name, Problem::Empty, format!("null becomes {arrives}"), fix);
         }
     }
 

@@ -14,12 +14,18 @@ fn registry() -> Registry {
         .with(Toy::new("full", FULL))
         .with(Toy::new("plain", PLAIN))
         .with(Toy::new("wordless", wordless))
+        .with(Toy::new("small", Capabilities { max_route_bytes: 20, max_body_bytes: 1 << 10, ..FULL }))
         .with(Toy::new("odd", FULL).with(Particulars {
             client_events: EventForm::Requests,
             empty_reply: EmptyReply::Silence,
-            null_request: "{}",
+            null_client_request: "{}",
             silent_unserved: true,
             code: |_| Code::Unknown,
+            ..Particulars::default()
+        }))
+        .with(Toy::new("bare", FULL).with(Particulars {
+            empty_request: Some("{}"),
+            null_client_request: "[]",
             ..Particulars::default()
         }))
         .with(
@@ -151,6 +157,13 @@ const MISTAKES: &[Mistake] = &[
     ),
     ("to = { endpoint = \"library\", call = \"hpx.*\" }", "", "E-MISSING-KEY", 27, "has no `to`"),
     (
+        "[[route]]\nname = \"find\"",
+        "[endpoint.idle]\nprotocol = \"full\"\nrole = \"client\"\naddress = \"127.0.0.1:9\"\n[[route]]\nname = \"find\"",
+        "W-UNUSED",
+        20,
+        "no route uses endpoint `idle`",
+    ),
+    (
         "endpoint = \"robot\", match = \"lib.*\"",
         "endpoint = \"library\", match = \"hpx.*\"",
         "E-DIRECTION",
@@ -167,7 +180,10 @@ fn every_seeded_mistake_is_found_with_its_line_and_a_fix() {
         let report = report(&text);
         let found =
             report.findings.iter().find(|finding| finding.problem.id() == *id && finding.line == *line);
-        let Some(found) = found else { panic!("{bad}: no {id} in line {line}\n{}", report.to_text()) };
+        let shown = report.to_text();
+        let Some(found) = found else { panic!("{bad}: no {id} in line {line}\n{shown}") };
+        let place = format!("test.toml:{line}: ");
+        assert!(shown.lines().any(|shown| shown.contains(&place) && shown.contains(id)), "{bad}: {shown}");
         assert!(!found.fix.is_empty() && !found.text.is_empty());
         assert!(format!("{} {}", found.text, found.fix).contains(words), "{bad}: {found:?}");
     }
@@ -290,19 +306,26 @@ to = { endpoint = "full" }
 
 /// The findings of one route between two wires, each with its text.
 fn between(from: &str, to: &str, matched: &str) -> Vec<String> {
+    across((from, "a"), (to, "b"), matched)
+}
+
+/// The same, each wire with the endpoint that it is: `a` listens, `b` dials.
+fn across(from: (&str, &str), to: (&str, &str), matched: &str) -> Vec<String> {
+    let ((from, source), (to, target)) = (from, to);
+    let (a, b) = if source == "a" { (from, to) } else { (to, from) };
     let report = report(&format!(
         r#"
 [endpoint.a]
-protocol = "{from}"
+protocol = "{a}"
 role = "server"
 listen = "127.0.0.1:0"
 [endpoint.b]
-protocol = "{to}"
+protocol = "{b}"
 role = "client"
 address = "127.0.0.1:7007"
 [[route]]
-from = {{ endpoint = "a", {matched} }}
-to = {{ endpoint = "b" }}
+from = {{ endpoint = "{source}", {matched} }}
+to = {{ endpoint = "{target}" }}
 "#
     ));
     report.findings.iter().map(|finding| format!("{} {}", finding.problem, finding.text)).collect()
@@ -332,6 +355,13 @@ fn what_a_wire_does_besides_is_told_too() {
         between("odd", "full", "match = \"*\", kind = \"event\""),
         ["E-DIRECTION no events ever come from `a`: those of odd clients arrive as requests",]
     );
+    let requests = "match = \"*\", kind = \"request\"";
+    let [empty, null] =
+        ["D-EMPTY request: a missing body becomes {}", "D-EMPTY request: null becomes []"].map(str::to_owned);
+    assert_eq!(between("full", "bare", requests), [empty.clone(), null]);
+    assert_eq!(between("bare", "full", requests), [""; 0], "they have become it on the way to the bridge");
+    let back = across(("full", "b"), ("bare", "a"), requests);
+    assert_eq!(back, [empty], "clients are asked with null as it is");
     let choosy = "D-EVENT-NAMES event: only these are heard over choosy: moved, scanned";
     for (matched, found) in [
         (all, vec![choosy]),
@@ -340,6 +370,15 @@ fn what_a_wire_does_besides_is_told_too() {
     ] {
         assert_eq!(between("full", "choosy", matched), found, "{matched}");
     }
+}
+
+#[test]
+fn what_is_too_large_for_the_other_wire_is_told() {
+    let (bodies, names) = ("bodies above 1 KiB are refused", "names above 20 bytes are refused");
+    let request = |what: &str| format!("D-SIZE request: {what}");
+    assert_eq!(between("full", "small", "match = \"*\""), [request(bodies), request(names)]);
+    assert_eq!(between("full", "small", "match = \"exact\""), [request(bodies)]);
+    assert_eq!(between("small", "full", "match = \"*\""), [format!("D-SIZE reply: {bodies}")]);
 }
 
 #[test]

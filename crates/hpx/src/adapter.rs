@@ -112,13 +112,13 @@ fn capabilities(wire: &Wire) -> Capabilities {
         errors: Errors::Codes,
         binary: BinaryForm::None,
         progress: ProgressForm::None,
-        cancel: false,
         order: true,
         login: true,
         object_arguments: true,
         empty_body: false,
         max_route_bytes: Route::MAX_BYTES,
-        max_body_bytes: wire.limits.max_frame_bytes,
+        // Before deflating; what the text may be after inflating is `max_inflated_bytes`.
+        max_body_bytes: wire.limits.max_frame_bytes.min(wire.max_inflated_bytes),
     }
 }
 
@@ -202,7 +202,7 @@ impl Adapter for Hpx {
         Box::pin(async move {
             let options = &target.options;
             let mut wire = wire(options)?;
-            wire.limits = (*endpoint.limits).clone();
+            wire.limits = Arc::clone(&endpoint.limits);
             if let Some((name, password)) = user(&target)? {
                 endpoint.authenticator = Some(Arc::new(Users::new().with(name, &password)));
             }
@@ -228,7 +228,7 @@ impl Adapter for Hpx {
         Box::pin(async move {
             let options = &target.options;
             let mut wire = wire(options)?;
-            wire.limits = (*endpoint.limits).clone();
+            wire.limits = Arc::clone(&endpoint.limits);
             let mut config = ClientConfig {
                 wire,
                 allow_plaintext: options.flag("allow_plaintext")?.unwrap_or(false),

@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
     Accept, Audience, Body, ByteStream, Endpoint, Event, Parts, Route, Server, Shutdown, Surroundings,
-    sleep_until,
+    network_of, sleep_until,
 };
 use polywire_net::{Listening, Socket, Stream};
 use tokio::net::TcpListener;
@@ -87,7 +86,7 @@ impl HpxServer {
         mut endpoint: Endpoint,
         accepting: impl FnOnce(Arc<Shared>) -> Accepting,
     ) -> Self {
-        endpoint.limits = Arc::new(config.wire.limits.clone());
+        endpoint.limits = Arc::clone(&config.wire.limits);
         let (surroundings, shutdown) = (endpoint.surroundings.clone(), endpoint.shutdown.clone());
         let heard = !config.may_command.is_empty();
         let shared = Arc::new(Shared::new(config));
@@ -194,7 +193,7 @@ impl Accept<Socket> for Accepting {
     type Transport = ByteStream<Stream>;
 
     async fn accept(&self, stream: Socket) -> io::Result<Parts<ServerSession, ByteStream<Stream>>> {
-        let address = stream.peer()?.and_then(elsewhere);
+        let address = stream.peer()?.and_then(network_of);
         stream.keep_alive();
         let (stream, secure) = self.seal(stream).await?;
         Ok(Parts {
@@ -203,10 +202,4 @@ impl Accept<Socket> for Accepting {
             session: ServerSession::new(Arc::clone(&self.shared), address, secure),
         })
     }
-}
-
-/// The address, unless it is this machine's own.
-pub(crate) fn elsewhere(address: IpAddr) -> Option<IpAddr> {
-    let address = address.to_canonical();
-    (!address.is_loopback()).then_some(address)
 }

@@ -7,7 +7,6 @@ mod client;
 pub(crate) mod pool;
 mod server;
 mod table;
-mod throttle;
 
 pub use client::{ClientSession, Wake};
 pub use pool::Pool;

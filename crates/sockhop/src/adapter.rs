@@ -216,7 +216,6 @@ pub fn capabilities(config: &Config, limits: &Limits) -> Capabilities {
             BinaryForm::Plain
         },
         progress: ProgressForm::None,
-        cancel: false,
         order: true,
         login: false,
         object_arguments: false,
@@ -277,8 +276,8 @@ impl Adapter for Sockhop {
     }
 
     fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
-        let (empty_request, empty_reply) = (Some("{}"), EmptyReply::Value("{}"));
-        Ok(Particulars { empty_request, empty_reply, ..Particulars::default() })
+        let (empty, empty_reply) = (Some("{}"), EmptyReply::Value("{}"));
+        Ok(Particulars { empty_request: empty, empty_push: empty, empty_reply, ..Particulars::default() })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {
