@@ -111,6 +111,14 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// What a request with `null` arrives as in this direction.
+    pub(crate) fn null_request(&self) -> &'static str {
+        match self.direction {
+            Direction::Forward => self.particulars.null_client_request,
+            Direction::Swapped => "null",
+        }
+    }
+
     /// The way of what the side that calls sends.
     pub(crate) fn way(&self) -> Way {
         match self.direction {

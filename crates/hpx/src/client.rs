@@ -7,29 +7,32 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use polywire_core::{
-    ByteStream, Caller, Client, ClientState, Commands, CredentialSource, Credentials, Dial, DialError,
-    Endpoint, Failure, Outcome, Parts, Reconnect, Request, Shutdown, Surroundings,
+    Body, ByteStream, CallError, Caller, Client, ClientState, Commands, CredentialSource, Credentials, Dial,
+    DialError, Endpoint, Failure, Outcome, Parts, Request, Route, Shutdown, Surroundings,
 };
 use polywire_net::{Socket, Stream};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use crate::batch::{Terms, batch};
 use crate::codec::{HpxCodec, Trust};
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, Dialect};
 use crate::error::Error;
 use crate::lanes::{Entry, Lanes};
-use crate::server::elsewhere;
 use crate::session::pool::Pool;
-use crate::session::{ClientSession, Wake};
+use crate::session::{ClientSession, ServerCommand, Wake};
+use crate::translate::{COMMAND, REQUEST_AUTH};
 
 /// An HPX client.
 pub struct HpxClient {
     client: Client,
+    config: Arc<ClientConfig>,
+    surroundings: Surroundings,
 }
 
 impl HpxClient {
-    /// Starts dialling `address`, such as `127.0.0.1:7007`, and keeps the connections up. Gives back at once;
-    /// [`HpxClient::ready`] waits.
+    /// Starts dialling `address`, such as `127.0.0.1:7007`, and keeps the connections up as `endpoint.reconnect` says.
+    /// Gives back at once; [`HpxClient::ready`] waits.
     ///
     /// The limits of `config` replace those of the endpoint. Needs a tokio runtime.
     ///
@@ -40,14 +43,13 @@ impl HpxClient {
         credentials: Arc<dyn CredentialSource>,
         config: ClientConfig,
         endpoint: Endpoint,
-        reconnect: Reconnect,
     ) -> Result<Self, Error> {
         let way = Way {
             address: address.to_owned(),
             #[cfg(feature = "tls")]
             tls: None,
         };
-        Self::over(way, credentials, config, endpoint, reconnect)
+        Self::over(way, credentials, config, endpoint)
     }
 
     /// The same with TLS, so that a password may leave this machine.
@@ -61,10 +63,9 @@ impl HpxClient {
         config: ClientConfig,
         tls: crate::tls::ClientTls,
         endpoint: Endpoint,
-        reconnect: Reconnect,
     ) -> Result<Self, Error> {
         let way = Way { address: address.to_owned(), tls: Some(tls) };
-        Self::over(way, credentials, config, endpoint, reconnect)
+        Self::over(way, credentials, config, endpoint)
     }
 
     fn over(
@@ -72,7 +73,6 @@ impl HpxClient {
         credentials: Arc<dyn CredentialSource>,
         config: ClientConfig,
         mut endpoint: Endpoint,
-        reconnect: Reconnect,
     ) -> Result<Self, Error> {
         config.validate()?;
         endpoint.limits = Arc::new(config.wire.limits.clone());
@@ -86,20 +86,21 @@ impl HpxClient {
         );
         let tasks = TaskTracker::new();
         let (ledger, shutdown) = (Arc::clone(&endpoint.ledger), endpoint.shutdown.clone());
+        let (config, surroundings) = (Arc::new(config), endpoint.surroundings.clone());
         let opener = Opener {
             way,
-            config: Arc::new(config),
+            config: Arc::clone(&config),
             pool: Arc::new(Pool::default()),
             credentials,
             endpoint,
-            reconnect,
             lanes: Arc::clone(&lanes),
             tasks: tasks.clone(),
         };
         tasks.spawn(opener.run());
         tasks.close();
         let caller = Caller::custom(Entry(lanes));
-        Ok(Self { client: Client::custom(caller, state, ledger, shutdown, tasks) })
+        let client = Client::custom(caller, state, ledger, shutdown, tasks);
+        Ok(Self { client, config, surroundings })
     }
 
     /// The client as every adapter has it: caller, state, counts.
@@ -131,7 +132,7 @@ impl HpxClient {
     /// Makes one call and waits for its one outcome.
     ///
     /// # Errors
-    /// [`CallError`](polywire_core::CallError), which says whether the server may have acted.
+    /// [`CallError`], which says whether the server may have acted.
     ///
     /// # Cancel safety
     /// Dropping the future gives the call up; the server may have acted, and the connection is replaced.
@@ -139,12 +140,54 @@ impl HpxClient {
         self.caller().call(request).await
     }
 
-    /// Makes several calls in one message; see [`batch`](crate::batch()).
+    /// Makes several calls in one message and gives back how each ended, in the order of the calls.
+    ///
+    /// The server runs the functions in order; one that fails does not keep the others from running. The earliest deadline of
+    /// the calls is that of the message. The same function twice is fine unless the server refuses one of the two and this
+    /// client is not of dialect B: then it cannot be told which, and both end as [`CallError::Unknown`].
+    ///
+    /// # Errors
+    /// Each call has its own outcome; a call whose arguments the wire cannot carry is `NotSent`, and the others still go.
+    ///
+    /// # Cancel safety
+    /// As for [`HpxClient::call`], for all of the calls.
+    pub async fn batch(&self, calls: Vec<Request>) -> Vec<Outcome> {
+        let wire = &self.config.wire;
+        let terms = Terms {
+            now: self.surroundings.clock.now(),
+            timeout: wire.limits.call_timeout,
+            in_order: wire.dialect == Dialect::B,
+        };
+        batch(self.caller(), calls, terms).await
+    }
+
+    /// Commands the server to end, or to end and start again; only for a user who may. Gives back once the server has told so.
+    /// The connections are lost then, and this client dials again.
+    ///
+    /// # Errors
+    /// [`CallError`]: a failure when the server refuses, `Unknown` when it goes without a word.
     ///
     /// # Cancel safety
     /// As for [`HpxClient::call`].
-    pub async fn batch(&self, calls: Vec<Request>) -> Vec<Outcome> {
-        crate::batch::batch(self.caller(), calls).await
+    pub async fn command(&self, command: ServerCommand) -> Result<(), CallError> {
+        self.ask(command.as_str()).await.map(drop)
+    }
+
+    /// Asks for the greeting again: the versions of the server and whether it lets guests in, as JSON.
+    ///
+    /// # Errors
+    /// As for [`HpxClient::call`].
+    ///
+    /// # Cancel safety
+    /// As for [`HpxClient::call`].
+    pub async fn request_auth(&self) -> Outcome {
+        self.ask(REQUEST_AUTH).await
+    }
+
+    async fn ask(&self, command: &'static str) -> Outcome {
+        let mut request = Request::new(Route::from_static(command), Body::Empty);
+        request.meta.set(COMMAND, "1");
+        self.call(request).await
     }
 
     /// Drains calls in flight, closes every connection and gives back when they are gone.
@@ -169,7 +212,6 @@ struct Opener {
     pool: Arc<Pool>,
     credentials: Arc<dyn CredentialSource>,
     endpoint: Endpoint,
-    reconnect: Reconnect,
     lanes: Arc<Lanes>,
     tasks: TaskTracker,
 }
@@ -192,12 +234,8 @@ impl Opener {
                 slot,
                 surroundings: self.endpoint.surroundings.clone(),
             };
-            let (client, commander) = Client::start_with_commands(
-                dialler,
-                Arc::clone(&self.credentials),
-                self.endpoint.clone(),
-                self.reconnect.clone(),
-            );
+            let (client, commander) =
+                Client::start_with_commands(dialler, Arc::clone(&self.credentials), self.endpoint.clone());
             commands.lock().unwrap_or_else(PoisonError::into_inner).push(commander);
             self.lanes.open(&client);
             let (tell, ready) = oneshot::channel();
@@ -284,7 +322,8 @@ impl Dial for Dialler {
         let failed = |source| DialError::Unreachable { address: self.way.address.clone(), source };
         let stream = polywire_net::connect(&self.way.address, &self.surroundings).await.map_err(failed)?;
         stream.keep_alive();
-        let far = stream.peer().map_err(failed)?.and_then(elsewhere);
+        let far =
+            stream.peer().map_err(failed)?.map(|far| far.to_canonical()).filter(|far| !far.is_loopback());
         let allowed = self.way.is_secure() || self.config.allow_plaintext;
         if let (Some(far), Some(_), false) = (far, &credentials.secret, allowed) {
             return Err(DialError::Settings(format!(

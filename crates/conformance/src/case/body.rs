@@ -86,8 +86,7 @@ pub(crate) async fn empty_null_and_missing_are_told_apart(bench: &Bench<'_>) -> 
     let declared = bench.particulars;
     let becomes = |text: Option<&'static str>| text.map_or(Ok(Body::Empty), json);
     let missing = becomes(declared.empty_request)?;
-    // That of the side that dials; everything else is null where it arrives.
-    let null = if bench.direction == Direction::Forward { declared.null_request } else { "null" };
+    let null = bench.null_request();
     let mut same_all = !bench.calls() || missing == Body::Empty && null == "null";
     if bench.calls() {
         let outcome = rig.call("fail.unknown.missing", Body::Empty).await?;
