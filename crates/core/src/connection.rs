@@ -13,6 +13,7 @@ mod inbound;
 mod link;
 mod outbound;
 mod rest;
+mod wakes;
 mod window;
 
 use std::fmt;
@@ -41,6 +42,7 @@ use deadlines::Deadlines;
 pub use endpoint::{Endpoint, Observe};
 pub use link::{Ended, Link};
 use outbound::Outbox;
+use wakes::Wakes;
 use window::Window;
 
 /// Most frames handled before the task lets others run.
@@ -72,6 +74,7 @@ pub struct Connection<T, S: Session> {
     applying: bool,
     runs: Runs<S::Reply>,
     pending: Pending,
+    wakes: Wakes,
     outbox: Outbox<S>,
     deadlines: Deadlines,
     tally: Tally,
@@ -156,6 +159,7 @@ where
             applying: false,
             runs: Runs::new(id),
             pending: Pending::new(),
+            wakes: Wakes::default(),
             outbox: Outbox::new(queue, keep),
             deadlines: Deadlines::new(),
             tally: Tally::new(),
@@ -220,6 +224,7 @@ where
             worked |= self.judge(cx);
             let mut woken = self.take_jobs(cx);
             worked |= self.receive(cx, &mut frames);
+            self.wakes.wake();
             woken |= self.answer(cx);
             worked |= woken;
             if woken && self.lingers(cx) {

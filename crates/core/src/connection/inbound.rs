@@ -206,7 +206,8 @@ where
                     Err(CallError::Unknown(_)) => Count::CallsUnknown,
                 });
                 // The caller may be gone already.
-                let _ = answer.send(outcome);
+                let (_, waker) = answer.put(outcome);
+                self.wakes.add(waker);
             }
             Delivery::Progress { call, body: _ } => {
                 self.pending.extend(call, self.now, self.endpoint.limits.progress_timeout);
