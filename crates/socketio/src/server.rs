@@ -60,8 +60,6 @@ const MAX_HEAD_BYTES: usize = 16 << 10;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long accepting rests after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The longest head of a request.
-const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// Listens at `address`, such as `127.0.0.1:3000`, and serves `endpoint`'s handler to every client.
 ///
@@ -305,11 +303,7 @@ impl Streams {
         let end = self.end.clone();
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
-<<<<<<< HEAD
-            .header_read_timeout(login)
-=======
             .header_read_timeout(login.min(HEAD_TIMEOUT))
->>>>>>> hyper
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), door)
             .with_upgrades();

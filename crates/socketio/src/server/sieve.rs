@@ -67,7 +67,7 @@ enum Step {
 }
 
 /// What a look at a frame's head changes.
-type State = (u64, bool, u64, bool, usize);
+type State = (u64, bool, u64, bool, usize, Flood);
 
 impl Sieve {
     /// For messages of at most `max` bytes, and at most `max_control` messages a second that are sent only to be seen.
@@ -192,21 +192,12 @@ impl Sieve {
         passed
     }
 
-<<<<<<< HEAD
     fn state(&self) -> State {
-        (self.rest, self.out, self.message, self.open, self.unanswered)
+        (self.rest, self.out, self.message, self.open, self.unanswered, self.flood)
     }
 
-    fn set_state(&mut self, state: State) {
-        (self.rest, self.out, self.message, self.open, self.unanswered) = state;
-=======
-    fn state(&self) -> (u64, bool, u64, usize, Flood) {
-        (self.rest, self.out, self.message, self.unanswered, self.flood)
-    }
-
-    fn set_state(&mut self, before: (u64, bool, u64, usize, Flood)) {
-        (self.rest, self.out, self.message, self.unanswered, self.flood) = before;
->>>>>>> hyper
+    fn set_state(&mut self, before: State) {
+        (self.rest, self.out, self.message, self.open, self.unanswered, self.flood) = before;
     }
 
     /// Looks at the first bytes: the rest of a frame, or the head of the next.
@@ -411,7 +402,7 @@ mod tests {
         let mut parts = frame(1, true, b"42[\"a\",");
         parts[0] &= 0x7F;
         let stream = [parts, frame(9, true, b""), frame(0, true, b"1]")].concat();
-        let mut sieve = Sieve::new(100);
+        let mut sieve = Sieve::new(100, 100);
         assert!(!sieve.has_begun());
         for (at, byte) in stream.iter().enumerate() {
             read(&mut sieve, &mut pieces(&[*byte], 1), 64);
