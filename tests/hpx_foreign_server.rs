@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Body, CallError, Code, Count, Credentials, Endpoint, Failure, Handler, HandlerFuture, Incoming,
-    JsonLimits, JsonText, Outcome, Reconnect, Request, Route, Secret,
+    JsonLimits, JsonText, Outcome, Request, Route, Secret,
 };
 use polywire_hpx::{ClientConfig, Dialect, HpxClient, Wire};
 use polywire_tests::peer;
@@ -36,8 +36,7 @@ fn alice() -> Credentials {
 
 fn connect(address: &str, credentials: Credentials, config: ClientConfig) -> HpxClient {
     let endpoint = Endpoint::new("hpx", Nothing);
-    HpxClient::connect(address, Arc::new(credentials), config, endpoint, Reconnect::default())
-        .expect("the settings are in range")
+    HpxClient::connect(address, Arc::new(credentials), config, endpoint).expect("the settings are in range")
 }
 
 fn of_dialect(dialect: Dialect) -> ClientConfig {
@@ -212,7 +211,7 @@ async fn p01_a_server_without_a_greeting_is_left() -> Result<(), ProcessError> {
     let test = "p01_a_server_without_a_greeting_is_left";
     let Some((_server, address)) = server(test, &["--fault", "no-greeting"]).await? else { return Ok(()) };
     let mut config = ClientConfig::default();
-    config.wire.limits.login_timeout = Duration::from_millis(200);
+    Arc::make_mut(&mut config.wire.limits).login_timeout = Duration::from_millis(200);
     let client = connect(&address, alice(), config);
     let outcome = client.call(request("echo", "{}").timeout(Duration::from_millis(600))).await;
     assert!(matches!(outcome, Err(CallError::NotSent(_))), "{outcome:?}");

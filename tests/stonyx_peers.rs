@@ -109,9 +109,9 @@ impl End {
         let heard = Heard::default();
         let data = JsonText::new(r#"{"meta":{"tag":"ours"}}"#, &Limits::default().json).unwrap();
         let credentials = Arc::new(Credentials { data: Body::Json(data), ..Credentials::guest() });
-        let endpoint = Endpoint::new("stonyx", heard.clone());
+        let endpoint = Endpoint { reconnect, ..Endpoint::new("stonyx", heard.clone()) };
         let address = format!("127.0.0.1:{port}");
-        let client = polywire_stonyx::dial(&address, config, credentials, endpoint, reconnect).unwrap();
+        let client = polywire_stonyx::dial(&address, config, credentials, endpoint).unwrap();
         Self { client, heard }
     }
 

@@ -197,14 +197,15 @@ impl Program {
         let dialled = self.adapter.dial(target, endpoint).await.map_err(|error| failed(error.to_string()))?;
         let mut state = dialled.watch();
         *client.lock().unwrap() = Some(Arc::new(dialled));
-        let settled = timeout(limit, state.wait_for(|state| *state != ClientState::Connecting)).await;
-        match settled.map_err(|_| failed("not in time".to_owned()))?.as_deref() {
-            Ok(ClientState::Ready) => Ok(()),
-            Ok(ClientState::Denied(refusal) | ClientState::Refused(refusal)) => {
+        let tries = |state: &ClientState| matches!(state, ClientState::Connecting | ClientState::Waiting(_));
+        let _ = timeout(limit, state.wait_for(|state| !tries(state))).await;
+        let state = state.borrow().clone();
+        match state {
+            ClientState::Ready => Ok(()),
+            ClientState::Denied(refusal) | ClientState::Refused(refusal) => {
                 Err((Word::Refused, refusal.to_string()))
             }
-            Ok(state) => Err(failed(format!("{state:?}"))),
-            Err(_) => Err(failed("it is over".to_owned())),
+            state => Err(failed(format!("{state:?}"))),
         }
     }
 

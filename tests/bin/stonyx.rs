@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Adapter, Body, Client, ClientState, Close, Count, Credentials, Endpoint, Event, Handler, HandlerFuture,
-    Incoming, JsonText, Limits, Observe, Options, Peer, Reconnect, Response, Route, Secret, Target,
+    Incoming, JsonText, Limits, Observe, Options, Peer, Response, Route, Secret, Target,
 };
 use polywire_stonyx::{ADAPTER, Config};
 use serde_json::{Value, json};
@@ -112,7 +112,7 @@ impl Observe for Application {
 }
 
 fn closed(reason: &Close) {
-    let code = if *reason == Close::Peer { 1005 } else { 1006 };
+    let code = if matches!(reason, Close::Peer | Close::PeerSaid(_)) { 1005 } else { 1006 };
     say(&json!({"event": "closed", "code": code, "reason": ""}));
 }
 
@@ -130,14 +130,16 @@ async fn probe(flags: &HashMap<String, String>) {
         config.heartbeat = Duration::from_millis(heartbeat.parse().unwrap());
     }
     let address = format!("127.0.0.1:{}", flags["port"]);
-    let endpoint = Endpoint { observer: Some(Arc::new(Application)), ..Endpoint::new("stonyx", Application) };
+    let mut endpoint =
+        Endpoint { observer: Some(Arc::new(Application)), ..Endpoint::new("stonyx", Application) };
     let ledger = Arc::clone(&endpoint.ledger);
     // The suite looks at what happens before the original would dial again.
     let never = Duration::from_secs(100_000);
-    let reconnect = Reconnect { first_pause: never, max_pause: never, ..Reconnect::default() };
+    endpoint.reconnect.first_pause = never;
+    endpoint.reconnect.max_pause = never;
     say(&json!({"event": "connecting"}));
     let credentials = Arc::new(Credentials::guest());
-    let client = polywire_stonyx::dial(&address, config, credentials, endpoint, reconnect).unwrap();
+    let client = polywire_stonyx::dial(&address, config, credentials, endpoint).unwrap();
     let (mut lines, mut look) = (lines(), tokio::time::interval(LOOK));
     let (mut unusable, mut attempts, mut settled, mut last) = (0, 0, false, ClientState::Connecting);
     loop {

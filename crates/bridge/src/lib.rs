@@ -87,6 +87,22 @@
 //!   [`Ending`] + running.
 //!
 //! Not here: retries, transforms, access rules, durable events, circuit breakers, reload. Progress is not handed on.
+//!
+//! # Decisions, with the road not taken
+//! - **A body crosses as it is, or in a wrapper that can be undone.** Bytes travel as `{"$bytes":…}` only where a
+//!   route asks for it, and an object that looks like one gets one more `$`. Wrapping a value as `{"value":…}` is a
+//!   convention of the route and is not undone: an answer is the answer.
+//! - **Hops are listed in the body, or not at all** (`via`): no wire has a place for a count, and a hidden one would
+//!   be lost at the next foreign peer. Loops within one file are found before the start.
+//! - **Identity ends at the bridge**, and so do facts of one wire. Handing logins on would make every endpoint as
+//!   trusted as the weakest.
+//! - **Losses are declared, not known.** The bridge knows no wire, so `Capabilities` says in words and flags what one
+//!   carries and `Particulars` what it does besides; the check, the README's table of pairs and `tests/matrix.rs` all
+//!   read these, and the last holds them to it.
+//! - **A route works in stripes.** Counters and uses of a route are written for every message, so each connection
+//!   writes to one of sixteen; one counter for all is fought for by every processor. A task for each processor would
+//!   give up the order of a connection.
+//! - **One try.** A retry at the bridge would run a call twice that its caller believes was made once.
 
 mod check;
 mod config;

@@ -40,14 +40,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts dialling with `dial`, with credentials asked anew before every attempt. Needs a tokio runtime.
-    pub fn start<D: Dial>(
-        dial: D,
-        credentials: Arc<dyn CredentialSource>,
-        endpoint: Endpoint,
-        reconnect: Reconnect,
-    ) -> Self {
-        Self::start_with_commands(dial, credentials, endpoint, reconnect).0
+    /// Starts dialling with `dial`, as `endpoint.reconnect` says, with credentials asked anew before every attempt. Needs a tokio
+    /// runtime.
+    pub fn start<D: Dial>(dial: D, credentials: Arc<dyn CredentialSource>, endpoint: Endpoint) -> Self {
+        Self::start_with_commands(dial, credentials, endpoint).0
     }
 
     /// The same, and a way to hand the session inputs that only its adapter knows.
@@ -55,10 +51,8 @@ impl Client {
         dial: D,
         credentials: Arc<dyn CredentialSource>,
         mut endpoint: Endpoint,
-        reconnect: Reconnect,
     ) -> (Self, Commands<<D::Session as Session>::Command>) {
         endpoint.shutdown = endpoint.shutdown.child();
-        endpoint.reconnect = reconnect;
         let endpoint = Arc::new(endpoint);
         let (standing, tasks) = (Standing::new(), TaskTracker::new());
         let (ledger, shutdown) = (Arc::clone(&endpoint.ledger), endpoint.shutdown.clone());

@@ -13,6 +13,7 @@ mod inbound;
 mod link;
 mod outbound;
 mod rest;
+mod wakes;
 mod window;
 
 use std::fmt;
@@ -40,13 +41,14 @@ pub use endpoint::{Endpoint, Observe};
 pub(crate) use link::Reach;
 pub use link::{Ended, Link};
 use outbound::Outbox;
+use wakes::Wakes;
 use window::Window;
 
 /// Most frames handled before the task lets others run.
 const FRAMES_PER_TURN: usize = 64;
 /// Written bytes waiting from which on there is no use in waiting for more.
 const LINGER_BELOW: usize = 16 << 10;
-/// How long after some work a connection looks whether it can give memory back.
+/// How long after its last work a connection looks whether it can give memory back.
 const REST_AFTER: Duration = Duration::from_millis(100);
 /// How long after its drain a connection has for the last writes and the close.
 const CLOSE_GRACE: Duration = Duration::from_millis(500);
@@ -71,6 +73,7 @@ pub struct Connection<T, S: Session> {
     applying: bool,
     runs: Runs<S::Reply>,
     pending: Pending,
+    wakes: Wakes,
     outbox: Outbox<S>,
     deadlines: Deadlines,
     tally: Tally,
@@ -152,6 +155,7 @@ where
             applying: false,
             runs: Runs::new(id),
             pending: Pending::new(),
+            wakes: Wakes::default(),
             outbox: Outbox::new(queue, keep),
             deadlines: Deadlines::new(),
             tally: Tally::new(),
@@ -205,7 +209,7 @@ where
         if self.stage == Stage::New {
             self.open();
         }
-        let mut frames = 0;
+        let (mut frames, mut active) = (0, false);
         for round in 0.. {
             let mut worked = self.meet_deadlines(cx);
             worked |= self.heed_signals(cx, round == 0);
@@ -216,12 +220,14 @@ where
             worked |= self.judge(cx);
             let mut woken = self.take_jobs(cx);
             worked |= self.receive(cx, &mut frames);
+            self.wakes.wake();
             woken |= self.answer(cx);
             worked |= woken;
             if woken && self.lingers(cx) {
                 break;
             }
             worked |= self.flush(cx);
+            active |= worked;
             if matches!(self.stage, Stage::Closing(_)) {
                 continue;
             }
@@ -232,7 +238,8 @@ where
             }
             if !worked {
                 if self.is_idle() && self.is_roomy() {
-                    self.deadlines.rest.get_or_insert(self.now + REST_AFTER);
+                    let known = self.deadlines.rest.filter(|_| !active);
+                    self.deadlines.rest = known.or(Some(self.now + REST_AFTER));
                 }
                 break;
             }

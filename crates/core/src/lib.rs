@@ -57,6 +57,7 @@ pub mod layer;
 mod tower;
 // Who is at the other end.
 mod caller;
+mod calling;
 mod peer;
 mod credentials;
 mod secret;
@@ -68,11 +69,14 @@ mod transport;
 mod outgoing;
 mod spare;
 mod connection;
+mod cell;
 mod pending;
 mod queue;
 mod runs;
 // The ends of a wire.
 mod accepts;
+mod failed_logins;
+mod pace;
 mod server;
 mod client;
 mod dial_rate;
@@ -94,6 +98,7 @@ pub use adapter::{
 pub use body::{Binary, Body, JsonText};
 pub use bytestring::ByteString;
 pub use caller::{Call, Caller};
+pub use calling::Calling;
 pub use capability::{
     BinaryForm, Capabilities, Correlation, EmptyReply, Errors, EventForm, Particulars, ProgressForm,
 };
@@ -111,6 +116,7 @@ pub use extract::{
     BodyRejection, Deadline, FromIncoming, FromIncomingRef, IdentityRejection, Json, JsonRejection, Progress,
     State, ViaIncoming, ViaRef,
 };
+pub use failed_logins::{FailedLogins, network_of};
 pub use failure::{CallError, Code, Failure, Outcome, Retry};
 pub use handler::{Answer, Handler, HandlerFuture, Incoming, Kind};
 pub use hub::{Hub, HubConfig, HubCounts, Slow};

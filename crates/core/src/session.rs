@@ -52,6 +52,13 @@ pub trait Session: Send + Sized + 'static {
     /// abandoned calls and commands are sent without.
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit;
 
+    /// Something has begun to wait behind this gate, as [`Session::admit`] said. Nothing unless implemented, which is right where the
+    /// peer opens the gate in its time. A session that can never open it closes here, as soon as it may, with [`Close::GivenUp`]:
+    /// what waits then leaves on the next connection.
+    fn held(&mut self, gate: Gate, cx: &mut Cx<'_, Self>) {
+        let _ = (gate, cx);
+    }
+
     /// Sends something that was just admitted, or need not be.
     ///
     /// A frame that the codec then cannot encode ends a request as `NotSent`; anything else ends the connection, because the peer
@@ -140,7 +147,7 @@ pub enum Action<S: Session> {
     WakeAt(Option<Moment>),
     /// Let go what waits behind this gate, in order, as far as `admit` lets it.
     Open(Gate),
-    /// Stop decoding, or go on.
+    /// Stop decoding, or go on. That the peer has closed is noticed all the same, where the transport can tell.
     Reading(bool),
     /// Logged in, or as good as: the login deadline ends. `None` where the wire has no login.
     Established(Option<Identity>),
@@ -156,8 +163,10 @@ pub enum Action<S: Session> {
 pub enum Flush {
     /// Together with whatever else is waiting.
     Coalesce,
-    /// Everything up to and with this frame leaves before anything later, in a write of its own.
+    /// Everything up to and with this frame leaves in one write, before anything later.
     Barrier,
+    /// In a write of its own: what waits leaves before it, what comes later after it.
+    Alone,
 }
 
 /// Something for a handler or a caller.
@@ -197,10 +206,13 @@ pub enum Close {
     /// The peer closed it.
     #[error("the peer closed the connection")]
     Peer,
+    /// The peer closed it and said why, which means nothing to the protocol, but something to people.
+    #[error("the peer closed the connection: {0}")]
+    PeerSaid(String),
     /// This side asked for it.
     #[error("closed by this side")]
     Local,
-    /// This side gave the connection up, and a client dials again: its state can no longer be known.
+    /// This side gave the connection up, and a client dials again: its state can no longer be known, or it is of no more use.
     #[error("given up by this side: {0}")]
     GivenUp(String),
     /// The peer sent this side away in order: a client does not dial again.

@@ -7,28 +7,31 @@ use std::fmt;
 use std::sync::Arc;
 
 use polywire_core::{
-    ByteStream, Caller, Client, ClientState, CredentialSource, Credentials, Dial, DialError, Endpoint,
-    Failure, Follow, Outcome, Parts, Reconnect, Request, supervise,
+    Body, ByteStream, CallError, Caller, Client, ClientState, CredentialSource, Credentials, Dial, DialError,
+    Endpoint, Failure, Follow, Outcome, Parts, Request, Route, Surroundings, supervise,
 };
 use polywire_net::{Socket, Stream};
 use tokio_util::task::TaskTracker;
 
+use crate::batch::{Terms, batch};
 use crate::codec::{HpxCodec, Trust};
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, Dialect};
 use crate::error::Error;
 use crate::lanes::{Entry, Lanes};
-use crate::server::elsewhere;
-use crate::session::ClientSession;
 use crate::session::pool::Pool;
+use crate::session::{ClientSession, ServerCommand};
+use crate::translate::{COMMAND, REQUEST_AUTH};
 
 /// An HPX client.
 pub struct HpxClient {
     client: Client,
+    config: Arc<ClientConfig>,
+    surroundings: Surroundings,
 }
 
 impl HpxClient {
-    /// Starts dialling `address`, such as `127.0.0.1:7007`, and keeps the connections up. Gives back at once;
-    /// [`HpxClient::ready`] waits.
+    /// Starts dialling `address`, such as `127.0.0.1:7007`, and keeps the connections up as `endpoint.reconnect` says.
+    /// Gives back at once; [`HpxClient::ready`] waits.
     ///
     /// The limits of `config` replace those of the endpoint. Needs a tokio runtime.
     ///
@@ -39,14 +42,13 @@ impl HpxClient {
         credentials: Arc<dyn CredentialSource>,
         config: ClientConfig,
         endpoint: Endpoint,
-        reconnect: Reconnect,
     ) -> Result<Self, Error> {
         let way = Way {
             address: address.to_owned(),
             #[cfg(feature = "tls")]
             tls: None,
         };
-        Self::over(way, credentials, config, endpoint, reconnect)
+        Self::over(way, credentials, config, endpoint)
     }
 
     /// The same with TLS, so that a password may leave this machine.
@@ -60,10 +62,9 @@ impl HpxClient {
         config: ClientConfig,
         tls: crate::tls::ClientTls,
         endpoint: Endpoint,
-        reconnect: Reconnect,
     ) -> Result<Self, Error> {
         let way = Way { address: address.to_owned(), tls: Some(tls) };
-        Self::over(way, credentials, config, endpoint, reconnect)
+        Self::over(way, credentials, config, endpoint)
     }
 
     fn over(
@@ -71,12 +72,10 @@ impl HpxClient {
         credentials: Arc<dyn CredentialSource>,
         config: ClientConfig,
         mut endpoint: Endpoint,
-        reconnect: Reconnect,
     ) -> Result<Self, Error> {
         config.validate()?;
         endpoint.limits = Arc::clone(&config.wire.limits);
         endpoint.shutdown = endpoint.shutdown.child();
-        endpoint.reconnect = reconnect;
         let (ledger, shutdown) = (Arc::clone(&endpoint.ledger), endpoint.shutdown.clone());
         let endpoint = Arc::new(endpoint);
         let lanes = Lanes::new(config.connections, Arc::clone(&endpoint));
@@ -85,11 +84,20 @@ impl HpxClient {
         let reach = Arc::clone(&lanes);
         pool.set_tell(move |slot, wake| reach.tell(slot, wake));
         let caller = Caller::custom(Entry(Arc::clone(&lanes)));
-        let tracker = tasks.clone();
-        let config = Arc::new(config);
-        Arc::new(Opener { way, config, pool, credentials, endpoint, lanes, tasks: tracker }).open();
+        let (config, surroundings) = (Arc::new(config), endpoint.surroundings.clone());
+        let opener = Opener {
+            way,
+            config: Arc::clone(&config),
+            pool,
+            credentials,
+            endpoint,
+            lanes,
+            tasks: tasks.clone(),
+        };
+        Arc::new(opener).open();
         tasks.close();
-        Ok(Self { client: Client::custom(caller, standing, ledger, shutdown, tasks) })
+        let client = Client::custom(caller, standing, ledger, shutdown, tasks);
+        Ok(Self { client, config, surroundings })
     }
 
     /// The client as every adapter has it: caller, state, counts.
@@ -121,7 +129,7 @@ impl HpxClient {
     /// Makes one call and waits for its one outcome.
     ///
     /// # Errors
-    /// [`CallError`](polywire_core::CallError), which says whether the server may have acted.
+    /// [`CallError`], which says whether the server may have acted.
     ///
     /// # Cancel safety
     /// Dropping the future gives the call up; the server may have acted, and the connection is replaced.
@@ -129,12 +137,54 @@ impl HpxClient {
         self.caller().call(request).await
     }
 
-    /// Makes several calls in one message; see [`batch`](crate::batch()).
+    /// Makes several calls in one message and gives back how each ended, in the order of the calls.
+    ///
+    /// The server runs the functions in order; one that fails does not keep the others from running. The earliest deadline of
+    /// the calls is that of the message. The same function twice is fine unless the server refuses one of the two and this
+    /// client is not of dialect B: then it cannot be told which, and both end as [`CallError::Unknown`].
+    ///
+    /// # Errors
+    /// Each call has its own outcome; a call whose arguments the wire cannot carry is `NotSent`, and the others still go.
+    ///
+    /// # Cancel safety
+    /// As for [`HpxClient::call`], for all of the calls.
+    pub async fn batch(&self, calls: Vec<Request>) -> Vec<Outcome> {
+        let wire = &self.config.wire;
+        let terms = Terms {
+            now: self.surroundings.clock.now(),
+            timeout: wire.limits.call_timeout,
+            in_order: wire.dialect == Dialect::B,
+        };
+        batch(self.caller(), calls, terms).await
+    }
+
+    /// Commands the server to end, or to end and start again; only for a user who may. Gives back once the server has told so.
+    /// The connections are lost then, and this client dials again.
+    ///
+    /// # Errors
+    /// [`CallError`]: a failure when the server refuses, `Unknown` when it goes without a word.
     ///
     /// # Cancel safety
     /// As for [`HpxClient::call`].
-    pub async fn batch(&self, calls: Vec<Request>) -> Vec<Outcome> {
-        crate::batch::batch(self.caller(), calls).await
+    pub async fn command(&self, command: ServerCommand) -> Result<(), CallError> {
+        self.ask(command.as_str()).await.map(drop)
+    }
+
+    /// Asks for the greeting again: the versions of the server and whether it lets guests in, as JSON.
+    ///
+    /// # Errors
+    /// As for [`HpxClient::call`].
+    ///
+    /// # Cancel safety
+    /// As for [`HpxClient::call`].
+    pub async fn request_auth(&self) -> Outcome {
+        self.ask(REQUEST_AUTH).await
+    }
+
+    async fn ask(&self, command: &'static str) -> Outcome {
+        let mut request = Request::new(Route::from_static(command), Body::Empty);
+        request.meta.set(COMMAND, "1");
+        self.call(request).await
     }
 
     /// Drains calls in flight, closes every connection and gives back when they are gone.
@@ -228,7 +278,8 @@ impl Dial for Lane {
         let failed = |source| DialError::Unreachable { address: way.address.clone(), source };
         let stream = polywire_net::connect(&way.address, &endpoint.surroundings).await.map_err(failed)?;
         stream.keep_alive();
-        let far = stream.peer().map_err(failed)?.and_then(elsewhere);
+        let far =
+            stream.peer().map_err(failed)?.map(|far| far.to_canonical()).filter(|far| !far.is_loopback());
         let allowed = way.is_secure() || config.allow_plaintext;
         if let (Some(far), Some(_), false) = (far, &credentials.secret, allowed) {
             return Err(DialError::Settings(format!(

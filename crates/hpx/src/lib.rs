@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use polywire_core::{Body, Credentials, Endpoint, Reconnect, Request, Route};
+//! use polywire_core::{Body, Credentials, Endpoint, Request, Route};
 //! use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig, Users};
 //! # struct Echo;
 //! # impl polywire_core::Handler for Echo {
@@ -23,7 +23,7 @@
 //! let alice = Arc::new(Credentials::new("alice", "s3cret"));
 //! let nothing = Endpoint::new("hpx", Echo);
 //! let client =
-//!     HpxClient::connect(server.address(), alice, ClientConfig::default(), nothing, Reconnect::default())?;
+//!     HpxClient::connect(server.address(), alice, ClientConfig::default(), nothing)?;
 //! let request = Request::new(Route::from_static("echo"), Body::json(&serde_json::json!({"value": 1}))?);
 //! let answer = client.call(request).await?;
 //! # let _ = answer; Ok(()) }
@@ -50,6 +50,23 @@
 //! | feature | adds |
 //! |---|---|
 //! | `tls` | TLS for clients and servers |
+//!
+//! # Decisions, with the road not taken
+//! - **A delimiter ends a frame only where the inflater is done**, because `<EOF>` can stand inside gzip data.
+//!   Splitting at the first one, as the originals do, loses such messages. Outgoing bodies are checked and made again
+//!   until they have none.
+//! - **Small bodies are stored blocks.** That is legal gzip, read by every peer, and costs a copy and a checksum;
+//!   deflating costs more than all the rest of a small call.
+//! - **A pool of lanes instead of one connection.** The wire has no ids, so one connection carries one call. Lanes
+//!   share one session: the first that needs one logs in for all, the others show it with an empty list, lest the
+//!   server cut them as strangers; and a call that was answered by a refused session is sent once more, because it
+//!   provably did not run.
+//! - **A guest adopts the session that it is given** when a server takes a call for a login; a named user logs in
+//!   again, because it would have become a guest.
+//! - **A call that is given up closes its connection.** Waiting for its late answer would keep the lane; taking it
+//!   for the next one would be wrong.
+//! - **Serving is stricter than the original**: an unknown session is 407 and nobody, sessions expire and are
+//!   bounded, commands need a user who may.
 
 // Bytes to frames to envelopes.
 mod codec;
@@ -72,7 +89,6 @@ mod error;
 mod tests;
 
 pub use adapter::{ADAPTER, Hpx};
-pub use batch::batch;
 pub use client::HpxClient;
 pub use codec::{Frame, HpxCodec, Trust};
 pub use config::{ClientConfig, Dialect, NonFinite, ServerConfig, Version, Wire};

@@ -12,6 +12,37 @@
 //! # What the flow does not give
 //! Requests name no errors but a text. A status update names no request: it keeps all of them alive. An answer of the host comes
 //! twice, under two names; the first counts. An event has no proof of delivery.
+//!
+//! # Decisions, with the road not taken
+//! - **The original host was never run.** What the published guide leaves open follows real plugins and peers written
+//!   on the official packages; the vectors say which is which.
+//! - **The token of the last login first, then the challenge once, then a definite end**: the guide contradicts
+//!   itself, and this order is right under every reading of it. A plugin that was refused does not try again.
+//! - **A request id that is in flight is not run again, and after a shutdown nothing is begun**; the answer to the
+//!   shutdown is the last word.
+//! - **Only events that were asked for reach handlers**, and they are asked for again after every login.
+//! - **Status updates leave at most every 100 ms, and the last one always does.** They name no request, so which one
+//!   they are about is not said.
+//! - **A plugin's session lives in the host, not in its connection**: challenges, tokens and the grace after a lost
+//!   connection are one table that the connections share. A newer login takes the session over, and the older
+//!   connection is nobody's from then on.
+//! - **Guesses do not pause a plugin.** A challenge has 256 random bits; pausing its plugin would let any local
+//!   program keep it out.
+//! - **A host is the upper half alone**, over packets that the Socket.IO server delivers: the same session runs in
+//!   its tests without any server.
+//! - **Both loopbacks, one port**: by the rule of ports on IPv4, and the same number on IPv6 where it can be had. No
+//!   `Origin` is let in unless it is named, and no `Host` but the loopback's, so that no page of a browser can reach
+//!   a plugin's host.
+//! - **Files are opened from the folder's own handle**, step by step, by a library made for that: a path that is
+//!   judged and then opened can change in between.
+//! - **An answer counts once.** Hosts say it twice, under two names, and late ones look the same.
+//! - **A connection is one plugin**, and only the one that holds its session is served: a newer login, a launch and
+//!   `forget` close the older one. A launch that fails changes nothing.
+//! - **A request that comes twice is run twice once it was answered.** Ids of the original host are not known to be
+//!   unique; only what is in progress is not begun again. `polywire fake` tells authors when their plugin does that.
+//! - **`polywire fake` wraps the host's session** instead of having a switch for each fault inside it, and judges
+//!   what a plugin's author can see: logins, answers, the end. Long rows of hexadecimal digits are never shown,
+//!   whoever prints them.
 
 // Packets to envelopes.
 mod message;

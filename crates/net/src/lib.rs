@@ -7,6 +7,20 @@
 //! |---|---|
 //! | `tls` | TLS from PEM files, both ends |
 //! | `websocket` | [`WebSocket`](websocket::WebSocket), both ends |
+//!
+//! # Decisions, with the road not taken
+//! - **tungstenite is driven directly**, in the engine's one task. The usual asynchronous wrapper keeps a waker for
+//!   each direction, and hides the limits that the login changes. A connection that rests gives the whole machine
+//!   back and keeps the stream alone.
+//! - **A large frame is handed to tungstenite as fragments.** It reserves what a header announces; nothing in it
+//!   bounds that apart from the limit on messages. One more copy of a large message is the price.
+//! - **A few bytes are looked at twice**, to know whether a message has been begun: a slow sender is told from an
+//!   idle one by that.
+//! - **A network is handed in beside clock and chance** (`Surroundings::network`), and adapters ask `net::connect`
+//!   and `net::listen` for sockets. A dialler of its own for each adapter would be ten entry points more, and none
+//!   for the bridge, which meets adapters as values.
+//! - **The opening handshake is ours**, on `httparse`: it is one request and one answer, and both need a bound, a
+//!   check and a status of their own.
 
 mod ends;
 mod stream;

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use polywire_core::{Body, Credentials, Endpoint, Failure, Json, Reconnect, Request, Route, Router};
+//! use polywire_core::{Body, Credentials, Endpoint, Failure, Json, Request, Route, Router};
 //! use polywire_socketio::{Config, dial};
 //!
 //! async fn sum(Json((a, b)): Json<(i64, i64)>) -> Json<i64> {
@@ -21,7 +21,7 @@
 //!         .map_err(|error| Failure::new(polywire_core::Code::Internal, error.to_string()))
 //! });
 //! let endpoint = Endpoint::new("socketio", router);
-//! let client = dial("127.0.0.1:3000", Config::new("/realtime"), auth, endpoint, Reconnect::default())?;
+//! let client = dial("127.0.0.1:3000", Config::new("/realtime"), auth, endpoint)?;
 //! let answer = client.caller().call(Request::new(Route::from_static("echo"), Body::json(&[1, 2])?)).await?;
 //! # let _ = answer; Ok(()) }
 //! ```
@@ -42,6 +42,55 @@
 //! | `polling` | HTTP long-polling, and the upgrade from it to a WebSocket: [`Config::transports`] |
 //! | `server` | the end that listens, on `socketioxide` |
 //! | `tls` | TLS (`wss://`, `https://`) |
+//!
+//! # Decisions, with the road not taken
+//! - **The packet codec is ours.** The published one builds JSON values and numbers attachments by their order, takes
+//!   ids and counts that the official parser refuses, and knows no limits; ours is one scan over the text, held to
+//!   every recorded vector of the official parser.
+//! - **One argument is a body, several are a list with a fact** (`socketio.arguments`), because nearly every event
+//!   has one. A fact does not cross a bridge; with `arguments = "list"` every body is the list, and nothing is lost.
+//! - **Attachments inside JSON stay beside it**, uncopied, in the message's `Meta`; their places stay marked in the
+//!   text. A bridge refuses such a message: the JSON alone would be less than what was sent. Bytes alone, or as
+//!   `{"type","data"}`, are an ordinary binary body and cross.
+//! - **A request that nothing handles is not acknowledged**, as the originals do; `answer_unrouted` changes that.
+//! - **A server that disconnects a namespace is not dialled again**, as the originals do; `redial_when_dismissed`
+//!   changes that. A lost transport is.
+//! - **The offset that a recovering server adds to each event is taken off** before handlers see it. On an event
+//!   without one (volatile) a last argument that is a string would be taken for it; `keep_offset` leaves all as they
+//!   came.
+//! - **Recovery is forgotten when either side ends the session on purpose**, for then the server keeps nothing.
+//! - **A binary packet without attachments ends the connection**, as the official parser decides, though it could be
+//!   read.
+//! - **Polling is one more transport** (`transport`, `polling`): it hands up the same messages, and what carries them
+//!   may change under a session that does not notice. It is a state that the engine polls, not tasks with channels
+//!   between them; dropping it ends every request. Until the upgrade's last word nothing is taken from polling, so
+//!   whatever fails before leaves it whole.
+//! - **A WebSocket from the first byte is the default**; the originals begin by polling, which costs a request more
+//!   and needs a sticky balancer.
+//! - **HTTP is hyper's client connection** and nothing above it. A pool or a client with redirects and proxies would
+//!   decide what is asked twice; a request here is repeated only if not a byte of it was sent, because a POST that
+//!   was heard twice is said twice.
+//! - **The end of a session is a POST of its own.** Observed: engine.io ends the session before socket.io has looked
+//!   at what else the body holds.
+//! - **The server's transport is the library socketioxide, its engine is ours.** Events are taken in the task that
+//!   reads, by a handler that is there before CONNECT is answered: their order is kept and the first is not lost.
+//!   They wait in a bounded queue, and while it is full the stream is not read. Packets leave through the library's
+//!   adapter as they are; at most 64 at a time, because its heartbeat needs a place in the same queue.
+//! - **What the library cannot do is not hidden**: CONNECT_ERROR carries a message alone, the first ping comes at
+//!   once, its session id is also that of the transport, and a poll that its client gave up does not end the session.
+//!   It hands answers over beside the events, so one waits here for the events that came before it; an event sent
+//!   right behind an answer may be handled before the caller has it.
+//! - **A sieve lies under the library.** It looks at each frame of a WebSocket where it begins: packets that only
+//!   servers send are left out, what follows an unanswered CONNECT is not read yet, and a message above the limit
+//!   becomes a close frame with 1009, which the library answers. Without it the C# helper of HyperHQ plugins cannot
+//!   connect at all. What passes is not copied.
+//! - **A session has one gate, whatever carries it.** Its streams and requests meet there: reading and POSTs wait
+//!   while its queue is full, and packets follow when the stream has been flushed or the client has asked again.
+//!   Requests bring seven packets at most, because python-engineio ends a session that brings it more than sixteen.
+//! - **What is mounted in a program is a service for each stream, together with the guarded stream** (`mount`). A
+//!   service alone, as libraries offer it, would leave the guards out: they stand below HTTP.
+//! - **Places are counted twice**: sessions have theirs besides streams, because one stream of requests can open any
+//!   number of sessions.
 
 // Messages to packets.
 mod codec;

@@ -7,6 +7,7 @@
 
 mod config;
 mod door;
+mod flood;
 mod floor;
 mod gate;
 mod inbound;
@@ -53,6 +54,10 @@ use crate::stack::{Packets, Upper};
 
 /// How long socketioxide has to close its sessions once every connection has ended.
 const CLOSE_GRACE: Duration = Duration::from_millis(300);
+/// Largest head of a request, in bytes, and most that HTTP reads at a time. More than 100 headers hyper refuses by itself.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Longest time for the head of a request to come.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long accepting rests after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -274,7 +279,7 @@ impl Streams {
         let line = Line::new(
             io,
             Arc::clone(&slot),
-            Sieve::new(self.limits.max_frame_bytes),
+            Sieve::new(self.limits.max_frame_bytes, self.limits.max_control_per_second),
             self.limits.write_timeout,
             self.end.clone().cancelled_owned(),
             place,
@@ -298,7 +303,8 @@ impl Streams {
         let end = self.end.clone();
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(login)
+            .header_read_timeout(login.min(HEAD_TIMEOUT))
+            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), door)
             .with_upgrades();
         tokio::select! {

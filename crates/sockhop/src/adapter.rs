@@ -216,7 +216,6 @@ pub fn capabilities(config: &Config, limits: &Limits) -> Capabilities {
             BinaryForm::Plain
         },
         progress: ProgressForm::None,
-        cancel: false,
         order: true,
         login: false,
         object_arguments: false,
@@ -277,8 +276,8 @@ impl Adapter for Sockhop {
     }
 
     fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
-        let (empty_request, empty_reply) = (Some("{}"), EmptyReply::Value("{}"));
-        Ok(Particulars { empty_request, empty_reply, ..Particulars::default() })
+        let (empty, empty_reply) = (Some("{}"), EmptyReply::Value("{}"));
+        Ok(Particulars { empty_request: empty, empty_push: empty, empty_reply, ..Particulars::default() })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {
@@ -305,16 +304,15 @@ impl Adapter for Sockhop {
             #[cfg(feature = "tls")]
             let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
-            let reconnect = endpoint.reconnect.clone();
             #[cfg(feature = "tls")]
             if let Some(address) = Self::sealed(&address, &options)? {
                 let trust = crate::tls::client_config(Self::secret(&options, "tls_ca")?)?;
                 let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
                 let name = host.trim_start_matches('[').trim_end_matches(']');
                 let tls = crate::tls::ClientTls::new(trust, name)?;
-                return Ok(crate::client::dial_tls(address, config, tls, endpoint, reconnect)?);
+                return Ok(crate::client::dial_tls(address, config, tls, endpoint)?);
             }
-            Ok(crate::client::dial(address, config, endpoint, reconnect)?)
+            Ok(crate::client::dial(address, config, endpoint)?)
         })
     }
 }

@@ -5,7 +5,7 @@
 //! the route. What the protocol is was taken from recordings of the real library (1.8.4 and 2.1.0 on Node 20).
 //!
 //! ```no_run
-//! use polywire_core::{Body, Endpoint, Incoming, Reconnect, Request, Response, Route};
+//! use polywire_core::{Body, Endpoint, Incoming, Request, Response, Route};
 //! use polywire_sockhop::{Config, dial, listen};
 //! # struct Echo;
 //! # impl polywire_core::Handler for Echo {
@@ -15,7 +15,7 @@
 //! # }
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = listen("127.0.0.1:0", Config::default(), Endpoint::new("sockhop", Echo)).await?;
-//! let client = dial(server.address(), Config::default(), Endpoint::new("sockhop", Echo), Reconnect::default())?;
+//! let client = dial(server.address(), Config::default(), Endpoint::new("sockhop", Echo))?;
 //! let request = Request::new(Route::from_static("echo"), Body::json(&[1, 2, 3])?);
 //! let answer = client.caller().call(request).await?;
 //! # let _ = answer; Ok(()) }
@@ -33,6 +33,21 @@
 //! | feature | adds |
 //! |---|---|
 //! | `tls` | TLS for clients and servers |
+//!
+//! # Decisions, with the road not taken
+//! - **Our switch to frames is fenced in three steps.** A stock 2.1 peer loses what shares a read with the
+//!   transition, and the transition has no acknowledgement. So a ping empties the wire, a second ping leaves with the
+//!   transition, and everything else is held until a ping as a frame, some milliseconds behind that pong, was
+//!   answered too: on a wire that cuts between ping and transition the second pong proves nothing, and a pause alone
+//!   is a guess that load makes wrong. What is left is a cut wire that also glues the transition to that frame: the
+//!   ping is lost, the connection ends at `handshake_timeout` with the rest still queued, and a stock client's next
+//!   handshake fails once. Asking again could make a whole frame of half a ping. A peer that fences itself, or says
+//!   `"exact"` in its pong, is no stock peer and costs one round trip.
+//! - **The default is `Switch::Late`.** Lines lose nothing and a stock peer reads them fastest; the fence is paid for
+//!   by the first typed buffer, which needs it. `Early` is a choice, `Never` another.
+//! - **Ids carry the number of the call behind a random prefix**, so the answer finds its call without a table, and
+//!   an abandoned call leaves nothing behind. Requests of the peer are known by a fingerprint in a short list;
+//!   hashing costs more than looking through it.
 
 // Bytes to frames to envelopes.
 mod codec;

@@ -92,6 +92,10 @@ pub struct Session {
     greeting: Greeting,
     /// The peer has sent its handshake.
     greeted: bool,
+    /// The peer has sent anything.
+    heard: bool,
+    /// A call of ours was given up before the peer had sent anything.
+    in_vain: bool,
     /// The peer's direction is binary.
     reads_frames: bool,
     sending: Sending,
@@ -117,6 +121,8 @@ impl Session {
             own: OwnIds::default(),
             greeting: Greeting::Awaited,
             greeted: false,
+            heard: false,
+            in_vain: false,
             reads_frames: false,
             sending: Sending::Lines,
             exact: false,
@@ -143,7 +149,11 @@ impl Session {
     }
 
     fn set_alarm(&mut self, cx: &mut SessionCx<'_>) {
-        let due = [self.deadline, self.probe, self.heartbeat.due()].into_iter().flatten().min();
+        let earlier = |a: Option<Moment>, b: Option<Moment>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (one, other) => one.or(other),
+        };
+        let due = earlier(earlier(self.deadline, self.probe), self.heartbeat.due());
         if due != self.alarm {
             self.alarm = due;
             cx.act(Action::WakeAt(due));
@@ -180,6 +190,7 @@ impl polywire_core::Session for Session {
     }
 
     fn receive(&mut self, frame: Frame, cx: &mut SessionCx<'_>) {
+        self.heard = true;
         match frame {
             Frame::Line(text) => self.on_line(text, cx),
             Frame::Packet { id, payload } => {
@@ -231,7 +242,7 @@ impl polywire_core::Session for Session {
                 }
             }
             // The id needs no forgetting: an answer to it finds no call.
-            Outbound::Abandon(_) => {}
+            Outbound::Abandon(_) => self.in_vain |= !self.heard,
             Outbound::Command(never) => match never {},
         }
         self.set_alarm(cx);

@@ -183,7 +183,6 @@ pub fn capabilities(config: &Config, limits: &Limits) -> Capabilities {
         errors: Errors::InBody,
         binary: BinaryForm::None,
         progress: ProgressForm::None,
-        cancel: false,
         order: true,
         login: true,
         object_arguments: false,
@@ -251,7 +250,14 @@ impl Adapter for Stonyx {
         };
         // A client has one kind of message; whether it awaits an answer cannot be seen on the wire.
         let client_events = EventForm::Requests;
-        Ok(Particulars { client_events, empty_reply, silent_unserved: true, ..Particulars::default() })
+        Ok(Particulars {
+            client_events,
+            empty_reply,
+            silent_unserved: true,
+            // Who cannot read a frame closes, and says nothing to whoever sent it.
+            silent_refusal: true,
+            ..Particulars::default()
+        })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {
@@ -276,7 +282,6 @@ impl Adapter for Stonyx {
         Box::pin(async move {
             let config = Self::settings(&target)?;
             let credentials = Arc::new(Self::credentials(&target.options)?);
-            let reconnect = endpoint.reconnect.clone();
             #[cfg(feature = "tls")]
             if target.options.flag("tls")?.unwrap_or(false) {
                 let trust = crate::tls::client_config(Self::secret(&target.options, "tls_ca")?)?;
@@ -284,9 +289,9 @@ impl Adapter for Stonyx {
                 let name = host.trim_start_matches('[').trim_end_matches(']');
                 let tls = crate::tls::ClientTls::new(trust, name)?;
                 let address = &target.address;
-                return Ok(crate::client::dial_tls(address, config, credentials, tls, endpoint, reconnect)?);
+                return Ok(crate::client::dial_tls(address, config, credentials, tls, endpoint)?);
             }
-            Ok(crate::client::dial(&target.address, config, credentials, endpoint, reconnect)?)
+            Ok(crate::client::dial(&target.address, config, credentials, endpoint)?)
         })
     }
 }

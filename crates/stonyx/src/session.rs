@@ -6,7 +6,7 @@ mod server;
 pub use client::ClientSession;
 pub use server::{CLOSE, Reply, ServerSession};
 
-use polywire_core::{ByteString, Close, Gate, Random, Route};
+use polywire_core::{ByteString, Close, Cx, Gate, Random, Route, Session};
 
 use crate::config::Config;
 use crate::guard::Recent;
@@ -16,10 +16,16 @@ use crate::wire::{Writer, camel, kebab};
 /// Everything waits behind it until the login is done.
 pub(crate) const LOGIN: Gate = Gate(0);
 
-/// What a peer closes with means nothing to the protocol, but something to people.
-fn log_goodbye(close: Option<&(u16, ByteString)>) {
-    if let Some((code, reason)) = close {
-        tracing::debug!(code, reason = &**reason, "the peer closes");
+/// The words of a peer that closes, with its status code; quoted, because they may be any.
+fn farewell(close: Option<(u16, ByteString)>) -> Option<String> {
+    let (code, reason) = close?;
+    (!reason.is_empty()).then(|| format!("{code} {:?}", &*reason))
+}
+
+/// The peer closed in order. Without words that is all there is to say, and the end of its stream says so.
+fn on_closed<S: Session>(close: Option<(u16, ByteString)>, cx: &mut Cx<'_, S>) {
+    if let Some(words) = farewell(close) {
+        cx.close(Close::PeerSaid(words));
     }
 }
 

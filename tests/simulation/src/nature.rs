@@ -72,6 +72,7 @@ pub async fn befall(world: &World, fault: Fault) {
             }
         }
         Fault::Step(seconds) => world.ground.clock.step(seconds),
+        Fault::Suspend(span) => tokio::time::advance(span).await,
         Fault::Strike(number, struck) => world.judge.strike(&world.subject(number), struck),
         Fault::Hesitate(slow) => world.judge.hesitate(slow),
     }

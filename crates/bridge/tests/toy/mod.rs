@@ -43,7 +43,6 @@ pub(crate) const FULL: Capabilities = Capabilities {
     errors: Errors::Codes,
     binary: BinaryForm::Typed,
     progress: ProgressForm::None,
-    cancel: false,
     order: true,
     login: false,
     object_arguments: false,
@@ -138,8 +137,7 @@ impl Adapter for Toy {
 
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         let dial = DialToy { address: target.address, wires: self.wires.clone() };
-        let reconnect = endpoint.reconnect.clone();
-        Box::pin(async { Ok(Client::start(dial, Arc::new(Credentials::guest()), endpoint, reconnect)) })
+        Box::pin(async { Ok(Client::start(dial, Arc::new(Credentials::guest()), endpoint)) })
     }
 }
 

@@ -90,10 +90,10 @@ where
 impl<T, S: Session> Connection<T, S> {
     /// Every call that was sent ends here: whether it ran nobody knows.
     fn end_calls(&mut self, reason: &Close) {
+        self.wakes.wake();
         for answer in self.pending.drain() {
             self.tally.add(Count::CallsUnknown);
-            let _ =
-                answer.send(Err(CallError::unknown(Code::Unavailable, format!("connection lost: {reason}"))));
+            answer.tell(Err(CallError::unknown(Code::Unavailable, format!("connection lost: {reason}"))));
         }
     }
 
@@ -134,5 +134,8 @@ impl<T, S: Session> Drop for Connection<T, S> {
 
 /// Does nobody read any more what is written?
 fn is_gone(reason: &Close) -> bool {
-    matches!(reason, Close::Peer | Close::Transport(_) | Close::SlowConsumer(_) | Close::Dead(_))
+    matches!(
+        reason,
+        Close::Peer | Close::PeerSaid(_) | Close::Transport(_) | Close::SlowConsumer(_) | Close::Dead(_)
+    )
 }

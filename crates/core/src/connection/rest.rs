@@ -26,6 +26,7 @@ where
             || self.runs.is_roomy()
             || self.pending.is_roomy()
             || self.outbox.is_roomy()
+            || self.wakes.is_roomy()
     }
 
     /// Nothing is going on: memory that a burst needed is given back.
@@ -37,6 +38,7 @@ where
             self.pending.rest();
             self.outbox.rest();
             self.deadlines.rest();
+            self.wakes.rest();
             if self.actions.is_empty() {
                 self.actions = Actions::new();
             }

@@ -15,6 +15,8 @@ use super::{Environment, EnvironmentError, Kept, PluginSession, Subscribe};
 
 /// How long a host may take over the login. Read in the plugin guide: a challenge lives 30 s.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an answer may take. Read in the plugin guide: its samples wait 30 s.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A plugin that is being put together.
 ///
@@ -95,7 +97,7 @@ impl Plugin {
             namespace: MAIN.to_owned(),
             registry: Router::new(),
             events: Vec::new(),
-            limits: Limits { login_timeout: LOGIN_TIMEOUT, ..Limits::default() },
+            limits: Limits { login_timeout: LOGIN_TIMEOUT, call_timeout: CALL_TIMEOUT, ..Limits::default() },
             reconnect: Reconnect::default(),
         }
     }
@@ -107,7 +109,7 @@ impl Plugin {
         self
     }
 
-    /// Has these limits instead of the defaults, whose `login_timeout` is 30 s.
+    /// Has these limits instead of the defaults, whose `login_timeout` and `call_timeout` are 30 s.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -154,14 +156,16 @@ impl Plugin {
     /// [`PluginError`] when a setting is out of range.
     pub fn dial(self) -> Result<(Client, Commands<Subscribe>), PluginError> {
         let Environment { plugin, port, challenge } = self.environment;
-        let endpoint =
-            Endpoint { limits: Arc::new(self.limits), ..Endpoint::new("hyperhq", self.registry.build()?) };
+        let endpoint = Endpoint {
+            limits: Arc::new(self.limits),
+            // A challenge that was refused will not become a better one.
+            reconnect: Reconnect { max_refusals: 1, refused_pause: None, ..self.reconnect },
+            ..Endpoint::new("hyperhq", self.registry.build()?)
+        };
         let credentials = Arc::new(Credentials::new(plugin, challenge));
-        // A challenge that was refused will not become a better one.
-        let reconnect = Reconnect { max_refusals: 1, refused_pause: None, ..self.reconnect };
         let address = format!("127.0.0.1:{port}");
         let dialler = dialler(&address, &self.namespace, self.events, &endpoint)?;
-        Ok(Client::start_with_commands(dialler, credentials, endpoint, reconnect))
+        Ok(Client::start_with_commands(dialler, credentials, endpoint))
     }
 
     /// Dials, and serves until the host asks for a shutdown or sends this plugin away.

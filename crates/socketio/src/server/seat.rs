@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use polywire_core::{Actions, Admit, Body, Close, Cx, FrameOf, Identity, OutboundOf, Refusal, Session};
+use polywire_core::{Actions, Admit, Body, Close, Cx, FrameOf, Gate, Identity, OutboundOf, Refusal, Session};
 
 use crate::packet::{Kind, MAIN, Packet};
 use crate::stack::{Packets, Upper};
@@ -74,6 +74,10 @@ impl<U: Upper> Session for Seat<U> {
 
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
         self.upper.admit(outbound)
+    }
+
+    fn held(&mut self, gate: Gate, cx: &mut Cx<'_, Self>) {
+        self.above(cx, |upper, cx| upper.held(gate, cx));
     }
 
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use polywire_core::{Body, Close, Code, Count};
+use polywire_core::{Body, Close, Code, Count, Outbound};
 
 use super::end::{End, Got, json, talk};
 use crate::config::{Config, Mode, Switch};
@@ -273,6 +273,36 @@ fn s11_c01_a_peer_that_never_spoke_is_not_ended_for_its_silence() {
     assert_eq!(server.take(), counts.map(Got::Count));
     server.wait(Duration::from_secs(25));
     assert!(matches!(server.close_reason(), Some(Close::Dead(_))), "it knows pings, and has stopped");
+}
+
+#[test]
+fn s11_a_peer_that_goes_dark_in_its_handshake_is_found_by_pings() {
+    let config = Config::default();
+    let interval = config.ping_interval.unwrap();
+    // It greeted, so it knows pings, and answers nothing any more.
+    let mut server = End::server(&config);
+    server.feed(HELLO.as_bytes());
+    server.wait(timeout() + interval * 3);
+    assert_eq!(server.close_reason(), None);
+    server.wait(interval);
+    assert!(matches!(server.close_reason(), Some(Close::Dead(_))));
+
+    // It never said anything. That may be its way, until a call has waited for it in vain.
+    let mut client = End::client(&config);
+    let call = client.call("slow", json("{}"));
+    client.wait(timeout() + interval * 10);
+    assert_eq!(client.close_reason(), None);
+    client.send(Outbound::Abandon(call));
+    client.wait(interval);
+    assert!(matches!(client.close_reason(), Some(Close::Dead(_))));
+
+    // One that spoke lives, and may not know pings.
+    let mut client = End::client(&config);
+    let call = client.call("slow", json("{}"));
+    client.feed(b"{\"type\":\"tick\",\"data\":1}\n");
+    client.send(Outbound::Abandon(call));
+    client.wait(Duration::from_secs(3_600));
+    assert_eq!(client.close_reason(), None);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use polywire_core::{
 };
 
 use super::server::is_reserved;
-use super::{Frames, LOGIN, incoming, log_goodbye, outgoing, session_mode};
+use super::{Frames, LOGIN, farewell, incoming, on_closed, outgoing, session_mode};
 use crate::codec::{Codec, Frame, Text};
 use crate::config::Config;
 use crate::guard::Nonces;
@@ -67,7 +67,8 @@ pub struct ClientSession {
     frames: Frames,
     awaited: BTreeMap<Route, VecDeque<Awaited>>,
     pulse: Pulse,
-    /// Why this connection is to be replaced. Calls wait for the next one; those in flight may end first.
+    /// Why this connection is to be replaced, after which every name means one call again. Calls wait for the next one; those in
+    /// flight may end first.
     leaving: Option<String>,
 }
 
@@ -158,18 +159,6 @@ impl ClientSession {
         }
     }
 
-    /// An answer of this name is missing, so an answer of `call` could not be told from it. The call does not leave, and the
-    /// connection is to be replaced, after which the name means one call again.
-    fn cannot_tell(&mut self, call: CallId, name: &Route, cx: &mut Cx<'_, Self>) {
-        let why = format!(
-            "the answer of an earlier call of {name:?} is missing, and would be taken for this one's"
-        );
-        let outcome = Err(CallError::not_sent(Code::Unavailable, why.clone()));
-        cx.deliver(Delivery::Response { call, outcome });
-        self.leaving.get_or_insert(why);
-        self.leave_if_idle(cx);
-    }
-
     /// Closes a connection that is to be replaced, once nothing is in flight.
     fn leave_if_idle(&self, cx: &mut Cx<'_, Self>) {
         let Some(why) = &self.leaving else { return };
@@ -255,14 +244,14 @@ impl Session for ClientSession {
             Frame::Read { nonce, text } => (nonce, text),
             Frame::Shut(_) => return cx.count(Count::Undecodable),
             Frame::Closed(close) if !self.established => {
-                log_goodbye(close.as_ref());
                 // How the originals refuse; one that is shut down drops the connection without a close frame.
-                let why =
-                    "the server closed the connection instead of answering: the key or encryption differs";
+                let words = farewell(close).map(|words| format!(" ({words})")).unwrap_or_default();
+                let why = "the server closed the connection instead of answering";
+                let why = format!("{why}{words}: the key or encryption differs");
                 return cx.close(Close::Refused(Refusal::new(why)));
             }
             Frame::Pong => return cx.count(Count::Control),
-            Frame::Closed(close) => return log_goodbye(close.as_ref()),
+            Frame::Closed(close) => return on_closed(close, cx),
             Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {
@@ -287,9 +276,9 @@ impl Session for ClientSession {
 
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
         let refuse = |why| Admit::Refuse(Failure::new(Code::Unimplemented, why));
-        let (route, body) = match outbound {
-            Outbound::Request { request, .. } => (&request.route, &request.body),
-            Outbound::Event(event) => (&event.route, &event.body),
+        let (route, body, awaits) = match outbound {
+            Outbound::Request { request, .. } => (&request.route, &request.body, true),
+            Outbound::Event(event) => (&event.route, &event.body, false),
             _ => return Admit::Now,
         };
         if matches!(body, Body::Binary(_)) {
@@ -306,7 +295,7 @@ impl Session for ClientSession {
         if !self.established {
             return Admit::Hold(LOGIN);
         }
-        if self.leaving.is_some() && matches!(outbound, Outbound::Request { .. }) {
+        if self.leaving.is_some() && awaits {
             return Admit::Hold(NEXT);
         }
         if self.awaited.is_empty() {
@@ -314,21 +303,31 @@ impl Session for ClientSession {
         }
         let Some(waiting) = self.awaited.get(&name) else { return Admit::Now };
         if has_missing(waiting) {
-            // Nothing will ever open its gate; `send` says so.
-            return Admit::Now;
+            // The missing answer would be taken for this call's; an event waits for none.
+            return if awaits { Admit::Hold(NEXT) } else { Admit::Now };
         }
         // What is owed may come at any time, and then as whose?
         let owed = waiting.iter().any(|awaited| matches!(awaited, Awaited::Owed(_)));
         if owed || !self.config.concurrent_names { Admit::Hold(gate(&name)) } else { Admit::Now }
     }
 
+    fn held(&mut self, gate: Gate, cx: &mut Cx<'_, Self>) {
+        if gate != NEXT {
+            return;
+        }
+        if self.leaving.is_none()
+            && let Some((name, _)) = self.awaited.iter().find(|(_, waiting)| has_missing(waiting))
+        {
+            self.leaving =
+                Some(format!("the answer of a call of {name:?} is missing, and a later one waits"));
+        }
+        self.leave_if_idle(cx);
+    }
+
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
             Outbound::Request { call, request, .. } => {
                 let name = outgoing(&request.route, &self.config);
-                if self.awaited.get(&name).is_some_and(has_missing) {
-                    return self.cannot_tell(call, &name, cx);
-                }
                 self.write_message(&name, &request.body, cx);
                 self.awaited.entry(name).or_default().push_back(Awaited::By(call));
             }
