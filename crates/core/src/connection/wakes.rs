@@ -1,7 +1,7 @@
 //! Callers that have been told an outcome and are woken a little later, all together.
 //!
-//! Whoever waits for many answers, as a bridge does, then finds as many of them as one read has brought, and its own answers
-//! leave in one write; and it does not run yet while more is being told.
+//! Whoever waits for many answers, as a bridge does, then finds all that one read has brought, so its own answers leave in one
+//! write; and on another processor it does not begin with the first while the others are being told.
 
 use std::task::Waker;
 
@@ -11,6 +11,11 @@ pub(super) struct Wakes(Vec<Waker>);
 impl Wakes {
     pub(super) fn add(&mut self, waker: Option<Waker>) {
         self.0.extend(waker);
+    }
+
+    /// How many wait to be woken.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Wakes them, in order.
