@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use polywire_core::{
-    Answer, Body, Caller, Calling, Clock, Code, Due, Event, Failure, HandlerFuture, Incoming, Kind, Meta, Moment,
-    Peer, Request, Response, Retry, Route,
+    Answer, Body, Caller, Calling, Clock, Code, Due, Event, Failure, HandlerFuture, Incoming, Kind, Meta,
+    Moment, Peer, Request, Response, Retry, Route,
 };
 
 use crate::config::Verb;
@@ -230,6 +230,11 @@ fn budget(now: Moment, deadline: Option<Moment>, timeout: Duration) -> Option<Mo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_waits_is_small() {
+        assert!(size_of::<SentOn>() <= 96, "{} bytes are allocated for each", size_of::<SentOn>());
+    }
 
     #[test]
     fn keeps_a_margin_and_sends_nothing_when_too_little_is_left() {

@@ -47,8 +47,8 @@ use window::Window;
 
 /// Most frames handled before the task lets others run.
 const FRAMES_PER_TURN: usize = 64;
-/// So many callers that were told an outcome are woken, even while more frames wait to be handled.
-const WAKES_HELD: usize = 1_024;
+/// Most turns that callers who were told an outcome wait for the others of one read.
+const TURNS_HELD: u32 = 8;
 /// Written bytes waiting from which on there is no use in waiting for more.
 const LINGER_BELOW: usize = 16 << 10;
 /// How long after some work a connection looks whether it can give memory back.
@@ -226,7 +226,7 @@ where
             worked |= self.judge(cx);
             let mut woken = self.take_jobs(cx);
             worked |= self.receive(cx, &mut frames);
-            if frames < FRAMES_PER_TURN || self.wakes.len() >= WAKES_HELD {
+            if frames < FRAMES_PER_TURN || self.wakes.have_waited(TURNS_HELD) {
                 self.wakes.wake();
             }
             woken |= self.answer(cx);

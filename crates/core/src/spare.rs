@@ -56,6 +56,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn copies_are_apart_and_outlive_what_they_were_copied_from() {
+        let copies: Vec<_> = (0..=u8::MAX).map(|byte| copied(&[byte; 100])).collect();
+        for (byte, copy) in (0..=u8::MAX).zip(&copies) {
+            assert_eq!(*copy, [byte; 100][..]);
+        }
+        assert!(copied(&[]).is_empty());
+        let large = vec![7; 2 * PIECE];
+        assert_eq!(copied(&large), large);
+        drop(copies);
+        let places: std::collections::HashSet<_> = (0..1_000).map(|_| copied(&[1; 100]).as_ptr()).collect();
+        assert!(places.len() <= 2 * PIECE / 100, "memory that nobody holds is used again");
+    }
+
+    #[test]
     fn a_buffer_comes_back_empty_unless_a_part_of_it_is_still_held() {
         let mut buffer = take();
         buffer.extend_from_slice(&[7; 100]);

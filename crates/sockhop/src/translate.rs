@@ -19,8 +19,8 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::{
-    Binary, Body, ByteString, CallError, Code, Failure, JsonLimits, JsonText, Meta, Response, Route,
-    copied, json,
+    Binary, Body, ByteString, CallError, Code, Failure, JsonLimits, JsonText, Meta, Response, Route, copied,
+    json,
 };
 
 use crate::binary::read_base64;

@@ -110,7 +110,8 @@ where
         for (call, answer) in self.pending.expired(now) {
             worked = true;
             self.tally.add(Count::CallsUnknown);
-            answer.tell(Err(CallError::unknown(Code::DeadlineExceeded, "no answer came before the deadline")));
+            answer
+                .tell(Err(CallError::unknown(Code::DeadlineExceeded, "no answer came before the deadline")));
             self.send(Outbound::Abandon(call));
         }
         if self.outbox.is_due(now) {
