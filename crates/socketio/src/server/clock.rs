@@ -83,7 +83,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn http_reckons_with_the_clock_that_was_handed_in() {
-        let clock: Arc<dyn Clock> = Arc::new(TokioClock::new());
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock);
         let timer = HttpTimer::new(Arc::clone(&clock));
         let (begun, moment) = (Instant::now(), clock.now());
         tokio::time::advance(Duration::from_secs(3_600)).await;

@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
+use polywire_net::websocket::Header;
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// Read ahead at a time while frames are cut or held back.
@@ -23,7 +24,7 @@ const CHUNK: usize = 4 << 10;
 /// A close frame of a client: 1009, the message is too big. Its mask is zero.
 const TOO_BIG: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF1];
 /// The longest head of a frame, and the two bytes of its content that say what it is.
-const LOOK: usize = 14 + 2;
+const LOOK: usize = Header::MAX_BYTES + 2;
 
 /// The two directions of one stream.
 pub(super) struct Sieve {
@@ -187,18 +188,19 @@ impl Sieve {
             if self.unanswered > 0 {
                 return Step::Hold;
             }
-            let Some(frame) = Frame::of(bytes) else { return Step::More };
-            match frame.opcode {
-                0 => self.message = self.message.saturating_add(frame.length),
-                1 | 2 => self.message = frame.length,
+            let Some(Frame { header, look }) = Frame::of(bytes) else { return Step::More };
+            let opcode = header.opcode();
+            match opcode {
+                0 => self.message = self.message.saturating_add(header.length),
+                1 | 2 => self.message = header.length,
                 _ => {}
             }
-            if frame.opcode < 3 && self.message > self.max {
+            if opcode < 3 && self.message > self.max {
                 return Step::TooBig;
             }
-            self.rest = frame.length.saturating_add(frame.head as u64);
-            self.out = frame.opcode == 1 && frame.is_last && matches!(frame.look[0], Some(b'0' | b'6'));
-            if frame.opcode == 1 && frame.look == [Some(b'4'), Some(b'0')] {
+            self.rest = header.length.saturating_add(header.bytes as u64);
+            self.out = opcode == 1 && header.is_final() && matches!(look[0], Some(b'0' | b'6'));
+            if opcode == 1 && look == [Some(b'4'), Some(b'0')] {
                 self.unanswered += 1;
             }
         }
@@ -208,13 +210,10 @@ impl Sieve {
     }
 }
 
-/// The head of a frame.
+/// The head of a frame, and what it is.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
-    opcode: u8,
-    is_last: bool,
-    head: usize,
-    length: u64,
+    header: Header,
     /// The first bytes of its content, without the mask.
     look: [Option<u8>; 2],
 }
@@ -222,24 +221,14 @@ struct Frame {
 impl Frame {
     /// The head that these bytes begin with; `None` while it is not whole.
     fn of(bytes: &[u8]) -> Option<Self> {
-        let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-        let (length, mut head) = match second & 0x7F {
-            126 => (u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
-            127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
-            short => (u64::from(short), 2),
-        };
-        let mut mask = [0; 4];
-        if second & 0x80 != 0 {
-            mask = bytes.get(head..head + 4)?.try_into().ok()?;
-            head += 4;
-        }
+        let header = Header::of(bytes)?;
         let mut look = [None; 2];
-        for ((index, place), mask) in look.iter_mut().enumerate().zip(mask) {
-            if (index as u64) < length {
-                *place = Some(bytes.get(head + index)? ^ mask);
+        for ((index, place), mask) in look.iter_mut().enumerate().zip(header.mask.unwrap_or_default()) {
+            if (index as u64) < header.length {
+                *place = Some(bytes.get(header.bytes + index)? ^ mask);
             }
         }
-        Some(Self { opcode: first & 15, is_last: first & 0x80 != 0, head, length, look })
+        Some(Self { header, look })
     }
 }
 
@@ -275,10 +264,10 @@ impl Writes {
                 let count = (LOOK - self.begun.len()).min(bytes.len());
                 let known = self.begun.len();
                 self.begun.extend_from_slice(bytes.get(..count).unwrap_or_default());
-                let Some(frame) = Frame::of(&self.begun) else { return answers };
-                answers +=
-                    usize::from(frame.opcode == 1 && matches!(frame.look, [Some(b'4'), Some(b'0' | b'4')]));
-                self.rest = frame.length.saturating_add(frame.head as u64) - known as u64;
+                let Some(Frame { header, look }) = Frame::of(&self.begun) else { return answers };
+                let answer = header.opcode() == 1 && matches!(look, [Some(b'4'), Some(b'0' | b'4')]);
+                answers += usize::from(answer);
+                self.rest = header.length.saturating_add(header.bytes as u64) - known as u64;
                 self.begun.clear();
             }
         }
