@@ -13,10 +13,14 @@ use polywire_hpx::{HpxCodec, ServerConfig, ServerSession, Shared, Trust, Wire};
 use polywire_net::websocket::{Settings, accept};
 use polywire_sockhop::{Codec, Config, Role};
 use polywire_stonyx::Key;
+use polywire_tests::size::size;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Connections of each case.
-const PEERS: usize = 64;
+fn connections() -> usize {
+    usize::try_from(size(64, 512)).expect("it is a small number")
+}
+
 /// Bytes on their way between the two ends.
 const PIPE: usize = 4 << 10;
 
@@ -47,7 +51,7 @@ async fn reserved_by_a_websocket() -> usize {
     const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let before = reserved();
     let mut kept = Vec::new();
-    for _ in 0..PEERS {
+    for _ in 0..connections() {
         let (near, mut far) = tokio::io::duplex(PIPE * 4);
         far.write_all(UPGRADE).await.expect("it is read");
         let mut socket = accept(near, Settings::default(), |_| Ok(())).await.expect("a good handshake");
@@ -58,7 +62,7 @@ async fn reserved_by_a_websocket() -> usize {
         assert!(heard.is_pending(), "there is more to come");
         kept.push((socket, far));
     }
-    reserved().saturating_sub(before) / PEERS
+    reserved().saturating_sub(before) / connections()
 }
 
 fn limits() -> Limits {
@@ -79,7 +83,7 @@ where
     endpoint.limits = Arc::new(limits());
     let before = held();
     let mut peers = Vec::new();
-    for _ in 0..PEERS {
+    for _ in 0..connections() {
         let (near, far) = tokio::io::duplex(PIPE);
         let (codec, session) = make();
         let (connection, link) =
@@ -92,7 +96,7 @@ where
         say.write_all(said).await.expect("the connection reads");
         peers.push((running, hearing, link, say));
     }
-    let each = held().saturating_sub(before) / PEERS;
+    let each = held().saturating_sub(before) / connections();
     assert!(peers.iter().all(|(running, ..)| !running.is_finished()), "a peer below every limit was closed");
     kept.push(Box::new(peers));
     each
@@ -102,10 +106,10 @@ where
 async fn c22_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
     let config = Arc::new(Config::default());
     let sockhop = || {
-        let session = polywire_sockhop::Session::new(Arc::clone(&config), limits().json, Role::Server);
+        let session = polywire_sockhop::Session::new(Arc::clone(&config), &limits(), Role::Server);
         (Codec::new(&config, &limits()), session)
     };
-    let wire = Wire { limits: limits(), ..Wire::default() };
+    let wire = Wire { limits: Arc::new(limits()), ..Wire::default() };
     let shared =
         Arc::new(Shared::new(ServerConfig { guests: true, wire: wire.clone(), ..ServerConfig::default() }));
     let hpx =

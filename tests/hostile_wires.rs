@@ -1,7 +1,12 @@
 //! Rows of hostile input that are the same on every wire, over real sockets, against both servers.
 
+#[path = "support/leave.rs"]
+mod leave;
+
 use std::sync::Arc;
 use std::time::Duration;
+
+use leave::{LEAVES, leave};
 
 use polywire_core::{
     Body, CallError, Close, Code, Count, Credentials, Endpoint, Failure, Handler, HandlerFuture, Identity,
@@ -95,7 +100,7 @@ async fn serve(on: On, limits: Limits) -> Rig {
     let server = match on {
         On::Sockhop => listen("127.0.0.1:0", Config::default(), endpoint).await.expect("a free port"),
         On::Hpx => {
-            let wire = Wire { limits, ..Wire::default() };
+            let wire = Wire { limits: Arc::new(limits), ..Wire::default() };
             let config = ServerConfig { guests: true, wire, ..ServerConfig::default() };
             HpxServer::bind("127.0.0.1:0", config, endpoint).await.expect("a free port").into_core()
         }
@@ -248,31 +253,6 @@ async fn c05_a_burst_of_connects_hurts_nobody_and_leaves_nothing() {
         };
         timeout(LIMIT, all_gone).await.unwrap_or_else(|_| panic!("{:?}", rig.server.ledger().snapshot()));
         rig.check_books();
-    }
-}
-
-/// How a peer goes away.
-#[derive(Clone, Copy, Debug)]
-enum Leave {
-    Close,
-    HalfClose,
-    Reset,
-}
-
-const LEAVES: [Leave; 3] = [Leave::Close, Leave::HalfClose, Leave::Reset];
-
-/// The peer leaves; a half-closed stream is given back, to stay open.
-async fn leave(mut stream: TcpStream, how: Leave) -> Option<TcpStream> {
-    match how {
-        Leave::Close => None,
-        Leave::HalfClose => {
-            stream.shutdown().await.expect("the stream is open");
-            Some(stream)
-        }
-        Leave::Reset => {
-            stream.set_zero_linger().expect("the stream is open");
-            None
-        }
     }
 }
 

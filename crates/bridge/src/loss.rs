@@ -71,6 +71,7 @@ impl Losses<'_> {
         if !route.makes_requests() {
             self.events(route, to);
         }
+        self.values(name, from);
         let ends = (from, to);
         let (from, to) = (&from.capabilities, &to.capabilities);
         if to.object_arguments && route.makes_requests() {
@@ -89,6 +90,14 @@ impl Losses<'_> {
             self.lose(name, Problem::Size, text, "use short names");
         }
         self.lossless_unless_lost(name, before);
+    }
+
+    /// Values that the wire of `sender` changes when it reads them.
+    fn values(&mut self, name: &'static str, sender: &Resolved) {
+        if let Some(text) = sender.particulars.alters {
+            let text = format!("on {} {text}", sender.name);
+            self.lose(name, Problem::Values, text, "unset the option, and such messages are refused");
+        }
     }
 
     /// Events of the side that dials, where the wire takes only some, or takes them for something else.
@@ -134,6 +143,7 @@ impl Losses<'_> {
     fn back(&mut self, route: &PlannedRoute, from: &Resolved, to: &Resolved) {
         let (ingress, egress) = (&from.capabilities, &to.capabilities);
         let before = self.aspects.len();
+        self.values("reply", to);
         self.bytes("reply", route, egress, ingress);
         let fate = match (to.particulars.empty_reply, from.particulars.empty_reply) {
             (EmptyReply::Silence, _) => Some("never comes: the caller waits until its deadline".to_owned()),

@@ -88,14 +88,21 @@ pub enum ProgressForm {
 pub struct Particulars {
     /// What becomes of the events of the side that dialled.
     pub client_events: EventForm,
-    /// What a request of either side arrives as when it has no body; `None` when it arrives without one.
+    /// What a request, or an event of the side that dialled, arrives as when it has no body; `None` when it arrives without one.
     pub empty_request: Option<&'static str>,
-    /// What a request of the side that dialled arrives as when its body is `null`; the other way `null` is `null`.
+    /// The same of an event of the side that listens.
+    pub empty_push: Option<&'static str>,
+    /// What a request of the side that dialled arrives as when its body is `null`; a request of the other side and an event arrive as
+    /// they are.
     pub null_client_request: &'static str,
     /// What an answer without a body arrives as.
     pub empty_reply: EmptyReply,
+    /// Which values change when a message of the peer is read, as an option asks; `None` when none does.
+    pub alters: Option<&'static str>,
     /// Is a request that nobody serves left without an answer, so that the caller waits in vain?
     pub silent_unserved: bool,
+    /// Is a client with a wrong secret sent away without a word, so that it cannot tell that from a lost connection?
+    pub silent_refusal: bool,
     /// The code with which a failure of this code arrives.
     pub code: fn(Code) -> Code,
 }
@@ -105,9 +112,12 @@ impl Default for Particulars {
         Self {
             client_events: EventForm::Any,
             empty_request: None,
+            empty_push: None,
             null_client_request: "null",
             empty_reply: EmptyReply::Empty,
+            alters: None,
             silent_unserved: false,
+            silent_refusal: false,
             code: |code| code,
         }
     }

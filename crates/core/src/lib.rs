@@ -57,6 +57,7 @@ pub mod layer;
 mod tower;
 // Who is at the other end.
 mod caller;
+mod calling;
 mod peer;
 mod credentials;
 mod secret;
@@ -68,6 +69,7 @@ mod transport;
 mod outgoing;
 mod spare;
 mod connection;
+mod cell;
 mod pending;
 mod queue;
 mod runs;
@@ -95,11 +97,14 @@ pub use adapter::{
 };
 pub use body::{Binary, Body, JsonText};
 pub use bytestring::ByteString;
-pub use caller::{Call, Caller};
+pub use caller::{Call, Caller, Queued};
+pub use calling::Calling;
 pub use capability::{
     BinaryForm, Capabilities, Correlation, EmptyReply, Errors, EventForm, Particulars, ProgressForm,
 };
-pub use client::{Client, ClientState, Commands, Dial, DialError, GAP, Reconnect};
+pub use client::{
+    Client, ClientState, Commands, Dial, DialError, Follow, GAP, Reconnect, Standing, supervise,
+};
 pub use codec::{Codec, FrameError, Message, MessageCodec, StreamCodec};
 pub use connection::{Connection, Ended, Endpoint, Link, Observe};
 pub use credentials::{

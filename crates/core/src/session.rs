@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::body::Body;
+use crate::capability::Capabilities;
 use crate::codec::Codec;
 use crate::credentials::{Credentials, Identity, Refusal};
 use crate::envelope::{CallId, Event, Request, Response};
@@ -147,10 +148,13 @@ pub enum Action<S: Session> {
     WakeAt(Option<Moment>),
     /// Let go what waits behind this gate, in order, as far as `admit` lets it.
     Open(Gate),
-    /// Stop decoding, or go on.
+    /// Stop decoding, or go on. That the peer has closed is noticed all the same, where the transport can tell.
     Reading(bool),
     /// Logged in, or as good as: the login deadline ends. `None` where the wire has no login.
     Established(Option<Identity>),
+    /// This is what the connection can carry, where the peer has a say in that and has had it;
+    /// [`Peer::capabilities`](crate::Peer::capabilities) tells it. It may be said again.
+    Found(Capabilities),
     /// Count the frame being received under a reason (the first one counts, and none when the frame is delivered), or note
     /// something at any time.
     Count(Count),
@@ -163,8 +167,10 @@ pub enum Action<S: Session> {
 pub enum Flush {
     /// Together with whatever else is waiting.
     Coalesce,
-    /// Everything up to and with this frame leaves before anything later, in a write of its own.
+    /// Everything up to and with this frame leaves in one write, before anything later.
     Barrier,
+    /// In a write of its own: what waits leaves before it, what comes later after it.
+    Alone,
 }
 
 /// Something for a handler or a caller.

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use polywire_core::{
-    Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, Credentials, EmptyReply,
-    Endpoint, Errors, OptionKind, OptionSpec, Options, Particulars, ProgressForm, Route, Secret, Server,
-    Target,
+    Adapter, AdapterError, BinaryForm, BoxFuture, ByteString, Capabilities, Client, Correlation, Credentials,
+    EmptyReply, Endpoint, Errors, OptionKind, OptionSpec, Options, Particulars, ProgressForm, Route, Secret,
+    Server, Target,
 };
 
 use crate::client::HpxClient;
-use crate::config::{ClientConfig, Dialect, ServerConfig, Wire};
+use crate::config::{ClientConfig, Dialect, NonFinite, ServerConfig, Wire};
 use crate::server::HpxServer;
 use crate::session::ServerCommand;
-use crate::translate::code_told;
+use crate::translate::{REQUEST_AUTH, code_told};
 use crate::users::Users;
 
 /// HPX, for whoever picks an adapter by its name.
@@ -24,6 +24,9 @@ pub struct Hpx;
 
 /// Default port. Read in source: `common/config.py`, setting `server.port`.
 const PORT: u16 = 7007;
+
+/// The option that lets numbers through that JSON does not know.
+const LENIENT: &str = "lenient_python";
 
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
@@ -49,6 +52,18 @@ const OPTIONS: &[OptionSpec] = &[
         takes: OptionKind::Flag,
         default: "0",
         about: "Listening: may somebody log in without a name?",
+    },
+    OptionSpec {
+        name: LENIENT,
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "Are Python's NaN and Infinity read as null? Otherwise their messages are refused.",
+    },
+    OptionSpec {
+        name: "may_command",
+        takes: OptionKind::Text,
+        default: "nobody",
+        about: "Listening: the users who may end the program with serverquit or serverrestart, with commas between.",
     },
     OptionSpec {
         name: "allow_plaintext",
@@ -114,6 +129,9 @@ fn wire(options: &Options) -> Result<Wire, AdapterError> {
         wire.dialect =
             Dialect::from_name(name).ok_or_else(|| AdapterError::option("dialect", name, "auto, a or b"))?;
     }
+    if options.flag(LENIENT)?.unwrap_or(false) {
+        wire.non_finite = NonFinite::Null;
+    }
     Ok(wire)
 }
 
@@ -137,6 +155,11 @@ fn user(target: &Target) -> Result<Option<(String, Secret)>, AdapterError> {
     }
 }
 
+/// The names in a list with commas between.
+fn names(list: &str) -> Vec<ByteString> {
+    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(ByteString::from).collect()
+}
+
 impl Adapter for Hpx {
     fn name(&self) -> &'static str {
         "hpx"
@@ -154,13 +177,15 @@ impl Adapter for Hpx {
         Ok(capabilities(&wire(options)?))
     }
 
-    fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
+    fn particulars(&self, options: &Options) -> Result<Particulars, AdapterError> {
         let (empty_request, empty_reply) = (Some("{}"), EmptyReply::Value("null"));
-        Ok(Particulars { empty_request, empty_reply, code: code_told, ..Particulars::default() })
+        let lenient = wire(options)?.non_finite == NonFinite::Null;
+        let alters = lenient.then_some("NaN and Infinity are read as null");
+        Ok(Particulars { empty_request, empty_reply, alters, code: code_told, ..Particulars::default() })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {
-        const { &[ServerCommand::Quit.as_str(), ServerCommand::Restart.as_str(), "requestauth"] }
+        const { &[ServerCommand::Quit.as_str(), ServerCommand::Restart.as_str(), REQUEST_AUTH] }
     }
 
     fn listen(
@@ -171,13 +196,14 @@ impl Adapter for Hpx {
         Box::pin(async move {
             let options = &target.options;
             let mut wire = wire(options)?;
-            wire.limits = (*endpoint.limits).clone();
+            wire.limits = Arc::clone(&endpoint.limits);
             if let Some((name, password)) = user(&target)? {
                 endpoint.authenticator = Some(Arc::new(Users::new().with(name, &password)));
             }
             let config = ServerConfig {
                 wire,
                 guests: options.flag("guests")?.unwrap_or(false),
+                may_command: names(options.text("may_command").unwrap_or_default()),
                 allow_plaintext: options.flag("allow_plaintext")?.unwrap_or(false),
                 ..ServerConfig::default()
             };
@@ -194,7 +220,7 @@ impl Adapter for Hpx {
         Box::pin(async move {
             let options = &target.options;
             let mut wire = wire(options)?;
-            wire.limits = (*endpoint.limits).clone();
+            wire.limits = Arc::clone(&endpoint.limits);
             let mut config = ClientConfig {
                 wire,
                 allow_plaintext: options.flag("allow_plaintext")?.unwrap_or(false),
@@ -242,12 +268,17 @@ mod tests {
 
     #[test]
     fn a_user_needs_a_password_and_an_unknown_option_is_refused() {
+        let told = |options: &Options| ADAPTER.particulars(options).unwrap().alters;
         assert_eq!(user(&target("x", None)).unwrap().map(|(name, _)| name), None);
         assert!(user(&target("x", Some("alice"))).is_err());
         let mut options = Options::new();
         options.set("dialect", "b");
         assert_eq!(wire(&options).unwrap().dialect, Dialect::B);
         assert_eq!(ADAPTER.capabilities(&options).unwrap().correlation, Correlation::Order);
+        assert_eq!((wire(&options).unwrap().non_finite, told(&options)), (NonFinite::Refuse, None));
+        options.set("lenient_python", "1");
+        assert_eq!(wire(&options).unwrap().non_finite, NonFinite::Null);
+        assert_eq!(told(&options), Some("NaN and Infinity are read as null"));
         options.set("dialect", "c");
         assert_eq!(wire(&options).unwrap_err().to_string(), "option dialect = \"c\" is not auto, a or b");
         let mut options = Options::new();

@@ -1,5 +1,6 @@
 //! Every number and choice of this adapter, with its unit, its default and the reason for the default.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{ByteString, LimitError, Limits};
@@ -26,11 +27,12 @@ pub struct Wire {
     pub max_false_markers: u32,
     /// Empty frames in a row that close a connection; default 8.
     pub max_empty_frames: u32,
-    /// What becomes of `NaN` and `Infinity`, which Python writes and JSON does not know; default [`NonFinite::Null`].
+    /// What becomes of `NaN` and `Infinity`, which Python writes and JSON does not know; default [`NonFinite::Refuse`], because
+    /// a value should not change unseen.
     pub non_finite: NonFinite,
     /// The limits every wire has. `max_frame_bytes` bounds a frame before it is inflated; `call_timeout` is 10 s here, what
     /// the Python client waits.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
 }
 
 impl Default for Wire {
@@ -44,8 +46,8 @@ impl Default for Wire {
             max_members: 16,
             max_false_markers: 8,
             max_empty_frames: 8,
-            non_finite: NonFinite::Null,
-            limits: Limits { call_timeout: Duration::from_secs(10), ..Limits::default() },
+            non_finite: NonFinite::Refuse,
+            limits: Arc::new(Limits { call_timeout: Duration::from_secs(10), ..Limits::default() }),
         }
     }
 }
@@ -78,11 +80,12 @@ impl Dialect {
 /// What becomes of the literals `NaN`, `Infinity` and `-Infinity`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NonFinite {
-    /// They are read as `null`, and each message so mended is counted.
+    /// The message is refused with the place of the first: a request with error 900, an answer as an `invalid_argument` for
+    /// its caller. The connection goes on.
     #[default]
-    Null,
-    /// The message is refused like any other that is not JSON.
     Refuse,
+    /// They are read as `null`, and each message so mended is counted.
+    Null,
 }
 
 /// Settings of a client.
@@ -136,7 +139,8 @@ pub struct ServerConfig {
     pub max_failed_logins_per_name: u32,
     /// How long a name pauses that failed too often; default 60 s.
     pub failed_login_pause: Duration,
-    /// Who may send the commands that end the server, by name; default nobody. The original obeys anyone.
+    /// Who may send the commands that end the server, by name; default nobody. The original obeys anyone. What ends is
+    /// everything that shares the shutdown of the endpoint, after a second in which peers still get answers.
     pub may_command: Vec<ByteString>,
     /// The versions the greeting tells; default those of the last public server, which clients compare.
     pub version: Version,

@@ -136,7 +136,7 @@ pub use polywire_net::tls;
 pub use server::listen_tls;
 #[cfg(feature = "server")]
 pub use server::{Answer, Door, Handshake, Line, Mount, Seat, ServerConfig, listen, listen_with, mount};
-pub use session::{Events, Link, Recovery};
+pub use session::{Events, Link, Namespaces, Recovery};
 pub use stack::{Lower, Packets, Stack, Up, Upper};
 pub use translate::SEVERAL;
 pub use transport::Carrier;

@@ -8,6 +8,7 @@
 mod clock;
 mod config;
 mod door;
+mod flood;
 mod floor;
 mod gate;
 mod inbound;
@@ -57,6 +58,10 @@ use crate::stack::{Packets, Upper};
 
 /// How long socketioxide has to close its sessions once every connection has ended.
 const CLOSE_GRACE: Duration = Duration::from_millis(300);
+/// Largest head of a request, in bytes, and most that HTTP reads at a time. More than 100 headers hyper refuses by itself.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Longest time for the head of a request to come.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for the upgrade of a session from requests to a WebSocket, as the original has it.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long accepting rests after it failed.
@@ -65,7 +70,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Listens at `address`, such as `127.0.0.1:3000`, and serves `endpoint`'s handler to every client.
 ///
 /// What a client sends as `auth` when it joins a namespace is the `data` of the credentials that `endpoint`'s authenticator
-/// judges; a refusal reaches it as CONNECT_ERROR with the reason as its message. Without an authenticator everybody is a guest.
+/// judges; a refusal reaches it as CONNECT_ERROR with the reason as its message, and without [`Refusal::data`](polywire_core::Refusal::data), which socketioxide
+/// 0.18.9 cannot send. Without an authenticator everybody is a guest.
 /// A client that has joined two namespaces is two peers.
 ///
 /// # Errors
@@ -283,7 +289,7 @@ impl Streams {
         let line = Line::new(
             io,
             Arc::clone(&slot),
-            Sieve::new(self.limits.max_frame_bytes),
+            Sieve::new(self.limits.max_frame_bytes, self.limits.max_control_per_second),
             (self.limits.write_timeout, Arc::clone(&self.clock)),
             self.end.clone().cancelled_owned(),
             place,
@@ -308,7 +314,8 @@ impl Streams {
         let end = self.end.clone();
         let served = http1::Builder::new()
             .timer(HttpTimer::new(Arc::clone(&self.clock)))
-            .header_read_timeout(login)
+            .header_read_timeout(login.min(HEAD_TIMEOUT))
+            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), door)
             .with_upgrades();
         tokio::select! {

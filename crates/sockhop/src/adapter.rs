@@ -270,8 +270,8 @@ impl Adapter for Sockhop {
     }
 
     fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
-        let (empty_request, empty_reply) = (Some("{}"), EmptyReply::Value("{}"));
-        Ok(Particulars { empty_request, empty_reply, ..Particulars::default() })
+        let (empty, empty_reply) = (Some("{}"), EmptyReply::Value("{}"));
+        Ok(Particulars { empty_request: empty, empty_push: empty, empty_reply, ..Particulars::default() })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {

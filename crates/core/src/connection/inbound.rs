@@ -59,7 +59,24 @@ where
         }
         // Not reading by our own choice: the peer is not to blame for what it has begun.
         self.deadlines.frame = None;
-        worked
+        self.look_ahead(cx) || worked
+    }
+
+    /// While no frame is wanted a peer may leave all the same, and then nobody waits for what its handlers do.
+    fn look_ahead(&mut self, cx: &mut Context<'_>) -> bool {
+        if !matches!(self.stage, Stage::Open { .. }) || self.wants_frames() {
+            return false;
+        }
+        match self.transport.poll_end(cx) {
+            Poll::Pending => return false,
+            // At a limit of ours: what it said before it left comes first, for it may be events.
+            Poll::Ready(Ok(())) if self.reading && self.judging.is_none() && self.transport.has_partial() => {
+                return false;
+            }
+            Poll::Ready(Ok(())) => self.close(Close::Peer),
+            Poll::Ready(Err(error)) => self.fail(error),
+        }
+        true
     }
 
     /// Does this side take frames now?
@@ -115,6 +132,12 @@ where
                 Action::Open(gate) => self.outbox.open(gate),
                 Action::Reading(on) => self.reading = on,
                 Action::Established(identity) => self.established(identity),
+                Action::Found(capabilities) => {
+                    self.peer.find(capabilities);
+                    if let Some(observer) = &self.endpoint.observer {
+                        observer.found(&self.peer);
+                    }
+                }
                 // A reason belongs to a frame and was counted as its fate.
                 Action::Count(count) if count.is_reason() => {}
                 Action::Count(count) => {
@@ -189,9 +212,12 @@ where
                     Err(CallError::Unknown(_)) => Count::CallsUnknown,
                 });
                 // The caller may be gone already.
-                let _ = answer.send(outcome);
+                let (_, waker) = answer.put(outcome);
+                self.wakes.add(waker);
             }
-            Delivery::Progress { call, body: _ } => self.pending.extend(call, self.now),
+            Delivery::Progress { call, body: _ } => {
+                self.pending.extend(call, self.now, self.endpoint.limits.progress_timeout);
+            }
         }
     }
 

@@ -1,14 +1,14 @@
 //! From callers to frames: what may leave now leaves, what must wait waits behind its gate.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::oneshot;
-
+use crate::cell::Owed;
 use crate::codec::FrameError;
 use crate::envelope::CallId;
-use crate::failure::{CallError, Code, Failure, Outcome};
+use crate::failure::{CallError, Code, Failure};
 use crate::ledger::{Count, Ledger};
 use crate::moment::Moment;
 use crate::queue::{Job, Numbered, Queue, Taken};
@@ -118,8 +118,8 @@ impl<S: Session> Outbox<S> {
         self.earliest.is_some_and(|earliest| earliest <= now)
     }
 
-    /// Ends every waiting call that is due or whose caller has gone.
-    fn sweep(&mut self, now: Moment) -> Swept {
+    /// Ends every waiting call that is due, for this reason, or whose caller has gone.
+    fn sweep(&mut self, now: Moment, why: &str) -> Swept {
         let mut earliest: Option<Moment> = None;
         let mut swept = Swept::default();
         let queue = &self.queue;
@@ -127,15 +127,14 @@ impl<S: Session> Outbox<S> {
             for Numbered { number, job } in std::mem::take(waiting) {
                 let size = job.bytes();
                 match job {
-                    Job::Request { answer, .. } if answer.is_closed() => {
+                    Job::Request { answer, .. } if answer.is_left() => {
                         swept.cancelled += 1;
                         queue.release(1, size);
                     }
                     Job::Request { deadline, answer, .. } if deadline <= now => {
                         swept.not_sent += 1;
                         queue.release(1, size);
-                        let why = "the deadline passed before the call could be sent";
-                        let _ = answer.send(Err(CallError::not_sent(Code::DeadlineExceeded, why)));
+                        answer.tell(Err(CallError::not_sent(Code::DeadlineExceeded, why.to_owned())));
                     }
                     job => {
                         if let Job::Request { deadline, .. } = &job {
@@ -235,7 +234,7 @@ where
 
     /// Ends calls that wait in vain: their deadline has passed or their caller has gone.
     pub(super) fn sweep_outbox(&mut self) {
-        let swept = self.outbox.sweep(self.now);
+        let swept = self.outbox.sweep(self.now, &self.too_late());
         for _ in 0..swept.not_sent {
             self.tally.add(Count::Calls);
             self.tally.add(Count::CallsNotSent);
@@ -246,17 +245,27 @@ where
         }
     }
 
+    /// What a call is told that has waited for its turn until its deadline.
+    fn too_late(&self) -> Cow<'static, str> {
+        let why = "the deadline passed before the call could be sent";
+        let max = self.endpoint.limits.max_pending;
+        if self.pending.len() < max {
+            return why.into();
+        }
+        format!("{why}: the peer owes answers to max_pending = {max} calls").into()
+    }
+
     /// Sends one job, or gives it back with the gate it must wait for (`None`: until a call in flight has ended).
     fn send_job(&mut self, job: Job<S::Command>) -> Option<(Option<Gate>, Job<S::Command>)> {
         match job {
             Job::Request { call, deadline, request, answer } => {
-                if answer.is_closed() {
+                if answer.is_left() {
                     self.tally.add(Count::Calls);
                     self.tally.add(Count::CallsCancelled);
                     return None;
                 }
                 if deadline <= self.now {
-                    let why = "the deadline passed before the call could be sent";
+                    let why = self.too_late();
                     self.not_sent(answer, CallError::not_sent(Code::DeadlineExceeded, why));
                     return None;
                 }
@@ -309,10 +318,10 @@ where
         None
     }
 
-    fn not_sent(&mut self, answer: oneshot::Sender<Outcome>, error: CallError) {
+    fn not_sent(&mut self, answer: Owed, error: CallError) {
         self.tally.add(Count::Calls);
         self.tally.add(Count::CallsNotSent);
-        let _ = answer.send(Err(error));
+        answer.tell(Err(error));
     }
 
     /// Hands something to the session and applies what it wants.
@@ -333,7 +342,7 @@ where
             Some((call, answer)) => {
                 self.tally.add(Count::CallsNotSent);
                 let failure = Failure::new(Code::InvalidArgument, error.to_string());
-                let _ = answer.send(Err(CallError::NotSent(failure)));
+                answer.tell(Err(CallError::NotSent(failure)));
                 self.with_session(|session, cx| session.send(Outbound::Abandon(call), cx));
             }
             None => self.close(Close::Protocol(format!("cannot send: {error}"))),

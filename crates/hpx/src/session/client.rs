@@ -6,6 +6,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod call;
+mod command;
 mod login;
 mod proof;
 
@@ -14,8 +15,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use polywire_core::{
-    Action, Admit, CallError, CallId, Close, Code, Count, Credentials, Cx, Delivery, Failure, Gate, Identity,
-    Moment, Outbound, OutboundOf, Outcome, Request, Session,
+    Action, Admit, Body, CallError, CallId, Close, Code, Count, Credentials, Cx, Delivery, Failure, Gate,
+    Identity, JsonError, Moment, Outbound, OutboundOf, Outcome, Request, Session,
 };
 
 use super::pool::{Lead, Pool};
@@ -103,6 +104,13 @@ enum Data {
 /// Does an error with this number say that the session is not accepted?
 fn is_refused_session(number: i64) -> bool {
     matches!(number, 407 | 408 | 411 | 412)
+}
+
+/// An answer holds numbers that JSON does not know.
+fn no_json(error: &JsonError) -> CallError {
+    let text =
+        format!("the answer holds NaN or Infinity ({error}); lenient_python = true reads them as null");
+    CallError::Failure(Failure::new(Code::InvalidArgument, text))
 }
 
 type Context<'a, 'b> = &'a mut Cx<'b, ClientSession>;
@@ -199,7 +207,7 @@ impl ClientSession {
     }
 
     fn message(&mut self, message: &Message, cx: Context<'_, '_>) {
-        if message.mended {
+        if message.mended.is_some() {
             cx.count(Count::Mended);
         }
         let data = message.data();
@@ -221,10 +229,11 @@ impl ClientSession {
         let data_is = self.classify(&data);
         if error.is_none() && matches!(data_is, Data::Broadcast) {
             self.draining = true;
-            if self.call.is_none() {
-                cx.close(Close::Peer);
-            }
-            return;
+            return match self.call {
+                None => cx.close(Close::Peer),
+                Some(_) if self.has_ended_it() => self.done(Ok(Body::Empty.into()), cx),
+                Some(_) => {}
+            };
         }
         let foreign = message.id().is_some_and(|id| id != self.id());
         if !expected || (self.config.wire.dialect == Dialect::B && foreign) {
@@ -268,7 +277,7 @@ impl Session for ClientSession {
         }
         self.empty_in_a_row = 0;
         let wire = &self.config.wire;
-        match Message::read(&text, &wire.limits.json, wire.non_finite) {
+        match Message::read(&text, &wire.limits.json) {
             Ok(message) => self.message(&message, cx),
             Err(error) => self.unreadable(&error.to_string(), cx),
         }

@@ -30,7 +30,7 @@ pub use shared::Shared;
 use super::table::{Entry, Found};
 use super::{ServerCommand, flush, is_request_auth};
 use crate::codec::{Frame, HpxCodec, Trust};
-use crate::config::Dialect;
+use crate::config::{Dialect, NonFinite};
 use crate::gzip::Fault;
 use crate::wire::{self, Message, Unreadable};
 
@@ -166,7 +166,11 @@ impl ServerSession {
     }
 
     fn message(&mut self, message: &Message, cx: Context<'_, '_>) {
-        if message.mended {
+        if let Some(error) = &message.mended {
+            if self.shared.config.wire.non_finite == NonFinite::Refuse {
+                return self
+                    .unreadable(&Refused::new(900, format!("NaN and Infinity are no JSON: {error}")), cx);
+            }
             cx.count(Count::Mended);
         }
         let strict = self.shared.config.wire.dialect == Dialect::A;
@@ -293,7 +297,7 @@ impl Session for ServerSession {
         }
         self.empty_in_a_row = 0;
         let wire = &self.shared.config.wire;
-        match Message::read(&text, &wire.limits.json, wire.non_finite) {
+        match Message::read(&text, &wire.limits.json) {
             Ok(message) => self.message(&message, cx),
             Err(error) => {
                 let code = match error {
@@ -337,7 +341,7 @@ impl Session for ServerSession {
                 out.extend_from_slice(command.number());
                 wire::close(&mut out, None);
                 // Never in one write with a reply: old clients would lose one of the two.
-                cx.act(Action::Write(Frame::Text(out.freeze()), Flush::Barrier));
+                cx.act(Action::Write(Frame::Text(out.freeze()), Flush::Alone));
             }
             Outbound::Request { .. } | Outbound::Abandon(_) => {}
             Outbound::Command(never) => match never {},

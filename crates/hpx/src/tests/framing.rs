@@ -149,7 +149,8 @@ fn p04_a_frame_without_a_marker_closes_at_the_limit() {
 
 /// What a codec with frames of at most 64 KiB makes of a stream that is cut at `cut`.
 fn bounded(stream: &[u8], cut: usize) -> Result<Vec<Frame>, FrameError> {
-    let limits = polywire_core::Limits { max_frame_bytes: 64 << 10, ..Wire::default().limits };
+    let limits =
+        Arc::new(polywire_core::Limits { max_frame_bytes: 64 << 10, ..(*Wire::default().limits).clone() });
     let mut codec = HpxCodec::new(&Wire { limits, ..Wire::default() }, Trust::Known);
     let mut input = BytesMut::new();
     let mut frames = Vec::new();

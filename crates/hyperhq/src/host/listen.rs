@@ -12,9 +12,7 @@ use polywire_socketio::{MAIN, ServerConfig, Upper};
 use super::folders::{Files, Folders};
 use super::roster::Roster;
 use super::{Folder, HostConfig, HostSession, Launch, Plugins, Process};
-
-/// The namespace of older plugins.
-const LEGACY: &str = "/plugin";
+use crate::plugin::LEGACY;
 
 /// A host that listens. Dropped, it ends at once, and so do its plugins' connections.
 pub struct Host {
@@ -45,7 +43,7 @@ pub enum HostError {
 
 impl Host {
     /// Listens on this machine's loopback, by the rule of ports unless `config` names one, and serves `endpoint`'s handler: its
-    /// routes are the methods that plugins ask for data. Files are served from the folders of [`Host::serve_files`].
+    /// routes are the methods that plugins ask for data. The limits of `config` replace those of the endpoint. Files are served from the folders of [`Host::serve_files`].
     ///
     /// # Errors
     /// [`HostError`] when a setting is out of range or no port can be had.
@@ -180,19 +178,29 @@ impl fmt::Debug for Host {
     }
 }
 
-/// Listens at `address` for plugin `id` alone, which logs in with `challenge`.
+/// Listens at `address` for one plugin alone, by its id, which logs in with its challenge and may have the files in a folder.
 ///
 /// # Errors
-/// [`HostError`] when a setting is out of range or the address cannot be had.
+/// [`HostError`] when a setting is out of range, or the folder or the address cannot be had.
 pub(crate) async fn serve_one(
     address: &str,
-    config: HostConfig,
+    mut config: HostConfig,
     endpoint: Endpoint,
-    id: &str,
-    challenge: Secret,
+    (id, challenge): (&str, Secret),
+    files: Option<&Path>,
 ) -> Result<Server, HostError> {
+    config.limits = (*endpoint.limits).clone();
     let clock = Arc::clone(&endpoint.surroundings.clock);
+    let folder = files.map(|files| {
+        let wrong =
+            |error: io::Error| io::Error::new(error.kind(), format!("files={}: {error}", files.display()));
+        Folder::new(files, config.max_file_bytes).map_err(wrong)
+    });
+    let folder = folder.transpose()?;
     let starting = Starting::new(config, endpoint)?;
+    if let Some(folder) = folder {
+        starting.folders.serve(id, folder);
+    }
     let server = starting.listen(address, |session| session).await?;
     starting.told(&server);
     starting.plugins.admit(id, challenge, clock.now());
@@ -217,7 +225,9 @@ impl Starting {
         let folders = Arc::new(Folders::new(config.max_file_reads));
         let roster = Arc::new(Roster::new(endpoint.observer.clone()));
         let files = Files::new(Arc::clone(&folders), Arc::clone(&endpoint.handler));
-        let limits = Limits { login_timeout: config.challenge_life, ..(*endpoint.limits).clone() };
+        // Who comes later than a challenge lives cannot log in any more.
+        let login_timeout = config.challenge_life.min(config.limits.login_timeout);
+        let limits = Limits { login_timeout, ..config.limits.clone() };
         let endpoint = Endpoint {
             handler: Arc::new(files),
             observer: Some(Arc::clone(&roster) as _),

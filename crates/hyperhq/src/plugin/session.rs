@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use polywire_core::{
     Action, Admit, Body, ByteString, CallError, CallId, Close, Code, Count, Cx, Delivery, Event, Failure,
     Gate, Identity, JsonText, Meta, Outbound, OutboundOf, Refusal, Request, Response, Route, Secret, Session,
 };
-use polywire_socketio::{Packet, Packets, Upper};
+use polywire_socketio::{Kind, MAIN, Packet, Packets, Upper};
 
 use super::file::bytes_of;
 use super::kept::Kept;
@@ -58,6 +59,10 @@ pub struct Reply {
 /// Hears these events too, now and after every login.
 #[derive(Clone, Debug)]
 pub struct Subscribe(pub Vec<String>);
+
+/// How long a host may say nothing to the login in one namespace before the other one is tried. The official server has `/`
+/// always, and nobody there answers where the host is in `/plugin`; our own answers at once.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Where the login stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,12 +149,28 @@ impl PluginSession {
             None => return cx.close(refused("the host sends no token")),
         }
         self.login = Login::Done;
+        cx.act(Action::WakeAt(None));
         cx.act(Action::Established(Some(Identity::user(self.id.clone()))));
         let events = self.kept.events();
         if !events.is_empty() {
             subscribe(&events, cx);
         }
         cx.act(Action::Open(LOGIN));
+    }
+
+    fn hear(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+        let established = self.login == Login::Done;
+        match &*message.name {
+            "authenticated" => Self::authenticated(self, message, cx),
+            "request" => self.requested(message, cx),
+            "dataResponse" | "data_response" | "fileData" if established => self.answered(message, cx),
+            "error" if established && message.text("requestId").is_some() => self.answered(message, cx),
+            "hyperHqEvent" if established => self.heard(message, cx),
+            "eventsSubscribed" if established => {}
+            _ if !established => cx.count(Count::BeforeLogin),
+            // However many, they end nothing: a newer host may say more than this plugin knows.
+            _ => cx.count(Count::Unexpected),
+        }
     }
 
     fn requested(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
@@ -303,17 +324,7 @@ impl Session for PluginSession {
 
     fn receive(&mut self, packet: Packet, cx: &mut Cx<'_, Self>) {
         let Some(message) = Message::of(packet) else { return cx.count(Count::Unexpected) };
-        let established = self.login == Login::Done;
-        match &*message.name {
-            "authenticated" => Self::authenticated(self, &message, cx),
-            "request" => self.requested(&message, cx),
-            "dataResponse" | "data_response" | "fileData" if established => self.answered(&message, cx),
-            "error" if established && message.text("requestId").is_some() => self.answered(&message, cx),
-            "hyperHqEvent" if established => self.heard(&message, cx),
-            "eventsSubscribed" if established => {}
-            _ if !established => cx.count(Count::BeforeLogin),
-            _ => cx.count(Count::UnknownKind),
-        }
+        self.hear(&message, cx);
     }
 
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
@@ -364,6 +375,10 @@ impl Session for PluginSession {
     }
 
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
+        if self.login != Login::Done {
+            // Leaves this namespace for the other, where there is one to be tried; its time is the login's from then on.
+            return cx.write(Packet { namespace: MAIN.into(), kind: Kind::Disconnect });
+        }
         if let Some(status) = self.status.due(cx.now()) {
             cx.write(event("statusUpdate", status.as_bytes(), Vec::new()));
         }
@@ -374,7 +389,19 @@ impl Session for PluginSession {
 impl Upper for PluginSession {
     /// By the token of the last connection where there is one, else by the challenge.
     fn connected(&mut self, _: Identity, cx: &mut Cx<'_, Self>) {
+        self.login = Login::Before;
         self.authenticate(cx);
+        cx.act(Action::WakeAt(Some(cx.now() + SILENCE)));
+    }
+
+    /// An answer that is older than our question answers nothing: the login fails.
+    fn early(&mut self, packet: Packet, cx: &mut Cx<'_, Self>) {
+        let Some(message) = Message::of(packet) else { return cx.count(Count::Unexpected) };
+        if message.name == "authenticated" {
+            let why = "the host answers the login before it was asked";
+            return cx.close(Close::Refused(Refusal::new(why)));
+        }
+        self.hear(&message, cx);
     }
 }
 

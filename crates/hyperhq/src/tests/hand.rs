@@ -84,7 +84,7 @@ impl Hand {
                 Action::Established(_) => self.established = true,
                 Action::Close(reason) => self.closed = Some(reason),
                 Action::Count(count) => self.counted.push(count),
-                Action::Open(_) | Action::Reading(_) | Action::Authenticate(_) => {}
+                Action::Open(_) | Action::Reading(_) | Action::Authenticate(_) | Action::Found(_) => {}
                 Action::ReadMode(()) | Action::WriteMode(()) => {}
             }
         }
@@ -92,6 +92,12 @@ impl Hand {
 
     pub(crate) fn receive(&mut self, packet: Packet) {
         self.with(|session, cx| session.receive(packet, cx));
+    }
+
+    /// The host said this before it granted the namespace.
+    pub(crate) fn early(&mut self, name: &str, argument: &str) {
+        let packet = packet(&format!("2[\"{name}\",{argument}]"), Vec::new());
+        self.with(|session, cx| session.early(packet, cx));
     }
 
     /// The host says this.

@@ -12,6 +12,10 @@ pub(super) struct Boundaries {
     payload: u64,
     /// A message of several frames has been begun.
     fragmented: bool,
+    /// The frames of the message at hand so far.
+    frames: u32,
+    /// The most frames that one message had.
+    pub(super) most_frames: u32,
 }
 
 impl Boundaries {
@@ -33,6 +37,8 @@ impl Boundaries {
                 self.payload = header.length;
                 if !header.is_control() {
                     self.fragmented = !header.is_final();
+                    self.frames = if header.opcode() == 0 { self.frames.saturating_add(1) } else { 1 };
+                    self.most_frames = self.most_frames.max(self.frames);
                 }
             }
         }
@@ -59,6 +65,19 @@ mod tests {
                 boundaries.pass(&stream[cut..]);
                 assert!(boundaries.between(), "{stream:?}");
             }
+        }
+    }
+
+    #[test]
+    fn frames_are_counted_by_message_and_pings_are_none_of_them() {
+        let mut boundaries = Boundaries::default();
+        let whole = [0x81, 0x00];
+        let three = [0x01, 0x00, 0x89, 0x00, 0x00, 0x00, 0x8a, 0x00, 0x80, 0x00];
+        for (bytes, most) in
+            [(&whole[..], 1), (&three, 3), (&whole, 3), (&[0x02, 0], 3), (&[0, 0].repeat(7), 8)]
+        {
+            boundaries.pass(bytes);
+            assert_eq!(boundaries.most_frames, most, "{bytes:?}");
         }
     }
 

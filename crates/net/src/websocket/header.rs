@@ -51,6 +51,11 @@ impl Header {
         self.first & 15
     }
 
+    /// Bytes of the whole frame.
+    pub fn frame_bytes(&self) -> u64 {
+        self.length.saturating_add(self.bytes as u64)
+    }
+
     /// Is this the last frame of its message?
     pub fn is_final(&self) -> bool {
         self.first & FINAL != 0

@@ -17,8 +17,12 @@ pub(super) struct Gate {
     flushes: AtomicU64,
     /// Those that read: two streams for as long as a session moves from one to the other.
     readers: Mutex<Vec<Waker>>,
-    /// Those that wait for room in the outbound queue.
+    /// Those that wait for the next flush.
     writers: Mutex<Vec<Waker>>,
+    /// The client has begun a message, and its rest is waited for.
+    begun: AtomicBool,
+    /// Those that want to know about that.
+    watchers: Mutex<Vec<Waker>>,
 }
 
 /// What may be done with the stream.
@@ -59,8 +63,25 @@ impl Gate {
         wake(&self.readers);
     }
 
-    /// Wakes this task once the stream has taken more.
-    pub(super) fn await_progress(&self, cx: &Context<'_>) {
+    /// Whether a message was begun whose rest is waited for.
+    pub(super) fn set_begun(&self, begun: bool) {
+        if self.begun.swap(begun, Ordering::AcqRel) != begun {
+            wake(&self.watchers);
+        }
+    }
+
+    /// Is the rest of a message waited for?
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// Wakes this task when a message is begun, or whole.
+    pub(super) fn await_begun(&self, cx: &Context<'_>) {
+        wait(&self.watchers, usize::MAX, cx);
+    }
+
+    /// Wakes this task once everything written so far has left.
+    pub(super) fn await_flush(&self, cx: &Context<'_>) {
         wait(&self.writers, usize::MAX, cx);
     }
 
@@ -72,11 +93,6 @@ impl Gate {
     /// Everything written so far has left.
     pub(super) fn flushed(&self) {
         self.flushes.fetch_add(1, Ordering::AcqRel);
-        self.progressed();
-    }
-
-    /// The stream has taken more.
-    pub(super) fn progressed(&self) {
         wake(&self.writers);
     }
 }

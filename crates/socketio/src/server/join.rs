@@ -144,6 +144,9 @@ impl Join {
         };
         judged.map_err(|refusal| {
             let reason = refusal.reason.clone();
+            if refusal.data.is_some() {
+                tracing::debug!("a CONNECT_ERROR leaves without the data of its refusal: the library sends a message alone");
+            }
             if let Some(observer) = &self.observer {
                 observer.turned_away(&Close::Refused(refusal));
             }

@@ -6,6 +6,7 @@
 //!   read until CONNECT is answered, so nothing is kept of them but what one read has brought.
 //! - A message above the limit: the library ends the stream without a word. It is replaced by the close frame with 1009 that the
 //!   library then answers, so the client is told.
+//! - Floods that the library takes without a word: see [`Flood`]. A close frame with 1008 stands for what is too much.
 //!
 //! Frames are looked at where they begin and nowhere else; what passes is not copied.
 
@@ -19,10 +20,16 @@ use bytes::{Buf, BytesMut};
 use polywire_net::websocket::Header;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::flood::Flood;
+
 /// Read ahead at a time while frames are cut or held back.
 const CHUNK: usize = 4 << 10;
+/// Most chunks that are dropped once the end is decided.
+const DROPS: usize = 256;
 /// A close frame of a client: 1009, the message is too big. Its mask is zero.
 const TOO_BIG: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF1];
+/// The same with 1008: it breaks a rule of this side.
+const TOO_MUCH: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF0];
 /// The longest head of a frame, and the two bytes of its content that say what it is.
 const LOOK: usize = Header::MAX_BYTES + 2;
 
@@ -37,8 +44,11 @@ pub(super) struct Sieve {
     out: bool,
     /// The size of the message at hand so far, over all its frames.
     message: u64,
+    /// The frame at hand, or the last one, is not the last of its message.
+    open: bool,
     /// CONNECTs without an answer.
     unanswered: usize,
+    flood: Flood,
     over: bool,
     reader: Option<Waker>,
     writes: Writes,
@@ -53,12 +63,16 @@ enum Step {
     More,
     /// They wait for an answer.
     Hold,
-    TooBig,
+    /// What comes is replaced by this frame, and nothing follows it.
+    End(&'static [u8]),
 }
 
+/// What a look at a frame's head changes.
+type State = (u64, bool, u64, bool, usize, Flood);
+
 impl Sieve {
-    /// For messages of at most `max` bytes.
-    pub(super) fn new(max: usize) -> Self {
+    /// For messages of at most `max` bytes, and at most `max_control` messages a second that are sent only to be seen.
+    pub(super) fn new(max: usize, max_control: u32) -> Self {
         Self {
             max: max as u64,
             ahead: BytesMut::new(),
@@ -66,7 +80,9 @@ impl Sieve {
             rest: 0,
             out: false,
             message: 0,
+            open: false,
             unanswered: 0,
+            flood: Flood::new(max_control),
             over: false,
             reader: None,
             writes: Writes::default(),
@@ -82,6 +98,12 @@ impl Sieve {
                 reader.wake();
             }
         }
+    }
+
+    /// Was a message begun that is not whole yet? One that waits for an answer of ours was not.
+    pub(super) fn has_begun(&self) -> bool {
+        let head = !self.ahead.is_empty() && self.passed == 0 && self.unanswered == 0;
+        (self.rest > 0 || self.open || head) && !self.over
     }
 
     pub(super) fn poll_read<Io: AsyncRead>(
@@ -125,11 +147,11 @@ impl Sieve {
             match step {
                 Step::Pass(count) => self.passed = count,
                 Step::Leave(count) => self.ahead.advance(count),
-                Step::TooBig => {
-                    tracing::debug!("a message exceeds max_frame_bytes = {}", self.max);
+                Step::End(close) => {
+                    drop_what_is_there(io.as_mut(), cx);
                     self.over = true;
-                    self.ahead = BytesMut::from(&TOO_BIG[..]);
-                    self.passed = TOO_BIG.len();
+                    self.ahead = BytesMut::from(close);
+                    self.passed = close.len();
                 }
                 Step::Hold => {
                     self.reader = Some(cx.waker().clone());
@@ -171,12 +193,12 @@ impl Sieve {
         passed
     }
 
-    fn state(&self) -> (u64, bool, u64, usize) {
-        (self.rest, self.out, self.message, self.unanswered)
+    fn state(&self) -> State {
+        (self.rest, self.out, self.message, self.open, self.unanswered, self.flood)
     }
 
-    fn set_state(&mut self, (rest, out, message, unanswered): (u64, bool, u64, usize)) {
-        (self.rest, self.out, self.message, self.unanswered) = (rest, out, message, unanswered);
+    fn set_state(&mut self, state: State) {
+        (self.rest, self.out, self.message, self.open, self.unanswered, self.flood) = state;
     }
 
     /// Looks at the first bytes: the rest of a frame, or the head of the next.
@@ -196,9 +218,17 @@ impl Sieve {
                 _ => {}
             }
             if opcode < 3 && self.message > self.max {
-                return Step::TooBig;
+                tracing::debug!("a message exceeds max_frame_bytes = {}", self.max);
+                return Step::End(&TOO_BIG);
             }
-            self.rest = header.length.saturating_add(header.bytes as u64);
+            if let Err(why) = self.flood.frame(opcode, look[0]) {
+                tracing::debug!("{why}");
+                return Step::End(&TOO_MUCH);
+            }
+            self.rest = header.frame_bytes();
+            if opcode < 3 {
+                self.open = !header.is_final();
+            }
             self.out = opcode == 1 && header.is_final() && matches!(look[0], Some(b'0' | b'6'));
             if opcode == 1 && look == [Some(b'4'), Some(b'0')] {
                 self.unanswered += 1;
@@ -207,6 +237,19 @@ impl Sieve {
         let count = usize::try_from(self.rest).unwrap_or(usize::MAX).min(bytes.len());
         self.rest -= count as u64;
         if self.out { Step::Leave(count) } else { Step::Pass(count) }
+    }
+}
+
+/// Drops what the client has sent already, within bounds: a stream that is closed with bytes unread is reset, and the client may
+/// then never read why.
+fn drop_what_is_there<Io: AsyncRead>(mut io: Pin<&mut Io>, cx: &mut Context<'_>) {
+    for _ in 0..DROPS {
+        let mut chunk = [0; CHUNK];
+        let mut chunk = ReadBuf::new(&mut chunk);
+        match io.as_mut().poll_read(cx, &mut chunk) {
+            Poll::Ready(Ok(())) if !chunk.filled().is_empty() => {}
+            _ => return,
+        }
     }
 }
 
@@ -229,6 +272,13 @@ impl Frame {
             }
         }
         Some(Self { header, look })
+    }
+}
+
+impl Frame {
+    /// Does a server answer CONNECT with it?
+    fn is_answer(&self) -> bool {
+        self.header.opcode() == 1 && matches!(self.look, [Some(b'4'), Some(b'0' | b'4')])
     }
 }
 
@@ -260,14 +310,19 @@ impl Writes {
                 let count = usize::try_from(self.rest).unwrap_or(usize::MAX).min(bytes.len());
                 self.rest -= count as u64;
                 bytes = bytes.get(count..).unwrap_or_default();
+            } else if self.begun.is_empty()
+                && let Some(frame) = Frame::of(bytes)
+            {
+                answers += usize::from(frame.is_answer());
+                self.rest = frame.header.frame_bytes();
             } else {
+                // Cut within its head.
                 let count = (LOOK - self.begun.len()).min(bytes.len());
                 let known = self.begun.len();
                 self.begun.extend_from_slice(bytes.get(..count).unwrap_or_default());
-                let Some(Frame { header, look }) = Frame::of(&self.begun) else { return answers };
-                let answer = header.opcode() == 1 && matches!(look, [Some(b'4'), Some(b'0' | b'4')]);
-                answers += usize::from(answer);
-                self.rest = header.length.saturating_add(header.bytes as u64) - known as u64;
+                let Some(frame) = Frame::of(&self.begun) else { return answers };
+                answers += usize::from(frame.is_answer());
+                self.rest = frame.header.frame_bytes() - known as u64;
                 self.begun.clear();
             }
         }
@@ -344,13 +399,26 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_begun_from_its_first_byte_to_the_last_of_its_last_frame() {
+        let mut parts = frame(1, true, b"42[\"a\",");
+        parts[0] &= 0x7F;
+        let stream = [parts, frame(9, true, b""), frame(0, true, b"1]")].concat();
+        let mut sieve = Sieve::new(100, 1_000);
+        assert!(!sieve.has_begun());
+        for (at, byte) in stream.iter().enumerate() {
+            read(&mut sieve, &mut pieces(&[*byte], 1), 64);
+            assert_eq!(sieve.has_begun(), at + 1 < stream.len(), "after byte {at}");
+        }
+    }
+
+    #[test]
     fn an_opening_in_one_go_is_put_in_order_at_every_cut() {
         let connect = frame(1, true, b"40");
         let event = frame(1, true, b"42[\"authenticate\",{}]");
         let stream = [frame(1, true, b"0"), connect.clone(), event.clone(), frame(1, true, b"6")].concat();
         for size in 1..=stream.len() {
             for room in [1, 3, 64] {
-                let (mut sieve, mut pieces) = (Sieve::new(1_000), pieces(&stream, size));
+                let (mut sieve, mut pieces) = (Sieve::new(1_000, 100), pieces(&stream, size));
                 assert_eq!(read(&mut sieve, &mut pieces, room), connect, "{size} {room}");
                 sieve.written(b"HTTP/1.1 101 Switching Protocols\r\nx: y\r\n\r\n");
                 sieve.written(&frame(1, false, b"0{\"sid\":\"a\"}"));
@@ -368,7 +436,7 @@ mod tests {
         let event = frame(1, true, b"42[\"a\"]");
         let stream = [frame(1, true, &[b'0'; 500]), event.clone()].concat();
         for size in 1..=stream.len() {
-            assert_eq!(read(&mut Sieve::new(1_000), &mut pieces(&stream, size), 64), event, "{size}");
+            assert_eq!(read(&mut Sieve::new(1_000, 100), &mut pieces(&stream, size), 64), event, "{size}");
         }
     }
 
@@ -381,10 +449,10 @@ mod tests {
             ([&[0x01, 0x80 | 100][..], &[0; 104], &frame(0, true, &[0; 201])].concat(), &[0; 0]),
             ([fits.clone(), frame(2, true, &[0; 301])].concat(), &fits),
         ] {
-            let got = read(&mut Sieve::new(300), &mut pieces(&stream, 7), 64);
+            let got = read(&mut Sieve::new(300, 100), &mut pieces(&stream, 7), 64);
             assert!(got.starts_with(whole) && got.ends_with(&TOO_BIG), "{got:?}");
         }
-        assert_eq!(read(&mut Sieve::new(300), &mut pieces(&fits, 7), 64), fits);
+        assert_eq!(read(&mut Sieve::new(300, 100), &mut pieces(&fits, 7), 64), fits);
     }
 
     proptest! {
@@ -404,13 +472,13 @@ mod tests {
                 .filter(|(opcode, content)| *opcode != 0 && !concern(*opcode, content))
                 .flat_map(|(opcode, content)| frame(*opcode, true, content))
                 .collect();
-            let got = read(&mut Sieve::new(1_000), &mut pieces(&stream, size), room);
+            let got = read(&mut Sieve::new(1_000, 100), &mut pieces(&stream, size), room);
             prop_assert_eq!(got, stream);
         }
 
         #[test]
         fn no_bytes_are_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..400), size in 1_usize..50) {
-            let mut sieve = Sieve::new(1_000);
+            let mut sieve = Sieve::new(1_000, 100);
             sieve.written(&bytes);
             let got = read(&mut sieve, &mut pieces(&bytes, size), 16);
             prop_assert!(got.len() <= bytes.len() + TOO_BIG.len());

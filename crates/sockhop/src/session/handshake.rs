@@ -72,6 +72,7 @@ impl Session {
             }
             cx.act(Action::Established(None));
         }
+        cx.act(Action::Found(self.found()));
         if self.config.switch == Switch::Early {
             self.switch(cx);
         }

@@ -5,15 +5,15 @@
 use bytes::Bytes;
 use polywire_core::{Action, Body, CallError, CallId, Close, Code, Count, Failure, JsonText, Outcome, Retry};
 
-use super::{ClientSession, Context, Data, InFlight, Phase, is_refused_session};
-use crate::config::Dialect;
+use super::{ClientSession, Context, Data, InFlight, Phase, is_refused_session, no_json};
+use crate::config::{Dialect, NonFinite};
 use crate::translate::{self, BATCH};
 use crate::wire::{self, Message};
 
 impl ClientSession {
     pub(super) fn send_call(&mut self, cx: Context<'_, '_>) {
         let Some(call) = self.call.take() else { return };
-        let session = self.session.clone().unwrap_or_default();
+        let session = super::command::session_for(&call.request, self.session.as_ref());
         self.write(&session, |out| translate::write_request(out, &call.request), cx);
         self.call = Some(call);
     }
@@ -32,15 +32,21 @@ impl ClientSession {
             }
             return self.done(Err(CallError::Failure(failure)), cx);
         }
+        if let Some(outcome) = self.answer_to_command(&message.data()) {
+            return self.done(outcome, cx);
+        }
         match data {
-            Data::Results => {
-                let outcome = self.outcome(&message.data());
+            Data::Results if self.command().is_none() => {
+                let outcome = match &message.mended {
+                    Some(error) if self.config.wire.non_finite == NonFinite::Refuse => Err(no_json(error)),
+                    _ => self.outcome(&message.data()),
+                };
                 self.done(outcome, cx);
             }
             Data::Authenticated => self.taken_for_a_login(message, cx),
             Data::Wait => self.pause(cx),
             // A greeting, or talk of other things: the answer may still come.
-            Data::Broadcast | Data::Other => cx.count(Count::Unexpected),
+            Data::Results | Data::Broadcast | Data::Other => cx.count(Count::Unexpected),
         }
     }
 
