@@ -51,11 +51,6 @@ impl Raw {
         self.0.write_all(head.as_bytes()).await.unwrap();
     }
 
-    /// These bytes as they are.
-    pub(crate) async fn write(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.unwrap();
-    }
-
     /// The status and the body of the next answer.
     pub(crate) async fn answer(&mut self) -> (u16, String) {
         let head = self.head().await.to_ascii_lowercase();
