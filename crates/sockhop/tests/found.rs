@@ -41,11 +41,15 @@ async fn both_ends_learn_what_the_other_takes() {
         let endpoint = || {
             let mut endpoint = Endpoint::new("sockhop", Telling);
             endpoint.observer = Some(Arc::new(Found(tell.clone())));
-            endpoint.reconnect = Reconnect::never();
             endpoint
         };
         let server = listen("127.0.0.1:0", Config::default(), endpoint()).await.unwrap();
-        let client = dial(server.address(), Config::with_mode(mode), endpoint()).unwrap();
+        let client = dial(
+            server.address(),
+            Config::with_mode(mode),
+            Endpoint { reconnect: Reconnect::never(), ..endpoint() },
+        )
+        .unwrap();
         for _ in 0..2 {
             assert_eq!(found.recv().await.unwrap(), Some(form), "{mode:?}");
         }

@@ -60,7 +60,7 @@ pub fn run(input: &[u8]) {
         wire => {
             let wire_config = Wire {
                 dialect: choices.one_of(&[Dialect::Auto, Dialect::A]),
-                limits: limits.clone(),
+                limits: Arc::new(limits.clone()),
                 ..Wire::default()
             };
             if wire == 2 {

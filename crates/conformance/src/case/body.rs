@@ -7,7 +7,7 @@ use polywire_core::{BinaryForm, Body, CallError, Code, EmptyReply};
 use super::call::{finish, refused};
 use super::{Broken, Outcome, holds, json, numbered, same};
 use crate::bench::Bench;
-use crate::finding::Verdict;
+use crate::finding::{Direction, Verdict};
 use crate::rig::Rig;
 
 /// A name that is a route and the name of a type, because some wires have one for both.
