@@ -2,10 +2,12 @@
 
 mod config;
 mod files;
+mod folders;
 mod launch;
 mod listen;
 mod manifest;
 mod plugins;
+mod roster;
 mod session;
 mod told;
 

@@ -65,7 +65,6 @@ mod translate;
 mod server;
 mod client;
 mod address;
-mod stream;
 #[cfg(unix)]
 mod unix;
 mod adapter;
