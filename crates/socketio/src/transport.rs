@@ -15,7 +15,7 @@ use crate::polling::Polling;
 pub struct Carrier(Way);
 
 enum Way {
-    WebSocket(WebSocket<Stream>),
+    WebSocket(Box<WebSocket<Stream>>),
     #[cfg(feature = "polling")]
     Polling(Box<Polling>),
 }
@@ -23,7 +23,7 @@ enum Way {
 impl Carrier {
     /// From the first message on over a WebSocket.
     pub(crate) fn websocket(socket: WebSocket<Stream>) -> Self {
-        Self(Way::WebSocket(socket))
+        Self(Way::WebSocket(Box::new(socket)))
     }
 
     /// Over HTTP at first.
@@ -38,10 +38,10 @@ impl Carrier {
         if let Way::Polling(polling) = &mut self.0
             && let Some(socket) = polling.take_over()
         {
-            self.0 = Way::WebSocket(socket);
+            self.0 = Way::WebSocket(Box::new(socket));
         }
         match &mut self.0 {
-            Way::WebSocket(socket) => socket,
+            Way::WebSocket(socket) => &mut **socket,
             #[cfg(feature = "polling")]
             Way::Polling(polling) => &mut **polling,
         }
@@ -49,7 +49,7 @@ impl Carrier {
 
     fn seen(&self) -> &dyn Transport<Codec> {
         match &self.0 {
-            Way::WebSocket(socket) => socket,
+            Way::WebSocket(socket) => &**socket,
             #[cfg(feature = "polling")]
             Way::Polling(polling) => &**polling,
         }
