@@ -160,7 +160,7 @@ async fn probe(flags: &HashMap<String, String>) {
                 if first {
                     say(&json!({"event": "init-rejected", "with": "connection error"}));
                 }
-                if matches!(state, ClientState::Waiting(_)) {
+                if matches!(state, ClientState::Waiting(_) | ClientState::Denied(_)) {
                     attempts += 1;
                     say(&json!({"event": "reconnecting", "attempt": attempts}));
                 }

@@ -99,12 +99,27 @@ impl Raw {
         String::from_utf8(answer).unwrap()
     }
 
-    /// A WebSocket that has joined the main namespace.
+    /// A WebSocket that has joined the main namespace. A ping that comes before that is answered.
     pub(crate) async fn join(address: &str) -> Self {
         let mut raw = Self::open(address).await;
         raw.send(&["40"]).await;
-        while !raw.text().await.starts_with("40") {}
-        raw
+        loop {
+            match raw.text().await {
+                text if text.starts_with("40") => return raw,
+                text if text == "2" => raw.send(&["3"]).await,
+                _ => {}
+            }
+        }
+    }
+
+    /// Bytes as they are.
+    pub(crate) async fn say(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
+    }
+
+    /// The status of an answer, whatever else it says.
+    pub(crate) async fn status(&mut self) -> String {
+        self.head().await.lines().next().unwrap_or_default().to_owned()
     }
 
     /// Bytes as they are; `false` when the stream takes no more.

@@ -48,6 +48,20 @@ pub trait Call: Send + Sync + 'static {
     fn has_ended(&self) -> bool {
         false
     }
+
+    /// What waits to be sent; `None` unless implemented.
+    fn queued(&self) -> Option<Queued> {
+        None
+    }
+}
+
+/// What waits in front of a connection: calls and events that were accepted and are not written yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// How many; `max_queue_messages` bounds them.
+    pub messages: usize,
+    /// The bytes of their names and bodies; `max_queue_bytes` bounds them.
+    pub bytes: usize,
 }
 
 impl Caller {
@@ -120,6 +134,15 @@ impl Caller {
 
     pub(crate) fn way(&self) -> &Way {
         &self.0
+    }
+
+    /// What waits to be sent now: while there is no connection, before its login, behind a peer that does not read. `None` where
+    /// this caller keeps no such count, as a pool does.
+    pub fn queued(&self) -> Option<Queued> {
+        match &self.0 {
+            Way::Queue(way) => Some(way.outlet.queued()),
+            Way::Custom(call) => call.queued(),
+        }
     }
 
     pub(crate) fn close(&self, reason: Close) {

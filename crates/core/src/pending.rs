@@ -154,7 +154,7 @@ mod tests {
         assert!(pending.expired(at(149)).is_empty());
         assert_eq!(pending.expired(at(150)).len(), 1, "no progress keeps a call longer than that");
         // One that was given longer keeps what it was given.
-        let (third, _keep) = oneshot::channel();
+        let (third, _keep) = cell();
         pending.insert(CallId(3), at(0), at(300), third);
         pending.extend(None, at(299), most);
         assert!(pending.expired(at(299)).is_empty());

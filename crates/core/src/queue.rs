@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 use tokio::sync::Notify;
 
 use crate::body::Body;
+use crate::caller::Queued;
 use crate::cell::{Awaited, Owed, cell};
 use crate::credentials::BoxFuture;
 use crate::envelope::{CallId, Event, Request};
@@ -73,6 +74,8 @@ pub(crate) trait Outlet: Send + Sync {
     fn close(&self, reason: Close);
     /// Will nothing be sent any more?
     fn has_ended(&self) -> bool;
+    /// What has not left yet.
+    fn queued(&self) -> Queued;
 }
 
 pub(crate) struct Queue<C> {
@@ -366,5 +369,10 @@ impl<C: Send> Outlet for Queue<C> {
 
     fn has_ended(&self) -> bool {
         self.lock().ended.is_some()
+    }
+
+    fn queued(&self) -> Queued {
+        let state = self.lock();
+        Queued { messages: state.messages, bytes: state.bytes }
     }
 }

@@ -27,9 +27,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use polywire_core::{
-    Action, Admit, Body, Close, Code, Count, Cx, Failure, Gate, JsonLimits, Moment, Outbound, OutboundOf,
-    Outgoing, Route,
+    Action, Admit, BinaryForm, Body, Capabilities, Close, Code, Count, Cx, Failure, Gate, JsonLimits, Limits,
+    Moment, Outbound, OutboundOf, Outgoing, Route,
 };
+
+use crate::adapter::capabilities;
 
 use crate::codec::{Codec, Frame};
 use crate::config::{Config, Mode, PeerType, Switch};
@@ -87,6 +89,8 @@ const PROBE_PING: u64 = 3;
 pub struct Session {
     config: Arc<Config>,
     limits: JsonLimits,
+    /// What the settings promise.
+    promised: Capabilities,
     role: Role,
     own: OwnIds,
     greeting: Greeting,
@@ -113,10 +117,11 @@ pub struct Session {
 
 impl Session {
     /// One end of a connection that has just been opened. `config` has been validated.
-    pub fn new(config: Arc<Config>, limits: JsonLimits, role: Role) -> Self {
+    pub fn new(config: Arc<Config>, limits: &Limits, role: Role) -> Self {
         Self {
+            promised: capabilities(&config, limits),
             config,
-            limits,
+            limits: limits.json,
             role,
             own: OwnIds::default(),
             greeting: Greeting::Awaited,
@@ -142,6 +147,16 @@ impl Session {
     /// Is the connection worth nothing without a handshake?
     fn strict(&self) -> bool {
         self.config.mode == Mode::Binary && self.config.shakes_hands()
+    }
+
+    /// What can be sent to this peer: typed buffers where it took binary mode, else plain ones, which a 1.x peer gets as base64 text.
+    fn found(&self) -> Capabilities {
+        let binary = match self.greeting {
+            Greeting::Done { binary: true } => BinaryForm::Typed,
+            _ if self.bare() => BinaryForm::None,
+            _ => BinaryForm::Plain,
+        };
+        Capabilities { binary, ..self.promised }
     }
 
     fn settled(&self) -> bool {

@@ -44,7 +44,8 @@ pub struct Program {
     wire: &'static str,
     address: String,
     subject: Option<String>,
-    hopeless: bool,
+    /// It will never be let in.
+    pub hopeless: bool,
     running: Mutex<Option<Client>>,
     /// How often it was started.
     lives: AtomicU64,

@@ -87,7 +87,7 @@ pub async fn calm(world: &World) {
         network.set_quality(link, crate::pipe::Quality::GOOD);
     }
     world.judge.hesitate(false);
-    for program in &world.programs {
+    for program in world.programs.iter().filter(|program| !program.hopeless) {
         world.judge.strike(&world.subject(program.number), false);
     }
     world.upstream.start().await;

@@ -191,7 +191,7 @@ impl World {
         let tasks = TaskTracker::new();
         for program in &self.programs {
             tasks.spawn(Arc::clone(program).call(self.plan.habits, self.plan.active));
-            if wires::tells(self.plan.shape.front()) && program.number != HOPELESS {
+            if wires::tells(self.plan.shape.front()) && !program.hopeless {
                 tasks.spawn(Arc::clone(program).tell(self.plan.active));
             }
         }
@@ -205,7 +205,7 @@ impl World {
         tokio::join!(self.until_then(nature::rage(self)), self.push(), self.call_back(), self.read());
         nature::calm(self).await;
         let mut served = Vec::new();
-        for program in self.programs.iter().filter(|program| program.number != HOPELESS) {
+        for program in self.programs.iter().filter(|program| !program.hopeless) {
             let is_over =
                 || program.is_over() || self.between.as_ref().is_some_and(|between| between.is_refused());
             if !is_over() && program.probe(PATIENCE, is_over).await {

@@ -77,7 +77,8 @@ where
                     self.deadlines.write = Some(self.now + self.endpoint.limits.write_timeout);
                 }
                 self.end_calls(&reason);
-                self.outbox.take(cx);
+                // Until there is nothing: only then is it told of the next one.
+                while self.outbox.take(cx).is_some() {}
                 self.set_alarm(cx);
                 return Poll::Pending;
             }

@@ -50,6 +50,13 @@ impl Deadlines {
         self.write.get_or_insert(write);
     }
 
+    /// Nothing is going on: an alarm that was set early for something that is over is given back.
+    pub(super) fn rest(&mut self) {
+        if self.first().is_none() {
+            (self.alarm, self.set_for, self.waker) = (None, None, None);
+        }
+    }
+
     fn first(&self) -> Option<Moment> {
         let all = [self.session, self.login, self.frame, self.write, self.drain, self.over, self.rest];
         all.into_iter().flatten().min()

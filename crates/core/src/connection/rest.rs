@@ -21,7 +21,8 @@ where
 
     /// Does it hold memory that an idle connection has no use for?
     pub(super) fn is_roomy(&self) -> bool {
-        self.actions.capacity() > 0
+        self.transport.is_roomy()
+            || self.actions.capacity() > 0
             || self.runs.is_roomy()
             || self.pending.is_roomy()
             || self.outbox.is_roomy()
@@ -37,6 +38,7 @@ where
             self.pending.rest();
             self.outbox.rest();
             self.wakes.rest();
+            self.deadlines.rest();
             if self.actions.is_empty() {
                 self.actions = Actions::new();
             }

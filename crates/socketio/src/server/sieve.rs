@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
+use polywire_net::websocket::Header;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::flood::Flood;
@@ -30,7 +31,7 @@ const TOO_BIG: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF1];
 /// The same with 1008: it breaks a rule of this side.
 const TOO_MUCH: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF0];
 /// The longest head of a frame, and the two bytes of its content that say what it is.
-const LOOK: usize = 14 + 2;
+const LOOK: usize = Header::MAX_BYTES + 2;
 
 /// The two directions of one stream.
 pub(super) struct Sieve {
@@ -196,8 +197,8 @@ impl Sieve {
         (self.rest, self.out, self.message, self.open, self.unanswered, self.flood)
     }
 
-    fn set_state(&mut self, before: State) {
-        (self.rest, self.out, self.message, self.open, self.unanswered, self.flood) = before;
+    fn set_state(&mut self, state: State) {
+        (self.rest, self.out, self.message, self.open, self.unanswered, self.flood) = state;
     }
 
     /// Looks at the first bytes: the rest of a frame, or the head of the next.
@@ -209,26 +210,27 @@ impl Sieve {
             if self.unanswered > 0 {
                 return Step::Hold;
             }
-            let Some(frame) = Frame::of(bytes) else { return Step::More };
-            match frame.opcode {
-                0 => self.message = self.message.saturating_add(frame.length),
-                1 | 2 => self.message = frame.length,
+            let Some(Frame { header, look }) = Frame::of(bytes) else { return Step::More };
+            let opcode = header.opcode();
+            match opcode {
+                0 => self.message = self.message.saturating_add(header.length),
+                1 | 2 => self.message = header.length,
                 _ => {}
             }
-            if frame.opcode < 3 && self.message > self.max {
+            if opcode < 3 && self.message > self.max {
                 tracing::debug!("a message exceeds max_frame_bytes = {}", self.max);
                 return Step::End(&TOO_BIG);
             }
-            if let Err(why) = self.flood.frame(frame.opcode, frame.look[0]) {
+            if let Err(why) = self.flood.frame(opcode, look[0]) {
                 tracing::debug!("{why}");
                 return Step::End(&TOO_MUCH);
             }
-            self.rest = frame.length.saturating_add(frame.head as u64);
-            if frame.opcode < 3 {
-                self.open = !frame.is_last;
+            self.rest = header.frame_bytes();
+            if opcode < 3 {
+                self.open = !header.is_final();
             }
-            self.out = frame.opcode == 1 && frame.is_last && matches!(frame.look[0], Some(b'0' | b'6'));
-            if frame.opcode == 1 && frame.look == [Some(b'4'), Some(b'0')] {
+            self.out = opcode == 1 && header.is_final() && matches!(look[0], Some(b'0' | b'6'));
+            if opcode == 1 && look == [Some(b'4'), Some(b'0')] {
                 self.unanswered += 1;
             }
         }
@@ -251,13 +253,10 @@ fn drop_what_is_there<Io: AsyncRead>(mut io: Pin<&mut Io>, cx: &mut Context<'_>)
     }
 }
 
-/// The head of a frame.
+/// The head of a frame, and what it is.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
-    opcode: u8,
-    is_last: bool,
-    head: usize,
-    length: u64,
+    header: Header,
     /// The first bytes of its content, without the mask.
     look: [Option<u8>; 2],
 }
@@ -265,24 +264,21 @@ struct Frame {
 impl Frame {
     /// The head that these bytes begin with; `None` while it is not whole.
     fn of(bytes: &[u8]) -> Option<Self> {
-        let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-        let (length, mut head) = match second & 0x7F {
-            126 => (u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
-            127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
-            short => (u64::from(short), 2),
-        };
-        let mut mask = [0; 4];
-        if second & 0x80 != 0 {
-            mask = bytes.get(head..head + 4)?.try_into().ok()?;
-            head += 4;
-        }
+        let header = Header::of(bytes)?;
         let mut look = [None; 2];
-        for ((index, place), mask) in look.iter_mut().enumerate().zip(mask) {
-            if (index as u64) < length {
-                *place = Some(bytes.get(head + index)? ^ mask);
+        for ((index, place), mask) in look.iter_mut().enumerate().zip(header.mask.unwrap_or_default()) {
+            if (index as u64) < header.length {
+                *place = Some(bytes.get(header.bytes + index)? ^ mask);
             }
         }
-        Some(Self { opcode: first & 15, is_last: first & 0x80 != 0, head, length, look })
+        Some(Self { header, look })
+    }
+}
+
+impl Frame {
+    /// Does a server answer CONNECT with it?
+    fn is_answer(&self) -> bool {
+        self.header.opcode() == 1 && matches!(self.look, [Some(b'4'), Some(b'0' | b'4')])
     }
 }
 
@@ -314,14 +310,19 @@ impl Writes {
                 let count = usize::try_from(self.rest).unwrap_or(usize::MAX).min(bytes.len());
                 self.rest -= count as u64;
                 bytes = bytes.get(count..).unwrap_or_default();
+            } else if self.begun.is_empty()
+                && let Some(frame) = Frame::of(bytes)
+            {
+                answers += usize::from(frame.is_answer());
+                self.rest = frame.header.frame_bytes();
             } else {
+                // Cut within its head.
                 let count = (LOOK - self.begun.len()).min(bytes.len());
                 let known = self.begun.len();
                 self.begun.extend_from_slice(bytes.get(..count).unwrap_or_default());
                 let Some(frame) = Frame::of(&self.begun) else { return answers };
-                answers +=
-                    usize::from(frame.opcode == 1 && matches!(frame.look, [Some(b'4'), Some(b'0' | b'4')]));
-                self.rest = frame.length.saturating_add(frame.head as u64) - known as u64;
+                answers += usize::from(frame.is_answer());
+                self.rest = frame.header.frame_bytes() - known as u64;
                 self.begun.clear();
             }
         }
@@ -402,7 +403,7 @@ mod tests {
         let mut parts = frame(1, true, b"42[\"a\",");
         parts[0] &= 0x7F;
         let stream = [parts, frame(9, true, b""), frame(0, true, b"1]")].concat();
-        let mut sieve = Sieve::new(100, 100);
+        let mut sieve = Sieve::new(100, 1_000);
         assert!(!sieve.has_begun());
         for (at, byte) in stream.iter().enumerate() {
             read(&mut sieve, &mut pieces(&[*byte], 1), 64);

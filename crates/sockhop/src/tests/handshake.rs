@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use polywire_core::{Body, Close, Code, Count, Outbound};
+use polywire_core::{BinaryForm, Body, Close, Code, Count, Outbound};
 
 use super::end::{End, Got, json, talk};
-use crate::config::{Config, Mode, Switch};
+use crate::config::{Config, Mode, PeerType, Switch};
 
 const HELLO: &str = "{\"type\":\"SockhopHandshake\",\"data\":{\"protocol_version\":2,\"library_version\":\"2.1.0\",\"request_binary_mode\":true},\"id\":\"theirs\"}\n";
 const YES: &str = "{\"type\":\"Object\",\"data\":{\"allow_binary_mode\":true},\"callback_id\":\"theirs\"}\n";
@@ -165,6 +165,32 @@ fn a_slow_peer_may_still_greet_a_server_that_took_it_for_1x() {
     server.feed(answer(&id, "{\"allow_binary_mode\":true}").as_bytes());
     server.event("typed", Body::binary("typed", &b"x"[..]));
     assert!(server.refused.is_empty() && server.text().contains("polywire-fence/"));
+}
+
+#[test]
+fn what_a_peer_takes_is_found_at_the_end_of_the_handshake_and_again_when_it_comes_late() {
+    let binary = |end: &End| end.found.map(|found| found.binary);
+    for (here, there, found) in [
+        (Mode::Auto, Mode::Auto, BinaryForm::Typed),
+        (Mode::Binary, Mode::Auto, BinaryForm::Typed),
+        (Mode::Auto, Mode::Json, BinaryForm::Plain),
+        (Mode::Json, Mode::Auto, BinaryForm::Plain),
+    ] {
+        let (mut client, mut server) = (End::client(&quiet(here)), End::server(&quiet(there)));
+        assert_eq!((binary(&client), binary(&server)), (None, None));
+        talk(&mut client, &mut server);
+        assert_eq!((binary(&client), binary(&server)), (Some(found), Some(found)), "{here:?} {there:?}");
+    }
+    assert_eq!(binary(&End::client(&quiet(Mode::Compat))), Some(BinaryForm::Plain));
+    let bare = Config { peer_type: PeerType::Json, ..quiet(Mode::Auto) };
+    assert_eq!(binary(&End::client(&bare)), Some(BinaryForm::None));
+    // A peer that says nothing is a 1.x peer until it greets.
+    let mut server = End::server(&quiet(Mode::Auto));
+    server.wait(timeout());
+    assert_eq!(binary(&server), Some(BinaryForm::Plain));
+    let mut client = End::client(&quiet(Mode::Auto));
+    talk(&mut client, &mut server);
+    assert_eq!((binary(&client), binary(&server)), (Some(BinaryForm::Typed), Some(BinaryForm::Typed)));
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl<S: Session<Codec = StonyxCodec> + std::fmt::Debug> Hand<S> {
                 Action::Established(_) => self.established = true,
                 Action::Close(reason) => self.closed = Some(reason),
                 Action::Count(count) => self.counted.push(count),
-                Action::Open(_) | Action::Reading(_) => {}
+                Action::Open(_) | Action::Reading(_) | Action::Found(_) => {}
             }
         }
     }
