@@ -180,7 +180,7 @@ fn inv_12_dials_that_come_too_fast_or_after_a_no_are_found() {
     assert_eq!(check(&spread.collect::<Vec<_>>()).len(), 1, "more than 41 in a minute");
     assert_eq!(broken(&[What::Refused { link: 1 }, DIALLED]), ["INV-12"]);
     let started = What::Started { link: 1, who: 9, hopeless: true };
-    let four = [What::Listens, started.clone(), DIALLED, DIALLED, DIALLED, DIALLED];
+    let four = [What::Listens, started, DIALLED, DIALLED, DIALLED, DIALLED];
     assert_eq!(broken(&four), ["INV-12"]);
     let crash = What::Fault(Fault::CrashServer);
     let again =
