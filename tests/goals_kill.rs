@@ -183,8 +183,12 @@ async fn in_flight(route: &'static str) -> Rig {
     let (mut clients, mut calls) = (Vec::new(), JoinSet::new());
     for _ in 0..8 {
         let nothing = Router::new().build().unwrap();
-        let client =
-            dial(address, Config::default(), Endpoint::new("goal", nothing), Reconnect::never()).unwrap();
+        let client = dial(
+            address,
+            Config::default(),
+            Endpoint { reconnect: Reconnect::never(), ..Endpoint::new("goal", nothing) },
+        )
+        .unwrap();
         for _ in 0..125 {
             let caller = client.caller().clone();
             let request = Request::new(Route::from_static(route), object("{}".to_owned())).timeout(LIMIT);
