@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Body, Client, Close, Code, Count, Endpoint, Event, Handler, HandlerFuture, Identity, Incoming, JsonText,
-    Kind, Limits, Observe, Peer, Reconnect, Request, Response, Route, Server, Surroundings,
+    Kind, Limits, Observe, Peer, Request, Response, Route, Server, Surroundings,
 };
 use polywire_hpx::{HpxServer, ServerConfig, Wire};
 use polywire_sockhop::{Config, dial, listen};
@@ -78,7 +78,7 @@ async fn listen_at(address: &str) -> Server {
 fn client(address: &str, surroundings: &Surroundings, heard: &Echo) -> Client {
     let mut endpoint = Endpoint::new("goal", heard.clone());
     endpoint.surroundings = surroundings.clone();
-    dial(address.to_owned(), Config::default(), endpoint, Reconnect::default()).unwrap()
+    dial(address.to_owned(), Config::default(), endpoint).unwrap()
 }
 
 /// Each of them is answered within the time.
@@ -208,8 +208,11 @@ async fn g09_slow_senders_are_gone_in_time_and_everybody_else_is_served() {
     let mut endpoint = Endpoint::new("goal", Echo::default());
     endpoint.limits = Arc::new(limits.clone());
     endpoint.authenticator = Some(Arc::new(|_| async { Ok(Identity::guest()) }));
-    let config =
-        ServerConfig { guests: true, wire: Wire { limits, ..Wire::default() }, ..ServerConfig::default() };
+    let config = ServerConfig {
+        guests: true,
+        wire: Wire { limits: Arc::new(limits), ..Wire::default() },
+        ..ServerConfig::default()
+    };
     let server = HpxServer::bind("127.0.0.1:0", config, endpoint).await.unwrap().into_core();
     let address = server.address().to_owned();
     let mut slow = JoinSet::new();

@@ -176,9 +176,11 @@ async fn c07_a_server_of_sockhop_may_go_at_any_moment() {
         for how in LEAVES {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let address = listener.local_addr().expect("it is bound").to_string();
-            let endpoint = Endpoint { reconnect: Reconnect::never(), ..Endpoint::new("sockhop", Echo) };
+            let endpoint = Endpoint::new("sockhop", Echo);
             let ledger = Arc::clone(&endpoint.ledger);
-            let client = dial(address, Config::default(), endpoint).expect("good settings");
+            let client =
+                dial(address, Config::default(), Endpoint { reconnect: Reconnect::never(), ..endpoint })
+                    .expect("good settings");
             let plain = client.caller().call(request("plain", json("1")));
             let typed = || client.caller().call(request("typed", Body::binary("typed", &b"x"[..])));
             // The fence begins with the first, which its codec holds back; the second waits at its gate.
@@ -262,10 +264,11 @@ async fn s09_an_answer_that_another_connection_gives_is_nobodys() {
 async fn s12_a_call_that_was_never_answered_has_left_the_table_at_its_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound").to_string();
-    let mut endpoint = Endpoint { reconnect: Reconnect::never(), ..Endpoint::new("sockhop", Echo) };
+    let mut endpoint = Endpoint::new("sockhop", Echo);
     // The table has one place.
     endpoint.limits = Arc::new(Limits { max_pending: 1, ..Limits::default() });
-    let client = dial(address, Config::default(), endpoint).expect("good settings");
+    let client = dial(address, Config::default(), Endpoint { reconnect: Reconnect::never(), ..endpoint })
+        .expect("good settings");
     let call = client.caller().call(request("first", json("1")).timeout(Duration::from_millis(50)));
     let accept = async { Raw::new(listener.accept().await.expect("the client dials").0) };
     let (outcome, mut raw) = tokio::join!(call, accept);
@@ -326,8 +329,10 @@ async fn s01_s02_s03_what_kills_a_stock_peer_is_survived_by_our_ends() {
 
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound").to_string();
-    let endpoint = Endpoint { reconnect: Reconnect::never(), ..Endpoint::new("sockhop", Echo) };
-    let client: Client = dial(address, Config::default(), endpoint).expect("good settings");
+    let endpoint = Endpoint::new("sockhop", Echo);
+    let client: Client =
+        dial(address, Config::default(), Endpoint { reconnect: Reconnect::never(), ..endpoint })
+            .expect("good settings");
     let mut raw = Raw::new(listener.accept().await.expect("the client dials").0);
     torments(&mut raw).await;
     assert_eq!(client.ledger().unaccounted_frames(), 0);

@@ -34,7 +34,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "hostile",
-        about: "10,000 connects over sockets as fast as they go, 512 peers below every limit (C-05, C-22)",
+        about: "10,000 connects over sockets as fast as they go, 512 peers below every limit; bombs, bytes one by one and keys that collide, with their time (C-05, C-11, C-22, P-05, P-06)",
         command: hostile,
     },
     Part {
@@ -101,10 +101,10 @@ fn rows(words: &[String]) -> Command {
 }
 
 fn hostile(words: &[String]) -> Command {
-    let targets = ["--package", "polywire-tests", "--test", "hostile_wires", "--test", "hostile_memory"];
-    let mut hostile = tests(&targets, &["--".to_owned(), "c05".to_owned(), "c22".to_owned()]);
-    hostile.args(words);
-    hostile
+    let targets = ["hostile_wires", "hostile_memory", "hostile_cost"];
+    let targets = targets.into_iter().flat_map(|target| ["--test", target]);
+    let rows = ["--", "c05", "c11", "c22", "p05", "p06"];
+    tests(&["--package", "polywire-tests"].into_iter().chain(targets).chain(rows).collect::<Vec<_>>(), words)
 }
 
 fn goals(words: &[String]) -> Command {

@@ -232,6 +232,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_call_that_waits_is_small() {
+        assert!(size_of::<SentOn>() <= 96, "{} bytes are allocated for each", size_of::<SentOn>());
+    }
+
+    #[test]
     fn keeps_a_margin_and_sends_nothing_when_too_little_is_left() {
         let now = Moment::from_start(Duration::from_secs(100));
         let ms = Duration::from_millis;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use crate::failure::{CallError, Code, Outcome};
 
 /// Most cells a thread keeps between two uses.
-const KEPT: usize = 256;
+const KEPT: usize = 512;
 
 thread_local! {
     static SPARE: RefCell<Vec<Arc<Cell>>> = const { RefCell::new(Vec::new()) };

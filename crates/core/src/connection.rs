@@ -46,6 +46,8 @@ use window::Window;
 
 /// Most frames handled before the task lets others run.
 const FRAMES_PER_TURN: usize = 64;
+/// Most turns that callers who were told an outcome wait for the others of one read.
+const TURNS_HELD: u32 = 8;
 /// Written bytes waiting from which on there is no use in waiting for more.
 const LINGER_BELOW: usize = 16 << 10;
 /// How long after its last work a connection looks whether it can give memory back.
@@ -220,7 +222,9 @@ where
             worked |= self.judge(cx);
             let mut woken = self.take_jobs(cx);
             worked |= self.receive(cx, &mut frames);
-            self.wakes.wake();
+            if frames < FRAMES_PER_TURN || self.wakes.have_waited(TURNS_HELD) {
+                self.wakes.wake();
+            }
             woken |= self.answer(cx);
             worked |= woken;
             if woken && self.lingers(cx) {

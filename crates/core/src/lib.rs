@@ -141,6 +141,7 @@ pub use session::{
     Action, Actions, Admit, Close, Cx, Delivery, Flush, FrameOf, Gate, ModeOf, Outbound, OutboundOf, Session,
 };
 pub use shutdown::Shutdown;
+pub use spare::copied;
 #[cfg(feature = "tower")]
 pub use tower::{
     FromTower, FromTowerShared, IntoTower, TowerLayer, TowerLayerShared, from_tower, from_tower_layer,

@@ -23,7 +23,8 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::{
-    Binary, Body, ByteString, CallError, Code, Failure, JsonLimits, JsonText, Meta, Response, Route, json,
+    Binary, Body, ByteString, CallError, Code, Failure, JsonLimits, JsonText, Meta, Response, Route, copied,
+    json,
 };
 
 use crate::binary::read_base64;
@@ -59,7 +60,7 @@ pub(crate) fn implied(text: &[u8]) -> Route {
 
 /// `part` of `frame` as bytes of its own or shared.
 fn share(part: &[u8], frame: &Bytes) -> Bytes {
-    if part.len() <= COPY_UP_TO { Bytes::copy_from_slice(part) } else { frame.slice_ref(part) }
+    if part.len() <= COPY_UP_TO { copied(part) } else { frame.slice_ref(part) }
 }
 
 /// The body in the data of a message of type `kind` that came in `frame`.

@@ -1,6 +1,8 @@
 //! The HPX codec: however a stream is cut, the same frames come out; what a plain reader takes for whole frames is read the
 //! same; what is written holds the delimiter at its end and nowhere else.
 
+use std::sync::Arc;
+
 use std::io::{Read, Write};
 
 use bytes::{Bytes, BytesMut};

@@ -89,7 +89,15 @@ impl<S: Session> Outbox<S> {
     }
 
     /// The next job that may be let go: first what an opened gate held, then what is new.
+    #[inline]
     fn next(&mut self) -> Option<(Option<Gate>, JobOf<S>)> {
+        if self.opened.is_empty() {
+            return self.jobs.pop_front().map(|job| (None, job));
+        }
+        self.next_held()
+    }
+
+    fn next_held(&mut self) -> Option<(Option<Gate>, JobOf<S>)> {
         while let Some(gate) = self.opened.front().copied() {
             if let Some(job) = self.held.get_mut(&gate).and_then(VecDeque::pop_front) {
                 return Some((Some(gate), job));

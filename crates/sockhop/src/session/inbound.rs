@@ -93,7 +93,7 @@ impl Session {
 
     pub(super) fn on_request(
         &mut self,
-        reply: Reply,
+        mut reply: Reply,
         received: Received<'_>,
         frame: &Bytes,
         cx: &mut SessionCx<'_>,
@@ -101,7 +101,7 @@ impl Session {
         if self.sending != Sending::Lines && !reply.fits_frame() {
             return cx.count(Count::Unexpected);
         }
-        if !self.running.begin(&reply) {
+        if !self.running.begin(&mut reply) {
             return cx.count(Count::RepeatedId);
         }
         let Some(route) = self.route(&received.kind, received.data.json()) else {
@@ -143,8 +143,8 @@ impl Session {
         let fields = data.json().and_then(|data| control::members(data, names, &limits));
         let Some([Some(uuid), kind, inner]) = fields else { return cx.count(Count::Unexpected) };
         let Some(id) = Id::from_json(uuid) else { return cx.count(Count::Unexpected) };
-        let reply = Reply::new(id, true);
-        if !self.running.begin(&reply) {
+        let mut reply = Reply::new(id, true);
+        if !self.running.begin(&mut reply) {
             return cx.count(Count::RepeatedId);
         }
         let kind = kind.map_or(Name::Missing, |kind| json::as_string(kind).map_or(Name::Odd, Name::Text));
