@@ -9,7 +9,6 @@ use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use std::sync::Arc;
 
 use polywire_core::{Codec as _, FrameError, Limits, Outgoing, StreamCodec};
 use polywire_hpx::{Frame, HpxCodec, Trust, Wire};
