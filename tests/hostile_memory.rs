@@ -151,7 +151,7 @@ async fn cost_of_deaf(config: &Arc<Config>, kept: &mut Vec<Box<dyn Any>>) -> usi
     let mut peers = Vec::new();
     for _ in 0..connections() {
         let (near, far) = tokio::io::duplex(PIPE);
-        let session = polywire_sockhop::Session::new(Arc::clone(config), limits().json, Role::Server);
+        let session = polywire_sockhop::Session::new(Arc::clone(config), &limits(), Role::Server);
         let codec = Codec::new(config, &limits());
         let (connection, link) =
             Connection::new(ByteStream::new(near), codec, session, endpoint.clone(), None);
