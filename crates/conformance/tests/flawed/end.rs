@@ -61,7 +61,11 @@ impl Handler for Wrong {
                 };
                 return answer.unwrap_or_else(told);
             }
-            Flaw::Stuck => while STUCK.load(Ordering::Relaxed) {},
+            Flaw::Stuck => {
+                while STUCK.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            }
             _ => {}
         }
         let answer = self.inner.call(incoming);

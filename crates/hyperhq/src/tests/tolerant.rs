@@ -14,7 +14,7 @@ use crate::{ADAPTER, Environment, Plugin};
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// More than any limit on unusable messages.
-const MANY: u64 = 200;
+const MANY: usize = 200;
 
 /// A Socket.IO server that is no host, with one namespace.
 async fn any_server(namespace: &str, router: Router) -> Server {
@@ -56,13 +56,13 @@ async fn events_that_no_host_listens_to_end_no_connection_however_many() {
     // The helper of C# plugins logs like this.
     let line = json(r#"{"pluginId":"demo","level":"info","message":"scanning","timestamp":1}"#);
     let names = ["pluginLog", "plugin:register", "plugin:progress", "noSuchEvent"];
-    for name in names.into_iter().cycle().take(MANY as usize) {
+    for name in names.into_iter().cycle().take(MANY) {
         client.caller().notify(Event::new(Route::from_static(name), Body::Json(line.clone()))).await.unwrap();
     }
     let asked =
         client.caller().call(Request::new(Route::from_static("getSystems"), Body::Empty)).await.unwrap();
     assert_eq!(asked.body, Body::Json(json("[1]")));
-    assert_eq!((ledger.get(Count::Unexpected), ledger.get(Count::Closed)), (MANY, 0));
+    assert_eq!((ledger.get(Count::Unexpected), ledger.get(Count::Closed)), (MANY as u64, 0));
     assert_eq!(ledger.unaccounted_frames(), 0);
     drop(client);
     host.shutdown().await;
@@ -78,7 +78,7 @@ async fn events_that_no_plugin_knows_end_no_connection_however_many() {
     let router = Router::new::<()>()
         .on("authenticate", move |peer: Peer| async move {
             emit(&peer, "authenticated", r#"{"success":true,"sessionToken":"t"}"#).await;
-            for name in ["somethingNew", "error", "hyperHqEvent"].into_iter().cycle().take(MANY as usize) {
+            for name in ["somethingNew", "error", "hyperHqEvent"].into_iter().cycle().take(MANY) {
                 emit(&peer, name, r#"{"type":"notWanted","message":"m"}"#).await;
             }
             emit(&peer, "request", r#"{"id":"req-1","method":"shutdown","data":{}}"#).await;
@@ -94,7 +94,10 @@ async fn events_that_no_plugin_knows_end_no_connection_however_many() {
     // The shutdown that follows all of it ends the plugin, and nothing before.
     let over = tokio::time::timeout(LIMIT, over).await.unwrap().unwrap().clone();
     assert!(matches!(over, ClientState::Closed(_)), "{over:?}");
-    assert_eq!((client.ledger().get(Count::Unexpected), client.ledger().get(Count::Requests)), (MANY, 1));
+    assert_eq!(
+        (client.ledger().get(Count::Unexpected), client.ledger().get(Count::Requests)),
+        (MANY as u64, 1)
+    );
     server.shutdown().await;
 }
 
