@@ -31,6 +31,8 @@
 //!   connection is nobody's from then on.
 //! - **Guesses do not pause a plugin.** A challenge has 256 random bits; pausing its plugin would let any local
 //!   program keep it out.
+//! - **An event for all is written once**: plugins that are told it in the same millisecond share its bytes and its
+//!   timestamp.
 //! - **A host is the upper half alone**, over packets that the Socket.IO server delivers: the same session runs in
 //!   its tests without any server.
 //! - **Both loopbacks, one port**: by the rule of ports on IPv4, and the same number on IPv6 where it can be had. No

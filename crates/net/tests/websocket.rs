@@ -512,6 +512,22 @@ async fn a_rest_loses_nothing_of_what_came_in_one_read() {
     }
 }
 
+#[tokio::test]
+async fn one_that_heard_only_a_ping_has_something_to_give_back_and_gives_it() {
+    let (mut socket, mut far) = server(Settings::default()).await;
+    assert!(!Transport::<Plain>::is_roomy(&socket), "it has heard nothing yet");
+    far.write_all(&frame(0x89, b"there?")).await.unwrap();
+    let nothing = poll_fn(|cx| Poll::Ready(socket.poll_receive(cx, &mut Plain).is_pending())).await;
+    assert!(nothing, "a ping is answered here");
+    flush(&mut socket).await;
+    assert!(Transport::<Plain>::is_roomy(&socket));
+    Transport::<Plain>::rest(&mut socket);
+    assert!(!Transport::<Plain>::is_roomy(&socket));
+    let mut pong = [0; 8];
+    far.read_exact(&mut pong).await.unwrap();
+    assert_eq!(&pong, b"\x8a\x06there?");
+}
+
 /// A client of ours, and the raw far end, which has read the request and answers it with these headers besides.
 async fn client(more: &str) -> (Result<Socket, WebSocketError>, DuplexStream) {
     let (near, mut far) = duplex(1 << 20);

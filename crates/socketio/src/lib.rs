@@ -89,6 +89,8 @@
 //!   Requests bring seven packets at most, because python-engineio ends a session that brings it more than sixteen.
 //! - **What is mounted in a program is a service for each stream, together with the guarded stream** (`mount`). A
 //!   service alone, as libraries offer it, would leave the guards out: they stand below HTTP.
+//! - **A session's head is moved into memory of its own.** The library keeps it as long as the session, and hyper's are
+//!   slices of an 8 KiB buffer.
 //! - **Places are counted twice**: sessions have theirs besides streams, because one stream of requests can open any
 //!   number of sessions.
 

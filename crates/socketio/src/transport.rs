@@ -14,6 +14,7 @@ use crate::polling::Polling;
 /// A WebSocket, or polling until a WebSocket takes over.
 pub struct Carrier(Way);
 
+#[allow(clippy::large_enum_variant, reason = "nearly every connection is the large one")]
 enum Way {
     WebSocket(Box<WebSocket<Stream>>),
     #[cfg(feature = "polling")]
