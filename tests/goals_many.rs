@@ -119,7 +119,7 @@ async fn g07_clients_that_are_cut_at_once_are_back_within_a_minute_at_the_pace_o
         let surroundings = Surroundings::real();
         clients.extend((0..each).map(|_| client(&address, &surroundings, &Echo::default())));
     }
-    all_answered(&clients, LIMIT).await;
+    all_back(&clients, LIMIT).await;
     drop(server);
     let server = listen_at(&address).await;
     let cut = Instant::now();
@@ -156,7 +156,7 @@ async fn g08_one_of_a_thousand_that_stops_reading_is_closed_and_the_others_hear_
     let heard = Echo::default();
     let surroundings = Surroundings::real();
     let clients = (0..members).map(|_| client(server.address(), &surroundings, &heard)).collect::<Vec<_>>();
-    all_answered(&clients, LIMIT).await;
+    all_back(&clients, LIMIT).await;
     let socket = TcpSocket::new_v4().unwrap();
     // Little room, so that it is full soon.
     socket.set_recv_buffer_size(4 << 10).unwrap();

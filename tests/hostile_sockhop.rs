@@ -145,7 +145,7 @@ async fn goes(peer: &mut Raw, until: Until) {
         Until::Silent | Until::HalfLine | Until::Greeted => {}
         Until::GreetedHalfLine => peer.says("{\"type\":\"half").await,
         Until::HalfFrame => {
-            peer.says("{\"type\":\"SockhopBinaryModeTransition\",\"data\":{}}\n\u{5}\0\0").await
+            peer.says("{\"type\":\"SockhopBinaryModeTransition\",\"data\":{}}\n\u{5}\0\0").await;
         }
         Until::Draining => peer.fence(1, false).await,
         Until::Fenced => {

@@ -254,7 +254,7 @@ async fn status_updates_keep_a_request_alive_up_to_progress_timeout_and_silence_
     for program in programs(name) {
         let (limit, cap) = (Duration::from_secs(1), Duration::from_secs(4));
         let config = HostConfig::default();
-        let limits = Limits { progress_timeout: cap, ..config.limits.clone() };
+        let limits = Limits { progress_timeout: cap, ..config.limits };
         let stage = Stage::new("alive", program, HostConfig { limits, ..config }).await;
         let process = stage.launch(&["--scenario", "serve", "--transports", "websocket"]);
         let plugin = stage.plugin().await;

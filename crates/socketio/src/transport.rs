@@ -14,8 +14,9 @@ use crate::polling::Polling;
 /// A WebSocket, or polling until a WebSocket takes over.
 pub struct Carrier(Way);
 
+#[allow(clippy::large_enum_variant, reason = "nearly every connection is the large one")]
 enum Way {
-    WebSocket(WebSocket<Stream>),
+    WebSocket(Box<WebSocket<Stream>>),
     #[cfg(feature = "polling")]
     Polling(Box<Polling>),
 }
@@ -23,7 +24,7 @@ enum Way {
 impl Carrier {
     /// From the first message on over a WebSocket.
     pub(crate) fn websocket(socket: WebSocket<Stream>) -> Self {
-        Self(Way::WebSocket(socket))
+        Self(Way::WebSocket(Box::new(socket)))
     }
 
     /// Over HTTP at first.
@@ -38,10 +39,10 @@ impl Carrier {
         if let Way::Polling(polling) = &mut self.0
             && let Some(socket) = polling.take_over()
         {
-            self.0 = Way::WebSocket(socket);
+            self.0 = Way::WebSocket(Box::new(socket));
         }
         match &mut self.0 {
-            Way::WebSocket(socket) => socket,
+            Way::WebSocket(socket) => &mut **socket,
             #[cfg(feature = "polling")]
             Way::Polling(polling) => &mut **polling,
         }
@@ -49,7 +50,7 @@ impl Carrier {
 
     fn seen(&self) -> &dyn Transport<Codec> {
         match &self.0 {
-            Way::WebSocket(socket) => socket,
+            Way::WebSocket(socket) => &**socket,
             #[cfg(feature = "polling")]
             Way::Polling(polling) => &**polling,
         }

@@ -227,7 +227,7 @@ impl Starting {
         let files = Files::new(Arc::clone(&folders), Arc::clone(&endpoint.handler));
         // Who comes later than a challenge lives cannot log in any more.
         let login_timeout = config.challenge_life.min(config.limits.login_timeout);
-        let limits = Limits { login_timeout, ..config.limits.clone() };
+        let limits = Limits { login_timeout, ..config.limits };
         let endpoint = Endpoint {
             handler: Arc::new(files),
             observer: Some(Arc::clone(&roster) as _),

@@ -118,7 +118,7 @@ async fn a_challenge_may_live_longer_than_a_login_may_take() {
     let why = ADAPTER.listen(target, endpoint()).await.unwrap_err().to_string();
     assert!(why.contains("challenge_life") && why.contains("1 ms to 10 min"), "{why}");
     let config = HostConfig::default();
-    let wrong = HostConfig { limits: Limits { max_pending: 0, ..config.limits.clone() }, ..config };
+    let wrong = HostConfig { limits: Limits { max_pending: 0, ..config.limits }, ..config };
     assert!(wrong.validate().unwrap_err().to_string().starts_with("max_pending = 0"));
 }
 

@@ -139,7 +139,7 @@ impl Link {
             }
             if self.tried > 1 {
                 let why = format!("the server has none of the namespaces {}", self.namespaces);
-                refusal = Refusal { reason: why.into(), ..refusal };
+                refusal = Refusal { reason: why, ..refusal };
             }
         }
         cx.close(Close::Refused(refusal));

@@ -53,7 +53,7 @@ pub(super) fn check(records: &[Record], sleeps: &Sleeps, found: &mut Found) {
         match ends.get(nonce).map(Vec::as_slice) {
             None => found.add("INV-1", format!("call {nonce} never ended")),
             Some([(at, end)]) => {
-                let late = sleeps.late(*deadline, *at);
+                let late = sleeps.late(at.saturating_sub(*deadline), *at);
                 if late > LATE {
                     found.add("INV-1", format!("call {nonce} ended {late:?} after its deadline: {end:?}"));
                 }

@@ -7,9 +7,8 @@ use super::sleep::Sleeps;
 use crate::history::{Record, What};
 
 pub(super) fn check(records: &[Record], sleeps: &Sleeps, found: &mut Found) {
-    let late = |at: &Duration, took: &Duration, limit: &Duration| {
-        sleeps.late(at.saturating_sub(*took) + *limit, *at)
-    };
+    let late =
+        |at: &Duration, took: &Duration, limit: &Duration| sleeps.late(took.saturating_sub(*limit), *at);
     for Record { at, what } in records {
         match what {
             What::Books { who, frames, calls, requests, connections, closed } => {

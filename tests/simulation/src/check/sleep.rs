@@ -17,9 +17,10 @@ impl Sleeps {
         Self(slept.collect())
     }
 
-    /// How late something was that was due then and came `at`: the time between, but for what was slept of it.
-    pub(super) fn late(&self, due: Duration, at: Duration) -> Duration {
+    /// How late something was that came `at`, so long `over` its time: what was slept of that is not counted.
+    pub(super) fn late(&self, over: Duration, at: Duration) -> Duration {
+        let due = at.saturating_sub(over);
         let slept = self.0.iter().map(|(since, until)| (*until).min(at).saturating_sub((*since).max(due)));
-        at.saturating_sub(due).saturating_sub(slept.sum())
+        over.saturating_sub(slept.sum())
     }
 }
