@@ -197,6 +197,14 @@ pub enum Close {
     /// The peer closed it.
     #[error("the peer closed the connection")]
     Peer,
+    /// The peer closed it and said why, with a code of its wire and perhaps a text.
+    #[error("the peer closed the connection with code {code}{}{reason}", if reason.is_empty() { "" } else { ": " })]
+    Goodbye {
+        /// The code, as the wire defines them.
+        code: u16,
+        /// What the peer adds for people.
+        reason: String,
+    },
     /// This side asked for it.
     #[error("closed by this side")]
     Local,

@@ -16,10 +16,11 @@ use crate::wire::{Writer, camel, kebab};
 /// Everything waits behind it until the login is done.
 pub(crate) const LOGIN: Gate = Gate(0);
 
-/// What a peer closes with means nothing to the protocol, but something to people.
-fn log_goodbye(close: Option<&(u16, ByteString)>) {
-    if let Some((code, reason)) = close {
-        tracing::debug!(code, reason = &**reason, "the peer closes");
+/// The end that a peer's close frame is. What stands in it means nothing to the protocol, but something to the application.
+fn goodbye(close: Option<(u16, ByteString)>) -> Close {
+    match close {
+        Some((code, reason)) => Close::Goodbye { code, reason: reason.to_string() },
+        None => Close::Peer,
     }
 }
 

@@ -9,7 +9,7 @@ use polywire_core::{
 };
 
 use super::server::is_reserved;
-use super::{Frames, LOGIN, incoming, log_goodbye, outgoing, session_mode};
+use super::{Frames, LOGIN, goodbye, incoming, outgoing, session_mode};
 use crate::codec::{Codec, Frame, Text};
 use crate::config::Config;
 use crate::guard::Nonces;
@@ -255,14 +255,15 @@ impl Session for ClientSession {
             Frame::Read { nonce, text } => (nonce, text),
             Frame::Shut(_) => return cx.count(Count::Undecodable),
             Frame::Closed(close) if !self.established => {
-                log_goodbye(close.as_ref());
                 // How the originals refuse; one that is shut down drops the connection without a close frame.
-                let why =
-                    "the server closed the connection instead of answering: the key or encryption differs";
+                let with = close.map(|(code, reason)| format!(" ({code} {reason})")).unwrap_or_default();
+                let why = format!(
+                    "the server closed the connection{with} instead of answering: the key or encryption differs"
+                );
                 return cx.close(Close::Refused(Refusal::new(why)));
             }
             Frame::Pong => return cx.count(Count::Control),
-            Frame::Closed(close) => return log_goodbye(close.as_ref()),
+            Frame::Closed(close) => return cx.close(goodbye(close)),
             Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {

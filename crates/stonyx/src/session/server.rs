@@ -9,14 +9,15 @@ use polywire_core::{
 };
 use zeroize::Zeroizing;
 
-use super::{Frames, LOGIN, incoming, log_goodbye, outgoing, session_mode};
+use super::{Frames, LOGIN, goodbye, incoming, outgoing, session_mode};
 use crate::codec::{Codec, Frame, Text};
 use crate::config::{Config, OnFailure};
 use crate::guard::Nonces;
 use crate::wire::{AUTH, HEARTBEAT, Message, Read, literal, read, take_text};
 
 /// The meta fact of an answer that closes the connection instead: a status code and a reason, such as `4001 bye`, or an empty
-/// text for a close frame without either.
+/// text for a close frame without either. `1006`, which stands for an end without a close frame (RFC 6455, section 7.1.5), cuts
+/// the connection, and what waits to be written is lost.
 pub const CLOSE: &str = "stonyx.close";
 
 /// The time in which unknown names are counted.
@@ -179,7 +180,7 @@ impl Session for ServerSession {
             Frame::Read { nonce, text } => (nonce, text),
             Frame::Shut(why) => return self.refuse(Count::Undecodable, why, cx),
             Frame::Pong => return cx.count(Count::Control),
-            Frame::Closed(close) => return log_goodbye(close.as_ref()),
+            Frame::Closed(close) => return cx.close(goodbye(close)),
             Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {
@@ -274,6 +275,9 @@ impl Session for ServerSession {
 /// `"4001 bye"`, or anything else for an empty close frame.
 fn close_as_told(close: &str, cx: &mut Cx<'_, ServerSession>) {
     let (code, reason) = close.split_once(' ').unwrap_or((close, ""));
+    if code == "1006" {
+        return cx.close(Close::Transport("cut by this side, as its handler told".to_owned()));
+    }
     // Codes that a program may send. RFC 6455, section 7.4.
     if let Some(code) =
         code.parse().ok().filter(|code| matches!(code, 1000..=1003 | 1007..=1011 | 3000..=4999))
