@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use polywire_bridge::{Bridge, Config, Registry, Source};
-use polywire_core::{Body, Endpoint, Json, Reconnect, Request, Route, Router, Surroundings};
+use polywire_core::{Body, Endpoint, Json, Request, Route, Router, Surroundings};
 use polywire_hpx::{HpxServer, ServerConfig};
 
 const FILE: &str = r#"
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let nothing = Endpoint::new("sockhop", Router::new().build()?);
     let workers = bridge.address("workers").unwrap_or_default();
-    let client = polywire_sockhop::dial(workers, Default::default(), nothing, Reconnect::default())?;
+    let client = polywire_sockhop::dial(workers, Default::default(), nothing)?;
     let request = Request::new(Route::from_static("library.search"), Body::json("bridges")?);
     assert_eq!(client.caller().call(request).await?.body, Body::json(&["a book about bridges"])?);
     println!("{:?}", bridge.snapshot().routes);

@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use polywire_core::{Body, Credentials, Endpoint, Reconnect, Request, Route, Router};
+use polywire_core::{Body, Credentials, Endpoint, Request, Route, Router};
 use polywire_hpx::{ClientConfig, HpxClient};
 use serde_json::json;
 
@@ -16,7 +16,7 @@ fn add(a: i64, b: i64) -> Result<Request, serde_json::Error> {
 async fn run(address: &str) -> Result<(), Box<dyn Error>> {
     let guest = Arc::new(Credentials::guest());
     let nothing = Endpoint::new("hpx", Router::new().build()?);
-    let client = HpxClient::connect(address, guest, ClientConfig::default(), nothing, Reconnect::default())?;
+    let client = HpxClient::connect(address, guest, ClientConfig::default(), nothing)?;
     client.ready().await?;
 
     let sum = client.call(add(40, 2)?).await?;

@@ -42,13 +42,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 #[cfg(test)]
 #[tokio::test]
 async fn it_answers_who_logs_in() -> Result<(), Box<dyn Error>> {
-    use polywire_core::{Body, Credentials, Reconnect, Request, Route};
+    use polywire_core::{Body, Credentials, Request, Route};
 
     let server = start("127.0.0.1:0", &"swordfish".into()).await?;
     let alice = Arc::new(Credentials::new("alice", "swordfish"));
     let nothing = Endpoint::new("hpx", Router::new().build()?);
     let (address, config) = (server.address(), Default::default());
-    let client = polywire_hpx::HpxClient::connect(address, alice, config, nothing, Reconnect::default())?;
+    let client = polywire_hpx::HpxClient::connect(address, alice, config, nothing)?;
     let whoami = client.call(Request::new(Route::from_static("whoami"), Body::Empty)).await?;
     assert_eq!(whoami.body, Body::json("alice")?);
     client.shutdown().await;

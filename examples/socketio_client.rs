@@ -5,8 +5,8 @@ use std::error::Error;
 use std::sync::Arc;
 
 use polywire_core::{
-    Body, Close, Code, Credentials, Endpoint, Event, Failure, Incoming, Meta, Observe, Peer, Reconnect,
-    Request, Route, Router,
+    Body, Close, Code, Credentials, Endpoint, Event, Failure, Incoming, Meta, Observe, Peer, Request, Route,
+    Router,
 };
 use polywire_socketio::{Arguments, Config, dial};
 
@@ -42,7 +42,7 @@ pub(crate) async fn run(address: &str) -> Result<Body, Box<dyn Error>> {
     let endpoint = Endpoint { observer: Some(Arc::new(Ends)), ..Endpoint::new("socketio", router) };
     // Every body is the array of all arguments.
     let config = Config { arguments: Arguments::List, ..Config::new("/realtime") };
-    let client = dial(address, config, Arc::new(token), endpoint, Reconnect::default())?;
+    let client = dial(address, config, Arc::new(token), endpoint)?;
     client.ready().await?;
     let (route, body) =
         (Route::from_static("echo"), Body::json(&serde_json::json!([1, "two", {"three": []}]))?);

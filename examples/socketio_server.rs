@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 #[cfg(test)]
 #[tokio::test]
 async fn a_room_hears_what_is_said_in_it() -> Result<(), Box<dyn Error>> {
-    use polywire_core::{Credentials, Reconnect, Request};
+    use polywire_core::{Credentials, Request};
     let server = serve("127.0.0.1:0").await?;
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let router = Router::new()
@@ -49,7 +49,7 @@ async fn a_room_hears_what_is_said_in_it() -> Result<(), Box<dyn Error>> {
         .build()?;
     let (endpoint, guest) = (Endpoint::new("socketio", router), std::sync::Arc::new(Credentials::guest()));
     let config = polywire_socketio::Config::new("/chat");
-    let client = polywire_socketio::dial(server.address(), config, guest, endpoint, Reconnect::default())?;
+    let client = polywire_socketio::dial(server.address(), config, guest, endpoint)?;
     client.caller().call(Request::new(Route::from_static("join"), Body::json("tea")?)).await?;
     for (room, words) in [("coffee", "not heard"), ("tea", "hello")] {
         let body = Body::json(&serde_json::json!({ "room": room, "words": words }))?;

@@ -5,14 +5,14 @@
 use std::error::Error;
 use std::time::Duration;
 
-use polywire_core::{Body, CallError, Endpoint, Reconnect, Request, Route, Router};
+use polywire_core::{Body, CallError, Endpoint, Request, Route, Router};
 use polywire_sockhop::{Config, dial};
 
 async fn run(address: &str) -> Result<(), Box<dyn Error>> {
     // The peer may call back: this router would answer it.
     let router = Router::new().build()?;
     let endpoint = Endpoint::new("sockhop", router);
-    let client = dial(address, Config::default(), endpoint, Reconnect::default())?;
+    let client = dial(address, Config::default(), endpoint)?;
     client.ready().await?;
 
     let request = Request::new(Route::from_static("add"), Body::json(&serde_json::json!({"a": 40, "b": 2}))?);

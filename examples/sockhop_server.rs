@@ -34,11 +34,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
 #[cfg(test)]
 #[tokio::test]
 async fn it_answers() -> Result<(), Box<dyn Error>> {
-    use polywire_core::{Reconnect, Request};
+    use polywire_core::Request;
 
     let server = start("127.0.0.1:0").await?;
     let nothing = Endpoint::new("sockhop", Router::new().build()?);
-    let client = polywire_sockhop::dial(server.address(), Config::default(), nothing, Reconnect::default())?;
+    let client = polywire_sockhop::dial(server.address(), Config::default(), nothing)?;
     let request = Request::new(Route::from_static("greet"), Body::json("you")?);
     assert_eq!(client.caller().call(request).await?.body, Body::json("hello, you")?);
     client.shutdown().await;

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::{Body, Credentials, Endpoint, Reconnect, Request, Route, Router};
+use polywire_core::{Body, Credentials, Endpoint, Request, Route, Router};
 use polywire_stonyx::{Config, dial};
 use tokio::sync::mpsc;
 
@@ -23,7 +23,7 @@ async fn run(address: &str, key: &str) -> Result<String, Box<dyn Error>> {
     let data = Body::json(&serde_json::json!({"name": "ann"}))?;
     let credentials = Arc::new(Credentials { data, ..Credentials::guest() });
     let endpoint = Endpoint::new("stonyx", router.build()?);
-    let client = dial(address, Config::new(key), credentials, endpoint, Reconnect::default())?;
+    let client = dial(address, Config::new(key), credentials, endpoint)?;
     client.ready().await?;
 
     let request = Request::new(Route::from_static("greet"), Body::null()).timeout(Duration::from_secs(2));

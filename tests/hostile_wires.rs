@@ -366,11 +366,12 @@ async fn c07_a_server_of_hpx_may_go_at_any_moment() {
         for how in LEAVES {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let address = listener.local_addr().expect("it is bound").to_string();
-            let endpoint = Endpoint::new("hpx", Service { running: Arc::default() });
+            let mut endpoint = Endpoint::new("hpx", Service { running: Arc::default() });
+            endpoint.reconnect = Reconnect::never();
             let ledger = Arc::clone(&endpoint.ledger);
             let config = ClientConfig { connections: 1, ..ClientConfig::default() };
             let guest = Arc::new(Credentials::guest());
-            let client = HpxClient::connect(&address, guest, config, endpoint, Reconnect::never());
+            let client = HpxClient::connect(&address, guest, config, endpoint);
             let client = client.expect("the settings are in range");
             let request = Request::new(Route::from_static("echo"), text.clone()).timeout(LIMIT);
             let serve = async {
@@ -429,14 +430,17 @@ async fn c18_a_name_that_leads_nowhere_is_unavailable_and_another_address_is_tri
     // `localhost` has two addresses where there is IPv6; the server listens at one of them.
     let rig = serve(On::Sockhop, Limits::default()).await;
     let port = rig.server.address().rsplit(':').next().expect("host:port").to_owned();
-    let endpoint = || Endpoint::new("sockhop", Service { running: Arc::default() });
+    let endpoint = || Endpoint {
+        reconnect: Reconnect::never(),
+        ..Endpoint::new("sockhop", Service { running: Arc::default() })
+    };
     let text = JsonText::new("1", &JsonLimits::default()).expect("1 is JSON");
     let request = Request::new(Route::from_static("echo"), text.clone()).timeout(LIMIT);
-    let client = dial(format!("localhost:{port}"), Config::default(), endpoint(), Reconnect::never());
+    let client = dial(format!("localhost:{port}"), Config::default(), endpoint());
     let client = client.expect("the settings are in range");
     let answer = client.caller().call(request.clone()).await.expect("one of the addresses answers");
     assert_eq!(answer.body, Body::Json(text));
-    let nowhere = dial("nowhere.invalid:1", Config::default(), endpoint(), Reconnect::never());
+    let nowhere = dial("nowhere.invalid:1", Config::default(), endpoint());
     let nowhere = nowhere.expect("the settings are in range");
     let error = nowhere.caller().call(request).await.expect_err("the name does not exist");
     assert_eq!(error.code(), Code::Unavailable, "{error}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Body, CallError, Code, Count, Credentials, Endpoint, Failure, Handler, HandlerFuture, Incoming,
-    JsonLimits, JsonText, Outcome, Reconnect, Request, Route, Secret,
+    JsonLimits, JsonText, Outcome, Request, Route, Secret,
 };
 use polywire_hpx::{ClientConfig, Dialect, HpxClient, Wire};
 use polywire_tests::peer;
@@ -36,8 +36,7 @@ fn alice() -> Credentials {
 
 fn connect(address: &str, credentials: Credentials, config: ClientConfig) -> HpxClient {
     let endpoint = Endpoint::new("hpx", Nothing);
-    HpxClient::connect(address, Arc::new(credentials), config, endpoint, Reconnect::default())
-        .expect("the settings are in range")
+    HpxClient::connect(address, Arc::new(credentials), config, endpoint).expect("the settings are in range")
 }
 
 fn of_dialect(dialect: Dialect) -> ClientConfig {

@@ -130,8 +130,7 @@ async fn no_harm_to_an_hpx_server() -> Result<(), ProcessError> {
         &format!("127.0.0.1:{port}"),
         Arc::new(Credentials::guest()),
         ClientConfig::default(),
-        Endpoint::new("hpx", Nothing),
-        Reconnect::never(),
+        Endpoint { reconnect: Reconnect::never(), ..Endpoint::new("hpx", Nothing) },
     );
     let client = Arc::new(client.expect("good settings"));
     client.ready().await.expect("guests are let in");

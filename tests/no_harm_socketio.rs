@@ -118,10 +118,11 @@ async fn no_harm_to_the_official_server() -> Result<(), ProcessError> {
             let trial = Trial::new(seed, count / 4, |odd| message(odd, &[]), answer);
             let listening = driver.run("listen", json!({})).await?;
             let address = format!("127.0.0.1:{}", listening["port"]);
-            let endpoint = Endpoint::new("socketio", trial.handler());
+            let endpoint =
+                Endpoint { reconnect: Reconnect::never(), ..Endpoint::new("socketio", trial.handler()) };
             let config = Config { transports, ..Config::new("/") };
             let guest = Arc::new(Credentials::guest());
-            let client = dial(&address, config, guest, endpoint, Reconnect::never()).expect("good settings");
+            let client = dial(&address, config, guest, endpoint).expect("good settings");
             tokio::time::timeout(LIMIT, client.ready()).await.expect("in time").expect("we connect");
             driver.run("connected", json!({})).await?;
             trial.run(client.caller(), &mut driver).await?;

@@ -157,8 +157,8 @@ async fn call(seed: u64, count: usize, way: &Way, mut driver: Driver) -> Result<
     let trial = Trial::new(seed, count, |odd| message(odd, way), |odd| answer(odd, way));
     let listening = driver.run("listen", way.how.clone()).await?;
     let address = format!("127.0.0.1:{}", listening["port"]);
-    let endpoint = Endpoint::new("sockhop", trial.handler());
-    let client = dial(address, lively(&way.config), endpoint, Reconnect::never()).expect("good settings");
+    let endpoint = Endpoint { reconnect: Reconnect::never(), ..Endpoint::new("sockhop", trial.handler()) };
+    let client = dial(address, lively(&way.config), endpoint).expect("good settings");
     driver.run("connected", json!({})).await?;
     trial.run(client.caller(), &mut driver).await?;
     driver.finish().await?;

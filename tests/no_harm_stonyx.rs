@@ -90,9 +90,10 @@ async fn no_harm_to_a_stonyx_server() -> Result<(), ProcessError> {
             let options = json!({ "key": KEY, "encryption": encryption });
             let listening = driver.run("listen", options).await?;
             let address = format!("127.0.0.1:{}", listening["port"]);
-            let endpoint = Endpoint::new("stonyx", trial.handler());
+            let endpoint =
+                Endpoint { reconnect: Reconnect::never(), ..Endpoint::new("stonyx", trial.handler()) };
             let guest = Arc::new(Credentials::guest());
-            let client = dial(&address, config(encryption), guest, endpoint, Reconnect::never());
+            let client = dial(&address, config(encryption), guest, endpoint);
             let client = client.expect("good settings");
             tokio::time::timeout(LIMIT, client.ready()).await.expect("in time").expect("we log in");
             driver.run("connected", json!({})).await?;

@@ -38,9 +38,12 @@ fn quickly() -> Reconnect {
 
 fn start(port: u16, config: Config, credentials: Arc<dyn CredentialSource>) -> (Client, Ears) {
     let ears = Ears::default();
-    let endpoint =
-        Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
-    let client = dial(&format!("127.0.0.1:{port}"), config, credentials, endpoint, quickly()).unwrap();
+    let endpoint = Endpoint {
+        observer: Some(Arc::new(ears.clone())),
+        reconnect: quickly(),
+        ..Endpoint::new("socketio", ears.clone())
+    };
+    let client = dial(&format!("127.0.0.1:{port}"), config, credentials, endpoint).unwrap();
     (client, ears)
 }
 

@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use polywire_core::{
-    Body, Client, Credentials, Endpoint, Event, Json, Limits, Reconnect, Request, Route, Router, Server,
+    Body, Client, Credentials, Endpoint, Event, Json, Limits, Request, Route, Router, Server,
 };
 use polywire_socketio::{Config, Mount, ServerConfig, Transports, dial, mount};
 use polywire_tests::socketio::{Ears, LIMIT};
@@ -56,7 +56,7 @@ async fn get(address: &str, path: &str) -> String {
 fn client(address: &str, transports: Transports, ears: &Ears) -> Client {
     let config = Config { transports, ..Config::new("/room") };
     let endpoint = Endpoint::new("socketio", ears.clone());
-    dial(address, config, Arc::new(Credentials::guest()), endpoint, Reconnect::default()).unwrap()
+    dial(address, config, Arc::new(Credentials::guest()), endpoint).unwrap()
 }
 
 #[tokio::test]

@@ -37,16 +37,13 @@ impl Pair {
         let package = skip::package(test, &SOCKET_IO)?;
         let (server, port) = peer::socketio_server(&package, flags).await.unwrap();
         let ears = Ears::default();
-        let endpoint =
+        let mut endpoint =
             Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
+        endpoint.reconnect.first_pause = Duration::from_millis(20);
+        endpoint.reconnect.max_pause = Duration::from_millis(200);
         let tokens = Arc::new(Tokens::default());
-        let quickly = Reconnect {
-            first_pause: Duration::from_millis(20),
-            max_pause: Duration::from_millis(200),
-            ..Reconnect::default()
-        };
         let credentials = Arc::clone(&tokens) as Arc<dyn CredentialSource>;
-        let client = dial(&format!("127.0.0.1:{port}"), config, credentials, endpoint, quickly).unwrap();
+        let client = dial(&format!("127.0.0.1:{port}"), config, credentials, endpoint).unwrap();
         tokio::time::timeout(LIMIT, client.ready()).await.expect("ready in time").unwrap();
         Some(Self { server, port, client, ears, tokens })
     }
@@ -308,11 +305,14 @@ async fn h02_a_session_that_the_server_has_forgotten_is_told_and_begun_anew() {
     pair.call("echo", Body::Empty).await.unwrap();
     // A path that nothing answers under.
     let ears = Ears::default();
-    let endpoint =
-        Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
+    let endpoint = Endpoint {
+        observer: Some(Arc::new(ears.clone())),
+        reconnect: Reconnect::never(),
+        ..Endpoint::new("socketio", ears.clone())
+    };
     let config = Config { path: "/control/nothing/".to_owned(), ..over(Transports::Polling) };
     let address = format!("127.0.0.1:{port}");
-    let lost = dial(&address, config, Arc::new(Tokens::default()), endpoint, Reconnect::never()).unwrap();
+    let lost = dial(&address, config, Arc::new(Tokens::default()), endpoint).unwrap();
     let failure = tokio::time::timeout(LIMIT, lost.ready()).await.unwrap().unwrap_err();
     assert!(failure.message.contains("HTTP status 404: nothing answers under this path"), "{failure}");
     pair.end().await;

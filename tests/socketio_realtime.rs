@@ -25,9 +25,12 @@ fn realtime() -> Config {
 
 fn connect(port: u16, credentials: Arc<dyn CredentialSource>, reconnect: Reconnect) -> (Client, Ears) {
     let ears = Ears::default();
-    let endpoint =
-        Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
-    (dial(&format!("127.0.0.1:{port}"), realtime(), credentials, endpoint, reconnect).unwrap(), ears)
+    let endpoint = Endpoint {
+        observer: Some(Arc::new(ears.clone())),
+        reconnect,
+        ..Endpoint::new("socketio", ears.clone())
+    };
+    (dial(&format!("127.0.0.1:{port}"), realtime(), credentials, endpoint).unwrap(), ears)
 }
 
 async fn emit(client: &Client, name: &'static str, arguments: &Value) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Authenticate, Body, BoxFuture, Client, Close, Credentials, Endpoint, Event, Handler, HandlerFuture,
-    Identity, Incoming, Limits, Reconnect, Refusal, Request, Response, Route, Router, Server,
+    Identity, Incoming, Limits, Refusal, Request, Response, Route, Router, Server,
 };
 use polywire_socketio::{Config, ServerConfig, dial, listen};
 use polywire_tests::driver::Driver;
@@ -72,10 +72,10 @@ async fn serve(endpoint: Endpoint, config: ServerConfig) -> Server {
 }
 
 fn dial_at(server: &Server, namespace: &str, credentials: Credentials, ears: &Ears) -> Client {
-    let endpoint =
+    let mut endpoint =
         Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
-    let reconnect = Reconnect { max_refusals: 1, ..Reconnect::default() };
-    dial(server.address(), Config::new(namespace), Arc::new(credentials), endpoint, reconnect).unwrap()
+    endpoint.reconnect.max_refusals = 1;
+    dial(server.address(), Config::new(namespace), Arc::new(credentials), endpoint).unwrap()
 }
 
 async fn one_peer(server: &Server) -> polywire_core::Peer {

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use polywire_core::{
     Adapter, Body, Client, ClientState, Close, Code, Count, Credentials, Endpoint, Event, Failure, Handler,
-    HandlerFuture, Incoming, JsonText, Limits, Observe, Options, Peer, Reconnect, Response, Route, Secret, Target,
+    HandlerFuture, Incoming, JsonText, Limits, Observe, Options, Peer, Reconnect, Response, Route, Secret,
+    Target,
 };
 use polywire_stonyx::{ADAPTER, Config};
 use serde_json::{Value, json};
@@ -145,14 +146,15 @@ async fn probe(flags: &HashMap<String, String>) {
         config.heartbeat = Duration::from_millis(heartbeat.parse().unwrap());
     }
     let address = format!("127.0.0.1:{}", flags["port"]);
-    let endpoint = Endpoint { observer: Some(Arc::new(Application)), ..Endpoint::new("stonyx", Application) };
-    let ledger = Arc::clone(&endpoint.ledger);
     // The suite looks at what happens before the original would dial again.
     let never = Duration::from_secs(100_000);
     let reconnect = Reconnect { first_pause: never, max_pause: never, ..Reconnect::default() };
+    let observer = Some(Arc::new(Application) as _);
+    let endpoint = Endpoint { observer, reconnect, ..Endpoint::new("stonyx", Application) };
+    let ledger = Arc::clone(&endpoint.ledger);
     say("connecting", &[]);
     let credentials = Arc::new(Credentials::guest());
-    let client = polywire_stonyx::dial(&address, config, credentials, endpoint, reconnect).unwrap();
+    let client = polywire_stonyx::dial(&address, config, credentials, endpoint).unwrap();
     let (mut lines, mut look) = (lines(), tokio::time::interval(LOOK));
     let (mut counted, mut attempts, mut settled) = ([0; 2], 0, false);
     let mut last = ClientState::Connecting;
@@ -164,7 +166,8 @@ async fn probe(flags: &HashMap<String, String>) {
             },
             _ = look.tick() => {}
         }
-        let unusable = ledger.get(Count::Undecodable) + ledger.get(Count::BadBody) + ledger.get(Count::EventsFailed);
+        let unusable =
+            ledger.get(Count::Undecodable) + ledger.get(Count::BadBody) + ledger.get(Count::EventsFailed);
         for _ in std::mem::replace(&mut counted[0], unusable)..unusable {
             say("unusable-message", &[]);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Body, Client, Close, Endpoint, Event, Handler, HandlerFuture, Incoming, JsonLimits, JsonText, Kind,
-    Observe, Peer, Reconnect, Request, Response, Route, Server,
+    Observe, Peer, Request, Response, Route, Server,
 };
 use polywire_sockhop::{Address, Config, dial, listen};
 use serde_json::Value;
@@ -59,12 +59,10 @@ impl End {
 
     /// Dials `address`, again and again.
     pub(crate) fn dial(&self, address: impl Into<Address>, config: Config) -> Client {
-        let quick = Reconnect {
-            first_pause: Duration::from_millis(1),
-            max_pause: Duration::from_millis(20),
-            ..Reconnect::default()
-        };
-        dial(address, config, self.endpoint(), quick).expect("good settings")
+        let mut endpoint = self.endpoint();
+        endpoint.reconnect.first_pause = Duration::from_millis(1);
+        endpoint.reconnect.max_pause = Duration::from_millis(20);
+        dial(address, config, endpoint).expect("good settings")
     }
 
     fn endpoint(&self) -> Endpoint {

@@ -77,10 +77,9 @@ impl Adapter for Memory {
                 return Err(AdapterError::Settings("memory needs something to log in with: secret".into()));
             };
             let credentials = Arc::new(Credentials::new("somebody", secret.clone()));
-            let reconnect = endpoint.reconnect.clone();
             let limits = Arc::clone(&endpoint.limits);
             let dialler = Dials { network, address: target.address, limits };
-            Ok(Client::start(dialler, credentials, endpoint, reconnect))
+            Ok(Client::start(dialler, credentials, endpoint))
         })
     }
 }

@@ -148,14 +148,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts dialling with `dial`, with credentials asked anew before every attempt. Needs a tokio runtime.
-    pub fn start<D: Dial>(
-        dial: D,
-        credentials: Arc<dyn CredentialSource>,
-        endpoint: Endpoint,
-        reconnect: Reconnect,
-    ) -> Self {
-        Self::start_with_commands(dial, credentials, endpoint, reconnect).0
+    /// Starts dialling with `dial`, as `endpoint.reconnect` says, with credentials asked anew before every attempt. Needs a tokio
+    /// runtime.
+    pub fn start<D: Dial>(dial: D, credentials: Arc<dyn CredentialSource>, endpoint: Endpoint) -> Self {
+        Self::start_with_commands(dial, credentials, endpoint).0
     }
 
     /// The same, and a way to hand the session inputs that only its adapter knows.
@@ -163,7 +159,6 @@ impl Client {
         dial: D,
         credentials: Arc<dyn CredentialSource>,
         mut endpoint: Endpoint,
-        reconnect: Reconnect,
     ) -> (Self, Commands<<D::Session as Session>::Command>) {
         endpoint.shutdown = endpoint.shutdown.child();
         let queue = Arc::new(Queue::new(&endpoint.limits));
@@ -180,7 +175,6 @@ impl Client {
             dial,
             credentials,
             endpoint: Arc::new(endpoint),
-            reconnect,
             queue: Arc::clone(&queue),
             state: tell,
         };
@@ -291,7 +285,6 @@ struct Supervisor<D: Dial> {
     dial: D,
     credentials: Arc<dyn CredentialSource>,
     endpoint: Arc<Endpoint>,
-    reconnect: Reconnect,
     queue: Arc<Queue<<D::Session as Session>::Command>>,
     state: watch::Sender<ClientState>,
 }
@@ -330,8 +323,11 @@ impl<D: Dial> Supervisor<D> {
             match attempt.up {
                 Some(up) => {
                     attempts = 0;
-                    failures =
-                        if up >= self.reconnect.settled_after || attempt.given_up { 0 } else { failures };
+                    failures = if up >= self.endpoint.reconnect.settled_after || attempt.given_up {
+                        0
+                    } else {
+                        failures
+                    };
                     refusals = 0;
                     lost = Some((now, attempt.why.clone()));
                 }
@@ -343,20 +339,20 @@ impl<D: Dial> Supervisor<D> {
             if let Some(close) = self.queue.take_close() {
                 break ClientState::Closed(close.to_string());
             }
-            if !self.reconnect.enabled || attempt.hopeless {
+            if !self.endpoint.reconnect.enabled || attempt.hopeless {
                 break match attempt.refused {
                     Some(refusal) => ClientState::Refused(refusal),
                     None => ClientState::Closed(attempt.why),
                 };
             }
-            let mut pause = self.reconnect.pause(failures, &*self.endpoint.surroundings.random);
+            let mut pause = self.endpoint.reconnect.pause(failures, &*self.endpoint.surroundings.random);
             if attempt.given_up {
                 // Nothing is wrong with the peer: the connection is replaced at once, at the pace of `DialRate`.
                 pause = Duration::ZERO;
             }
-            if refusals >= self.reconnect.max_refusals {
+            if refusals >= self.endpoint.reconnect.max_refusals {
                 let refusal = attempt.refused.unwrap_or_else(|| Refusal::new(attempt.why));
-                let Some(slow) = self.reconnect.refused_pause else {
+                let Some(slow) = self.endpoint.reconnect.refused_pause else {
                     break ClientState::Refused(refusal);
                 };
                 self.state.send_replace(ClientState::Refused(refusal));
@@ -430,12 +426,12 @@ impl<D: Dial> Supervisor<D> {
         if number > 1 || again {
             sleep_until(&**clock, self.endpoint.surroundings.dial_rate.grant(clock.now())).await;
         }
-        let limit = clock.now() + self.reconnect.dial_timeout;
+        let limit = clock.now() + self.endpoint.reconnect.dial_timeout;
         tokio::select! {
             biased;
             dialled = self.dial_once(number) => dialled,
             () = sleep_until(&**clock, limit) => {
-                let (address, timeout) = (self.dial.address(), self.reconnect.dial_timeout);
+                let (address, timeout) = (self.dial.address(), self.endpoint.reconnect.dial_timeout);
                 let why = format!("cannot connect to {address}: no answer within dial_timeout = {timeout:?}");
                 Err(Attempt::failed(why, false))
             }

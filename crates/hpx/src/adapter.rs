@@ -216,7 +216,6 @@ impl Adapter for Hpx {
                 None => Credentials::guest(),
             };
             let address = address(&target)?;
-            let reconnect = endpoint.reconnect.clone();
             let credentials = Arc::new(credentials);
             #[cfg(feature = "tls")]
             if options.flag("tls")?.unwrap_or(false) {
@@ -224,10 +223,10 @@ impl Adapter for Hpx {
                 let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
                 let name = host.trim_start_matches('[').trim_end_matches(']');
                 let tls = crate::tls::ClientTls::new(trust, name)?;
-                let client = HpxClient::connect_tls(&address, credentials, config, tls, endpoint, reconnect)?;
+                let client = HpxClient::connect_tls(&address, credentials, config, tls, endpoint)?;
                 return Ok(client.into_core());
             }
-            Ok(HpxClient::connect(&address, credentials, config, endpoint, reconnect)?.into_core())
+            Ok(HpxClient::connect(&address, credentials, config, endpoint)?.into_core())
         })
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use polywire_core::{
     ByteStream, Caller, Client, ClientState, Commands, CredentialSource, Credentials, Dial, DialError,
-    Endpoint, Failure, Outcome, Parts, Reconnect, Request, Shutdown, Surroundings,
+    Endpoint, Failure, Outcome, Parts, Request, Shutdown, Surroundings,
 };
 use polywire_net::{Socket, Stream};
 use tokio::sync::oneshot;
@@ -28,8 +28,8 @@ pub struct HpxClient {
 }
 
 impl HpxClient {
-    /// Starts dialling `address`, such as `127.0.0.1:7007`, and keeps the connections up. Gives back at once;
-    /// [`HpxClient::ready`] waits.
+    /// Starts dialling `address`, such as `127.0.0.1:7007`, and keeps the connections up as `endpoint.reconnect` says.
+    /// Gives back at once; [`HpxClient::ready`] waits.
     ///
     /// The limits of `config` replace those of the endpoint. Needs a tokio runtime.
     ///
@@ -40,14 +40,13 @@ impl HpxClient {
         credentials: Arc<dyn CredentialSource>,
         config: ClientConfig,
         endpoint: Endpoint,
-        reconnect: Reconnect,
     ) -> Result<Self, Error> {
         let way = Way {
             address: address.to_owned(),
             #[cfg(feature = "tls")]
             tls: None,
         };
-        Self::over(way, credentials, config, endpoint, reconnect)
+        Self::over(way, credentials, config, endpoint)
     }
 
     /// The same with TLS, so that a password may leave this machine.
@@ -61,10 +60,9 @@ impl HpxClient {
         config: ClientConfig,
         tls: crate::tls::ClientTls,
         endpoint: Endpoint,
-        reconnect: Reconnect,
     ) -> Result<Self, Error> {
         let way = Way { address: address.to_owned(), tls: Some(tls) };
-        Self::over(way, credentials, config, endpoint, reconnect)
+        Self::over(way, credentials, config, endpoint)
     }
 
     fn over(
@@ -72,7 +70,6 @@ impl HpxClient {
         credentials: Arc<dyn CredentialSource>,
         config: ClientConfig,
         mut endpoint: Endpoint,
-        reconnect: Reconnect,
     ) -> Result<Self, Error> {
         config.validate()?;
         endpoint.limits = Arc::new(config.wire.limits.clone());
@@ -92,7 +89,6 @@ impl HpxClient {
             pool: Arc::new(Pool::default()),
             credentials,
             endpoint,
-            reconnect,
             lanes: Arc::clone(&lanes),
             tasks: tasks.clone(),
         };
@@ -169,7 +165,6 @@ struct Opener {
     pool: Arc<Pool>,
     credentials: Arc<dyn CredentialSource>,
     endpoint: Endpoint,
-    reconnect: Reconnect,
     lanes: Arc<Lanes>,
     tasks: TaskTracker,
 }
@@ -192,12 +187,8 @@ impl Opener {
                 slot,
                 surroundings: self.endpoint.surroundings.clone(),
             };
-            let (client, commander) = Client::start_with_commands(
-                dialler,
-                Arc::clone(&self.credentials),
-                self.endpoint.clone(),
-                self.reconnect.clone(),
-            );
+            let (client, commander) =
+                Client::start_with_commands(dialler, Arc::clone(&self.credentials), self.endpoint.clone());
             commands.lock().unwrap_or_else(PoisonError::into_inner).push(commander);
             self.lanes.open(&client);
             let (tell, ready) = oneshot::channel();

@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use polywire_core::{Body, Credentials, Endpoint, Reconnect, Request, Route};
+//! use polywire_core::{Body, Credentials, Endpoint, Request, Route};
 //! use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig, Users};
 //! # struct Echo;
 //! # impl polywire_core::Handler for Echo {
@@ -23,7 +23,7 @@
 //! let alice = Arc::new(Credentials::new("alice", "s3cret"));
 //! let nothing = Endpoint::new("hpx", Echo);
 //! let client =
-//!     HpxClient::connect(server.address(), alice, ClientConfig::default(), nothing, Reconnect::default())?;
+//!     HpxClient::connect(server.address(), alice, ClientConfig::default(), nothing)?;
 //! let request = Request::new(Route::from_static("echo"), Body::json(&serde_json::json!({"value": 1}))?);
 //! let answer = client.call(request).await?;
 //! # let _ = answer; Ok(()) }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use polywire_core::{
     Arrival, BoxFuture, ClientState, Count, Credentials, Endpoint, Handler, HandlerFuture, Incoming, Io,
-    JsonText, Network, NetworkListener, Reconnect, Request, Response, Route, Surroundings,
+    JsonText, Network, NetworkListener, Request, Response, Route, Surroundings,
 };
 use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig};
 use tokio::io::{DuplexStream, duplex};
@@ -97,7 +97,6 @@ async fn dialled(connections: usize) -> (HpxClient, HpxServer, Heard) {
         Arc::new(Credentials::guest()),
         ClientConfig { connections, ..ClientConfig::default() },
         endpoint(&network, &heard),
-        Reconnect::default(),
     )
     .unwrap();
     client.ready().await.unwrap();

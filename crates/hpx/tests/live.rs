@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Answer, Body, CallError, ClientState, Code, Count, CredentialSource, Credentials, Endpoint, Failure,
-    Handler, HandlerFuture, Incoming, JsonLimits, JsonText, Outcome, Reconnect, Request, Route, Secret,
+    Handler, HandlerFuture, Incoming, JsonLimits, JsonText, Outcome, Request, Route, Secret,
 };
 use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerCommand, ServerConfig, Users};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,7 +82,7 @@ fn guest() -> Arc<dyn CredentialSource> {
 
 fn connect(address: &str, credentials: Arc<dyn CredentialSource>, config: ClientConfig) -> HpxClient {
     let endpoint = Endpoint::new("hpx", Functions::new());
-    HpxClient::connect(address, credentials, config, endpoint, Reconnect::default()).unwrap()
+    HpxClient::connect(address, credentials, config, endpoint).unwrap()
 }
 
 fn request(route: &'static str, body: &str) -> Request {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use polywire_core::{
     Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Code, Correlation, Credentials,
     EmptyReply, Endpoint, Errors, EventForm, Limits, OptionKind, OptionSpec, Options, Particulars,
-    ProgressForm, Reconnect, Route, Secret, Server, Target,
+    ProgressForm, Route, Secret, Server, Target,
 };
 use polywire_socketio::MAIN;
 
@@ -203,14 +203,19 @@ impl Adapter for HyperHq {
         })
     }
 
-    fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
+    fn dial(
+        &self,
+        target: Target,
+        mut endpoint: Endpoint,
+    ) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
             let Login { plugin, challenge, namespace, events } = Self::login(&target)?;
             let credentials = Credentials::new(plugin, challenge);
             // A challenge that was refused will not become a better one.
-            let reconnect = Reconnect { max_refusals: 1, refused_pause: None, ..endpoint.reconnect.clone() };
+            endpoint.reconnect.max_refusals = 1;
+            endpoint.reconnect.refused_pause = None;
             let dialler = dialler(&target.address, &namespace, events, &endpoint)?;
-            Ok(Client::start(dialler, Arc::new(credentials), endpoint, reconnect))
+            Ok(Client::start(dialler, Arc::new(credentials), endpoint))
         })
     }
 }

@@ -126,6 +126,31 @@ async fn both_ends_carry_every_size_both_ways_and_rest_in_between() {
 }
 
 #[tokio::test]
+async fn a_pong_that_finds_no_room_is_known_as_unsent_and_leaves_later() {
+    let (near, mut far) = duplex(1_024);
+    far.write_all(UPGRADE).await.unwrap();
+    let mut socket = accept(near, Settings::default(), |_| Ok(())).await.unwrap();
+    head(&mut far).await;
+    // The message fills all the room there is.
+    send(&mut socket, Message::Binary(Bytes::from(vec![7; 1_024 - 4])));
+    flush(&mut socket).await;
+    far.write_all(&frame(0x89, b"!")).await.unwrap();
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    assert!(socket.poll_receive(&mut cx, &mut Plain).is_pending());
+    assert!(Transport::<Plain>::unsent(&socket) > 0, "the pong waits");
+    assert!(Transport::<Plain>::poll_flush(&mut socket, &mut cx).is_pending());
+    // A rest must not lose it.
+    Transport::<Plain>::rest(&mut socket);
+    let mut message = vec![0; 1_024];
+    far.read_exact(&mut message).await.unwrap();
+    flush(&mut socket).await;
+    assert_eq!(Transport::<Plain>::unsent(&socket), 0);
+    let mut pong = [0; 3];
+    far.read_exact(&mut pong).await.unwrap();
+    assert_eq!(&pong, b"\x8a\x01!");
+}
+
+#[tokio::test]
 async fn every_cut_of_a_stream_gives_the_same_messages_and_shows_what_is_begun() {
     let mut stream = frame(0x01, b"he");
     stream.extend(frame(0x89, b"!"));

@@ -291,7 +291,6 @@ impl Adapter for SocketIo {
             }
             let config = Self::settings(&target)?;
             let credentials = Arc::new(Self::credentials(&target.options)?);
-            let reconnect = endpoint.reconnect.clone();
             #[cfg(feature = "tls")]
             if target.options.flag("tls")?.unwrap_or(false) {
                 let missing = || AdapterError::Settings("tls = 1 needs tls_ca".to_owned());
@@ -300,9 +299,9 @@ impl Adapter for SocketIo {
                 let name = host.trim_start_matches('[').trim_end_matches(']');
                 let tls = crate::tls::ClientTls::new(crate::tls::client_config(ca.expose())?, name)?;
                 let address = &target.address;
-                return Ok(crate::client::dial_tls(address, config, credentials, tls, endpoint, reconnect)?);
+                return Ok(crate::client::dial_tls(address, config, credentials, tls, endpoint)?);
             }
-            Ok(crate::client::dial(&target.address, config, credentials, endpoint, reconnect)?)
+            Ok(crate::client::dial(&target.address, config, credentials, endpoint)?)
         })
     }
 }

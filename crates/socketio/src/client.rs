@@ -6,8 +6,7 @@ use std::sync::Arc;
 #[cfg(feature = "polling")]
 use polywire_core::sleep_until;
 use polywire_core::{
-    Body, Client, CredentialSource, Credentials, Dial, DialError, Endpoint, JsonText, Limits, Parts,
-    Reconnect, Session,
+    Body, Client, CredentialSource, Credentials, Dial, DialError, Endpoint, JsonText, Limits, Parts, Session,
 };
 use polywire_net::Stream;
 use polywire_net::websocket::{Opening, Settings, WebSocket, WebSocketError, connect};
@@ -24,7 +23,7 @@ use crate::session::{Events, Link, Recovery};
 use crate::stack::{Stack, Upper};
 use crate::transport::Carrier;
 
-/// Dials `ws://` (or `http://`, as [`Config::transports`] says) at `address`, such as `127.0.0.1:3000`, and keeps the connection up as `reconnect` says; gives back at once.
+/// Dials `ws://` (or `http://`, as [`Config::transports`] says) at `address`, such as `127.0.0.1:3000`, and keeps the connection up as `endpoint.reconnect` says; gives back at once.
 ///
 /// `credentials` are asked anew before every connect: their `data`, a JSON object, is what the server gets as `auth`.
 /// `endpoint`'s handler hears events, and its answers to requests are acknowledgements. Calls and events made while there is
@@ -37,11 +36,10 @@ pub fn dial(
     config: Config,
     credentials: Arc<dyn CredentialSource>,
     endpoint: Endpoint,
-    reconnect: Reconnect,
 ) -> Result<Client, Error> {
     let events = events(&config, &endpoint);
     let dialler = Dialler::new(address, config, &endpoint, events)?;
-    Ok(Client::start(dialler, credentials, endpoint, reconnect))
+    Ok(Client::start(dialler, credentials, endpoint))
 }
 
 /// Dials `wss://` at `address`; otherwise as [`dial`].
@@ -55,13 +53,12 @@ pub fn dial_tls(
     credentials: Arc<dyn CredentialSource>,
     tls: polywire_net::tls::ClientTls,
     endpoint: Endpoint,
-    reconnect: Reconnect,
 ) -> Result<Client, Error> {
     let events = events(&config, &endpoint);
     let surroundings = endpoint.surroundings.clone();
     let connector = Connector { address: address.to_owned(), surroundings, tls: Some(tls) };
     let dialler = Dialler::over(connector, config, &endpoint, events)?;
-    Ok(Client::start(dialler, credentials, endpoint, reconnect))
+    Ok(Client::start(dialler, credentials, endpoint))
 }
 
 fn events(

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! use std::sync::Arc;
-//! use polywire_core::{Body, Credentials, Endpoint, Failure, Json, Reconnect, Request, Route, Router};
+//! use polywire_core::{Body, Credentials, Endpoint, Failure, Json, Request, Route, Router};
 //! use polywire_socketio::{Config, dial};
 //!
 //! async fn sum(Json((a, b)): Json<(i64, i64)>) -> Json<i64> {
@@ -21,7 +21,7 @@
 //!         .map_err(|error| Failure::new(polywire_core::Code::Internal, error.to_string()))
 //! });
 //! let endpoint = Endpoint::new("socketio", router);
-//! let client = dial("127.0.0.1:3000", Config::new("/realtime"), auth, endpoint, Reconnect::default())?;
+//! let client = dial("127.0.0.1:3000", Config::new("/realtime"), auth, endpoint)?;
 //! let answer = client.caller().call(Request::new(Route::from_static("echo"), Body::json(&[1, 2])?)).await?;
 //! # let _ = answer; Ok(()) }
 //! ```

@@ -6,8 +6,8 @@
 use std::fmt;
 
 use polywire_core::{
-    Action, Actions, Admit, Body, Close, Codec, Cx, FrameOf, Identity, Meta, Moment, OutboundOf, Refusal,
-    Session,
+    Action, Actions, Admit, Body, Close, Codec, Cx, FrameOf, Gate, Identity, Meta, Moment, OutboundOf,
+    Refusal, Session,
 };
 
 use crate::packet::Packet;
@@ -157,6 +157,11 @@ impl<L: Lower, U: Upper> Session for Stack<L, U> {
             }
             _ => admit,
         }
+    }
+
+    fn held(&mut self, gate: Gate, cx: &mut Cx<'_, Self>) {
+        self.above(cx, |upper, cx| upper.held(gate, cx));
+        self.set_alarm(cx);
     }
 
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {

@@ -305,16 +305,15 @@ impl Adapter for Sockhop {
             #[cfg(feature = "tls")]
             let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
-            let reconnect = endpoint.reconnect.clone();
             #[cfg(feature = "tls")]
             if let Some(address) = Self::sealed(&address, &options)? {
                 let trust = crate::tls::client_config(Self::secret(&options, "tls_ca")?)?;
                 let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
                 let name = host.trim_start_matches('[').trim_end_matches(']');
                 let tls = crate::tls::ClientTls::new(trust, name)?;
-                return Ok(crate::client::dial_tls(address, config, tls, endpoint, reconnect)?);
+                return Ok(crate::client::dial_tls(address, config, tls, endpoint)?);
             }
-            Ok(crate::client::dial(address, config, endpoint, reconnect)?)
+            Ok(crate::client::dial(address, config, endpoint)?)
         })
     }
 }

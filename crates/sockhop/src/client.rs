@@ -3,9 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use polywire_core::{
-    ByteStream, Client, Credentials, Dial, DialError, Endpoint, Parts, Reconnect, Surroundings,
-};
+use polywire_core::{ByteStream, Client, Credentials, Dial, DialError, Endpoint, Parts, Surroundings};
 
 use crate::address::Address;
 use crate::config::Config;
@@ -14,20 +12,15 @@ use crate::server::Make;
 use crate::session::{Role, Session};
 use crate::stream::Stream;
 
-/// Dials `address` and keeps the connection up as `reconnect` says; gives back at once.
+/// Dials `address` and keeps the connection up as `endpoint.reconnect` says; gives back at once.
 ///
 /// The peer may call too: `endpoint`'s handler serves it. Calls made while there is no connection wait within their deadlines
 /// and leave in order.
 ///
 /// # Errors
 /// [`Error`] when a setting is out of range.
-pub fn dial(
-    address: impl Into<Address>,
-    config: Config,
-    endpoint: Endpoint,
-    reconnect: Reconnect,
-) -> Result<Client, Error> {
-    Ok(start(Dialler::new(address.into(), config, &endpoint)?, endpoint, reconnect))
+pub fn dial(address: impl Into<Address>, config: Config, endpoint: Endpoint) -> Result<Client, Error> {
+    Ok(start(Dialler::new(address.into(), config, &endpoint)?, endpoint))
 }
 
 /// Dials the TCP address `address` and speaks TLS; otherwise as [`dial`].
@@ -40,14 +33,13 @@ pub fn dial_tls(
     config: Config,
     tls: crate::tls::ClientTls,
     endpoint: Endpoint,
-    reconnect: Reconnect,
 ) -> Result<Client, Error> {
     let dialler = Dialler::new(Address::Tcp(address.into()), config, &endpoint)?;
-    Ok(start(Dialler { tls: Some(tls), ..dialler }, endpoint, reconnect))
+    Ok(start(Dialler { tls: Some(tls), ..dialler }, endpoint))
 }
 
-fn start(dialler: Dialler, endpoint: Endpoint, reconnect: Reconnect) -> Client {
-    Client::start(dialler, Arc::new(Credentials::guest()), endpoint, reconnect)
+fn start(dialler: Dialler, endpoint: Endpoint) -> Client {
+    Client::start(dialler, Arc::new(Credentials::guest()), endpoint)
 }
 
 struct Dialler {

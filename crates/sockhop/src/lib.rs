@@ -5,7 +5,7 @@
 //! the route. What the protocol is was taken from recordings of the real library (1.8.4 and 2.1.0 on Node 20).
 //!
 //! ```no_run
-//! use polywire_core::{Body, Endpoint, Incoming, Reconnect, Request, Response, Route};
+//! use polywire_core::{Body, Endpoint, Incoming, Request, Response, Route};
 //! use polywire_sockhop::{Config, dial, listen};
 //! # struct Echo;
 //! # impl polywire_core::Handler for Echo {
@@ -15,7 +15,7 @@
 //! # }
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = listen("127.0.0.1:0", Config::default(), Endpoint::new("sockhop", Echo)).await?;
-//! let client = dial(server.address(), Config::default(), Endpoint::new("sockhop", Echo), Reconnect::default())?;
+//! let client = dial(server.address(), Config::default(), Endpoint::new("sockhop", Echo))?;
 //! let request = Request::new(Route::from_static("echo"), Body::json(&[1, 2, 3])?);
 //! let answer = client.caller().call(request).await?;
 //! # let _ = answer; Ok(()) }

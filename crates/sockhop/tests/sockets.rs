@@ -72,9 +72,9 @@ async fn serve(address: impl Into<Address>, config: Config, limits: Limits) -> (
 }
 
 fn connect(address: impl Into<Address>, config: Config) -> (Client, Ears) {
-    let (endpoint, ears) = demo(Limits::default());
-    let quick = Reconnect { first_pause: Duration::from_millis(1), ..Reconnect::default() };
-    (dial(address, config, endpoint, quick).unwrap(), ears)
+    let (mut endpoint, ears) = demo(Limits::default());
+    endpoint.reconnect.first_pause = Duration::from_millis(1);
+    (dial(address, config, endpoint).unwrap(), ears)
 }
 
 fn json(text: &str) -> Body {
@@ -296,9 +296,10 @@ async fn c08_a_peer_that_stops_reading_costs_its_own_connection_and_no_more() {
 #[tokio::test]
 async fn c07_s13_calls_in_flight_end_when_the_peer_is_gone_and_later_ones_are_not_sent() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (endpoint, _here) = demo(Limits::default());
+    let (mut endpoint, _here) = demo(Limits::default());
+    endpoint.reconnect = Reconnect::never();
     let address = listener.local_addr().unwrap().to_string();
-    let client = dial(address, Config::default(), endpoint, Reconnect::never()).unwrap();
+    let client = dial(address, Config::default(), endpoint).unwrap();
     let caller = client.caller().clone();
     let running = tokio::spawn(async move { caller.call(request("echo", json("1"))).await });
     let (mut peer, _) = listener.accept().await.unwrap();
@@ -457,7 +458,7 @@ async fn a_wrong_setting_is_refused_before_anything_is_opened() {
     assert!(error.to_string().starts_with("max_frame_bytes = 1 is out of range"), "{error}");
     let (endpoint, _) = demo(Limits::default());
     let config = Config { handshake_timeout: Duration::ZERO, ..Config::default() };
-    assert!(dial("127.0.0.1:1", config, endpoint, Reconnect::never()).is_err());
+    assert!(dial("127.0.0.1:1", config, endpoint).is_err());
 }
 
 #[tokio::test]

@@ -302,7 +302,6 @@ impl Adapter for Stonyx {
         Box::pin(async move {
             let config = Self::settings(&target)?;
             let credentials = Arc::new(Self::credentials(&target.options)?);
-            let reconnect = endpoint.reconnect.clone();
             #[cfg(feature = "tls")]
             if target.options.flag("tls")?.unwrap_or(false) {
                 let trust = crate::tls::client_config(Self::secret(&target.options, "tls_ca")?)?;
@@ -310,9 +309,9 @@ impl Adapter for Stonyx {
                 let name = host.trim_start_matches('[').trim_end_matches(']');
                 let tls = crate::tls::ClientTls::new(trust, name)?;
                 let address = &target.address;
-                return Ok(crate::client::dial_tls(address, config, credentials, tls, endpoint, reconnect)?);
+                return Ok(crate::client::dial_tls(address, config, credentials, tls, endpoint)?);
             }
-            Ok(crate::client::dial(&target.address, config, credentials, endpoint, reconnect)?)
+            Ok(crate::client::dial(&target.address, config, credentials, endpoint)?)
         })
     }
 }

@@ -4,8 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use polywire_core::{
-    Client, CredentialSource, Credentials, Dial, DialError, Endpoint, JsonLimits, Parts, Reconnect,
-    Surroundings,
+    Client, CredentialSource, Credentials, Dial, DialError, Endpoint, JsonLimits, Parts, Surroundings,
 };
 use polywire_net::Stream;
 use polywire_net::tcp::is_loopback;
@@ -21,7 +20,7 @@ use crate::seal::Key;
 use crate::server::settings;
 use crate::session::ClientSession;
 
-/// Dials `ws://` at `address`, such as `127.0.0.1:2667`, and keeps the connection up as `reconnect` says; gives back at once.
+/// Dials `ws://` at `address`, such as `127.0.0.1:2667`, and keeps the connection up as `endpoint.reconnect` says; gives back at once.
 ///
 /// `credentials` are asked anew before every login: their `data`, an object, are the further members of the login (`authData` of
 /// the original); their `secret`, if there is one, is shown in place of the shared key. `endpoint`'s handler hears pushes as
@@ -34,11 +33,10 @@ pub fn dial(
     config: Config,
     credentials: Arc<dyn CredentialSource>,
     endpoint: Endpoint,
-    reconnect: Reconnect,
 ) -> Result<Client, Error> {
     config.validate(is_loopback(address), false)?;
     let dialler = Dialler::new(address, config, &endpoint)?;
-    Ok(Client::start(dialler, credentials, endpoint, reconnect))
+    Ok(Client::start(dialler, credentials, endpoint))
 }
 
 /// Dials `wss://` at `address`; otherwise as [`dial`].
@@ -52,11 +50,10 @@ pub fn dial_tls(
     credentials: Arc<dyn CredentialSource>,
     tls: polywire_net::tls::ClientTls,
     endpoint: Endpoint,
-    reconnect: Reconnect,
 ) -> Result<Client, Error> {
     config.validate(is_loopback(address), true)?;
     let dialler = Dialler { tls: Some(tls), ..Dialler::new(address, config, &endpoint)? };
-    Ok(Client::start(dialler, credentials, endpoint, reconnect))
+    Ok(Client::start(dialler, credentials, endpoint))
 }
 
 struct Dialler {

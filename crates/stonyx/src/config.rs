@@ -27,8 +27,8 @@ pub struct Config {
     pub heartbeat_timeout: Duration,
     /// Routes here are `kebab-case`, names on the wire `camelCase`, as the original's handler files and names; default false.
     pub kebab_routes: bool,
-    /// Client: how long calls of a name wait for the answer of an abandoned call of that name; default 15 s. After that one is
-    /// refused, new calls of any name wait, and the connection is replaced once nothing is in flight.
+    /// Client: how long calls of a name wait for the answer of an abandoned call of that name; default 15 s. After that the next
+    /// call of the name has the connection replaced: it and all new ones wait until nothing is in flight, and leave on the next.
     pub owed_for: Duration,
     /// Client: calls of one name go out at once and are matched in order; default false. Safe only where every request is
     /// answered, in order, and no push has the same name.

@@ -6,7 +6,7 @@
 //! and beta.39 on Node 20).
 //!
 //! ```no_run
-//! use polywire_core::{Body, Credentials, Endpoint, Incoming, Reconnect, Request, Response, Route};
+//! use polywire_core::{Body, Credentials, Endpoint, Incoming, Request, Response, Route};
 //! use polywire_stonyx::{Config, dial, listen};
 //! # struct Echo;
 //! # impl polywire_core::Handler for Echo {
@@ -19,7 +19,7 @@
 //! let server = listen("127.0.0.1:0", config.clone(), Endpoint::new("stonyx", Echo)).await?;
 //! let credentials = std::sync::Arc::new(Credentials::guest());
 //! let endpoint = Endpoint::new("stonyx", Echo);
-//! let client = dial(server.address(), config, credentials, endpoint, Reconnect::default())?;
+//! let client = dial(server.address(), config, credentials, endpoint)?;
 //! let request = Request::new(Route::from_static("echo"), Body::json(&[1, 2, 3])?);
 //! let answer = client.caller().call(request).await?;
 //! # let _ = answer; Ok(()) }
@@ -41,10 +41,10 @@
 //!   its own when they come back.
 //! - **256 nonces each way for a connection, 100 000 logins for a server.** The wire cannot tell a replay; a memory
 //!   can, and honest peers never notice. Remembering all of a connection's nonces would grow without bound.
-//! - **A name whose call was given up is owed**, for as long as `owed_for`: its late answer is swallowed, and the
-//!   next call of that name waits. Then it is refused, new calls wait, and the connection is replaced once nothing is
-//!   in flight. Without ids anything else hands one caller's answer to another; the simulation showed that it does
-//!   when a network is silent for longer than `owed_for`.
+//! - **A name whose call was given up is owed**, for as long as `owed_for`: its late answer is swallowed, and the next
+//!   call of that name waits. Then all new calls wait, the connection is replaced once nothing is in flight
+//!   (`Session::held`), and they leave on the next. Without ids anything else hands one caller's answer to another;
+//!   the simulation showed that it does when a network is silent for longer than `owed_for`.
 //! - **Null is answered, nothing is not.** The original is silent for both; here they are two values, and its clients
 //!   take null.
 //! - **Before the login only a login is heard.** The original ignores unknown names and closes for known ones, and so

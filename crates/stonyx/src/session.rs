@@ -68,10 +68,10 @@ impl Frames {
     }
 
     /// Why the connection should be replaced by one with a new key, if it should.
-    pub(crate) fn worn_out(&self, config: &Config) -> Option<Close> {
+    pub(crate) fn worn_out(&self, config: &Config) -> Option<String> {
         let max = config.max_messages_per_key;
         (self.seals && self.under_key >= max)
-            .then(|| Close::GivenUp(format!("{max} messages under one key reach max_messages_per_key")))
+            .then(|| format!("{max} messages under one key reach max_messages_per_key"))
     }
 }
 

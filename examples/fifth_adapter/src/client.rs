@@ -26,9 +26,8 @@ pub fn dial(
     endpoint: Endpoint,
 ) -> Result<Client, Error> {
     let make = Make::new(config, &endpoint)?;
-    let reconnect = endpoint.reconnect.clone();
     let dialler = Dialler { address: address.to_owned(), make, surroundings: endpoint.surroundings.clone() };
-    Ok(Client::start(dialler, Arc::new(credentials), endpoint, reconnect))
+    Ok(Client::start(dialler, Arc::new(credentials), endpoint))
 }
 
 struct Dialler {

@@ -7,7 +7,7 @@ use fifth_adapter::{ADAPTER, Config, listen};
 use polywire_bridge::{Bridge, Registry, Source, check};
 use polywire_cli::Exit;
 use polywire_core::{
-    Body, Code, Endpoint, Failure, JsonText, Limits, Reconnect, Request, Route, Router, Server, Surroundings,
+    Body, Code, Endpoint, Failure, JsonText, Limits, Request, Route, Router, Server, Surroundings,
 };
 
 const FILE: &str = r#"
@@ -48,7 +48,7 @@ async fn a_sockhop_peer_calls_through_the_bridge() -> Result<(), Box<dyn Error>>
     let bridge = Bridge::start(&config, &registry(), Surroundings::real()).await?;
     let address = bridge.address("old").ok_or("it listens")?;
     let nothing = Endpoint::new("sockhop", Router::new().build()?);
-    let client = polywire_sockhop::dial(address, Default::default(), nothing, Reconnect::default())?;
+    let client = polywire_sockhop::dial(address, Default::default(), nothing)?;
     let call = |name, body| client.caller().call(Request::new(Route::from_static(name), body));
 
     let body = JsonText::new("{\"n\":9007199254740993,\"x\":1.0e2}", &Limits::default().json)?;

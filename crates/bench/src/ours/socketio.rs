@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::sync::Arc;
 
 use clap::Args;
-use polywire_core::{Body, Credentials, Endpoint, JsonText, Reconnect, Request, Route};
+use polywire_core::{Body, Credentials, Endpoint, JsonText, Request, Route};
 use polywire_socketio::{Config, dial};
 
 use super::Echo;
@@ -28,8 +28,8 @@ pub(crate) struct Drive {
 pub(crate) async fn drive(drive: Drive) -> Result<(), String> {
     let endpoint = Endpoint::new("socketio", Echo);
     let credentials = Arc::new(Credentials::guest());
-    let client = dial(&drive.address, Config::default(), credentials, endpoint, Reconnect::default())
-        .map_err(|error| error.to_string())?;
+    let client =
+        dial(&drive.address, Config::default(), credentials, endpoint).map_err(|error| error.to_string())?;
     client.ready().await.map_err(|failure| failure.to_string())?;
     println!("READY");
     let body = JsonText::from_validated(sockhop::body(100).into());

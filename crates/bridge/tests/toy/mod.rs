@@ -138,8 +138,7 @@ impl Adapter for Toy {
 
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         let dial = DialToy { address: target.address, wires: self.wires.clone() };
-        let reconnect = endpoint.reconnect.clone();
-        Box::pin(async { Ok(Client::start(dial, Arc::new(Credentials::guest()), endpoint, reconnect)) })
+        Box::pin(async { Ok(Client::start(dial, Arc::new(Credentials::guest()), endpoint)) })
     }
 }
 

@@ -216,8 +216,10 @@ where
             let size = job.bytes();
             if let Some((to, job)) = self.send_job(job) {
                 self.outbox.put_back(from, to, Numbered { number, job });
-                if to.is_none() {
-                    break;
+                let Some(gate) = to else { break };
+                if from != to {
+                    self.with_session(|session, cx| session.held(gate, cx));
+                    self.apply(false);
                 }
                 continue;
             }

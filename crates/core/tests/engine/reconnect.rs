@@ -55,8 +55,9 @@ fn bench_with(mut setup: Setup, reconnect: Reconnect, places: usize) -> Bench {
     let (listen, dialled) = mpsc::channel(places);
     let asked = Asked::default();
     setup.endpoint.limits = Arc::new(setup.limits);
+    setup.endpoint.reconnect = reconnect;
     let ledger = Arc::clone(&setup.endpoint.ledger);
-    let client = Client::start(Pipes(listen), Arc::new(source(&asked)), setup.endpoint, reconnect);
+    let client = Client::start(Pipes(listen), Arc::new(source(&asked)), setup.endpoint);
     Bench { client, dialled, asked, heard: setup.heard, ledger }
 }
 

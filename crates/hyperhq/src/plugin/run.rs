@@ -154,14 +154,16 @@ impl Plugin {
     /// [`PluginError`] when a setting is out of range.
     pub fn dial(self) -> Result<(Client, Commands<Subscribe>), PluginError> {
         let Environment { plugin, port, challenge } = self.environment;
-        let endpoint =
-            Endpoint { limits: Arc::new(self.limits), ..Endpoint::new("hyperhq", self.registry.build()?) };
+        let endpoint = Endpoint {
+            limits: Arc::new(self.limits),
+            // A challenge that was refused will not become a better one.
+            reconnect: Reconnect { max_refusals: 1, refused_pause: None, ..self.reconnect },
+            ..Endpoint::new("hyperhq", self.registry.build()?)
+        };
         let credentials = Arc::new(Credentials::new(plugin, challenge));
-        // A challenge that was refused will not become a better one.
-        let reconnect = Reconnect { max_refusals: 1, refused_pause: None, ..self.reconnect };
         let address = format!("127.0.0.1:{port}");
         let dialler = dialler(&address, &self.namespace, self.events, &endpoint)?;
-        Ok(Client::start_with_commands(dialler, credentials, endpoint, reconnect))
+        Ok(Client::start_with_commands(dialler, credentials, endpoint))
     }
 
     /// Dials, and serves until the host asks for a shutdown or sends this plugin away.

@@ -275,6 +275,8 @@ where
                 Ok(tungstenite::Message::Text(text)) => Message::Text(Bytes::from(text)),
                 Ok(tungstenite::Message::Binary(bytes)) => Message::Binary(bytes),
                 Ok(tungstenite::Message::Ping(_)) => {
+                    // tungstenite has queued the pong, and writes it when it is read from or flushed.
+                    self.unflushed = true;
                     self.count_control().map_err(layer)?;
                     continue;
                 }

@@ -1,6 +1,6 @@
 //! An upper session alone: its namespace is granted before it begins.
 
-use polywire_core::{Admit, Body, Close, Cx, FrameOf, Identity, OutboundOf, Refusal, Session};
+use polywire_core::{Admit, Body, Close, Cx, FrameOf, Gate, Identity, OutboundOf, Refusal, Session};
 
 use crate::packet::{Kind, MAIN, Packet};
 use crate::stack::{Packets, Upper};
@@ -66,6 +66,10 @@ impl<U: Upper> Session for Seat<U> {
 
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
         self.upper.admit(outbound)
+    }
+
+    fn held(&mut self, gate: Gate, cx: &mut Cx<'_, Self>) {
+        self.above(cx, |upper, cx| upper.held(gate, cx));
     }
 
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {

@@ -370,8 +370,9 @@ pub(crate) fn client_with(
     let ears = Ears::default();
     let mut endpoint =
         Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
+    endpoint.reconnect = Reconnect::never();
     change(&mut endpoint);
-    let client = dial(&script.address, config, Arc::new(credentials), endpoint, Reconnect::never()).unwrap();
+    let client = dial(&script.address, config, Arc::new(credentials), endpoint).unwrap();
     (client, ears)
 }
 

@@ -67,7 +67,8 @@ pub struct ClientSession {
     frames: Frames,
     awaited: BTreeMap<Route, VecDeque<Awaited>>,
     pulse: Pulse,
-    /// Why this connection is to be replaced. Calls wait for the next one; those in flight may end first.
+    /// Why this connection is to be replaced, after which every name means one call again. Calls wait for the next one; those in
+    /// flight may end first.
     leaving: Option<String>,
 }
 
@@ -122,6 +123,7 @@ impl ClientSession {
                 self.pulse = Pulse::BeatAt(cx.now() + self.config.heartbeat);
                 self.set_alarm(cx);
             }
+            (name, _) if *name == AUTH => self.rekeyed(&message, cx),
             (name, _) if is_reserved(name) => cx.count(Count::Unexpected),
             _ if !self.established && self.config.encryption => {
                 // Under the shared key anybody who has it could have said it.
@@ -129,6 +131,20 @@ impl ClientSession {
             }
             _ => self.heard(message, cx),
         }
+    }
+
+    /// Another answer to the login, under the key that it replaces: clients of every revision follow it. Observed:
+    /// `rekey-under-session-key`.
+    fn rekeyed(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+        let Some(Ok(key)) = &message.session_key else { return cx.count(Count::Unexpected) };
+        if !self.config.encryption {
+            return cx.count(Count::Unexpected);
+        }
+        cx.count(Count::Control);
+        let mode = session_mode(true, key);
+        cx.act(Action::WriteMode(mode.clone()));
+        cx.act(Action::ReadMode(mode));
+        self.frames.new_key();
     }
 
     /// An answer, if somebody waits for one of that name, or a push.
@@ -147,7 +163,8 @@ impl ClientSession {
             Some(Awaited::Owed(_) | Awaited::Missing(_)) => {
                 cx.count(Count::OrphanReply);
                 cx.act(Action::Open(gate(&name)));
-                if self.leaving.is_some() && !self.awaited.values().any(has_missing) {
+                let worn_out = self.frames.worn_out(&self.config).is_some();
+                if self.leaving.is_some() && !worn_out && !self.awaited.values().any(has_missing) {
                     // It came after all, so every name means one call again.
                     self.leaving = None;
                     cx.act(Action::Open(NEXT));
@@ -158,23 +175,21 @@ impl ClientSession {
         }
     }
 
-    /// An answer of this name is missing, so an answer of `call` could not be told from it. The call does not leave, and the
-    /// connection is to be replaced, after which the name means one call again.
-    fn cannot_tell(&mut self, call: CallId, name: &Route, cx: &mut Cx<'_, Self>) {
-        let why = format!(
-            "the answer of an earlier call of {name:?} is missing, and would be taken for this one's"
-        );
-        let outcome = Err(CallError::not_sent(Code::Unavailable, why.clone()));
-        cx.deliver(Delivery::Response { call, outcome });
-        self.leaving.get_or_insert(why);
-        self.leave_if_idle(cx);
-    }
-
     /// Closes a connection that is to be replaced, once nothing is in flight.
     fn leave_if_idle(&self, cx: &mut Cx<'_, Self>) {
         let Some(why) = &self.leaving else { return };
         if !self.awaited.values().flatten().any(|awaited| matches!(awaited, Awaited::By(_))) {
             cx.close(Close::GivenUp(why.clone()));
+        }
+    }
+
+    /// Has the connection replaced before its key is worn out.
+    fn spare_the_key(&mut self, cx: &mut Cx<'_, Self>) {
+        if self.leaving.is_none()
+            && let Some(why) = self.frames.worn_out(&self.config)
+        {
+            self.leaving = Some(why);
+            self.leave_if_idle(cx);
         }
     }
 
@@ -281,16 +296,14 @@ impl Session for ClientSession {
             Read::Limit => cx.count(Count::BadBody),
             Read::Nothing => cx.count(Count::Undecodable),
         }
-        if let Some(reason) = self.frames.worn_out(&self.config) {
-            cx.close(reason);
-        }
+        self.spare_the_key(cx);
     }
 
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
         let refuse = |why| Admit::Refuse(Failure::new(Code::Unimplemented, why));
-        let (route, body) = match outbound {
-            Outbound::Request { request, .. } => (&request.route, &request.body),
-            Outbound::Event(event) => (&event.route, &event.body),
+        let (route, body, awaits) = match outbound {
+            Outbound::Request { request, .. } => (&request.route, &request.body, true),
+            Outbound::Event(event) => (&event.route, &event.body, false),
             _ => return Admit::Now,
         };
         if matches!(body, Body::Binary(_)) {
@@ -307,7 +320,7 @@ impl Session for ClientSession {
         if !self.established {
             return Admit::Hold(LOGIN);
         }
-        if self.leaving.is_some() && matches!(outbound, Outbound::Request { .. }) {
+        if self.leaving.is_some() && awaits {
             return Admit::Hold(NEXT);
         }
         if self.awaited.is_empty() {
@@ -315,21 +328,31 @@ impl Session for ClientSession {
         }
         let Some(waiting) = self.awaited.get(&name) else { return Admit::Now };
         if has_missing(waiting) {
-            // Nothing will ever open its gate; `send` says so.
-            return Admit::Now;
+            // The missing answer would be taken for this call's; an event waits for none.
+            return if awaits { Admit::Hold(NEXT) } else { Admit::Now };
         }
         // What is owed may come at any time, and then as whose?
         let owed = waiting.iter().any(|awaited| matches!(awaited, Awaited::Owed(_)));
         if owed || !self.config.concurrent_names { Admit::Hold(gate(&name)) } else { Admit::Now }
     }
 
+    fn held(&mut self, gate: Gate, cx: &mut Cx<'_, Self>) {
+        if gate != NEXT {
+            return;
+        }
+        if self.leaving.is_none()
+            && let Some((name, _)) = self.awaited.iter().find(|(_, waiting)| has_missing(waiting))
+        {
+            self.leaving =
+                Some(format!("the answer of a call of {name:?} is missing, and a later one waits"));
+        }
+        self.leave_if_idle(cx);
+    }
+
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
             Outbound::Request { call, request, .. } => {
                 let name = outgoing(&request.route, &self.config);
-                if self.awaited.get(&name).is_some_and(has_missing) {
-                    return self.cannot_tell(call, &name, cx);
-                }
                 self.write_message(&name, &request.body, cx);
                 self.awaited.entry(name).or_default().push_back(Awaited::By(call));
             }
@@ -347,9 +370,7 @@ impl Session for ClientSession {
             }
             Outbound::Response { .. } | Outbound::Command(()) => {}
         }
-        if let Some(reason) = self.frames.worn_out(&self.config) {
-            cx.close(reason);
-        }
+        self.spare_the_key(cx);
     }
 
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {

@@ -49,6 +49,10 @@ pub struct ServerSession {
     pong_due: Option<Moment>,
     /// Requests of unknown names since the moment.
     unknown: (u32, Moment),
+    /// Requests that a handler has.
+    running: u32,
+    /// Why this connection is to be replaced. It takes nothing more; requests that a handler has may end first.
+    leaving: Option<String>,
 }
 
 impl ServerSession {
@@ -64,6 +68,8 @@ impl ServerSession {
             heard: false,
             pong_due: None,
             unknown: (0, Moment::default()),
+            running: 0,
+            leaving: None,
         }
     }
 
@@ -111,7 +117,20 @@ impl ServerSession {
 
     fn deliver(&mut self, name: Route, data: Body, cx: &mut Cx<'_, Self>) {
         let request = Request::new(incoming(name.clone(), &self.config), data);
+        self.running = self.running.saturating_add(1);
         cx.deliver(Delivery::Request { request, reply: Reply(name), identity: None });
+    }
+
+    /// Has the connection replaced before its key is worn out, and not under a request that is being served.
+    fn spare_the_key(&mut self, cx: &mut Cx<'_, Self>) {
+        let Some(why) = self.frames.worn_out(&self.config) else { return };
+        if self.leaving.is_none() {
+            cx.act(Action::Reading(false));
+        }
+        let why = self.leaving.get_or_insert(why);
+        if self.running == 0 {
+            cx.close(Close::GivenUp(why.clone()));
+        }
     }
 
     fn authenticate(&mut self, data: Body, cx: &mut Cx<'_, Self>) {
@@ -196,9 +215,7 @@ impl Session for ServerSession {
             Read::Limit => cx.count(Count::BadBody),
             Read::Nothing => self.refuse(Count::Undecodable, "a message that cannot be read", cx),
         }
-        if let Some(reason) = self.frames.worn_out(&self.config) {
-            cx.close(reason);
-        }
+        self.spare_the_key(cx);
     }
 
     fn authenticated(&mut self, verdict: Result<Identity, Refusal>, cx: &mut Cx<'_, Self>) {
@@ -241,7 +258,10 @@ impl Session for ServerSession {
 
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
-            Outbound::Response { reply, result } => self.answer(&reply.0, result, cx),
+            Outbound::Response { reply, result } => {
+                self.running = self.running.saturating_sub(1);
+                self.answer(&reply.0, result, cx);
+            }
             Outbound::Event(event) => {
                 let name = outgoing(&event.route, &self.config);
                 // As later revisions do; clients of every revision read it.
@@ -249,9 +269,7 @@ impl Session for ServerSession {
             }
             Outbound::Request { .. } | Outbound::Abandon(_) | Outbound::Command(()) => {}
         }
-        if let Some(reason) = self.frames.worn_out(&self.config) {
-            cx.close(reason);
-        }
+        self.spare_the_key(cx);
     }
 
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {

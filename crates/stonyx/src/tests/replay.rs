@@ -321,8 +321,7 @@ fn an_answer_that_is_not_success_refuses_us() {
 /// The original answers such a login, or says nothing and waits; with us whoever is not let in is sent away.
 #[test]
 fn a_login_that_the_original_leaves_undecided_is_refused() {
-    let undecided =
-        ["auth-handler-returns-value", "auth-handler-returns-false", "auth-handler-returns-null"];
+    let undecided = ["auth-handler-returns-value", "auth-handler-returns-false", "auth-handler-returns-null"];
     replay(&undecided, &[true, false], |recording| {
         let mut hand = recording.server();
         hand.open();
@@ -365,7 +364,8 @@ fn a_second_login_ends_the_connection_of_a_server_and_changes_nothing_for_a_clie
 #[test]
 fn an_open_route_is_answered_before_the_login() {
     replay(&["skip-auth-with-response"], &[true, false], |recording| {
-        let config = Config { open_routes: vec![Route::from_static("openValue")], ..(*recording.config()).clone() };
+        let config =
+            Config { open_routes: vec![Route::from_static("openValue")], ..(*recording.config()).clone() };
         let session = ServerSession::new(Arc::new(config), JsonLimits::default(), Arc::default());
         let mut hand = Hand::new(session, &recording.key());
         hand.open();
@@ -396,7 +396,9 @@ fn a_plain_request_behind_the_login_is_served_after_it() {
         hand.judging.take().unwrap();
         hand.judge(Ok(Identity::guest()));
         hand.receive(message(&recording.frames()[1]));
-        let Some(Delivery::Request { request, .. }) = hand.delivered.pop_front() else { panic!("not served") };
+        let Some(Delivery::Request { request, .. }) = hand.delivered.pop_front() else {
+            panic!("not served")
+        };
         assert_eq!(Some(request.body), member(&recording.frames()[1], "data"));
         assert_eq!((hand.written.len(), hand.closed), (1, None));
     });

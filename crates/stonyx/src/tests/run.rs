@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use polywire_core::{
-    Answer, Body, CallError, Caller, Close, Code, Connection, Count, Credentials, Ended, Endpoint, Event,
-    Handler, HandlerFuture, Identity, Incoming, JsonLimits, JsonText, Kind, Ledger, Link, Message,
-    MessageStream, Outcome, Refusal, Request, Response, Route, Session, Surroundings,
+    Answer, Body, CallError, Caller, Client, Close, Code, Connection, Count, Credentials, Dial, Ended,
+    Endpoint, Event, Handler, HandlerFuture, Identity, Incoming, JsonLimits, JsonText, Kind, Ledger, Link,
+    Message, MessageStream, Outcome, Parts, Refusal, Request, Response, Route, Session, Surroundings,
 };
 use std::sync::Mutex;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -229,28 +230,28 @@ async fn g04_an_answer_that_is_missing_for_longer_than_owed_for_never_reaches_an
     bare.read().await;
     let other = client.call("b", "2", 500);
     bare.read().await;
-    // Held until it is late, told at once what is the matter, and answered once the answer came after all.
+    // Held until it is late, and sent once the answer came after all.
     let held = client.call("a", "3", 10).await.unwrap();
     assert_eq!(held.unwrap_err().code(), Code::DeadlineExceeded);
-    let refused = client.call("a", "4", 90);
+    let held = client.call("a", "4", 90);
     for pause in [19, 30] {
         tokio::time::sleep(Duration::from_secs(pause)).await;
         assert_eq!(bare.read().await, r#"{"request":"heartBeat"}"#);
         bare.write(r#"{"request":"heartBeat","response":true}"#);
     }
-    let refused = refused.await.unwrap();
-    assert!(
-        matches!(&refused, Err(CallError::NotSent(failure)) if failure.code == Code::Unavailable),
-        "{refused:?}"
-    );
-    assert_eq!(start.elapsed().as_secs(), 2 + 60);
+    assert_eq!(start.elapsed().as_secs(), 2 + 10 + 19 + 30);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let other_name = client.call("c", "5", 20);
+    assert!(bare.silent().await, "the connection is to be replaced once `b` is answered");
     bare.write(r#"{"request":"a","response":"late"}"#);
-    bare.write(r#"{"request":"b","response":"its own"}"#);
-    assert_eq!(other.await.unwrap().unwrap().body, Body::Json(json("\"its own\"")));
-    let next = client.call("a", "5", 20);
-    bare.read().await;
-    bare.write(r#"{"request":"a","response":"its own"}"#);
-    assert_eq!(next.await.unwrap().unwrap().body, Body::Json(json("\"its own\"")));
+    assert_eq!(bare.read().await, r#"{"request":"a","data":4}"#);
+    assert_eq!(bare.read().await, r#"{"request":"c","data":5}"#);
+    for name in ["c", "b", "a"] {
+        bare.write(&format!(r#"{{"request":"{name}","response":"its own"}}"#));
+    }
+    for call in [other, held, other_name] {
+        assert_eq!(call.await.unwrap().unwrap().body, Body::Json(json("\"its own\"")));
+    }
     drop(bare);
     client.ended().await;
 }
@@ -295,6 +296,71 @@ async fn a_busy_connection_that_is_to_be_replaced_takes_no_new_call_and_ends_wit
     for held in waiting {
         assert!(matches!(held.await.unwrap(), Err(CallError::NotSent(_))));
     }
+}
+
+/// Hands the far end of each connection to the test.
+struct Pipes(mpsc::UnboundedSender<End>);
+
+impl Dial for Pipes {
+    type Session = ClientSession;
+    type Transport = MessageStream<End>;
+
+    async fn dial(
+        &self,
+        _: Credentials,
+    ) -> Result<Parts<ClientSession, MessageStream<End>>, polywire_core::DialError> {
+        let (near, far) = pair();
+        self.0.send(far).unwrap();
+        let (transport, codec) = (MessageStream::new(near), Codec::new(&Key::new(&GLOBAL)));
+        Ok(Parts { transport, codec, session: dialled(config()) })
+    }
+
+    fn address(&self) -> String {
+        "nowhere".to_owned()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g04_the_call_that_has_the_connection_replaced_leaves_on_the_next_one() {
+    let (tell, mut dialled) = mpsc::unbounded_channel();
+    let mut endpoint = Endpoint::new("stonyx", Service::default());
+    endpoint.surroundings = Surroundings::seeded(1);
+    let ledger = Arc::clone(&endpoint.ledger);
+    let client = Client::start(Pipes(tell), Arc::new(Credentials::guest()), endpoint);
+    let call = |name: &'static str, body: &str, timeout: u64| {
+        let request = Request::new(Route::from_static(name), Body::Json(json(body)));
+        let caller = client.caller().clone();
+        tokio::spawn(async move { caller.call(request.timeout(Duration::from_secs(timeout))).await })
+    };
+    let first = Bare::logged_in(dialled.recv().await.unwrap()).await;
+    assert!(matches!(call("a", "1", 2).await.unwrap(), Err(CallError::Unknown(_))));
+    first.read().await;
+    let busy = call("b", "2", 100);
+    first.read().await;
+    for pause in [28, 30, 10] {
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        if pause != 10 {
+            assert_eq!(first.read().await, r#"{"request":"heartBeat"}"#);
+            first.write(r#"{"request":"heartBeat","response":true}"#);
+        }
+    }
+    let held = [call("a", "3", 100), call("c", "4", 100), call("a", "5", 100)];
+    assert!(first.silent().await, "they wait for the next connection");
+    first.write(r#"{"request":"b","response":"its own"}"#);
+    assert_eq!(busy.await.unwrap().unwrap().body, Body::Json(json("\"its own\"")));
+    let second = Bare::logged_in(dialled.recv().await.unwrap()).await;
+    assert!(first.0.is_closed());
+    assert_eq!(second.read().await, r#"{"request":"a","data":3}"#);
+    assert_eq!(second.read().await, r#"{"request":"c","data":4}"#);
+    second.write(r#"{"request":"c","response":4}"#);
+    second.write(r#"{"request":"a","response":3}"#);
+    assert_eq!(second.read().await, r#"{"request":"a","data":5}"#);
+    second.write(r#"{"request":"a","response":5}"#);
+    for (held, answer) in held.into_iter().zip(["3", "4", "5"]) {
+        assert_eq!(held.await.unwrap().unwrap().body, Body::Json(json(answer)));
+    }
+    assert_eq!(ledger.get(Count::CallsNotSent), 0);
+    client.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]

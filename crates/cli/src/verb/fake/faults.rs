@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use polywire_core::{
-    Action, Actions, Admit, Body, Close, Cx, FrameOf, Handler, HandlerFuture, Identity, Incoming,
+    Action, Actions, Admit, Body, Close, Cx, FrameOf, Gate, Handler, HandlerFuture, Identity, Incoming,
     Kind as Called, Outbound, OutboundOf, Refusal, Session,
 };
 use polywire_hyperhq::{HostReply, HostSession};
@@ -99,6 +99,10 @@ impl Session for Tapped {
 
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
         self.session.admit(outbound)
+    }
+
+    fn held(&mut self, gate: Gate, cx: &mut Cx<'_, Self>) {
+        self.within(cx, |session, cx| session.held(gate, cx));
     }
 
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
