@@ -76,6 +76,24 @@ async fn misbehaviour_on_demand_is_survived_by_a_good_plugin() {
 }
 
 #[tokio::test]
+async fn a_timeout_beyond_every_limit_of_a_login_is_nobodys_fault() {
+    for long in ["2min", "30min", "2h"] {
+        holds(&["--timeout", long], &[EXAMPLE], &["it logs in ("]).await;
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_short_timeout_is_for_the_verdict_and_not_for_the_connection() {
+    // It is told that the login took too long, and nothing else has cut it before.
+    let script = "sleep 0.6; exec \"$0\"";
+    let plugin = ["sh", "-c", script, PLUGIN];
+    fails(&["--timeout", "300ms"], &plugin, 9, &["it logs in: not within 300ms"]).await;
+    let challenge = ["--timeout", "1s", "--execute", r#"{"action":"sync"}"#];
+    holds(&challenge, &plugin, &["it logs in (", "it answers `execute`"]).await;
+}
+
+#[tokio::test]
 async fn an_answer_that_never_comes_is_told() {
     // The example asks for data before it answers.
     fails(&["--silent", "--timeout", "1s"], &[EXAMPLE], 9, &["not within 1s", "emit `response`"]).await;

@@ -7,10 +7,9 @@
 mod example;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::{Body, Endpoint, Event, JsonText, Limits, Peer, Request, Response, Route};
+use polywire_core::{Body, Endpoint, Event, JsonText, Peer, Request, Response, Route};
 use polywire_hyperhq::{FileEncoding, Host, HostConfig, Launch, Line, Process, Reauth};
 use polywire_tests::install::{PYTHON_SOCKETIO, SOCKET_IO_CLIENT};
 use polywire_tests::{peer, skip};
@@ -40,10 +39,7 @@ fn python(package: &Path) -> Vec<String> {
 
 impl Stage {
     async fn new(name: &str, program: Vec<String>, config: HostConfig) -> Self {
-        let endpoint = Endpoint {
-            limits: Arc::new(Limits { call_timeout: LIMIT, ..Limits::default() }),
-            ..Endpoint::new("hyperhq", polywire_cli::service::hyperhq::routes().build().unwrap())
-        };
+        let endpoint = Endpoint::new("hyperhq", polywire_cli::service::hyperhq::routes().build().unwrap());
         let host = Host::listen(HostConfig { port: Some(0), ..config }, endpoint).await.unwrap();
         let folder = std::env::temp_dir().join(format!("polywire-host-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);

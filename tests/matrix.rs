@@ -296,16 +296,16 @@ async fn a_request_without_a_body_and_one_with_null_come_as_they_are_or_as_the_w
         assert_eq!(lost, tells(from, to, "request: a missing body"), "{from} > {to}");
 
         let error = rig.ask("fail.unknown", Body::null()).await.unwrap_err();
-        let at_bridge = ours.null_request;
+        let at_bridge = ours.null_client_request;
         let refused = |wire: &str, text: &str| capabilities(wire).object_arguments && text == "null";
         if refused(from, "null") || refused(to, at_bridge) {
             assert_ne!(error.failure().message, "not you", "{from} > {to}");
             assert!(rig.upstream.seen.try_recv().is_err(), "{from} > {to}");
         } else {
-            let came = if at_bridge == "null" { theirs.null_request } else { at_bridge };
+            let came = if at_bridge == "null" { theirs.null_client_request } else { at_bridge };
             assert_eq!(rig.seen().await.2, json(came), "{from} > {to}");
         }
-        let lost = at_bridge == "null" && theirs.null_request != "null";
+        let lost = at_bridge == "null" && theirs.null_client_request != "null";
         assert_eq!(lost, tells(from, to, "request: null becomes"), "{from} > {to}");
         rig.end();
     }

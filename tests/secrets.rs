@@ -125,6 +125,17 @@ async fn talk(wire: &'static str) {
     server.shutdown().await;
 }
 
+/// At TRACE tungstenite tells the `log` crate whole messages; nothing of ours may listen.
+#[test]
+fn inv9_the_command_takes_no_records_of_the_log_crate() {
+    let locked = include_str!("../Cargo.lock");
+    assert!(locked.contains("name = \"tracing-subscriber\"") && locked.contains("name = \"tungstenite\""));
+    assert!(
+        !locked.contains("name = \"tracing-log\""),
+        "tracing-subscriber must not have its feature tracing-log"
+    );
+}
+
 #[tokio::test]
 async fn inv9_what_peers_say_and_log_in_with_is_in_no_log_on_any_wire() {
     let log = Log::default();

@@ -197,12 +197,14 @@ impl Program {
         let dialled = self.adapter.dial(target, endpoint).await.map_err(|error| failed(error.to_string()))?;
         let mut state = dialled.watch();
         *client.lock().unwrap() = Some(Arc::new(dialled));
-        let settled = timeout(limit, state.wait_for(|state| *state != ClientState::Connecting)).await;
-        match settled.map_err(|_| failed("not in time".to_owned()))?.as_deref() {
-            Ok(ClientState::Ready) => Ok(()),
-            Ok(ClientState::Refused(refusal)) => Err((Word::Refused, refusal.to_string())),
-            Ok(state) => Err(failed(format!("{state:?}"))),
-            Err(_) => Err(failed("it is over".to_owned())),
+        let tries = |state: &ClientState| matches!(state, ClientState::Connecting | ClientState::Waiting(_));
+        // It tries again, also where the login was refused, until it gives up.
+        let _ = timeout(limit, state.wait_for(|state| !tries(state))).await;
+        let state = state.borrow().clone();
+        match state {
+            ClientState::Ready => Ok(()),
+            ClientState::Refused(refusal) => Err((Word::Refused, refusal.to_string())),
+            state => Err(failed(format!("{state:?}"))),
         }
     }
 

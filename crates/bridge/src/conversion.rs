@@ -296,7 +296,6 @@ mod tests {
             errors: Errors::Codes,
             binary,
             progress: ProgressForm::None,
-            cancel: false,
             order: true,
             login: false,
             object_arguments: false,

@@ -89,22 +89,23 @@ impl Counts {
     }
 }
 
-/// Lets a log line through once in ten seconds.
+/// Lets a log line of each ending through once in ten seconds, so that a flood of one kind does not hide the others.
 #[derive(Debug)]
-pub(crate) struct Seldom(AtomicU64);
+pub(crate) struct Seldom([AtomicU64; ENDINGS]);
 
 impl Seldom {
     const PAUSE_MS: u64 = 10_000;
 
     pub(crate) fn new() -> Self {
-        Self(AtomicU64::new(0))
+        Self(Default::default())
     }
 
-    pub(crate) fn now(&self, now: Moment) -> bool {
+    pub(crate) fn now(&self, ending: Ending, now: Moment) -> bool {
+        let Some(known) = self.0.get(ending as usize) else { return false };
         let now = u64::try_from(now.since_start().as_millis()).unwrap_or(u64::MAX);
-        let next = self.0.load(Ordering::Relaxed);
+        let next = known.load(Ordering::Relaxed);
         let later = now.saturating_add(Self::PAUSE_MS);
-        now >= next && self.0.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        now >= next && known.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -114,10 +115,12 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn logs_once_in_ten_seconds() {
+    fn logs_each_ending_once_in_ten_seconds() {
         let seldom = Seldom::new();
         let at = |seconds| Moment::from_start(Duration::from_secs(seconds));
-        let seen: Vec<bool> = [1, 2, 10, 11, 20, 21].map(|second| seldom.now(at(second))).into();
+        let seen = [1, 2, 10, 11, 20, 21].map(|second| seldom.now(Ending::Unsuitable, at(second)));
         assert_eq!(seen, [true, false, false, true, false, true]);
+        assert!(seldom.now(Ending::Overflow, at(21)), "a flood of one kind hides no other");
+        assert!(!seldom.now(Ending::Overflow, at(22)));
     }
 }

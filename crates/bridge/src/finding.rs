@@ -161,6 +161,8 @@ problems! {
     Arguments => "D-ARGUMENTS", Degraded, Wires;
     /// An answer without a body cannot be told from `null`.
     Empty => "D-EMPTY", Degraded, Wires;
+    /// Values change where a message comes in.
+    Values => "D-VALUES", Degraded, Wires;
     /// Failures lose something.
     Errors => "D-ERRORS", Degraded, Wires;
     /// Fewer calls at once than the callers may make.

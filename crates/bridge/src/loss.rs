@@ -27,14 +27,7 @@ pub(crate) fn report(route: &PlannedRoute, plan: &Plan, findings: &mut Findings)
     }
     if calls {
         losses.concurrency(ingress, egress, &to.name);
-        losses.note(
-            "cancel",
-            egress.cancel,
-            match egress.cancel {
-                true => "a call that is given up is given up there too",
-                false => "a call that is given up runs to its end there",
-            },
-        );
+        losses.note("cancel", false, "a call that is given up runs to its end there");
         if egress.progress != ProgressForm::None {
             losses.note("progress", false, "the bridge does not hand progress on");
         }
@@ -78,6 +71,7 @@ impl Losses<'_> {
         if !route.makes_requests() {
             self.events(route, to);
         }
+        self.values(name, from);
         let ends = (from, to);
         let (from, to) = (&from.capabilities, &to.capabilities);
         if to.object_arguments && route.makes_requests() {
@@ -98,6 +92,14 @@ impl Losses<'_> {
         self.lossless_unless_lost(name, before);
     }
 
+    /// Values that the wire of `sender` changes when it reads them.
+    fn values(&mut self, name: &'static str, sender: &Resolved) {
+        if let Some(text) = sender.particulars.alters {
+            let text = format!("on {} {text}", sender.name);
+            self.lose(name, Problem::Values, text, "unset the option, and such messages are refused");
+        }
+    }
+
     /// Events of the side that dials, where the wire takes only some, or takes them for something else.
     fn events(&mut self, route: &PlannedRoute, to: &Resolved) {
         let wire = to.adapter.name();
@@ -116,26 +118,32 @@ impl Losses<'_> {
         }
     }
 
-    /// Requests to a side that listens which have no body, or `null`.
+    /// Requests that have no body, or `null`.
     fn nothing(&mut self, name: &'static str, route: &PlannedRoute, (from, to): (&Resolved, &Resolved)) {
-        if !route.makes_requests() || to.role == Role::Server {
+        if !route.makes_requests() {
             return;
         }
         let (ours, theirs) = (&from.particulars, &to.particulars);
         let fix = "send a value";
-        // Clients of a server endpoint have been through its wire before, those of a client endpoint have not.
-        let comes_empty = from.role == Role::Client || ours.empty_request.is_none();
-        if let (true, Some(json)) = (comes_empty, theirs.empty_request) {
+        // A request has been through the other wire before; an event that becomes one comes as it is.
+        let events = route.events && route.verb == Verb::Call;
+        if let (true, Some(json)) = (events || ours.empty_request.is_none(), theirs.empty_request) {
             self.lose(name, Problem::Empty, format!("a missing body becomes {json}"), fix);
         }
-        if theirs.null_request != "null" && ours.null_request == "null" {
-            self.lose(name, Problem::Empty, format!("null becomes {}", theirs.null_request), fix);
+        let null = |end: &Resolved, dials: Role| match end.role == dials {
+            true => end.particulars.null_client_request,
+            false => "null",
+        };
+        let (comes, arrives) = (null(from, Role::Server), null(to, Role::Client));
+        if arrives != "null" && (events || comes == "null") {
+            self.lose(name, Problem::Empty, format!("null becomes {arrives}"), fix);
         }
     }
 
     fn back(&mut self, route: &PlannedRoute, from: &Resolved, to: &Resolved) {
         let (ingress, egress) = (&from.capabilities, &to.capabilities);
         let before = self.aspects.len();
+        self.values("reply", to);
         self.bytes("reply", route, egress, ingress);
         let fate = match (to.particulars.empty_reply, from.particulars.empty_reply) {
             (EmptyReply::Silence, _) => Some("never comes: the caller waits until its deadline".to_owned()),

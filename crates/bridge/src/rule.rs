@@ -184,8 +184,8 @@ impl Underway {
     /// Counts how the message ended, and says so in the log, once in a while.
     fn refuse(self, ending: Ending, failure: Failure) -> Failure {
         let rule = self.rule();
-        if ending != Ending::Failed && rule.seldom.now(rule.clock.now()) {
-            tracing::warn!(route = %rule.title, ending = ending.as_str(), %failure, "messages do not cross; further ones are only counted for 10 s");
+        if ending != Ending::Failed && rule.seldom.now(ending, rule.clock.now()) {
+            tracing::warn!(route = %rule.title, ending = ending.as_str(), %failure, "messages do not cross; further ones of this kind are only counted for 10 s");
         }
         self.end(ending);
         failure

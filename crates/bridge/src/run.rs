@@ -93,7 +93,11 @@ impl Bridge {
             let mut core = Endpoint::new(endpoint.adapter.name(), Arc::clone(&table));
             core.limits = Arc::clone(&limits);
             core.surroundings = surroundings.clone();
-            core.shutdown = bridge.shutdown.child();
+            // What a peer may end on a wire is the bridge.
+            core.shutdown = match endpoint.role {
+                Role::Server => bridge.shutdown.clone(),
+                Role::Client => bridge.shutdown.child(),
+            };
             let started = start_endpoint(endpoint, core, port, table).await?;
             bridge.endpoints.push(started);
         }

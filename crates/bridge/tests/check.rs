@@ -17,11 +17,20 @@ fn registry() -> Registry {
         .with(Toy::new("odd", FULL).with(Particulars {
             client_events: EventForm::Requests,
             empty_reply: EmptyReply::Silence,
-            null_request: "{}",
+            null_client_request: "{}",
             silent_unserved: true,
             code: |_| Code::Unknown,
             ..Particulars::default()
         }))
+        .with(Toy::new("bare", FULL).with(Particulars {
+            empty_request: Some("{}"),
+            null_client_request: "[]",
+            ..Particulars::default()
+        }))
+        .with(
+            Toy::new("lenient", FULL)
+                .with(Particulars { alters: Some("NaN is read as null"), ..Particulars::default() }),
+        )
         .with(Toy::new("choosy", FULL).with(Particulars {
             client_events: EventForm::Only(&["moved", "scanned"]),
             ..Particulars::default()
@@ -286,19 +295,26 @@ to = { endpoint = "full" }
 
 /// The findings of one route between two wires, each with its text.
 fn between(from: &str, to: &str, matched: &str) -> Vec<String> {
+    across((from, "a"), (to, "b"), matched)
+}
+
+/// The same, each wire with the endpoint that it is: `a` listens, `b` dials.
+fn across(from: (&str, &str), to: (&str, &str), matched: &str) -> Vec<String> {
+    let ((from, source), (to, target)) = (from, to);
+    let (a, b) = if source == "a" { (from, to) } else { (to, from) };
     let report = report(&format!(
         r#"
 [endpoint.a]
-protocol = "{from}"
+protocol = "{a}"
 role = "server"
 listen = "127.0.0.1:0"
 [endpoint.b]
-protocol = "{to}"
+protocol = "{b}"
 role = "client"
 address = "127.0.0.1:7007"
 [[route]]
-from = {{ endpoint = "a", {matched} }}
-to = {{ endpoint = "b" }}
+from = {{ endpoint = "{source}", {matched} }}
+to = {{ endpoint = "{target}" }}
 "#
     ));
     report.findings.iter().map(|finding| format!("{} {}", finding.problem, finding.text)).collect()
@@ -328,6 +344,13 @@ fn what_a_wire_does_besides_is_told_too() {
         between("odd", "full", "match = \"*\", kind = \"event\""),
         ["E-DIRECTION no events ever come from `a`: those of odd clients arrive as requests",]
     );
+    let requests = "match = \"*\", kind = \"request\"";
+    let [empty, null] =
+        ["D-EMPTY request: a missing body becomes {}", "D-EMPTY request: null becomes []"].map(str::to_owned);
+    assert_eq!(between("full", "bare", requests), [empty.clone(), null]);
+    assert_eq!(between("bare", "full", requests), [""; 0], "they have become it on the way to the bridge");
+    let back = across(("full", "b"), ("bare", "a"), requests);
+    assert_eq!(back, [empty], "clients are asked with null as it is");
     let choosy = "D-EVENT-NAMES event: only these are heard over choosy: moved, scanned";
     for (matched, found) in [
         (all, vec![choosy]),
@@ -336,6 +359,13 @@ fn what_a_wire_does_besides_is_told_too() {
     ] {
         assert_eq!(between("full", "choosy", matched), found, "{matched}");
     }
+}
+
+#[test]
+fn values_that_an_option_changes_are_told_where_they_come_in() {
+    let all = "match = \"*\"";
+    assert_eq!(between("full", "lenient", all), ["D-VALUES reply: on b NaN is read as null"]);
+    assert_eq!(between("lenient", "full", all), ["D-VALUES request: on a NaN is read as null"]);
 }
 
 #[test]

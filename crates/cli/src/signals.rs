@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first drains, the second stops.
+//! Ctrl-C and SIGTERM: where something can drain, the first drains and the second stops.
 
 use std::convert::Infallible;
 
@@ -22,6 +22,15 @@ pub(crate) fn drain_then_stop(shutdown: Shutdown) -> impl Future<Output = Infall
         shutdown.stop();
         std::future::pending().await
     }
+}
+
+/// Listens for signals from now on; the future ends at the first. Needs a tokio runtime.
+///
+/// # Cancel safety
+/// Safe.
+pub(crate) fn first() -> impl Future<Output = ()> + Send {
+    let mut signals = Signals::new();
+    async move { signals.next().await }
 }
 
 #[cfg(unix)]

@@ -1,6 +1,7 @@
 //! The program behind both ends: it notes everything that reaches it, and answers by the first word of the route.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use polywire_core::{
     Answer, Body, Code, Failure, Handler, HandlerFuture, Incoming, Kind, Response, Route, Router,
@@ -21,6 +22,8 @@ pub(crate) struct Heard {
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     pub(crate) heard: Vec<Heard>,
+    /// The turn of each message, among those that either end has heard.
+    turns: Vec<usize>,
     /// Handlers that are running, and the most that ever were.
     pub(crate) running: usize,
     pub(crate) peak: usize,
@@ -44,6 +47,7 @@ enum Stage {
 /// | `work` | the same, after a sign of progress once [`App::nudge`] was called |
 /// | `hang` | none |
 /// | `empty` | nothing |
+/// | `null` | `null` |
 /// | `fail.CODE` | that failure |
 /// | `panic`, `stumble` | none: it panics at once, or when it goes on |
 /// | `unserved` | that of a router without any route |
@@ -51,14 +55,17 @@ enum Stage {
 pub(crate) struct App {
     log: Arc<watch::Sender<Log>>,
     stage: Arc<watch::Sender<Stage>>,
+    /// Counts what both ends hear.
+    turns: Arc<AtomicUsize>,
 }
 
 /// The words of a failure.
 pub(crate) const NO: &str = "not you";
 
 impl App {
-    pub(crate) fn new() -> Self {
-        Self { log: Arc::default(), stage: Arc::default() }
+    /// A program whose messages are counted together with those of the other end.
+    pub(crate) fn new(turns: &Arc<AtomicUsize>) -> Self {
+        Self { log: Arc::default(), stage: Arc::default(), turns: Arc::clone(turns) }
     }
 
     /// Whoever works gives a sign of it.
@@ -74,6 +81,11 @@ impl App {
     /// What was heard so far, the suite's own messages aside.
     pub(crate) fn heard(&self) -> Vec<Heard> {
         self.log.borrow().heard.clone()
+    }
+
+    /// The turn of the message of this number here, among those that both ends have heard.
+    pub(crate) fn turn(&self, number: usize) -> Option<usize> {
+        self.log.borrow().turns.get(number).copied()
     }
 
     /// How often this route was heard.
@@ -115,7 +127,9 @@ impl Handler for App {
     fn call(&self, incoming: Incoming) -> HandlerFuture {
         let Incoming { kind, route, body, .. } = incoming.clone();
         let verb = route.split('.').next().unwrap_or_default().to_owned();
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed);
         self.log.send_modify(|log| {
+            log.turns.push(turn);
             log.heard.push(Heard { kind, route: route.clone(), body: body.clone() });
             log.running += 1;
             log.peak = log.peak.max(log.running);
@@ -139,6 +153,7 @@ impl Handler for App {
                     panic!("on purpose, later")
                 }
                 "empty" => Ok(Response::default()),
+                "null" => Ok(Response::from(Body::null())),
                 "unserved" => match Router::new().build() {
                     Ok(nobody) => nobody.call(incoming).await,
                     Err(error) => Err(Failure::new(Code::Internal, error.to_string())),

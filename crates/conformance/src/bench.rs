@@ -1,6 +1,7 @@
 //! What a case is given: the wire, what it declares, and the way to have both its ends running.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use polywire_core::{
@@ -11,7 +12,9 @@ use polywire_core::{
 use crate::app::App;
 use crate::case::Broken;
 use crate::clock::HandClock;
+use crate::door::Door;
 use crate::finding::Direction;
+use crate::joint::Way;
 use crate::recorder::Recorder;
 use crate::rig::{End, Guests, Rig};
 use crate::setup::{EVENTS, Setup};
@@ -61,6 +64,12 @@ pub(crate) struct Plan {
     pub(crate) reconnect: Reconnect,
     /// The client dials where nobody listens.
     pub(crate) nowhere: bool,
+    /// Logins wait here.
+    pub(crate) door: Option<Door>,
+    /// Nothing goes this way, from the beginning.
+    pub(crate) stalled: Option<Way>,
+    /// Decides what both ends draw by chance, such as ids of sessions.
+    pub(crate) seed: u64,
 }
 
 impl Default for Plan {
@@ -72,6 +81,9 @@ impl Default for Plan {
             secret: RIGHT,
             reconnect: Reconnect { first_pause: pause, max_pause: pause, ..Reconnect::default() },
             nowhere: false,
+            door: None,
+            stalled: None,
+            seed: 7,
         }
     }
 }
@@ -96,6 +108,30 @@ impl<'a> Bench<'a> {
         match self.direction {
             Direction::Forward => self.wire.client_events,
             Direction::Swapped => self.wire.push,
+        }
+    }
+
+    /// What a request with `null` arrives as in this direction.
+    pub(crate) fn null_request(&self) -> &'static str {
+        match self.direction {
+            Direction::Forward => self.particulars.null_client_request,
+            Direction::Swapped => "null",
+        }
+    }
+
+    /// The way of what the side that calls sends.
+    pub(crate) fn way(&self) -> Way {
+        match self.direction {
+            Direction::Forward => Way::ToServer,
+            Direction::Swapped => Way::ToClient,
+        }
+    }
+
+    /// The way back.
+    pub(crate) fn way_back(&self) -> Way {
+        match self.direction {
+            Direction::Forward => Way::ToClient,
+            Direction::Swapped => Way::ToServer,
         }
     }
 
@@ -124,19 +160,25 @@ impl<'a> Bench<'a> {
     /// Both ends, and a client that has only begun to dial.
     pub(crate) async fn dial(&self, plan: Plan) -> Result<Rig, Broken> {
         let clock = HandClock::new();
-        let surroundings = Surroundings { clock: Arc::new(clock.clone()), ..Surroundings::seeded(7) };
-        let (near, far) = (self.end(&plan.near), self.end(&plan.far));
+        let surroundings = Surroundings { clock: Arc::new(clock.clone()), ..Surroundings::seeded(plan.seed) };
+        let turns = Arc::default();
+        let [near, far] = [&plan.near, &plan.far].map(|limits| self.end(limits, &turns));
         let (client, server) = match self.direction {
             Direction::Forward => (&near, &far),
             Direction::Swapped => (&far, &near),
         };
         let right = Secret::from(RIGHT);
         let mut endpoint = self.endpoint(server, &surroundings);
-        endpoint.authenticator = Some(self.setup.authenticator(&right));
+        let judge = self.setup.authenticator(&right);
+        endpoint.authenticator = Some(match &plan.door {
+            Some(door) => door.before(judge),
+            None => judge,
+        });
         let listening = self.adapter.listen(self.setup.listen(&right), endpoint).await;
         let listening = listening.map_err(|error| Broken::new(format!("cannot listen: {error}")))?;
         let joint = self.setup.join(listening.address()).await;
         let joint = joint.map_err(|error| Broken::new(format!("the ends cannot be joined: {error}")))?;
+        plan.stalled.into_iter().for_each(|way| joint.stall(way));
         let mut endpoint = self.endpoint(client, &surroundings);
         endpoint.reconnect = plan.reconnect;
         let address = if plan.nowhere { joint.nowhere() } else { joint.address() };
@@ -146,9 +188,9 @@ impl<'a> Bench<'a> {
         Ok(Rig::new(self.direction, clock, joint, listening, dialling, near, far))
     }
 
-    fn end(&self, limits: &Limits) -> End {
+    fn end(&self, limits: &Limits, turns: &Arc<AtomicUsize>) -> End {
         End {
-            app: App::new(),
+            app: App::new(turns),
             ledger: Arc::new(Ledger::new()),
             guests: Arc::new(Guests::default()),
             limits: limits.clone(),

@@ -68,8 +68,8 @@ macro_rules! each_guarantee {
             body {
                 both json_arrives_as_it_was_written:
                     "JSON arrives as it was written: integers above 2^53, the spelling of numbers, the order of keys, every escape.";
-                dialled empty_null_and_missing_are_told_apart:
-                    "A missing body, `null` and an empty object are three things, in a request and in an answer.";
+                both empty_null_and_missing_are_told_apart:
+                    "A missing body, `null` and an empty object are three things in requests, answers and events, or what is declared of them.";
                 both bytes_arrive_whole:
                     "Bytes arrive as they are, from none to 8 MiB.";
             }
@@ -103,7 +103,15 @@ macro_rules! each_guarantee {
                 both a_body_above_the_limit_is_refused_by_name:
                     "A body above what the peer takes reaches no handler there, and the limit is named where it is refused.";
                 both json_beyond_the_bounds_reaches_no_handler:
-                    "JSON that is deeper than `max_json_depth` of the peer reaches no handler there: it is answered, or counted and without an answer.";
+                    "JSON that is deeper, has more keys or longer numbers than the peer takes reaches no handler there: it is refused by the name of the bound, or counted and without an answer.";
+                both a_name_may_be_as_long_as_declared_and_no_longer:
+                    "A name may be as long as the wire declares, and a longer one is refused with that bound.";
+                both messages_of_no_use_are_bounded:
+                    "A peer that sends what cannot be used `max_bad_messages` times in a row loses its connection.";
+                dialled a_message_that_is_begun_has_its_time:
+                    "A message that was begun and is not whole within `frame_timeout` costs its connection.";
+                dialled a_stranger_says_no_more_than_a_login_takes:
+                    "Whoever says more than `max_login_bytes` before the login is sent away at once.";
                 both handlers_at_once_are_bounded:
                     "No more handlers of one peer run at once than `max_in_flight`; further calls wait or are refused by name.";
             }
@@ -112,6 +120,8 @@ macro_rules! each_guarantee {
                     "When the connection dies every call in flight ends at once, and says that the peer may have acted.";
                 both nothing_leaves_after_the_end:
                     "After the end every call and event is refused at once as not sent, and no handler hears of it.";
+                both nothing_is_heard_after_the_end:
+                    "What reaches an end that has closed, or is closing, reaches no handler, and its caller is not told that it was done.";
             }
             drain {
                 both a_drain_lets_calls_in_flight_end:
@@ -120,16 +130,16 @@ macro_rules! each_guarantee {
                     "A drain ends at `drain_timeout`, and calls still in flight say that the peer may have acted.";
             }
             reconnect {
-                dialled what_waited_leaves_in_order_after_the_login:
-                    "After a lost connection the client logs in again as who it was, and what waited leaves once and in order.";
-                dialled a_gap_is_told_and_events_go_on:
-                    "After a lost connection the client is told of the gap before the next event, and events go on.";
+                dialled login_gap_and_what_waited_come_in_this_order:
+                    "After a lost connection the client logs in again as who it was, is told of the gap, and only then what waited leaves, once and in order, and events go on.";
                 dialled a_call_runs_at_most_once:
                     "A call runs at most once, whenever the connection is lost, and not at all when it ends as not sent.";
             }
             login {
                 dialled nothing_is_heard_before_the_login:
                     "Nothing of a client whose login is refused reaches a handler, nobody is told that it came, and its calls end as not sent.";
+                dialled what_is_said_early_waits_for_the_verdict:
+                    "What a client says before its login is through is heard once it is and not before, and never when it is refused.";
                 dialled a_refused_login_is_not_hammered:
                     "A login that is refused is tried `max_refusals` times and then no more.";
                 dialled a_silent_stranger_is_sent_away:
@@ -148,6 +158,10 @@ macro_rules! each_guarantee {
                     "Whatever bytes a stranger sends, no handler hears of them and the client beside is served.";
                 dialled an_opening_may_end_anywhere:
                     "A connection may end after any byte of its opening, and leaves nothing behind.";
+                both bytes_amid_a_session_cost_that_connection_at_most:
+                    "Whatever bytes come amid a session, no handler hears of them, and they cost that connection at most.";
+                dialled a_client_outlives_a_server_that_is_none:
+                    "Whatever bytes a client meets in place of its server, no handler hears of them, and it goes on with its server when that is back.";
             }
         }
     };

@@ -35,6 +35,12 @@ pub trait Joint: fmt::Debug + Send + Sync {
     /// Everything goes again.
     fn let_go(&self);
 
+    /// Puts bytes on the way, on every connection that is open, as if the end that they come from had sent them.
+    fn inject(&self, way: Way, bytes: &[u8]);
+
+    /// Whoever dials from now on meets somebody who says this and then nothing more; with `None` it is the server again.
+    fn impersonate(&self, said: Option<&[u8]>);
+
     /// How many connections were opened so far.
     fn opened(&self) -> usize;
 

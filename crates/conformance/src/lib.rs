@@ -71,6 +71,7 @@ mod bench;
 mod case;
 pub mod child;
 mod clock;
+mod door;
 mod finding;
 mod guarantee;
 mod joint;
@@ -80,6 +81,7 @@ mod report;
 mod rig;
 mod setup;
 mod suite;
+mod watchdog;
 
 pub use case::Broken;
 pub use finding::{Direction, Finding, Verdict};

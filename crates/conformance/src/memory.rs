@@ -54,7 +54,6 @@ impl Adapter for Memory {
             errors: Errors::Codes,
             binary: BinaryForm::Typed,
             progress: ProgressForm::Call,
-            cancel: false,
             order: true,
             login: true,
             object_arguments: false,

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use polywire_core::{
-    Body, Caller, Client, Close, Count, Event, Failure, Ledger, Limits, Observe, Outcome, Peer, Request,
-    Route, Server, Shutdown,
+    Body, Caller, Client, ClientState, Close, Count, Event, Failure, Ledger, Limits, Observe, Outcome, Peer,
+    Request, Route, Server, Shutdown,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -154,6 +154,11 @@ impl Rig {
         Ok(())
     }
 
+    /// Has the client logged in?
+    pub(crate) fn is_ready(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.state() == ClientState::Ready)
+    }
+
     /// Waits for the client to be refused or closed for good, while time passes.
     pub(crate) async fn over(&self) -> Result<Failure, Broken> {
         let Some(client) = &self.client else { return Err(Broken::new("the client was shut down")) };
@@ -175,6 +180,11 @@ impl Rig {
 
     /// Lets time pass until a call of the client is answered, over whichever connection it then has.
     pub(crate) async fn reconnect(&self) -> Result<(), Broken> {
+        self.reconnect_at(Duration::from_millis(100)).await
+    }
+
+    /// The same at another pace.
+    pub(crate) async fn reconnect_at(&self, step: Duration) -> Result<(), Broken> {
         let request = Request::new(named("echo.back")?, numbered(0));
         let back = async {
             loop {
@@ -185,7 +195,7 @@ impl Rig {
                 }
             }
         };
-        let back = self.passing(Duration::from_millis(100), "the client to come back", back).await?;
+        let back = self.passing(step, "the client to come back", back).await?;
         back.map_err(|error| Broken::new(format!("the client does not come back: {error}")))
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bench::{Bench, SECRETS};
@@ -11,6 +12,7 @@ use crate::guarantee::{Guarantee, guarantees};
 use crate::recorder::Recorder;
 use crate::report::{FOLDER, Report};
 use crate::setup::Setup;
+use crate::watchdog::{self, Pulse};
 
 /// The longest that one guarantee may take; nothing comes near it unless it is broken.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -51,13 +53,13 @@ macro_rules! directed {
     (swapped ($setup:expr) $name:expr) => {
         #[test]
         fn swapped() {
-            $crate::check(&$setup, $name, $crate::Direction::Swapped);
+            $crate::check(::std::sync::Arc::new($setup), $name, $crate::Direction::Swapped);
         }
     };
     (dialled ($setup:expr) $name:expr) => {
         #[test]
         fn forward() {
-            $crate::check(&$setup, $name, $crate::Direction::Forward);
+            $crate::check(::std::sync::Arc::new($setup), $name, $crate::Direction::Forward);
         }
     };
 }
@@ -67,7 +69,7 @@ macro_rules! directed {
 ///
 /// # Panics
 /// When the guarantee does not hold, is not known, or the finding cannot be written.
-pub fn check(setup: &dyn Setup, guarantee: &str, direction: Direction) {
+pub fn check(setup: Arc<dyn Setup>, guarantee: &str, direction: Direction) {
     let known = guarantees().iter().find(|known| known.name == guarantee);
     let Some(known) = known else { panic!("there is no guarantee {guarantee:?}") };
     let finding = show(setup, known, direction);
@@ -81,40 +83,27 @@ pub fn check(setup: &dyn Setup, guarantee: &str, direction: Direction) {
     }
 }
 
-/// Shows every guarantee of one adapter, one after another on this thread, and gives the report.
-///
-/// # Panics
-/// Inside a tokio runtime, as a runtime within a runtime does.
-pub fn run(setup: &dyn Setup) -> Report {
+/// Shows every guarantee of one adapter, one after another, and gives the report.
+pub fn run(setup: &Arc<dyn Setup>) -> Report {
     let shown = guarantees().iter().flat_map(|guarantee| {
-        guarantee.directions.iter().map(|direction| show(setup, guarantee, *direction))
+        guarantee.directions.iter().map(|direction| show(Arc::clone(setup), guarantee, *direction))
     });
     Report::new(shown.collect())
 }
 
-/// Shows one guarantee of one adapter, and gives the finding. It runs on a runtime of its own: with one thread, so that what tasks do is
-/// as repeatable as sockets let it be, and so that all that they log is seen.
-///
-/// # Panics
-/// Inside a tokio runtime, as a runtime within a runtime does.
-pub fn show(setup: &dyn Setup, guarantee: &Guarantee, direction: Direction) -> Finding {
+/// Shows one guarantee of one adapter, and gives the finding. It runs on a thread and a runtime of its own: one thread alone, so that
+/// what tasks do is as repeatable as sockets let it be, and so that all that they log is seen. An adapter that never gives that thread
+/// back has failed; the thread is left to it.
+pub fn show(setup: Arc<dyn Setup>, guarantee: &Guarantee, direction: Direction) -> Finding {
+    let guarantee = *guarantee;
     let adapter = setup.adapter().name().to_owned();
     let log = Recorder::new(SECRETS);
-    let shown = {
+    let seen = log.clone();
+    let shown = watchdog::watch(guarantee.name, move |pulse| {
         let _recorded = tracing::subscriber::set_default(log.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(|error| Broken::new(format!("no runtime: {error}"))).and_then(|runtime| {
-            let shown = runtime.block_on(async {
-                let bench = Bench::new(setup, direction, log.clone())?;
-                let late = |_| Broken::new(format!("it did not end within {LIMIT:?}"));
-                tokio::time::timeout(LIMIT, (guarantee.show)(&bench)).await.map_err(late)?
-            });
-            // A task that is stuck in a call of the system is reported by what it did not do.
-            runtime.shutdown_background();
-            shown
-        })
-    };
-    let (verdict, why) = match (shown, log.leak()) {
+        once(&*setup, guarantee, direction, log, pulse)
+    });
+    let (verdict, why) = match (shown, seen.leak()) {
         (Ok(_), Some(before)) => {
             (Verdict::Failed, Some(format!("a secret is to be seen in the log, behind {before:?}")))
         }
@@ -122,6 +111,27 @@ pub fn show(setup: &dyn Setup, guarantee: &Guarantee, direction: Direction) -> F
         (Err(broken), _) => (Verdict::Failed, Some(broken.to_string())),
     };
     Finding { adapter, guarantee: guarantee.name.to_owned(), direction, verdict, why }
+}
+
+/// One guarantee on this thread.
+fn once(
+    setup: &dyn Setup,
+    guarantee: Guarantee,
+    direction: Direction,
+    log: Recorder,
+    pulse: Pulse,
+) -> Result<Verdict, Broken> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Broken::new(format!("no runtime: {error}")))?;
+    let shown = runtime.block_on(async {
+        tokio::spawn(pulse.beat());
+        let bench = Bench::new(setup, direction, log)?;
+        let late = |_| Broken::new(format!("it did not end within {LIMIT:?}"));
+        tokio::time::timeout(LIMIT, (guarantee.show)(&bench)).await.map_err(late)?
+    });
+    // A task that is stuck in a call of the system is reported by what it did not do.
+    runtime.shutdown_background();
+    shown
 }
 
 /// A file for each finding: tests of many processes write at once.

@@ -1,17 +1,26 @@
 //! The suite, run against the in-memory adapter.
 
-use polywire_conformance::{Memory, Verdict};
+use std::sync::Arc;
+
+use polywire_conformance::{Memory, Setup, Verdict};
 
 polywire_conformance::suite!(Memory::default());
 
+/// What cannot be shown of a wire without bytes.
+const BYTES: [&str; 2] =
+    ["limit::a_message_that_is_begun_has_its_time", "hostile::an_opening_may_end_anywhere"];
+
 #[test]
-fn the_strongest_wire_refuses_nothing_and_the_report_says_so() {
-    let report = polywire_conformance::run(&Memory::default());
+fn the_strongest_wire_refuses_only_what_takes_bytes_and_the_report_says_so() {
+    let setup: Arc<dyn Setup> = Arc::new(Memory::default());
+    let report = polywire_conformance::run(&setup);
     let weak: Vec<_> = report.findings().iter().filter(|finding| finding.verdict != Verdict::Held).collect();
-    assert!(weak.is_empty(), "{weak:?}");
+    assert!(weak.iter().all(|finding| finding.verdict == Verdict::Refused), "{weak:?}");
+    assert_eq!(weak.iter().map(|finding| &*finding.guarantee).collect::<Vec<_>>(), BYTES);
     assert!(report.is_good());
     let run = report.findings().len();
-    assert_eq!(report.to_text(), format!("memory     {run:>3} run, {run:>3} held,  0 refused,  0 failed\n"));
+    let held = run - BYTES.len();
+    assert_eq!(report.to_text(), format!("memory     {run:>3} run, {held:>3} held,  2 refused,  0 failed\n"));
     let again = polywire_conformance::Report::parse(&report.to_ndjson()).unwrap();
     assert_eq!(again, report);
 }

@@ -21,8 +21,6 @@ pub struct Capabilities {
     pub binary: BinaryForm,
     /// Progress of a running call.
     pub progress: ProgressForm,
-    /// Can a call be given up on the wire?
-    pub cancel: bool,
     /// Do messages of one connection keep their order?
     pub order: bool,
     /// Does the wire have a login?
@@ -33,7 +31,7 @@ pub struct Capabilities {
     pub empty_body: bool,
     /// Longest route in bytes.
     pub max_route_bytes: usize,
-    /// Largest body in bytes.
+    /// Largest body that surely crosses, in bytes; where a wire compresses, a larger one may.
     pub max_body_bytes: usize,
 }
 
@@ -90,14 +88,19 @@ pub enum ProgressForm {
 pub struct Particulars {
     /// What becomes of the events of the side that dialled.
     pub client_events: EventForm,
-    /// What a request of the side that dialled arrives as when it has no body; `None` when it arrives without one.
+    /// What a request or an event arrives as when it has no body; `None` when it arrives without one.
     pub empty_request: Option<&'static str>,
-    /// What a request of the side that dialled arrives as when its body is `null`.
-    pub null_request: &'static str,
+    /// What a request of the side that dialled arrives as when its body is `null`; a request of the other side and an event arrive as
+    /// they are.
+    pub null_client_request: &'static str,
     /// What an answer without a body arrives as.
     pub empty_reply: EmptyReply,
+    /// Which values change when a message of the peer is read, as an option asks; `None` when none does.
+    pub alters: Option<&'static str>,
     /// Is a request that nobody serves left without an answer, so that the caller waits in vain?
     pub silent_unserved: bool,
+    /// Is a client with a wrong secret sent away without a word, so that it cannot tell that from a lost connection?
+    pub silent_refusal: bool,
     /// The code with which a failure of this code arrives.
     pub code: fn(Code) -> Code,
 }
@@ -107,9 +110,11 @@ impl Default for Particulars {
         Self {
             client_events: EventForm::Any,
             empty_request: None,
-            null_request: "null",
+            null_client_request: "null",
             empty_reply: EmptyReply::Empty,
+            alters: None,
             silent_unserved: false,
+            silent_refusal: false,
             code: |code| code,
         }
     }

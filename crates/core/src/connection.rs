@@ -47,7 +47,7 @@ use window::Window;
 const FRAMES_PER_TURN: usize = 64;
 /// Written bytes waiting from which on there is no use in waiting for more.
 const LINGER_BELOW: usize = 16 << 10;
-/// How long after some work a connection looks whether it can give memory back.
+/// How long after its last work a connection looks whether it can give memory back.
 const REST_AFTER: Duration = Duration::from_secs(1);
 /// How long after its drain a connection has for the last writes and the close.
 const CLOSE_GRACE: Duration = Duration::from_millis(500);
@@ -209,7 +209,7 @@ where
         if self.stage == Stage::New {
             self.open();
         }
-        let mut frames = 0;
+        let (mut frames, mut active) = (0, false);
         for round in 0.. {
             let mut worked = self.meet_deadlines(cx);
             worked |= self.heed_signals(cx, round == 0);
@@ -226,6 +226,7 @@ where
                 break;
             }
             worked |= self.flush(cx);
+            active |= worked;
             if matches!(self.stage, Stage::Closing(_)) {
                 continue;
             }
@@ -236,7 +237,8 @@ where
             }
             if !worked {
                 if self.is_idle() && self.is_roomy() {
-                    self.deadlines.rest.get_or_insert(self.now + REST_AFTER);
+                    let known = self.deadlines.rest.filter(|_| !active);
+                    self.deadlines.rest = known.or(Some(self.now + REST_AFTER));
                 }
                 break;
             }

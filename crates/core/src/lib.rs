@@ -73,6 +73,8 @@ mod queue;
 mod runs;
 // The ends of a wire.
 mod accepts;
+mod failed_logins;
+mod pace;
 mod server;
 mod client;
 mod dial_rate;
@@ -109,6 +111,7 @@ pub use extract::{
     BodyRejection, Deadline, FromIncoming, FromIncomingRef, IdentityRejection, Json, JsonRejection, Progress,
     State, ViaIncoming, ViaRef,
 };
+pub use failed_logins::{FailedLogins, network_of};
 pub use failure::{CallError, Code, Failure, Outcome, Retry};
 pub use handler::{Answer, Handler, HandlerFuture, Incoming, Kind};
 pub use hub::{Hub, HubConfig, HubCounts, Slow};

@@ -29,6 +29,9 @@ pub struct Limits {
     pub max_pending: usize,
     /// Default deadline of a call of ours; default 15 s, at most 1 h.
     pub call_timeout: Duration,
+    /// Longest a call of ours may last whose timeout progress restarts again and again; default 10 min, at most 24 h. One that
+    /// was given longer keeps its deadline.
+    pub progress_timeout: Duration,
     /// Longest a handler may take before its caller is told `deadline_exceeded`; default 60 s.
     pub handler_timeout: Duration,
     /// Undecodable messages in a row that close a connection; default 16.
@@ -71,6 +74,7 @@ impl Default for Limits {
             max_in_flight: 256,
             max_pending: 1_024,
             call_timeout: Duration::from_secs(15),
+            progress_timeout: Duration::from_secs(600),
             handler_timeout: Duration::from_secs(60),
             max_bad_messages: 16,
             max_bad_per_minute: 100,
@@ -132,6 +136,8 @@ impl Limits {
         size("max_in_flight", self.max_in_flight, 1, 65_536, "1 to 65536")?;
         size("max_pending", self.max_pending, 1, 65_536, "1 to 65536")?;
         span("call_timeout", self.call_timeout, Duration::from_secs(3_600), "more than 0, at most 1 h")?;
+        let day = Duration::from_secs(86_400);
+        span("progress_timeout", self.progress_timeout, day, "more than 0, at most 24 h")?;
         span(
             "handler_timeout",
             self.handler_timeout,

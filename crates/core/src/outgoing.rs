@@ -74,7 +74,7 @@ impl Outgoing {
         result
     }
 
-    /// Ends a write here: what is waiting leaves before anything appended later, in a write of its own.
+    /// Ends a write here: what is waiting leaves before anything appended later, in writes of its own.
     pub(crate) fn fence(&mut self) {
         if self.len > 0 && self.fences.back() != Some(&self.len) {
             self.fences.push_back(self.len);

@@ -10,9 +10,6 @@ use crate::envelope::CallId;
 use crate::failure::Outcome;
 use crate::moment::Moment;
 
-/// Progress may stretch a call to this many times its timeout, never further.
-const MAX_STRETCH: u32 = 10;
-
 pub(crate) struct Pending {
     calls: HashMap<CallId, Call, BuildHasherDefault<CallIdHasher>>,
     /// No deadline is before this moment; it may be earlier than the first one.
@@ -27,9 +24,8 @@ struct Call {
 }
 
 impl Call {
-    fn extend(&mut self, now: Moment) {
-        let most = self.started + self.timeout * MAX_STRETCH;
-        self.deadline = self.deadline.max((now + self.timeout).min(most));
+    fn extend(&mut self, now: Moment, most: Duration) {
+        self.deadline = self.deadline.max((now + self.timeout).min(self.started + most));
     }
 }
 
@@ -86,11 +82,11 @@ impl Pending {
         over
     }
 
-    /// A sign of life: restarts the timeout of one call or of all, up to [`MAX_STRETCH`] timeouts in all.
-    pub(crate) fn extend(&mut self, call: Option<CallId>, now: Moment) {
+    /// A sign of life: restarts the timeout of one call or of all, none of which outlives `most` by it.
+    pub(crate) fn extend(&mut self, call: Option<CallId>, now: Moment, most: Duration) {
         match call {
-            Some(id) => self.calls.get_mut(&id).into_iter().for_each(|call| call.extend(now)),
-            None => self.calls.values_mut().for_each(|call| call.extend(now)),
+            Some(id) => self.calls.get_mut(&id).into_iter().for_each(|call| call.extend(now, most)),
+            None => self.calls.values_mut().for_each(|call| call.extend(now, most)),
         }
     }
 
@@ -152,16 +148,24 @@ mod tests {
         pending.insert(CallId(1), at(0), at(10), first);
         pending.insert(CallId(2), at(0), at(20), second);
         assert!(pending.expired(at(9)).is_empty());
-        pending.extend(Some(CallId(1)), at(9));
+        let most = Duration::from_secs(150);
+        pending.extend(Some(CallId(1)), at(9), most);
         assert!(pending.expired(at(18)).is_empty());
         assert_eq!(pending.expired(at(19)).len(), 1);
-        pending.extend(None, at(19));
+        pending.extend(None, at(19), most);
         assert!(pending.expired(at(38)).is_empty());
         assert_eq!(pending.earliest(), Some(at(39)));
         for second in 0..250 {
-            pending.extend(None, at(second));
+            pending.extend(None, at(second), most);
         }
-        assert_eq!(pending.expired(at(200)).len(), 1, "no call outlives ten of its timeouts");
+        assert!(pending.expired(at(149)).is_empty());
+        assert_eq!(pending.expired(at(150)).len(), 1, "no progress keeps a call longer than that");
+        // One that was given longer keeps what it was given.
+        let (third, _keep) = oneshot::channel();
+        pending.insert(CallId(3), at(0), at(300), third);
+        pending.extend(None, at(299), most);
+        assert!(pending.expired(at(299)).is_empty());
+        assert_eq!(pending.expired(at(300)).len(), 1);
         assert!(pending.is_empty());
     }
 }

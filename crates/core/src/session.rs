@@ -147,7 +147,7 @@ pub enum Action<S: Session> {
     WakeAt(Option<Moment>),
     /// Let go what waits behind this gate, in order, as far as `admit` lets it.
     Open(Gate),
-    /// Stop decoding, or go on.
+    /// Stop decoding, or go on. That the peer has closed is noticed all the same, where the transport can tell.
     Reading(bool),
     /// Logged in, or as good as: the login deadline ends. `None` where the wire has no login.
     Established(Option<Identity>),
@@ -163,8 +163,10 @@ pub enum Action<S: Session> {
 pub enum Flush {
     /// Together with whatever else is waiting.
     Coalesce,
-    /// Everything up to and with this frame leaves before anything later, in a write of its own.
+    /// Everything up to and with this frame leaves in one write, before anything later.
     Barrier,
+    /// In a write of its own: what waits leaves before it, what comes later after it.
+    Alone,
 }
 
 /// Something for a handler or a caller.
@@ -205,17 +207,17 @@ pub enum Close {
     #[error("the peer closed the connection")]
     Peer,
     /// The peer closed it and said why, with a code of its wire and perhaps a text.
-    #[error("the peer closed the connection with code {code}{}{reason}", if reason.is_empty() { "" } else { ": " })]
+    #[error("the peer closed the connection with code {code} {reason:?}")]
     Goodbye {
         /// The code, as the wire defines them.
         code: u16,
-        /// What the peer adds for people.
+        /// What the peer adds for people; shown quoted, because it may be any text.
         reason: String,
     },
     /// This side asked for it.
     #[error("closed by this side")]
     Local,
-    /// This side gave the connection up, and a client dials again: its state can no longer be known.
+    /// This side gave the connection up, and a client dials again: its state can no longer be known, or it is of no more use.
     #[error("given up by this side: {0}")]
     GivenUp(String),
     /// The peer sent this side away in order: a client does not dial again.

@@ -7,7 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use futures_core::Stream;
 use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -32,6 +32,17 @@ pub trait Transport<C: Codec>: Send + Unpin + 'static {
         cx: &mut Context<'_>,
         codec: &mut C,
     ) -> Poll<Result<Option<C::Frame>, TransportError>>;
+
+    /// Has the peer closed? Asked while no frame is wanted. May read on, as far as a read buffer holds, and keeps what it finds for
+    /// [`Transport::poll_receive`]; beyond that it cannot tell. Pending unless implemented: a transport of whole messages would
+    /// have to take one.
+    ///
+    /// # Errors
+    /// [`TransportError`]; the connection is over then.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        let _ = cx;
+        Poll::Pending
+    }
 
     /// Has a frame been begun and not finished?
     fn has_partial(&self) -> bool;
@@ -172,6 +183,25 @@ where
         }
     }
 
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        while let room @ 1.. = READ_BYTES.min(self.partial_limit.0).saturating_sub(self.input.len()) {
+            if self.input.capacity() == 0 {
+                self.input = spare::take();
+            }
+            self.input.reserve(room);
+            match poll_read_buf(Pin::new(&mut self.io), cx, &mut (&mut self.input).limit(room)) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending => break,
+            }
+        }
+        if self.input.is_empty() {
+            spare::give(std::mem::take(&mut self.input));
+        }
+        Poll::Pending
+    }
+
     fn has_partial(&self) -> bool {
         !self.input.is_empty()
     }
@@ -181,8 +211,11 @@ where
     }
 
     fn send(&mut self, frame: C::Frame, flush: Flush, codec: &mut C) -> Result<(), FrameError> {
+        if flush == Flush::Alone {
+            self.output.fence();
+        }
         codec.encode(frame, &mut self.output)?;
-        if flush == Flush::Barrier {
+        if flush != Flush::Coalesce {
             self.output.fence();
         }
         Ok(())

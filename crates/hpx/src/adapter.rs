@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use polywire_core::{
-    Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Correlation, Credentials, EmptyReply,
-    Endpoint, Errors, OptionKind, OptionSpec, Options, Particulars, ProgressForm, Route, Secret, Server,
-    Target,
+    Adapter, AdapterError, BinaryForm, BoxFuture, ByteString, Capabilities, Client, Correlation, Credentials,
+    EmptyReply, Endpoint, Errors, OptionKind, OptionSpec, Options, Particulars, ProgressForm, Route, Secret,
+    Server, Target,
 };
 
 use crate::client::HpxClient;
-use crate::config::{ClientConfig, Dialect, ServerConfig, Wire};
+use crate::config::{ClientConfig, Dialect, NonFinite, ServerConfig, Wire};
 use crate::server::HpxServer;
 use crate::session::ServerCommand;
-use crate::translate::code_told;
+use crate::translate::{REQUEST_AUTH, code_told};
 use crate::users::Users;
 
 /// HPX, for whoever picks an adapter by its name.
@@ -24,6 +24,9 @@ pub struct Hpx;
 
 /// Default port. Read in source: `common/config.py`, setting `server.port`.
 const PORT: u16 = 7007;
+
+/// The option that lets numbers through that JSON does not know.
+const LENIENT: &str = "lenient_python";
 
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
@@ -49,6 +52,18 @@ const OPTIONS: &[OptionSpec] = &[
         takes: OptionKind::Flag,
         default: "0",
         about: "Listening: may somebody log in without a name?",
+    },
+    OptionSpec {
+        name: LENIENT,
+        takes: OptionKind::Flag,
+        default: "0",
+        about: "Are Python's NaN and Infinity read as null? Otherwise their messages are refused.",
+    },
+    OptionSpec {
+        name: "may_command",
+        takes: OptionKind::Text,
+        default: "nobody",
+        about: "Listening: the users who may end the program with serverquit or serverrestart, with commas between.",
     },
     OptionSpec {
         name: "allow_plaintext",
@@ -97,13 +112,13 @@ fn capabilities(wire: &Wire) -> Capabilities {
         errors: Errors::Codes,
         binary: BinaryForm::None,
         progress: ProgressForm::None,
-        cancel: false,
         order: true,
         login: true,
         object_arguments: true,
         empty_body: false,
         max_route_bytes: Route::MAX_BYTES,
-        max_body_bytes: wire.limits.max_frame_bytes,
+        // Before deflating; what the text may be after inflating is `max_inflated_bytes`.
+        max_body_bytes: wire.limits.max_frame_bytes.min(wire.max_inflated_bytes),
     }
 }
 
@@ -113,6 +128,9 @@ fn wire(options: &Options) -> Result<Wire, AdapterError> {
     if let Some(name) = options.text("dialect") {
         wire.dialect =
             Dialect::from_name(name).ok_or_else(|| AdapterError::option("dialect", name, "auto, a or b"))?;
+    }
+    if options.flag(LENIENT)?.unwrap_or(false) {
+        wire.non_finite = NonFinite::Null;
     }
     Ok(wire)
 }
@@ -135,6 +153,11 @@ fn user(target: &Target) -> Result<Option<(String, Secret)>, AdapterError> {
         }
         (None, Some(_)) => Err(AdapterError::Settings("a password needs a user: hpx://user@host".to_owned())),
     }
+}
+
+/// The names in a list with commas between.
+fn names(list: &str) -> Vec<ByteString> {
+    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(ByteString::from).collect()
 }
 
 #[cfg(feature = "tls")]
@@ -160,13 +183,15 @@ impl Adapter for Hpx {
         Ok(capabilities(&wire(options)?))
     }
 
-    fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
+    fn particulars(&self, options: &Options) -> Result<Particulars, AdapterError> {
         let (empty_request, empty_reply) = (Some("{}"), EmptyReply::Value("null"));
-        Ok(Particulars { empty_request, empty_reply, code: code_told, ..Particulars::default() })
+        let lenient = wire(options)?.non_finite == NonFinite::Null;
+        let alters = lenient.then_some("NaN and Infinity are read as null");
+        Ok(Particulars { empty_request, empty_reply, alters, code: code_told, ..Particulars::default() })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {
-        const { &[ServerCommand::Quit.as_str(), ServerCommand::Restart.as_str(), "requestauth"] }
+        const { &[ServerCommand::Quit.as_str(), ServerCommand::Restart.as_str(), REQUEST_AUTH] }
     }
 
     fn listen(
@@ -184,6 +209,7 @@ impl Adapter for Hpx {
             let config = ServerConfig {
                 wire,
                 guests: options.flag("guests")?.unwrap_or(false),
+                may_command: names(options.text("may_command").unwrap_or_default()),
                 allow_plaintext: options.flag("allow_plaintext")?.unwrap_or(false),
                 ..ServerConfig::default()
             };
@@ -254,12 +280,17 @@ mod tests {
 
     #[test]
     fn a_user_needs_a_password_and_an_unknown_option_is_refused() {
+        let told = |options: &Options| ADAPTER.particulars(options).unwrap().alters;
         assert_eq!(user(&target("x", None)).unwrap().map(|(name, _)| name), None);
         assert!(user(&target("x", Some("alice"))).is_err());
         let mut options = Options::new();
         options.set("dialect", "b");
         assert_eq!(wire(&options).unwrap().dialect, Dialect::B);
         assert_eq!(ADAPTER.capabilities(&options).unwrap().correlation, Correlation::Order);
+        assert_eq!((wire(&options).unwrap().non_finite, told(&options)), (NonFinite::Refuse, None));
+        options.set("lenient_python", "1");
+        assert_eq!(wire(&options).unwrap().non_finite, NonFinite::Null);
+        assert_eq!(told(&options), Some("NaN and Infinity are read as null"));
         options.set("dialect", "c");
         assert_eq!(wire(&options).unwrap_err().to_string(), "option dialect = \"c\" is not auto, a or b");
         let mut options = Options::new();

@@ -1,28 +1,34 @@
 //! Several function calls in one message.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
-use polywire_core::{Body, CallError, Caller, Code, JsonLimits, JsonText, Meta, Outcome, Request, Route};
+use polywire_core::{
+    Body, CallError, Caller, Code, Due, JsonLimits, JsonText, Meta, Moment, Outcome, Request, Route,
+};
 
 use crate::translate::{self, BATCH};
 use crate::wire;
 
-/// Makes several calls in one message and gives back how each ended, in the order of the calls.
-///
-/// `caller` is the caller of an HPX client. The server runs the functions in order; one that fails does not keep the others
-/// from running. The earliest deadline of the calls is that of the message. The same function twice is fine unless the server
-/// is of dialect A and refuses one of the two: then it cannot be told which, and both end as [`CallError::Unknown`].
-///
-/// # Errors
-/// Each call has its own outcome; a call whose arguments the wire cannot carry is `NotSent`, and the others still go.
-///
-/// # Cancel safety
-/// Dropping the future gives all calls up; the server may have acted.
-pub async fn batch(caller: &Caller, calls: Vec<Request>) -> Vec<Outcome> {
+/// What a batch has to know of its client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// When the calls were handed over.
+    pub(crate) now: Moment,
+    /// How long a call may take that does not say.
+    pub(crate) timeout: Duration,
+    /// Does the server answer in the order of the request?
+    pub(crate) in_order: bool,
+}
+
+/// Makes the calls in one message; see [`HpxClient::batch`](crate::HpxClient::batch).
+pub(crate) async fn batch(caller: &Caller, calls: Vec<Request>, terms: Terms) -> Vec<Outcome> {
     let limits = JsonLimits::default();
     let mut list = BytesMut::from("[");
     let mut sent: Vec<Route> = Vec::new();
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(calls.len());
-    let mut message = None;
+    let mut first = None;
+    let mut due: Option<Moment> = None;
     for call in calls {
         if let Some(failure) = translate::refusal(&call, &limits) {
             outcomes.push(Some(Err(CallError::NotSent(failure))));
@@ -35,20 +41,22 @@ pub async fn batch(caller: &Caller, calls: Vec<Request>) -> Vec<Outcome> {
         wire::write_call(&mut list, &call.route, arguments);
         sent.push(call.route.clone());
         outcomes.push(None);
-        message.get_or_insert(call);
+        let own = call.due.moment(terms.now, terms.timeout);
+        due = Some(due.map_or(own, |earliest| earliest.min(own)));
+        first.get_or_insert(call.route);
     }
     list.extend_from_slice(b"]");
-    let answers = match message {
-        None => Vec::new(),
-        Some(first) => {
+    let answers = match (first, due) {
+        (Some(route), Some(due)) => {
             let body = Body::Json(JsonText::from_validated(list.freeze()));
             let meta = Meta::default().with(BATCH, "1");
-            let message = Request { route: first.route, body, due: first.due, meta };
+            let message = Request { route, body, due: Due::At(due), meta };
             match caller.call(message).await {
-                Ok(response) => told_apart(&sent, &response.body, &limits),
+                Ok(response) => told_apart(&sent, &response.body, &limits, terms.in_order),
                 Err(error) => vec![Err(error); sent.len()],
             }
         }
+        _ => Vec::new(),
     };
     let mut answers = answers.into_iter();
     outcomes
@@ -58,11 +66,11 @@ pub async fn batch(caller: &Caller, calls: Vec<Request>) -> Vec<Outcome> {
 }
 
 /// The outcome of each call in the reply.
-fn told_apart(sent: &[Route], reply: &Body, limits: &JsonLimits) -> Vec<Outcome> {
+fn told_apart(sent: &[Route], reply: &Body, limits: &JsonLimits, in_order: bool) -> Vec<Outcome> {
     let Body::Json(text) = reply else { return Vec::new() };
     let names: Vec<&str> = sent.iter().map(Route::as_str).collect();
     let results = translate::results(&text.to_bytes(), names.len(), limits).unwrap_or_default();
-    let found = translate::match_results(&names, &results, limits, false);
+    let found = translate::match_results(&names, &results, limits, in_order);
     found
         .into_iter()
         .map(|at| {

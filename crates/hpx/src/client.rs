@@ -7,24 +7,27 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use polywire_core::{
-    ByteStream, Caller, Client, ClientState, Commands, CredentialSource, Credentials, Dial, DialError,
-    Endpoint, Failure, Outcome, Parts, Request, Shutdown, Surroundings,
+    Body, ByteStream, CallError, Caller, Client, ClientState, Commands, CredentialSource, Credentials, Dial,
+    DialError, Endpoint, Failure, Outcome, Parts, Request, Route, Shutdown, Surroundings,
 };
 use polywire_net::{Socket, Stream};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use crate::batch::{Terms, batch};
 use crate::codec::{HpxCodec, Trust};
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, Dialect};
 use crate::error::Error;
 use crate::lanes::{Entry, Lanes};
-use crate::server::elsewhere;
 use crate::session::pool::Pool;
-use crate::session::{ClientSession, Wake};
+use crate::session::{ClientSession, ServerCommand, Wake};
+use crate::translate::{COMMAND, REQUEST_AUTH};
 
 /// An HPX client.
 pub struct HpxClient {
     client: Client,
+    config: Arc<ClientConfig>,
+    surroundings: Surroundings,
 }
 
 impl HpxClient {
@@ -83,9 +86,10 @@ impl HpxClient {
         );
         let tasks = TaskTracker::new();
         let (ledger, shutdown) = (Arc::clone(&endpoint.ledger), endpoint.shutdown.clone());
+        let (config, surroundings) = (Arc::new(config), endpoint.surroundings.clone());
         let opener = Opener {
             way,
-            config: Arc::new(config),
+            config: Arc::clone(&config),
             pool: Arc::new(Pool::default()),
             credentials,
             endpoint,
@@ -95,7 +99,8 @@ impl HpxClient {
         tasks.spawn(opener.run());
         tasks.close();
         let caller = Caller::custom(Entry(lanes));
-        Ok(Self { client: Client::custom(caller, state, ledger, shutdown, tasks) })
+        let client = Client::custom(caller, state, ledger, shutdown, tasks);
+        Ok(Self { client, config, surroundings })
     }
 
     /// The client as every adapter has it: caller, state, counts.
@@ -127,7 +132,7 @@ impl HpxClient {
     /// Makes one call and waits for its one outcome.
     ///
     /// # Errors
-    /// [`CallError`](polywire_core::CallError), which says whether the server may have acted.
+    /// [`CallError`], which says whether the server may have acted.
     ///
     /// # Cancel safety
     /// Dropping the future gives the call up; the server may have acted, and the connection is replaced.
@@ -135,12 +140,54 @@ impl HpxClient {
         self.caller().call(request).await
     }
 
-    /// Makes several calls in one message; see [`batch`](crate::batch()).
+    /// Makes several calls in one message and gives back how each ended, in the order of the calls.
+    ///
+    /// The server runs the functions in order; one that fails does not keep the others from running. The earliest deadline of
+    /// the calls is that of the message. The same function twice is fine unless the server refuses one of the two and this
+    /// client is not of dialect B: then it cannot be told which, and both end as [`CallError::Unknown`].
+    ///
+    /// # Errors
+    /// Each call has its own outcome; a call whose arguments the wire cannot carry is `NotSent`, and the others still go.
+    ///
+    /// # Cancel safety
+    /// As for [`HpxClient::call`], for all of the calls.
+    pub async fn batch(&self, calls: Vec<Request>) -> Vec<Outcome> {
+        let wire = &self.config.wire;
+        let terms = Terms {
+            now: self.surroundings.clock.now(),
+            timeout: wire.limits.call_timeout,
+            in_order: wire.dialect == Dialect::B,
+        };
+        batch(self.caller(), calls, terms).await
+    }
+
+    /// Commands the server to end, or to end and start again; only for a user who may. Gives back once the server has told so.
+    /// The connections are lost then, and this client dials again.
+    ///
+    /// # Errors
+    /// [`CallError`]: a failure when the server refuses, `Unknown` when it goes without a word.
     ///
     /// # Cancel safety
     /// As for [`HpxClient::call`].
-    pub async fn batch(&self, calls: Vec<Request>) -> Vec<Outcome> {
-        crate::batch::batch(self.caller(), calls).await
+    pub async fn command(&self, command: ServerCommand) -> Result<(), CallError> {
+        self.ask(command.as_str()).await.map(drop)
+    }
+
+    /// Asks for the greeting again: the versions of the server and whether it lets guests in, as JSON.
+    ///
+    /// # Errors
+    /// As for [`HpxClient::call`].
+    ///
+    /// # Cancel safety
+    /// As for [`HpxClient::call`].
+    pub async fn request_auth(&self) -> Outcome {
+        self.ask(REQUEST_AUTH).await
+    }
+
+    async fn ask(&self, command: &'static str) -> Outcome {
+        let mut request = Request::new(Route::from_static(command), Body::Empty);
+        request.meta.set(COMMAND, "1");
+        self.call(request).await
     }
 
     /// Drains calls in flight, closes every connection and gives back when they are gone.
@@ -275,7 +322,8 @@ impl Dial for Dialler {
         let failed = |source| DialError::Unreachable { address: self.way.address.clone(), source };
         let stream = polywire_net::connect(&self.way.address, &self.surroundings).await.map_err(failed)?;
         stream.keep_alive();
-        let far = stream.peer().map_err(failed)?.and_then(elsewhere);
+        let far =
+            stream.peer().map_err(failed)?.map(|far| far.to_canonical()).filter(|far| !far.is_loopback());
         let allowed = self.way.is_secure() || self.config.allow_plaintext;
         if let (Some(far), Some(_), false) = (far, &credentials.secret, allowed) {
             return Err(DialError::Settings(format!(

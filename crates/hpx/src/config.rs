@@ -26,7 +26,8 @@ pub struct Wire {
     pub max_false_markers: u32,
     /// Empty frames in a row that close a connection; default 8.
     pub max_empty_frames: u32,
-    /// What becomes of `NaN` and `Infinity`, which Python writes and JSON does not know; default [`NonFinite::Null`].
+    /// What becomes of `NaN` and `Infinity`, which Python writes and JSON does not know; default [`NonFinite::Refuse`], because
+    /// a value should not change unseen.
     pub non_finite: NonFinite,
     /// The limits every wire has. `max_frame_bytes` bounds a frame before it is inflated; `call_timeout` is 10 s here, what
     /// the Python client waits.
@@ -44,7 +45,7 @@ impl Default for Wire {
             max_members: 16,
             max_false_markers: 8,
             max_empty_frames: 8,
-            non_finite: NonFinite::Null,
+            non_finite: NonFinite::Refuse,
             limits: Limits { call_timeout: Duration::from_secs(10), ..Limits::default() },
         }
     }
@@ -78,11 +79,12 @@ impl Dialect {
 /// What becomes of the literals `NaN`, `Infinity` and `-Infinity`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NonFinite {
-    /// They are read as `null`, and each message so mended is counted.
+    /// The message is refused with the place of the first: a request with error 900, an answer as an `invalid_argument` for
+    /// its caller. The connection goes on.
     #[default]
-    Null,
-    /// The message is refused like any other that is not JSON.
     Refuse,
+    /// They are read as `null`, and each message so mended is counted.
+    Null,
 }
 
 /// Settings of a client.
@@ -130,13 +132,14 @@ pub struct ServerConfig {
     pub max_unknown_sessions: u32,
     /// Most functions in one message; default 256.
     pub max_batch: usize,
-    /// Failed logins of one name before it has to pause; default 5.
-    pub max_failed_logins: u32,
-    /// How long a name pauses; default 60 s.
+    /// Logins of one name that may fail at once; default 5. After that it may try once in each `failed_login_pause`. Those of one
+    /// address are bounded by `limits.max_failed_logins` and `limits.max_failed_logins_per_minute`: it is answered without being
+    /// judged then.
+    pub max_failed_logins_per_name: u32,
+    /// How long a name pauses that failed too often; default 60 s.
     pub failed_login_pause: Duration,
-    /// Failed logins of one address before it has to pause for as long; default 20.
-    pub max_failed_logins_per_address: u32,
-    /// Who may send the commands that end the server, by name; default nobody. The original obeys anyone.
+    /// Who may send the commands that end the server, by name; default nobody. The original obeys anyone. What ends is
+    /// everything that shares the shutdown of the endpoint, after a second in which peers still get answers.
     pub may_command: Vec<ByteString>,
     /// The versions the greeting tells; default those of the last public server, which clients compare.
     pub version: Version,
@@ -154,9 +157,8 @@ impl Default for ServerConfig {
             max_login_messages: 4,
             max_unknown_sessions: 10,
             max_batch: 256,
-            max_failed_logins: 5,
+            max_failed_logins_per_name: 5,
             failed_login_pause: Duration::from_secs(60),
-            max_failed_logins_per_address: 20,
             may_command: Vec::new(),
             version: Version::default(),
         }
@@ -223,9 +225,8 @@ impl ServerConfig {
         range("max_login_messages", self.max_login_messages as usize, 1, 16, "1 to 16")?;
         range("max_unknown_sessions", self.max_unknown_sessions as usize, 1, 1_024, "1 to 1024")?;
         range("max_batch", self.max_batch, 1, 65_536, "1 to 65536")?;
-        range("max_failed_logins", self.max_failed_logins as usize, 1, 1_024, "1 to 1024")?;
-        let per_address = self.max_failed_logins_per_address as usize;
-        range("max_failed_logins_per_address", per_address, 1, 65_536, "1 to 65536")
+        let per_name = self.max_failed_logins_per_name as usize;
+        range("max_failed_logins_per_name", per_name, 1, 1_024, "1 to 1024")
     }
 }
 

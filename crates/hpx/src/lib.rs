@@ -89,7 +89,6 @@ mod error;
 mod tests;
 
 pub use adapter::{ADAPTER, Hpx};
-pub use batch::batch;
 pub use client::HpxClient;
 pub use codec::{Frame, HpxCodec, Trust};
 pub use config::{ClientConfig, Dialect, NonFinite, ServerConfig, Version, Wire};

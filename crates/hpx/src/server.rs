@@ -1,13 +1,13 @@
-//! Listening: hands each socket to the engine, ends the server when a peer that may commands it.
+//! Listening: hands each socket to the engine, ends the server when a peer that may commands it, whoever holds the server.
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
-    Accept, Body, ByteStream, Endpoint, Event, Parts, Route, Server, Surroundings, sleep_until,
+    Accept, Audience, Body, ByteStream, Endpoint, Event, Parts, Route, Server, Shutdown, Surroundings,
+    network_of, sleep_until,
 };
 use polywire_net::{Listening, Socket, Stream};
 use tokio::net::TcpListener;
@@ -25,7 +25,6 @@ const COMMAND_GRACE: Duration = Duration::from_secs(1);
 pub struct HpxServer {
     server: Server,
     commands: watch::Receiver<Option<ServerCommand>>,
-    surroundings: Surroundings,
 }
 
 impl HpxServer {
@@ -88,11 +87,15 @@ impl HpxServer {
         accepting: impl FnOnce(Arc<Shared>) -> Accepting,
     ) -> Self {
         endpoint.limits = Arc::new(config.wire.limits.clone());
-        let surroundings = endpoint.surroundings.clone();
+        let (surroundings, shutdown) = (endpoint.surroundings.clone(), endpoint.shutdown.clone());
+        let heard = !config.may_command.is_empty();
         let shared = Arc::new(Shared::new(config));
         let commands = shared.commands();
         let server = Server::start(listener, accepting(shared), endpoint);
-        Self { server, commands, surroundings }
+        if heard {
+            tokio::spawn(obey(commands.clone(), server.audience(), shutdown, surroundings));
+        }
+        Self { server, commands }
     }
 
     /// The server as every adapter has it: address, peers, counts.
@@ -100,7 +103,7 @@ impl HpxServer {
         &self.server
     }
 
-    /// The same, kept; commands of peers are not heard then.
+    /// The same, kept. A peer that may can still end it, but what it commanded is not told.
     pub fn into_core(self) -> Server {
         self.server
     }
@@ -118,8 +121,8 @@ impl HpxServer {
         self.server.shutdown().await;
     }
 
-    /// Serves until a peer that may (`may_command`) commands an end: tells every peer, goes on answering for a second, drains
-    /// and gives back what was commanded. Whether and how to start again is the program's business.
+    /// Serves until a peer that may (`may_command`) commands an end, and gives back what was commanded once everything has ended.
+    /// Whether and how to start again is the program's business.
     ///
     /// # Cancel safety
     /// Dropping it drops the server, which ends every connection at once.
@@ -128,14 +131,26 @@ impl HpxServer {
             // Nothing is left that could command, so the server is over.
             return ServerCommand::Quit;
         };
-        let event = Event::new(Route::from_static(command.as_str()), Body::Empty);
-        let told = self.server.audience().broadcast(&event);
-        tracing::info!(command = command.as_str(), told, "ending on the command of a peer");
-        let clock = &self.surroundings.clock;
-        sleep_until(&**clock, clock.now() + COMMAND_GRACE).await;
+        self.server.shutdown_handle().draining().await;
         self.server.shutdown().await;
         command
     }
+}
+
+/// Does what a peer that may commands: tells every peer, goes on answering for a second, then drains whatever the shutdown of
+/// the endpoint belongs to. Ends with the server.
+async fn obey(
+    mut commands: watch::Receiver<Option<ServerCommand>>,
+    audience: Audience,
+    shutdown: Shutdown,
+    surroundings: Surroundings,
+) {
+    let Ok(Some(command)) = commands.wait_for(Option::is_some).await.map(|command| *command) else { return };
+    let told = audience.broadcast(&Event::new(Route::from_static(command.as_str()), Body::Empty));
+    tracing::info!(command = command.as_str(), told, "ending on the command of a peer");
+    let clock = &surroundings.clock;
+    sleep_until(&**clock, clock.now() + COMMAND_GRACE).await;
+    shutdown.drain();
 }
 
 impl fmt::Debug for HpxServer {
@@ -178,7 +193,7 @@ impl Accept<Socket> for Accepting {
     type Transport = ByteStream<Stream>;
 
     async fn accept(&self, stream: Socket) -> io::Result<Parts<ServerSession, ByteStream<Stream>>> {
-        let address = stream.peer()?.and_then(elsewhere);
+        let address = stream.peer()?.and_then(network_of);
         stream.keep_alive();
         let (stream, secure) = self.seal(stream).await?;
         Ok(Parts {
@@ -187,10 +202,4 @@ impl Accept<Socket> for Accepting {
             session: ServerSession::new(Arc::clone(&self.shared), address, secure),
         })
     }
-}
-
-/// The address, unless it is this machine's own.
-pub(crate) fn elsewhere(address: IpAddr) -> Option<IpAddr> {
-    let address = address.to_canonical();
-    (!address.is_loopback()).then_some(address)
 }

@@ -7,7 +7,6 @@ mod client;
 pub(crate) mod pool;
 mod server;
 mod table;
-mod throttle;
 
 pub use client::{ClientSession, Wake};
 pub use pool::Pool;
@@ -16,6 +15,7 @@ pub use server::{ServerSession, Shared, Turn};
 use polywire_core::Flush;
 
 use crate::config::Dialect;
+use crate::translate::REQUEST_AUTH;
 
 /// A command to the server, and what its broadcast says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl ServerCommand {
 
 /// Does `data` ask for the greeting again?
 pub(crate) fn is_request_auth(data: &[u8]) -> bool {
-    data == b"3" || inside(data).eq_ignore_ascii_case(b"requestauth")
+    data == b"3" || inside(data).eq_ignore_ascii_case(REQUEST_AUTH.as_bytes())
 }
 
 /// The text of a JSON string without escapes; empty when it is none.
@@ -64,7 +64,7 @@ fn inside(data: &[u8]) -> &[u8] {
 /// How messages leave: peers of dialect A take one frame from a read, so each leaves in a write of its own.
 fn flush(dialect: Dialect) -> Flush {
     match dialect {
-        Dialect::A => Flush::Barrier,
+        Dialect::A => Flush::Alone,
         Dialect::Auto | Dialect::B => Flush::Coalesce,
     }
 }

@@ -23,6 +23,12 @@ use crate::wire::{self, FunctionResult};
 /// Set on a request whose body is a list of function calls, and whose response is the list of results.
 pub(crate) const BATCH: &str = "hpx.batch";
 
+/// Set on a request that is a command to the server: its route is what is sent.
+pub(crate) const COMMAND: &str = "hpx.command";
+
+/// The command that asks for the greeting again.
+pub(crate) const REQUEST_AUTH: &str = "requestauth";
+
 /// Longest text of a failure on the wire, in bytes.
 const MAX_MESSAGE: usize = 512;
 
@@ -155,13 +161,15 @@ pub(crate) fn refusal(request: &Request, limits: &JsonLimits) -> Option<Failure>
     None
 }
 
-/// Appends what a request asks for: one function call, or the list of a batch.
+/// Appends what a request asks for: one function call, the list of a batch, or a command.
 pub(crate) fn write_request(out: &mut BytesMut, request: &Request) {
     let body = match &request.body {
         Body::Json(text) => text.as_bytes(),
         _ => b"",
     };
-    if request.meta.get(BATCH).is_some() {
+    if request.meta.get(COMMAND).is_some() {
+        json::write_string(out, &request.route);
+    } else if request.meta.get(BATCH).is_some() {
         out.extend_from_slice(body);
     } else {
         out.extend_from_slice(b"[");

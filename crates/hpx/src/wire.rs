@@ -22,8 +22,6 @@ use bytes::{Bytes, BytesMut};
 use polywire_core::json::{self, Members};
 use polywire_core::{JsonError, JsonFault, JsonLimits, JsonText};
 
-use crate::config::NonFinite;
-
 /// What a successful login is answered with.
 pub(crate) const AUTHENTICATED: &[u8] = b"\"Authenticated\"";
 
@@ -38,8 +36,8 @@ pub(crate) struct Message {
     id: Option<Range<usize>>,
     /// The first key that is none of `session`, `name` and `data`.
     pub(crate) unknown_key: Option<String>,
-    /// Python's own literals were read as `null`.
-    pub(crate) mended: bool,
+    /// Where the first of Python's own literals stood, which were all read as `null`.
+    pub(crate) mended: Option<JsonError>,
 }
 
 impl fmt::Debug for Message {
@@ -73,13 +71,13 @@ impl From<JsonError> for Unreadable {
 
 impl Message {
     /// Reads the keys of `text` and validates all of it.
-    pub(crate) fn read(text: &Bytes, limits: &JsonLimits, non_finite: NonFinite) -> Result<Self, Unreadable> {
+    pub(crate) fn read(text: &Bytes, limits: &JsonLimits) -> Result<Self, Unreadable> {
         json::check_utf8(text)?;
         match Self::read_keys(text, limits) {
-            Err(Unreadable::Json(error)) if non_finite == NonFinite::Null => {
+            Err(Unreadable::Json(error)) => {
                 // Python writes literals that JSON does not know; only then is the text looked at again.
-                let mended = mend(text, error.offset).ok_or(Unreadable::Json(error))?;
-                Ok(Self { mended: true, ..Self::read_keys(&mended, limits)? })
+                let Some(mended) = mend(text, error.offset) else { return Err(Unreadable::Json(error)) };
+                Ok(Self { mended: Some(error), ..Self::read_keys(&mended, limits)? })
             }
             read => read,
         }
@@ -98,7 +96,7 @@ impl Message {
             error: None,
             id: None,
             unknown_key: None,
-            mended: false,
+            mended: None,
         };
         while let Some((key, value)) = members.next()? {
             if key.is("session") {

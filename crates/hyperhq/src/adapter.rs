@@ -81,7 +81,6 @@ pub fn capabilities(limits: &Limits) -> Capabilities {
         errors: Errors::Text,
         binary: BinaryForm::Plain,
         progress: ProgressForm::Connection,
-        cancel: false,
         order: true,
         login: true,
         object_arguments: false,
@@ -183,10 +182,10 @@ impl Adapter for HyperHq {
         Ok(Particulars {
             client_events,
             empty_request: Some("{}"),
-            null_request: "{}",
+            null_client_request: "{}",
             empty_reply: EmptyReply::Value("null"),
-            silent_unserved: false,
             code: |_| Code::Unknown,
+            ..Particulars::default()
         })
     }
 

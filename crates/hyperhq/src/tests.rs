@@ -6,4 +6,5 @@ mod host;
 mod host_replay;
 mod login;
 mod messages;
+mod tolerant;
 mod replay;

@@ -14,6 +14,9 @@ pub use transport::WebSocket;
 
 use std::io;
 
+/// Frames that one message may come in, unless a setting says otherwise. However small they are, each costs a look.
+pub const MAX_FRAGMENTS: u32 = 1_024;
+
 /// How one end of a WebSocket behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -26,6 +29,8 @@ pub struct Settings {
     pub max_head_bytes: usize,
     /// Pings and pongs to receive in one second; more end the connection. Default 100.
     pub max_control_frames: u32,
+    /// Frames that one message may come in; more end the connection. Default 1 024.
+    pub max_fragments: u32,
 }
 
 impl Default for Settings {
@@ -35,6 +40,7 @@ impl Default for Settings {
             close_code: Some(1000),
             max_head_bytes: 16 << 10,
             max_control_frames: 100,
+            max_fragments: MAX_FRAGMENTS,
         }
     }
 }
@@ -58,6 +64,9 @@ pub enum WebSocketError {
     /// The peer sends more control frames than allowed.
     #[error("more than max_control_frames = {0} pings and pongs in a second")]
     ControlFlood(u32),
+    /// The peer sends a message in more frames than allowed.
+    #[error("a message in more than max_fragments = {0} frames")]
+    Fragments(u32),
     /// The peer answered the opening handshake with another status.
     #[error("the server answered {status} {reason:?} instead of opening a WebSocket")]
     Status {

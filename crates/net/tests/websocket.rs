@@ -263,8 +263,50 @@ async fn ten_thousand_streams_cut_anywhere_hold_the_messages_that_were_sent() {
     tokio::task::unconstrained(run).await;
 }
 
+/// A bare frame without a payload, not the last of its message.
+const EMPTY_FRAGMENT: [u8; 6] = [0x00, 0x80, 0, 0, 0, 0];
+
 #[tokio::test]
-async fn what_breaks_the_protocol_is_told_by_its_code_and_ends_the_connection() {
+async fn h08_a_message_in_a_million_fragments_ends_the_connection_early() {
+    for one in [&EMPTY_FRAGMENT[..], &[0x00, 0x81, 0, 0, 0, 0, b'x']] {
+        let (mut socket, mut far) = server(Settings::default()).await;
+        let sending = tokio::spawn(async move {
+            let mut sent = 0_u32;
+            far.write_all(&frame(0x02, b"")).await.unwrap();
+            while sent < 1_000_000 && far.write_all(&one.repeat(1_000)).await.is_ok() {
+                sent += 1_000;
+            }
+            (sent, far)
+        });
+        let error = receive(&mut socket).await.unwrap_err().to_string();
+        assert_eq!(error, "a message in more than max_fragments = 1024 frames");
+        drop(socket);
+        let (sent, mut far) = sending.await.unwrap();
+        // What the stream between them holds, and no more: nobody took the rest.
+        assert!(sent < 400_000, "{sent}");
+        let mut told = Vec::new();
+        far.read_to_end(&mut told).await.unwrap();
+        assert_eq!(told, [0x88, 2, 0x03, 0xf0]);
+    }
+}
+
+#[tokio::test]
+async fn h08_as_many_fragments_as_are_allowed_are_one_message() {
+    let (mut socket, mut far) = server(Settings { max_fragments: 3, ..Settings::default() }).await;
+    let three = [frame(0x01, b"a"), frame(0x89, b""), frame(0x00, b"b"), frame(0x80, b"c")].concat();
+    far.write_all(&three.repeat(2)).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(receive(&mut socket).await.unwrap(), Some(Message::Text("abc".into())));
+    }
+    far.write_all(&[frame(0x01, b"a"), frame(0x00, b"b").repeat(2), frame(0x80, b"c")].concat())
+        .await
+        .unwrap();
+    let error = receive(&mut socket).await.unwrap_err().to_string();
+    assert_eq!(error, "a message in more than max_fragments = 3 frames");
+}
+
+#[tokio::test]
+async fn x15_h01_h08_h09_what_breaks_the_protocol_is_told_by_its_code_and_ends_the_connection() {
     let settings = || Settings { max_frame_bytes: 1_000, ..Settings::default() };
     let mut lie = frame(0x82, b"");
     lie[1] = 0xff;
@@ -281,6 +323,7 @@ async fn what_breaks_the_protocol_is_told_by_its_code_and_ends_the_connection() 
         ("continuation of nothing", frame(0x80, b"x"), 1002),
         ("text within a message", [frame(0x01, b"x"), frame(0x81, b"y")].concat(), 1002),
         ("close of one byte", frame(0x88, b"x"), 1002),
+        ("close with words that are not UTF-8", frame(0x88, &[0x03, 0xe8, 0xff]), 1007),
         ("no UTF-8", frame(0x81, &[0xff]), 1007),
         ("too large", frame(0x82, &[0; 1_001]), 1009),
         ("fragments too large", fragments, 1009),
@@ -297,6 +340,21 @@ async fn what_breaks_the_protocol_is_told_by_its_code_and_ends_the_connection() 
         let mut told = Vec::new();
         far.read_to_end(&mut told).await.unwrap();
         assert_eq!(told, [&[0x88, 2][..], &code.to_be_bytes()].concat(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn x15_h09_a_close_with_a_code_that_no_peer_may_send_is_answered_as_a_breach() {
+    for code in [0_u16, 999, 1004, 1005, 1006, 1015, 2999] {
+        let (mut socket, mut far) = server(Settings::default()).await;
+        far.write_all(&frame(0x88, &code.to_be_bytes())).await.unwrap();
+        let heard = receive(&mut socket).await.unwrap();
+        assert!(matches!(heard, Some(Message::Close(Some((1002, _))))), "{code}: {heard:?}");
+        assert_eq!(receive(&mut socket).await.unwrap(), None);
+        drop(socket);
+        let mut told = Vec::new();
+        far.read_to_end(&mut told).await.unwrap();
+        assert_eq!((told[0], &told[2..4]), (0x88, &1002_u16.to_be_bytes()[..]), "{code}");
     }
 }
 
@@ -355,7 +413,7 @@ async fn a_stream_that_ends_without_a_close_frame_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_pings_in_a_second_than_allowed_end_the_connection() {
+async fn x15_h10_more_pings_in_a_second_than_allowed_end_the_connection() {
     let (mut socket, mut far) = server(Settings { max_control_frames: 3, ..Settings::default() }).await;
     for _ in 0..2 {
         far.write_all(&[frame(0x89, b"").repeat(3), frame(0x81, b"x")].concat()).await.unwrap();
@@ -387,7 +445,7 @@ async fn the_close_frame_is_empty_or_has_a_code_and_the_answer_is_awaited() {
 }
 
 #[tokio::test]
-async fn what_is_no_handshake_gets_an_http_answer() {
+async fn x15_h01_what_is_no_handshake_gets_an_http_answer() {
     let upgrade = String::from_utf8(UPGRADE.to_vec()).unwrap();
     let cases = [
         ("GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), "426 Upgrade Required"),
@@ -397,6 +455,8 @@ async fn what_is_no_handshake_gets_an_http_answer() {
         (upgrade.replace("/any", "/denied"), "403 Forbidden"),
         ("SSH-2.0-x\r\n\r\n".to_owned(), "400 Bad Request"),
         (format!("GET / HTTP/1.1\r\nX: {}", "y".repeat(20_000)), "400 Bad Request"),
+        (format!("GET / HTTP/1.1\r\n{}", "X: y\r\n".repeat(10_000)), "400 Bad Request"),
+        (format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(101)), "400 Bad Request"),
     ];
     for (request, status) in cases {
         let (near, mut far) = duplex(1 << 20);
@@ -449,5 +509,62 @@ async fn a_rest_loses_nothing_of_what_came_in_one_read() {
         let waits = poll_fn(|cx| Poll::Ready(socket.poll_receive(cx, &mut Plain).is_pending())).await;
         assert!(waits);
         Transport::<Plain>::rest(&mut socket);
+    }
+}
+
+/// A client of ours, and the raw far end, which has read the request and answers it with these headers besides.
+async fn client(more: &str) -> (Result<Socket, WebSocketError>, DuplexStream) {
+    let (near, mut far) = duplex(1 << 20);
+    let opening = Opening { host: "h", path: "/", headers: &[] };
+    let answer = async {
+        let request = head(&mut far).await;
+        assert!(!request.to_lowercase().contains("extensions"), "compression is not offered: {request}");
+        let key = request.split("Sec-WebSocket-Key: ").nth(1).unwrap().split("\r\n").next().unwrap();
+        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n{more}\r\n"
+        );
+        far.write_all(answer.as_bytes()).await.unwrap();
+    };
+    let (client, ()) = tokio::join!(connect(near, opening, Settings::default()), answer);
+    (client, far)
+}
+
+#[tokio::test]
+async fn x15_h11_compression_is_neither_offered_nor_taken() {
+    for chosen in ["Sec-WebSocket-Extensions: permessage-deflate\r\n", "Sec-WebSocket-Protocol: x\r\n"] {
+        let (client, _far) = client(chosen).await;
+        let error = client.unwrap_err().to_string();
+        assert_eq!(
+            error, "no WebSocket handshake: the server chose an extension or subprotocol nobody offered",
+            "{chosen}"
+        );
+    }
+    // A frame that says it is compressed has a reserved bit set.
+    let (mut socket, mut far) = server(Settings::default()).await;
+    far.write_all(&frame(0xc2, &[0; 20])).await.unwrap();
+    receive(&mut socket).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn h09_what_a_server_breaks_is_told_by_its_code_too() {
+    let cases: [(&str, &[u8], u16); 4] = [
+        ("masked", &[0x81, 0x81, 0, 0, 0, 0, b'x'], 1002),
+        ("reserved bit", &[0xc1, 1, b'x'], 1002),
+        ("continuation of nothing", &[0x80, 1, b'x'], 1002),
+        ("no UTF-8", &[0x81, 1, 0xff], 1007),
+    ];
+    for (name, bytes, code) in cases {
+        let (client, mut far) = client("").await;
+        let mut client = client.unwrap();
+        far.write_all(bytes).await.unwrap();
+        receive(&mut client).await.expect_err(name);
+        drop(client);
+        let mut told = Vec::new();
+        far.read_to_end(&mut told).await.unwrap();
+        let (head, mask, payload) = (&told[..2], &told[2..6], &told[6..]);
+        let payload: Vec<u8> = payload.iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect();
+        assert_eq!((head, &payload[..]), (&[0x88, 0x82][..], &code.to_be_bytes()[..]), "{name}");
     }
 }

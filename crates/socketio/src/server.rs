@@ -55,6 +55,8 @@ use crate::stack::{Packets, Upper};
 const CLOSE_GRACE: Duration = Duration::from_millis(300);
 /// How long accepting rests after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The longest head of a request.
+const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// Listens at `address`, such as `127.0.0.1:3000`, and serves `endpoint`'s handler to every client.
 ///
@@ -299,6 +301,7 @@ impl Streams {
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(login)
+            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), door)
             .with_upgrades();
         tokio::select! {

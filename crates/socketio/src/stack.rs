@@ -48,12 +48,20 @@ pub enum Up {
     Connected(Identity),
     /// A packet.
     Packet(Packet),
+    /// An event that came before the namespace was granted, and waited for that.
+    Early(Packet),
 }
 
 /// A session whose frames are packets, above a [`Lower`].
 pub trait Upper: Session<Codec = Packets> {
     /// The namespace was granted; a wire with a login of its own begins it now.
     fn connected(&mut self, identity: Identity, cx: &mut Cx<'_, Self>);
+
+    /// An event that the peer sent before it granted the namespace; called after [`Upper::connected`], in the order of coming.
+    /// Unless implemented it is received like any other.
+    fn early(&mut self, packet: Packet, cx: &mut Cx<'_, Self>) {
+        self.receive(packet, cx);
+    }
 }
 
 /// Packets as frames; nothing is left to encode.
@@ -134,6 +142,7 @@ impl<L: Lower, U: Upper> Session for Stack<L, U> {
             self.above(cx, |upper, cx| match up {
                 Up::Connected(identity) => upper.connected(identity, cx),
                 Up::Packet(packet) => upper.receive(packet, cx),
+                Up::Early(packet) => upper.early(packet, cx),
             });
         }
         self.up = up;

@@ -209,7 +209,6 @@ pub fn capabilities(config: &Config, limits: &Limits) -> Capabilities {
         errors: Errors::InBody,
         binary: BinaryForm::None,
         progress: ProgressForm::None,
-        cancel: false,
         order: true,
         login: true,
         object_arguments: false,
@@ -277,7 +276,14 @@ impl Adapter for Stonyx {
         };
         // A client has one kind of message; whether it awaits an answer cannot be seen on the wire.
         let client_events = EventForm::Requests;
-        Ok(Particulars { client_events, empty_reply, silent_unserved: true, ..Particulars::default() })
+        Ok(Particulars {
+            client_events,
+            empty_reply,
+            silent_unserved: true,
+            // Who cannot read a frame closes, and says nothing to whoever sent it.
+            silent_refusal: true,
+            ..Particulars::default()
+        })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {

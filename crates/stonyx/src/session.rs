@@ -6,7 +6,7 @@ mod server;
 pub use client::ClientSession;
 pub use server::{CLOSE, Reply, ServerSession};
 
-use polywire_core::{ByteString, Close, Gate, Random, Route};
+use polywire_core::{ByteString, Close, Cx, Gate, Random, Route, Session};
 
 use crate::config::Config;
 use crate::guard::Recent;
@@ -16,11 +16,10 @@ use crate::wire::{Writer, camel, kebab};
 /// Everything waits behind it until the login is done.
 pub(crate) const LOGIN: Gate = Gate(0);
 
-/// The end that a peer's close frame is. What stands in it means nothing to the protocol, but something to the application.
-fn goodbye(close: Option<(u16, ByteString)>) -> Close {
-    match close {
-        Some((code, reason)) => Close::Goodbye { code, reason: reason.to_string() },
-        None => Close::Peer,
+/// The peer closed in order. Without a code that is all there is to say, and the end of its stream says so.
+fn on_closed<S: Session>(close: Option<(u16, ByteString)>, cx: &mut Cx<'_, S>) {
+    if let Some((code, reason)) = close {
+        cx.close(Close::Goodbye { code, reason: reason.to_string() });
     }
 }
 

@@ -66,7 +66,6 @@ pub fn capabilities(limits: &Limits) -> Capabilities {
         errors: Errors::Codes,
         binary: BinaryForm::None,
         progress: ProgressForm::None,
-        cancel: false,
         order: true,
         login: true,
         object_arguments: false,

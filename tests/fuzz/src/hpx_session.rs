@@ -101,7 +101,7 @@ fn serve(wire: &Wire, flags: u8, choices: &mut Choices<'_>) {
         max_batch: 8,
         max_sessions: 3,
         max_sessions_per_subject: 2,
-        max_failed_logins: 2,
+        max_failed_logins_per_name: 2,
         wire: wire.clone(),
         ..ServerConfig::default()
     };

@@ -43,7 +43,6 @@ pub(crate) const FULL: Capabilities = Capabilities {
     errors: Errors::Codes,
     binary: BinaryForm::Typed,
     progress: ProgressForm::None,
-    cancel: false,
     order: true,
     login: false,
     object_arguments: false,

@@ -2,18 +2,17 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-
-use polywire_conformance::child::{
-    CaseReport, Command, Find, Found, KnownFailing, LaunchError, Plan, Report, cases, control,
-    run as run_cases,
-};
-use polywire_core::Shutdown;
+use std::pin::pin;
 
 use crate::exit::{Exit, Fault};
 use crate::output::{say, write_out};
 use crate::signals;
 use crate::target::{Url, nearest};
 use crate::verb::Context;
+use polywire_conformance::child::{
+    CaseReport, Command, Find, Found, KnownFailing, LaunchError, Plan, Report, cases, control,
+    run as run_cases,
+};
 
 /// What the command line says.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,8 +22,8 @@ It finds its mode in POLYWIRE_MODE and a secret of its own in POLYWIRE_SECRET. I
 
 With --report json there is a line {\"case\",\"mode\",\"verdict\",\"says\",\"why\",\"trace\",\"seconds\"} for each case, and a line with the counts at
 the end; verdicts are held, refused, not_shown, failed, known_failure and unexpected_pass.
-A run that stops early reports the cases up to then. Ends with 0 when nothing failed that was not known to, and
-nothing held that was; with 9 otherwise.")]
+Ends with 0 when nothing failed that was not known to, and nothing held that was; with 9 otherwise. A signal ends the program and the run:
+the cases up to then are reported, and the end is 9, as it is where the rest would have been good.")]
 pub(crate) struct Args {
     /// Which end the program is
     #[arg(long, value_enum)]
@@ -94,8 +93,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     };
     let mut command = args.command.iter().cloned();
     let command = Command { program: command.next().unwrap_or_default(), arguments: command.collect() };
-    let shutdown = Shutdown::new();
-    let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
+    let mut signal = pin!(signals::first());
     let mut whole = Report::default();
     // What ends the run early; the cases up to then are reported all the same.
     let mut stopped = None;
@@ -110,7 +108,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
         say(format_args!("{}, as {mode}", args.command.join(" ")));
         let ran = tokio::select! {
             biased;
-            () = shutdown.draining() => {
+            () = &mut signal => {
+                say("a signal: the program is ended, and the cases up to here are reported");
                 Err(Fault::new(Exit::Findings, "it was stopped before every case was run"))
             }
             ran = run_mode(&plan, &find, &args, &mut whole) => ran,
@@ -120,7 +119,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
             break;
         }
     }
-    signals.abort();
     if stopped.is_none() || !whole.cases.is_empty() {
         write_report(&whole, &args)?;
         say(whole.summary());

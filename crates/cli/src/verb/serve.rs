@@ -68,6 +68,7 @@ pub(crate) async fn listen(
         target.options.set(GUESTS, "1");
     }
     let mut endpoint = service::endpoint(&*url.adapter, &url.target.options, observer)?;
-    endpoint.shutdown = shutdown.child();
+    // What a peer may end on a wire is this program.
+    endpoint.shutdown = shutdown.clone();
     Ok(url.adapter.listen(url.target.clone(), endpoint).await?)
 }

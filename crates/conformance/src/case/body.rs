@@ -77,61 +77,69 @@ async fn told(rig: &Rig, bench: &Bench<'_>, body: Body, what: &str) -> Result<()
     Ok(())
 }
 
+/// What a missing body, `null` and an empty object become, in requests, answers and events: themselves, or what is declared.
 pub(crate) async fn empty_null_and_missing_are_told_apart(bench: &Bench<'_>) -> Outcome {
+    if !bench.calls() && !bench.tells() {
+        return refused(bench).await;
+    }
     let rig = bench.start().await?;
     let declared = bench.particulars;
-    // A missing body.
-    let outcome = rig.call("fail.unknown.missing", Body::Empty).await?;
-    holds!(is_no(&outcome), "a call without a body ends as {outcome:?}");
-    let came = declared.empty_request.map_or(Ok(Body::Empty), json)?;
-    same!(last(&rig)?, came, "a missing body arrives as something else");
-    // JSON null, which is no object.
-    let outcome = rig.call("fail.unknown.null", Body::null()).await?;
-    if bench.wire.object_arguments {
-        holds!(
-            matches!(outcome, Err(CallError::NotSent(_))),
-            "null, which the wire cannot carry, ends as {outcome:?}"
-        );
-    } else {
-        holds!(is_no(&outcome), "a call with null ends as {outcome:?}");
-        same!(last(&rig)?, json(declared.null_request)?, "null arrives as something else");
+    let missing = declared.empty_request.map_or(Ok(Body::Empty), json)?;
+    let null = bench.null_request();
+    let mut same_all = declared.empty_request.is_none() && null == "null";
+    if bench.calls() {
+        let outcome = rig.call("fail.unknown.missing", Body::Empty).await?;
+        holds!(is_no(&outcome), "a call without a body ends as {outcome:?}");
+        same!(last(&rig)?, missing, "a missing body arrives as something else");
+        let outcome = rig.call("fail.unknown.null", Body::null()).await?;
+        if bench.wire.object_arguments {
+            let refused = matches!(outcome, Err(CallError::NotSent(_)));
+            holds!(refused, "null, which the wire cannot carry, ends as {outcome:?}");
+            same_all = false;
+        } else {
+            holds!(is_no(&outcome), "a call with null ends as {outcome:?}");
+            same!(last(&rig)?, json(null)?, "null arrives as something else");
+        }
+        let answer = rig.call("echo.object", json("{}")?).await?;
+        let answer = answer.map_err(|error| Broken::new(format!("a call with {{}} ends as {error}")))?;
+        same!(answer.body, json("{}")?, "an empty object comes back as something else");
+        let answer = rig.call("null", numbered(1)).await?;
+        let answer = answer.map_err(|error| Broken::new(format!("an answer of null ends as {error}")))?;
+        same!(answer.body, json("null")?, "an answer of null arrives as something else");
+        same_all &= empty_answer(&rig, declared.empty_reply).await?;
     }
-    // An empty object, which is neither.
-    let outcome = rig.call("echo.object", json("{}")?).await?;
-    holds!(
-        outcome.is_ok_and(|answer| json("{}").is_ok_and(|same| same == answer.body)),
-        "{{}} comes back changed"
-    );
-    // An answer without a body.
+    if bench.tells() {
+        let bodies = [(Body::Empty, missing), (Body::null(), Body::null()), (json("{}")?, json("{}")?)];
+        for (sent, comes) in bodies {
+            let before = rig.far.app.heard().len();
+            let taken = rig.tell(bench.event_route(), sent.clone()).await?;
+            holds!(taken.is_ok(), "an event with {sent:?} was not taken: {taken:?}");
+            rig.far.app.hear(before + 1).await?;
+            same!(last(&rig)?, comes, "an event with {sent:?} arrives as something else");
+        }
+    }
+    finish(rig, if same_all { Verdict::Held } else { Verdict::Refused }).await
+}
+
+/// An answer without a body is what is declared; says whether it is one without a body.
+async fn empty_answer(rig: &Rig, declared: EmptyReply) -> Result<bool, Broken> {
     let timeout = Duration::from_secs(2);
     let call = rig.ask_within("empty", numbered(1), timeout).await?;
     rig.far.app.until("the call", |log| log.heard.iter().any(|heard| &*heard.route == "empty")).await?;
-    let mut verdict = Verdict::Held;
-    match declared.empty_reply {
-        EmptyReply::Silence => {
-            rig.still_serves().await?;
-            rig.clock.advance(timeout);
-            let outcome = call.outcome().await?;
-            holds!(
-                matches!(outcome, Err(CallError::Unknown(_))),
-                "an answer that the wire has none for ends as {outcome:?}"
-            );
-            verdict = Verdict::Refused;
-        }
-        EmptyReply::Value(text) => {
-            let answer = call.outcome().await?.map_err(|error| Broken::new(format!("it ends as {error}")))?;
-            same!(answer.body, json(text)?, "an answer without a body arrives as something else");
-            verdict = Verdict::Refused;
-        }
-        _ => {
-            let answer = call.outcome().await?.map_err(|error| Broken::new(format!("it ends as {error}")))?;
-            same!(answer.body, Body::Empty, "an answer without a body arrives as something else");
-        }
+    if declared == EmptyReply::Silence {
+        rig.still_serves().await?;
+        holds!(!call.is_over(), "an answer that the wire has none for has come");
+        rig.clock.advance(timeout);
+        let outcome = call.outcome().await?;
+        let unknown = matches!(outcome, Err(CallError::Unknown(_)));
+        holds!(unknown, "an answer that the wire has none for ends as {outcome:?}");
+        return Ok(false);
     }
-    if declared.empty_request.is_some() || declared.null_request != "null" || bench.wire.object_arguments {
-        verdict = Verdict::Refused;
-    }
-    finish(rig, verdict).await
+    let answer = call.outcome().await?;
+    let answer = answer.map_err(|error| Broken::new(format!("an answer without a body ends as {error}")))?;
+    let comes = if let EmptyReply::Value(text) = declared { json(text)? } else { Body::Empty };
+    same!(answer.body, comes, "an answer without a body arrives as something else");
+    Ok(comes == Body::Empty)
 }
 
 /// Did the handler say no, as it was asked to?

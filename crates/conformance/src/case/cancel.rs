@@ -16,9 +16,6 @@ pub(crate) async fn a_call_that_is_given_up_is_nobodys(bench: &Bench<'_>) -> Out
     rig.far.app.hear(1).await?;
     call.give_up();
     until("the call to be counted as given up", || rig.near.ledger.get(Count::CallsCancelled) == 1).await?;
-    if bench.wire.cancel {
-        rig.far.app.until("the handler of the call to be dropped", |log| log.running == 0).await?;
-    }
     rig.far.app.release();
     rig.reconnect().await?;
     for number in 1..=5 {

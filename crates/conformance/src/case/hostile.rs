@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use polywire_core::Count;
+use polywire_core::{Count, GAP, Limits};
 
 use super::call::finish;
-use super::{Outcome, holds, until, within};
-use crate::bench::Bench;
+use super::{Broken, Outcome, holds, until, within};
+use crate::bench::{Bench, Plan, limits};
 use crate::finding::Verdict;
+use crate::joint::Way;
+use crate::rig::Rig;
 
 /// What stranger programs say first, and what nobody means well by.
 fn openings() -> Vec<(&'static str, Vec<u8>)> {
@@ -61,8 +63,7 @@ pub(crate) async fn strangers_cost_their_own_connection_at_most(bench: &Bench<'_
     said.extend((0..20).map(|seed| ("noise", noise(seed, 3_000))));
     for (what, bytes) in said {
         let stranger = rig.joint.stranger().await;
-        let mut stranger =
-            stranger.map_err(|error| super::Broken::new(format!("nobody can connect: {error}")))?;
+        let mut stranger = stranger.map_err(|error| Broken::new(format!("nobody can connect: {error}")))?;
         // In two pieces, and as far as the server takes it: it may have had enough of it.
         let (first, second) = bytes.split_at(bytes.len() / 2);
         let said = async {
@@ -75,7 +76,7 @@ pub(crate) async fn strangers_cost_their_own_connection_at_most(bench: &Bench<'_
         };
         within(&format!("the server to take {what}"), said).await?;
         let served = rig.still_serves().await;
-        served.map_err(|broken| super::Broken::new(format!("after {what}: {broken}")))?;
+        served.map_err(|broken| Broken::new(format!("after {what}: {broken}")))?;
     }
     let strange = rig.far.app.heard().into_iter().skip(heard).find(|heard| &*heard.route != "echo.still");
     holds!(strange.is_none(), "a handler has heard {strange:?} of a stranger");
@@ -84,7 +85,7 @@ pub(crate) async fn strangers_cost_their_own_connection_at_most(bench: &Bench<'_
 }
 
 /// Only the client is left, once the strangers have hung up.
-async fn same_peers(rig: &crate::rig::Rig) -> Result<(), super::Broken> {
+async fn same_peers(rig: &Rig) -> Result<(), Broken> {
     let over = || {
         let count = |count| rig.far.ledger.get(count);
         count(Count::Connections) == count(Count::Closed) + 1
@@ -93,24 +94,112 @@ async fn same_peers(rig: &crate::rig::Rig) -> Result<(), super::Broken> {
     rig.passing(Duration::from_millis(50), "the strangers to be gone", until("it", over)).await?
 }
 
+/// A wire without bytes has nothing that could end early: what is shown there is that a connection may end at once.
 pub(crate) async fn an_opening_may_end_anywhere(bench: &Bench<'_>) -> Outcome {
     let rig = bench.start().await?;
     rig.still_serves().await?;
     let opening = rig.joint.opening();
+    let verdict = if opening.is_empty() { Verdict::Refused } else { Verdict::Held };
     for length in 0..=opening.len().min(700) {
         let stranger = rig.joint.stranger().await;
-        let mut stranger =
-            stranger.map_err(|error| super::Broken::new(format!("nobody can connect: {error}")))?;
+        let mut stranger = stranger.map_err(|error| Broken::new(format!("nobody can connect: {error}")))?;
         // It may have had enough of it.
         let _ =
             within("the server to read", stranger.send(opening.get(..length).unwrap_or_default())).await?;
         if length % 64 == 0 {
             let served = rig.still_serves().await;
-            served
-                .map_err(|broken| super::Broken::new(format!("after {length} bytes and an end: {broken}")))?;
+            served.map_err(|broken| Broken::new(format!("after {length} bytes and an end: {broken}")))?;
         }
     }
     rig.still_serves().await?;
     same_peers(&rig).await?;
+    finish(rig, verdict).await
+}
+
+/// What answers a client that takes somebody for its server, and what reaches an end in the middle of everything.
+fn answers() -> Vec<(&'static str, Vec<u8>)> {
+    let accepted = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+    vec![
+        ("a page", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_vec()),
+        ("a page without an end", [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; 200_000]].concat()),
+        ("a way to somebody else", b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n".to_vec()),
+        ("an upgrade without a proof", [&accepted[..], b"\r\n"].concat()),
+        ("an upgrade with a wrong proof", [&accepted[..], b"Sec-WebSocket-Accept: AAAA\r\n\r\n"].concat()),
+        ("depth behind two digits", [b"42".to_vec(), vec![b'['; 100_000], vec![b'\n']].concat()),
+        ("a close of WebSocket", vec![0x88, 0]),
+        ("a piece of a message without a beginning", vec![0x80, 1, b'x']),
+        ("a ping that is too long", [&[0x89, 126, 1, 0][..], &[b'x'; 256]].concat()),
+    ]
+}
+
+/// These bytes as one text message of WebSocket; what goes to a server is masked, with zeros.
+fn framed(bytes: &[u8], way: Way) -> Vec<u8> {
+    let mask: &[u8] = if way == Way::ToServer { &[0; 4] } else { &[] };
+    let bit = if mask.is_empty() { 0 } else { 0x80 };
+    let head = [&[0x81, bit | 127][..], &(bytes.len() as u64).to_be_bytes(), mask].concat();
+    [&head[..], bytes].concat()
+}
+
+/// Everything that nobody means well by, for an end that reads what comes this way: as it is, and some as messages of WebSocket.
+fn said(way: Way) -> Vec<(&'static str, Vec<u8>)> {
+    let bare = [openings(), answers()].concat();
+    let messages: Vec<_> =
+        bare.iter().rev().filter(|(_, bytes)| !bytes.is_empty()).step_by(3).cloned().collect();
+    let messages = messages.into_iter().map(|(what, bytes)| (what, framed(&bytes, way)));
+    let noise = (0..4).map(|seed| ("noise", noise(seed, 3_000)));
+    bare.into_iter().chain(messages).chain(noise).collect()
+}
+
+/// Bounds under which what was begun and is never finished costs little time.
+fn short() -> Plan {
+    let second = Duration::from_secs(1);
+    let limits =
+        Limits { login_timeout: second, frame_timeout: second, call_timeout: second * 2, ..limits() };
+    Plan { near: limits.clone(), far: limits, ..Plan::default() }
+}
+
+/// How time passes meanwhile.
+const STEP: Duration = Duration::from_millis(500);
+
+/// Nobody has heard anything but what the suite says itself.
+fn nothing_strange(rig: &Rig) -> Result<(), Broken> {
+    let known = |route: &str| route.starts_with("echo.") || *route == *GAP;
+    let heard = [&rig.near, &rig.far].into_iter().flat_map(|end| end.app.heard());
+    let strange = heard.into_iter().find(|heard| !known(&heard.route));
+    holds!(strange.is_none(), "a handler has heard {strange:?}, which nobody sent");
+    Ok(())
+}
+
+pub(crate) async fn bytes_amid_a_session_cost_that_connection_at_most(bench: &Bench<'_>) -> Outcome {
+    let rig = bench.start_with(short()).await?;
+    for (what, bytes) in said(bench.way()) {
+        rig.joint.inject(bench.way(), &bytes);
+        let back = rig.reconnect_at(STEP).await;
+        back.map_err(|broken| Broken::new(format!("after {what}: {broken}")))?;
+        if bench.calls() {
+            let served = rig.still_serves().await;
+            served.map_err(|broken| Broken::new(format!("after {what}: {broken}")))?;
+        }
+        nothing_strange(&rig)?;
+    }
+    finish(rig, Verdict::Held).await
+}
+
+pub(crate) async fn a_client_outlives_a_server_that_is_none(bench: &Bench<'_>) -> Outcome {
+    let rig = bench.start_with(short()).await?;
+    for (what, bytes) in said(Way::ToClient) {
+        rig.joint.impersonate(Some(&bytes));
+        let before = rig.joint.opened();
+        rig.joint.cut();
+        // Once for what is said, and once because it was not what the client wanted.
+        let again = until("it", || rig.joint.opened() >= before + 2);
+        rig.passing(STEP, &format!("the client to dial again after {what}"), again).await??;
+        nothing_strange(&rig)?;
+    }
+    rig.joint.impersonate(None);
+    rig.joint.cut();
+    rig.reconnect_at(STEP).await?;
+    rig.still_serves().await?;
+    nothing_strange(&rig)?;
     finish(rig, Verdict::Held).await
 }

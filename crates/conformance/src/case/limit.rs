@@ -1,11 +1,13 @@
 //! Limits, each refused by its name.
 
-use polywire_core::{CallError, Close, Count, Limits};
+use polywire_core::{CallError, Clock, Close, Count, JsonLimits, Limits, Request, Route};
 
 use super::call::{finish, refused};
-use super::{Broken, Outcome, holds, json, large, numbered, others, same, until};
+use super::{Broken, Outcome, holds, json, large, numbered, others, same, until, within};
 use crate::bench::{Bench, Plan, limits};
 use crate::finding::Verdict;
+use crate::joint::Way;
+use crate::rig::Rig;
 
 const MAX: usize = 64 << 10;
 
@@ -45,24 +47,35 @@ fn told(outcome: &polywire_core::Outcome) -> String {
     }
 }
 
+/// The bounds on JSON, and for each a body that goes beyond it alone.
+fn beyond() -> [(&'static str, String); 3] {
+    let keys: String = (0..30).map(|key| format!("\"k{key}\":0,")).collect();
+    [
+        ("max_json_depth", format!("{{\"d\":{}{}}}", "[".repeat(30), "]".repeat(30))),
+        ("max_json_keys", format!("{{{keys}\"z\":0}}")),
+        ("max_json_number_bytes", format!("{{\"n\":1{}}}", "0".repeat(60))),
+    ]
+}
+
 pub(crate) async fn json_beyond_the_bounds_reaches_no_handler(bench: &Bench<'_>) -> Outcome {
     if !bench.calls() {
         return refused(bench).await;
     }
+    for (name, body) in beyond() {
+        let found = json_beyond(bench, name, body).await;
+        found.map_err(|broken| Broken::new(format!("{name}: {broken}")))?;
+    }
+    Ok(Verdict::Held)
+}
+
+async fn json_beyond(bench: &Bench<'_>, name: &str, body: String) -> Result<(), Broken> {
     let mut far = limits();
-    far.json.max_json_depth = 20;
+    far.json = JsonLimits { max_json_depth: 20, max_json_keys: 20, max_json_number_bytes: 40 };
     let rig = bench.start_with(Plan { far, ..Plan::default() }).await?;
-    let deep = json(format!("{{\"d\":{}{}}}", "[".repeat(30), "]".repeat(30)))?;
-    let reasons = || {
-        Count::ALL
-            .iter()
-            .filter(|count| count.is_reason())
-            .map(|count| rig.far.ledger.get(*count))
-            .sum::<u64>()
-    };
-    let before = reasons();
-    let call = rig.ask("echo.deep", deep).await?;
-    until("the call to end, or the message to be counted", || call.is_over() || reasons() > before).await?;
+    let before = unusable(&rig);
+    let call = rig.ask("echo.beyond", json(body)?).await?;
+    until("the call to end, or the message to be counted", || call.is_over() || unusable(&rig) > before)
+        .await?;
     others().await;
     if !call.is_over() {
         // What cannot be read has no id either, so there is nothing that an answer could be given to.
@@ -70,11 +83,129 @@ pub(crate) async fn json_beyond_the_bounds_reaches_no_handler(bench: &Bench<'_>)
         rig.clock.advance(rig.near.limits.call_timeout);
     }
     match call.outcome().await? {
-        Err(CallError::Failure(_) | CallError::NotSent(_)) => rig.still_serves().await?,
+        Err(CallError::Failure(failure) | CallError::NotSent(failure)) => {
+            holds!(failure.message.contains(name), "the limit is not named: {failure}");
+            rig.still_serves().await?;
+        }
         Err(CallError::Unknown(_)) => rig.reconnect().await?,
         Ok(_) => return Err(Broken::new("a call with JSON beyond the bounds is answered")),
     }
-    same!(rig.far.app.times("echo.deep"), 0, "JSON beyond the bounds has reached a handler");
+    same!(rig.far.app.times("echo.beyond"), 0, "JSON beyond the bounds has reached a handler");
+    rig.end().await
+}
+
+/// What the side that serves has received and could not use.
+fn unusable(rig: &Rig) -> u64 {
+    let reasons = Count::ALL.iter().filter(|count| count.is_reason());
+    reasons.map(|count| rig.far.ledger.get(*count)).sum()
+}
+
+pub(crate) async fn a_name_may_be_as_long_as_declared_and_no_longer(bench: &Bench<'_>) -> Outcome {
+    if !bench.calls() {
+        return refused(bench).await;
+    }
+    let rig = bench.start().await?;
+    let longest = bench.wire.max_route_bytes;
+    let name = |bytes: usize| format!("echo.{}", "n".repeat(bytes.saturating_sub(5)));
+    let outcome = rig.call(&name(longest), numbered(1)).await?;
+    holds!(outcome.is_ok(), "a call with a name of {longest} bytes, which is declared, ends as {outcome:?}");
+    same!(
+        rig.far.app.times(&name(longest)),
+        1,
+        "a name of {longest} bytes has arrived another number of times"
+    );
+    let said = match Route::new(name(longest + 1)) {
+        Err(error) => error.to_string(),
+        Ok(route) => match within("the outcome", rig.caller().await?.call(Request::new(route, numbered(1))))
+            .await?
+        {
+            Err(CallError::NotSent(failure)) => failure.message.into_owned(),
+            other => return Err(Broken::new(format!("a call with a longer name ends as {}", told(&other)))),
+        },
+    };
+    holds!(said.contains(&longest.to_string()), "a longer name is refused without its bound: {said}");
+    rig.still_serves().await?;
+    same!(rig.far.app.heard().len(), 2, "a name that was refused has arrived");
+    finish(rig, Verdict::Held).await
+}
+
+/// Unusable messages that are taken at most in what follows, and how many are sent.
+const BAD: u32 = 3;
+const SENT: usize = 10;
+/// No message of any wire, whatever ends its messages.
+const JUNK: &[u8] = b"?}<EOF>\n";
+
+pub(crate) async fn messages_of_no_use_are_bounded(bench: &Bench<'_>) -> Outcome {
+    let far = Limits { max_bad_messages: BAD, ..limits() };
+    let rig = bench.start_with(Plan { far, ..Plan::default() }).await?;
+    let ended = || rig.far.guests.is_empty();
+    let mut sent = 0;
+    while !ended() {
+        holds!(sent < SENT, "{sent} messages of no use were taken, and max_bad_messages is {BAD}");
+        let before = unusable(&rig);
+        rig.joint.inject(bench.way(), JUNK);
+        // What is no message yet is one that was begun, which has its own time.
+        let step = rig.far.limits.frame_timeout / 2;
+        rig.passing(
+            step,
+            "a message of no use to be noticed",
+            until("it", || ended() || unusable(&rig) > before),
+        )
+        .await??;
+        sent += 1;
+    }
+    // By name, unless the first one has broken the protocol.
+    let named = |why: &Close| matches!(why, Close::Limit(text) if text.contains("max_bad_messages = 3"));
+    holds!(sent == 1 || rig.far.guests.went(named), "after {sent} messages of no use the limit is not named");
+    rig.reconnect().await?;
+    finish(rig, Verdict::Held).await
+}
+
+pub(crate) async fn a_message_that_is_begun_has_its_time(bench: &Bench<'_>) -> Outcome {
+    let rig = bench.start().await?;
+    rig.still_serves().await?;
+    let before = rig.joint.opening().len();
+    let outcome = rig.call("echo.whole", large(300)).await?;
+    holds!(outcome.is_ok(), "an ordinary call ends as {outcome:?}");
+    let said = rig.joint.opening().split_off(before);
+    if said.is_empty() {
+        // A wire without bytes: its messages come whole.
+        return finish(rig, Verdict::Refused).await;
+    }
+    let timeout = rig.far.limits.frame_timeout;
+    rig.joint.inject(Way::ToServer, said.get(..said.len() / 2).unwrap_or_default());
+    let began = rig.clock.now();
+    let late = || rig.clock.now() - began > timeout * 3;
+    let gone = until("it", || rig.far.guests.is_empty() || late());
+    rig.passing(timeout / 5, "half a message to be noticed", gone).await??;
+    let named = |why: &Close| matches!(why, Close::SlowFrame(_)) && why.to_string().contains("frame_timeout");
+    holds!(rig.far.guests.went(named), "half a message was not ended by name of frame_timeout = {timeout:?}");
+    rig.reconnect().await?;
+    finish(rig, Verdict::Held).await
+}
+
+/// What nobody says to log in: more than `max_login_bytes` of it.
+const LETTERS: usize = 64 << 10;
+
+pub(crate) async fn a_stranger_says_no_more_than_a_login_takes(bench: &Bench<'_>) -> Outcome {
+    let far = Limits { max_login_bytes: 1 << 10, ..limits() };
+    let rig = bench.start_with(Plan { far, ..Plan::default() }).await?;
+    if !bench.wire.login {
+        // Nobody is a stranger there, and a message may be as long as ever.
+        rig.still_serves().await?;
+        return finish(rig, Verdict::Refused).await;
+    }
+    let stranger = rig.joint.stranger().await;
+    let mut stranger = stranger.map_err(|error| Broken::new(format!("nobody can connect: {error}")))?;
+    // As far as it is taken.
+    let _ = within("the server to read", stranger.send(&[b'a'; LETTERS])).await?;
+    let began = rig.clock.now();
+    let step = rig.far.limits.login_timeout / 10;
+    rig.passing(step, "the stranger to be sent away", stranger.ended()).await?;
+    let (took, timeout) = (rig.clock.now() - began, rig.far.limits.login_timeout);
+    holds!(took < timeout, "{LETTERS} bytes of no login are kept until login_timeout, after {took:?}");
+    rig.still_serves().await?;
+    holds!(rig.far.guests.came() == 1, "the server tells of a stranger who has not logged in");
     finish(rig, Verdict::Held).await
 }
 

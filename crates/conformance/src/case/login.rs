@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use polywire_core::{CallError, Clock, Code, Count, Limits};
 
 use super::call::finish;
-use super::{Broken, Outcome, holds, numbered, others, same, until};
+use super::{Broken, Outcome, holds, numbered, others, same, until, within};
 use crate::bench::{Bench, Plan, WRONG, limits};
+use crate::door::Door;
 use crate::finding::Verdict;
+use crate::joint::Way;
 
 pub(crate) async fn nothing_is_heard_before_the_login(bench: &Bench<'_>) -> Outcome {
     let plan = Plan { secret: WRONG, ..Plan::default() };
@@ -33,6 +35,98 @@ pub(crate) async fn nothing_is_heard_before_the_login(bench: &Bench<'_>) -> Outc
     holds!(rig.far.app.heard().is_empty(), "a handler has heard of a client that was refused");
     holds!(rig.far.guests.is_empty(), "the server tells of a client that was refused");
     finish(rig, Verdict::Held).await
+}
+
+/// Messages that a client has before it is logged in.
+const EARLY: usize = 4;
+
+/// The client's own queue first: it is held up by the network and then by the judge. After that a client that does not wait: what one
+/// has said from its first byte on is said again to a server that has not decided yet, and that refuses it in the end.
+pub(crate) async fn what_is_said_early_waits_for_the_verdict(bench: &Bench<'_>) -> Outcome {
+    if !bench.wire.login {
+        return nothing_is_heard_before_the_login(bench).await;
+    }
+    let door = Door::closed();
+    let stalled = Some(Way::ToClient);
+    let rig = bench.dial(Plan { door: Some(door.clone()), stalled, ..Plan::default() }).await?;
+    let mut asked = Vec::new();
+    for number in 0..EARLY {
+        if bench.tells() && number % 2 == 0 {
+            let told = rig.tell(bench.event_route(), numbered(number)).await?;
+            told.map_err(|error| Broken::new(format!("event {number} was not taken: {error}")))?;
+        } else {
+            asked.push((number, rig.ask(&format!("echo.{number}"), numbered(number)).await?));
+        }
+    }
+    until("the client to dial", || rig.joint.opened() > 0).await?;
+    waits(&rig).await?;
+    rig.joint.let_go();
+    // A wire whose login is no matter of the endpoint's judge was held up by the network alone.
+    until("the login to be judged", || door.asked() > 0 || rig.is_ready()).await?;
+    let judged = door.asked() > 0;
+    if judged {
+        waits(&rig).await?;
+        holds!(asked.iter().all(|(_, call)| !call.is_over()), "a call has ended before the login was judged");
+    }
+    door.open();
+    for (number, call) in asked {
+        let outcome = call.outcome().await?;
+        let answer = outcome.map_err(|error| Broken::new(format!("a call that waited ends as {error}")))?;
+        same!(answer.body, numbered(number), "call {number} has another answer");
+    }
+    for (number, heard) in rig.far.app.hear(EARLY).await?.into_iter().enumerate() {
+        same!(heard.body, numbered(number), "message {number} is another one ({:?})", heard.route);
+    }
+    let said = rig.joint.opening();
+    rig.end().await?;
+    if judged && !said.is_empty() {
+        said_again(bench, &said).await?;
+    }
+    Ok(Verdict::Held)
+}
+
+/// While the login is held up nobody hears anything, nor of anybody.
+async fn waits(rig: &crate::rig::Rig) -> Result<(), Broken> {
+    others().await;
+    let heard = rig.far.app.heard();
+    holds!(heard.is_empty(), "a handler has heard {heard:?} before the login was judged");
+    holds!(!rig.is_ready(), "the client is ready before its login was judged");
+    holds!(rig.far.guests.is_empty(), "the server tells of a client before its login was judged");
+    Ok(())
+}
+
+/// Says all of this at once to another server, whose judge takes their time and refuses it.
+async fn said_again(bench: &Bench<'_>, said: &[u8]) -> Result<(), Broken> {
+    let door = Door::closed();
+    // Another seed: with the same one the sessions of both servers would have the same ids.
+    let plan = Plan { door: Some(door.clone()), nowhere: true, seed: 8, ..Plan::default() };
+    let rig = bench.dial(plan).await?;
+    let stranger = rig.joint.stranger().await;
+    let mut stranger = stranger.map_err(|error| Broken::new(format!("nobody can connect: {error}")))?;
+    // As far as it is taken.
+    let _ = within("the server to read", stranger.send(said)).await?;
+    {
+        let ended = stranger.ended();
+        tokio::pin!(ended);
+        let decided = async {
+            tokio::select! {
+                biased;
+                asked = until("a verdict to be asked for", || door.asked() > 0) => asked,
+                () = &mut ended => Ok(()),
+            }
+        };
+        // Where the words of one connection mean nothing on another it is sent away in time.
+        rig.passing(Duration::from_millis(100), "the stranger to be judged or sent away", decided).await??;
+        waits(&rig).await?;
+        door.refuse();
+        others().await;
+    }
+    drop(stranger);
+    let gone = || rig.far.ledger.get(Count::Connections) == rig.far.ledger.get(Count::Closed);
+    rig.passing(Duration::from_millis(100), "the stranger to be gone", until("it", gone)).await??;
+    let heard = rig.far.app.heard();
+    holds!(heard.is_empty(), "a handler has heard {heard:?} of somebody whose login was refused");
+    rig.end().await
 }
 
 pub(crate) async fn a_refused_login_is_not_hammered(bench: &Bench<'_>) -> Outcome {

@@ -6,7 +6,7 @@ use super::call::{finish, refused};
 use super::event;
 use super::{Broken, Outcome, holds, large, numbered, same, until, within};
 use crate::bench::{Bench, Plan, limits};
-use crate::finding::{Direction, Verdict};
+use crate::finding::Verdict;
 use crate::joint::Way;
 use crate::rig::{Rig, named};
 
@@ -14,16 +14,9 @@ use crate::rig::{Rig, named};
 const PIECE_BYTES: usize = 16 << 10;
 const PIECES: usize = 4_096;
 
-fn toward_far(bench: &Bench<'_>) -> Way {
-    match bench.direction {
-        Direction::Forward => Way::ToServer,
-        Direction::Swapped => Way::ToClient,
-    }
-}
-
 /// Nobody reads at the far side: sends events until one is refused, and says how many were taken and why that one was not.
 async fn fill(bench: &Bench<'_>, rig: &Rig) -> Result<(usize, CallError), Broken> {
-    rig.joint.stall(toward_far(bench));
+    rig.joint.stall(bench.way());
     let caller = rig.caller().await?;
     for taken in 0..PIECES {
         let event = Event::new(bench.event_route(), large(PIECE_BYTES));
@@ -109,14 +102,16 @@ pub(crate) async fn a_peer_that_does_not_read_is_left(bench: &Bench<'_>) -> Outc
     if bench.tells() {
         fill(bench, &rig).await?;
     } else {
-        rig.joint.stall(toward_far(bench));
+        rig.joint.stall(bench.way());
         let sent = rig.near.ledger.get(Count::FramesSent);
         call = Some(rig.ask("echo.large", large(limits().max_frame_bytes / 2)).await?);
         until("the call to be written", || rig.near.ledger.get(Count::FramesSent) > sent).await?;
     }
     let left = || rig.near.guests.went(|why| matches!(why, Close::SlowConsumer(_)));
-    holds!(!left(), "the peer was left before write_timeout");
     let before = polywire_core::Clock::now(&rig.clock);
+    rig.clock.advance(rig.near.limits.write_timeout / 2);
+    super::others().await;
+    holds!(!left(), "the peer was left before write_timeout");
     rig.passing(rig.near.limits.write_timeout / 5, "the peer to be left", until("it", left)).await??;
     let took = polywire_core::Clock::now(&rig.clock) - before;
     holds!(took <= rig.near.limits.write_timeout * 3, "the peer was left after {took:?} only");
@@ -169,10 +164,25 @@ pub(crate) async fn calls_owed_are_bounded(bench: &Bench<'_>) -> Outcome {
     for number in 0..20 {
         asked.push((number, rig.ask(&format!("hold.{number}"), numbered(number)).await?));
     }
-    rig.far.app.hear(bench.wire.max_concurrent_calls.min(4) as usize).await?;
+    let at_once = bench.wire.max_concurrent_calls.min(4) as usize;
+    rig.far.app.hear(at_once).await?;
     super::others().await;
     let peak = rig.far.app.peak();
     holds!(peak <= 4, "{peak} calls are owed an answer, and max_pending is 4");
+    // One that has no time to wait for its turn is told what it has waited for.
+    let timeout = std::time::Duration::from_secs(1);
+    let hasty = rig.ask_within("hold.hasty", numbered(0), timeout).await?;
+    super::others().await;
+    rig.clock.advance(timeout);
+    match hasty.outcome().await? {
+        Err(CallError::NotSent(failure)) => {
+            let named = at_once < 4 || failure.message.contains("max_pending = 4");
+            holds!(named, "a call that waited in vain is not told of the limit, but: {failure}");
+        }
+        other => {
+            return Err(Broken::new(format!("a call that waited in vain for its turn ends as {other:?}")));
+        }
+    }
     rig.far.app.release();
     for (number, call) in asked {
         let outcome = call.outcome().await?;

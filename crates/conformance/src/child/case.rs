@@ -1,5 +1,7 @@
 //! The cases, as data: `cases.toml` read into types.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::control::Feature;
@@ -24,13 +26,14 @@ pub struct Case {
     pub(super) secret: WhichSecret,
     /// What is done and expected.
     pub(super) steps: Vec<Step>,
-    /// The same where something that is needed is not there: the refusal. Empty where none can be shown, and then nothing is run.
+    /// What is done instead where the wire has not what is needed, by that: what shows the refusal. Where nothing stands here, nothing is
+    /// run.
     #[serde(default)]
-    pub(super) refused: Vec<Step>,
+    pub(super) without: BTreeMap<Need, Vec<Step>>,
 }
 
 /// What a case needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Need {
     ClientEvents,
@@ -50,8 +53,6 @@ pub(super) enum Need {
     Limit,
     /// A login with a secret.
     Secret,
-    /// The program listens.
-    Listening,
 }
 
 impl Need {
@@ -101,7 +102,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn steps(case: &Case) -> impl Iterator<Item = &Step> {
-        case.steps.iter().chain(&case.refused)
+        case.steps.iter().chain(case.without.values().flatten())
     }
 
     #[test]
@@ -113,7 +114,9 @@ mod tests {
         for case in &cases {
             assert!(case.says.ends_with('.') && !case.steps.is_empty(), "{}", case.id);
             assert!(case.id.chars().all(|c| c.is_ascii_lowercase() || "._".contains(c)), "{}", case.id);
-            assert!(case.refused.is_empty() || !case.needs.is_empty(), "{}", case.id);
+            for (need, steps) in &case.without {
+                assert!(case.needs.contains(need) && !steps.is_empty(), "{}: {need:?}", case.id);
+            }
         }
     }
 

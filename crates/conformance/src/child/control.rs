@@ -137,6 +137,21 @@ pub enum What {
     End,
 }
 
+impl What {
+    /// The word for it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Dial { .. } => "dial",
+            Self::Call { .. } => "call",
+            Self::Notify { .. } => "notify",
+            Self::Heard { .. } => "heard",
+            Self::GiveUp { .. } => "give_up",
+            Self::Close => "close",
+            Self::End => "end",
+        }
+    }
+}
+
 /// The answer of a program to one [`Ask`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {

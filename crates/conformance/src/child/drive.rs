@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout};
 
 use super::control::{Mode, What, Word};
 use super::ours::LISTENER_LIMIT;
-use super::outcome::{Wanted, is_same, shown};
+use super::outcome::{Apart, Wanted, is_same, shown};
 use super::stage::{Running, Stage};
-use super::step::{Begin, By, Call, Ends, Expect, Heard, Hostile, Notify, Step, texts};
+use super::step::{Begin, By, Call, Ends, Expect, Form, Heard, Hostile, Notify, Step, texts};
 
 /// How long events may take.
 const EVENTS: Duration = Duration::from_secs(5);
@@ -63,10 +63,16 @@ impl<'a> Drive<'a> {
             }
             Step::Dial(dial) => match (self.stage.dial(DIAL).await?, dial.expect) {
                 (Ok(()), Expect::Done) => self.stage.meet().await,
-                // Some clients try again and do not say that it was a refusal; that nothing is sent, the step after it shows.
-                (Err(_), Expect::Refused) => Ok(()),
+                (Err(Apart::Refused(_)), Expect::Refused) => Ok(()),
+                // Where the wire does not tell a refusal, nobody can say more than that there is no connection.
+                (Err(Apart::Failed(_)), Expect::Refused) if self.stage.wire.particulars.silent_refusal => {
+                    Ok(())
+                }
+                (Err(why), Expect::Refused) => {
+                    Err(format!("the login of the client is to be refused, and it says {}", why.words()))
+                }
                 (Ok(()), _) => Err("the client is to be refused, and it was let in".to_owned()),
-                (Err(why), _) => Err(format!("the client is to connect, and it did not: {why}")),
+                (Err(why), _) => Err(format!("the client is to connect, and it did not: {}", why.words())),
             },
             Step::Close(close) => self.stage.close(close.by).await,
             Step::Ran(ran) => {
@@ -140,9 +146,14 @@ impl<'a> Drive<'a> {
             return sizes.iter().map(|size| object_of(*size)).collect();
         }
         if let Some(sizes) = &call.bytes {
-            let bytes = |size: &usize| (0_u8..=u8::MAX).cycle().take(*size).collect::<Vec<_>>();
-            // Some wires have one word for a route and for a type of bytes.
-            return Ok(sizes.iter().map(|size| Body::binary(call.route.clone(), bytes(size))).collect());
+            return Ok(sizes.iter().map(|size| bytes_of(&call.route, *size)).collect());
+        }
+        if let Some(form) = call.within_limit {
+            let size = self.stage.wire.most_bytes() / 2;
+            return match form {
+                Form::Object => object_of(size).map(|body| vec![body]),
+                Form::Bytes => Ok(vec![bytes_of(&call.route, size)]),
+            };
         }
         if call.beyond_limit {
             let declared = self.stage.wire.max_message_bytes.and_then(|most| usize::try_from(most).ok());
@@ -251,7 +262,7 @@ impl<'a> Drive<'a> {
         let bytes = hostile.to_bytes().ok_or("a case has bytes that are none")?;
         match self.stage.mode {
             Mode::Server => self.stranger(&bytes, hostile.leave).await,
-            Mode::Client => self.impostor(bytes).await,
+            Mode::Client => self.impostor(bytes, hostile.leave).await,
         }
     }
 
@@ -277,9 +288,9 @@ impl<'a> Drive<'a> {
     }
 
     /// The program dials somebody else, then our end again.
-    async fn impostor(&self, bytes: Vec<u8>) -> Result<(), String> {
+    async fn impostor(&self, bytes: Vec<u8>, leaves: bool) -> Result<(), String> {
         let stage = self.stage;
-        stage.relay.impersonate(bytes);
+        stage.relay.impersonate(bytes, leaves);
         stage.relay.cut();
         // On a wire without a login this may work; a call must not.
         let _ = stage.dial(IMPOSTOR).await?;
@@ -290,7 +301,8 @@ impl<'a> Drive<'a> {
         }
         stage.relay.be_honest();
         stage.relay.cut();
-        stage.dial(DIAL).await?.map_err(|why| format!("the client is to come back, and did not: {why}"))
+        let back = stage.dial(DIAL).await?;
+        back.map_err(|why| format!("the client is to come back, and did not: {}", why.words()))
     }
 }
 
@@ -301,6 +313,11 @@ fn json(text: String) -> Result<Body, String> {
 /// An object with a string of so many bytes.
 fn object_of(size: usize) -> Result<Body, String> {
     Body::json(&serde_json::json!({ "s": "a".repeat(size) })).map_err(|error| error.to_string())
+}
+
+/// So many bytes. Some wires have one word for a route and for a type of bytes.
+fn bytes_of(route: &str, size: usize) -> Body {
+    Body::binary(route.to_owned(), (0_u8..=u8::MAX).cycle().take(size).collect::<Vec<_>>())
 }
 
 /// An object with a string of so many bytes that no compression makes half of.

@@ -8,9 +8,9 @@ use polywire_core::{
     Observe, Peer, Reconnect, Request, Route, Server, Shutdown, Target,
 };
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::outcome::Ended;
+use super::outcome::{Apart, Ended};
 use super::service::Service;
 
 /// The largest message that our end takes where it listens.
@@ -21,6 +21,8 @@ const MAX_QUEUE_BYTES: usize = 64 << 20;
 const PEER: Duration = Duration::from_secs(3);
 /// How long a close waits for what is in flight.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long a client that dials by itself may take from its first failure to what it makes of it.
+const SETTLES: Duration = Duration::from_secs(3);
 /// How soon a client that comes back is asked whether it did.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -82,29 +84,21 @@ impl Ours {
     ///
     /// # Errors
     /// Why it does not.
-    pub(super) async fn dial(&self, limit: Duration) -> Result<(), String> {
-        let End::Dials { target, client, shutdown } = &self.end else { return Err("it listens".to_owned()) };
+    pub(super) async fn dial(&self, limit: Duration) -> Result<(), Apart> {
+        let End::Dials { target, client, shutdown } = &self.end else {
+            return Err(Apart::Failed("it listens".to_owned()));
+        };
         let there = client.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(client) = there {
-            return comes_back(&client, limit).await;
+            return comes_back(&client, limit).await.map_err(Apart::Failed);
         }
         let mut endpoint = endpoint(&*self.adapter, &self.service, Limits::default().max_frame_bytes);
         endpoint.shutdown = shutdown.clone();
-        let dialled = self.adapter.dial(target.clone(), endpoint).await.map_err(|error| error.to_string())?;
+        let dialled = self.adapter.dial(target.clone(), endpoint).await;
+        let dialled = dialled.map_err(|error| Apart::Failed(error.to_string()))?;
         let dialled = Arc::new(dialled);
         *client.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&dialled));
-        let mut state = dialled.watch();
-        let settled = tokio::time::timeout(limit, state.wait_for(|state| *state != ClientState::Connecting));
-        match settled.await {
-            Ok(Ok(state)) => match &*state {
-                ClientState::Ready => Ok(()),
-                ClientState::Refused(refusal) => Err(refusal.to_string()),
-                ClientState::Waiting(why) | ClientState::Closed(why) => Err(why.clone()),
-                _ => Err("it is neither connected nor not".to_owned()),
-            },
-            Ok(Err(_)) => Err("it is over".to_owned()),
-            Err(_) => Err(format!("it is not connected within {limit:?}")),
-        }
+        settled(&dialled, limit).await
     }
 
     /// Makes one call.
@@ -154,7 +148,7 @@ impl Ours {
                     let mut state = client.watch();
                     let closed = state.wait_for(|state| matches!(state, ClientState::Closed(_)));
                     // What is not closed by then is dropped.
-                    let _ = tokio::time::timeout(DRAIN, closed).await;
+                    let _ = timeout(DRAIN, closed).await;
                 }
             }
             End::Listens { server, .. } => {
@@ -173,6 +167,25 @@ impl Ours {
         let there = peer.wait_for(Option::is_some);
         let there = timeout_at(Instant::now() + PEER, there).await.ok()?.ok()?;
         there.clone()
+    }
+}
+
+/// Waits until a client that dials for the first time is connected, refused or over. One refusal is not the last: it is tried again.
+async fn settled(client: &Client, limit: Duration) -> Result<(), Apart> {
+    let mut state = client.watch();
+    let over = || Apart::Failed("it is over".to_owned());
+    match timeout(limit, state.wait_for(|state| *state != ClientState::Connecting)).await {
+        Ok(first) => drop(first.map_err(|_| over())?),
+        Err(_) => return Err(Apart::Failed(format!("it is not connected within {limit:?}"))),
+    }
+    let tries = |state: &ClientState| matches!(state, ClientState::Connecting | ClientState::Waiting(_));
+    // Whoever still tries has failed so far.
+    let _ = timeout(SETTLES, state.wait_for(|state| !tries(state))).await;
+    match client.state() {
+        ClientState::Ready => Ok(()),
+        ClientState::Refused(refusal) => Err(Apart::Refused(refusal.to_string())),
+        ClientState::Waiting(why) | ClientState::Closed(why) => Err(Apart::Failed(why)),
+        _ => Err(over()),
     }
 }
 

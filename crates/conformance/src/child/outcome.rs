@@ -10,6 +10,9 @@ use super::wire::Wire;
 /// Characters of a body that are shown.
 const MAX_SHOWN: usize = 160;
 
+/// Bytes of a program's message that are shown.
+const MAX_TOLD: usize = 400;
+
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Ended {
@@ -18,6 +21,25 @@ pub(super) enum Ended {
     NotSent(String),
     Unknown(String),
     GivenUp,
+}
+
+/// Why a client is not connected.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Apart {
+    /// Its login was refused.
+    Refused(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl Apart {
+    /// The words for it.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Refused(why) => format!("refused: {}", escape(why)),
+            Self::Failed(why) => format!("failed: {}", escape(why)),
+        }
+    }
 }
 
 impl From<CallError> for Ended {
@@ -39,7 +61,7 @@ impl Ended {
     /// # Errors
     /// When that is not how a call can end.
     pub(super) fn of(said: Said) -> Result<Self, String> {
-        let message = said.message.unwrap_or_default();
+        let message = told(said.message);
         Ok(match said.outcome {
             Word::Answer => Self::Answer(said.body.to_body()?),
             Word::Failure => Self::Failure { code: said.code, message },
@@ -48,7 +70,9 @@ impl Ended {
             Word::GivenUp => Self::GivenUp,
             word => {
                 let word = word.as_str();
-                return Err(format!("it says that a call ended as `{word}`, which no call does: {message}"));
+                return Err(format!(
+                    "it says that a call ended as `{word}`, and one ends as answer, failure, not_sent, unknown or given_up"
+                ));
             }
         })
     }
@@ -64,6 +88,19 @@ impl Ended {
             Self::GivenUp => "given_up".to_owned(),
         }
     }
+}
+
+/// The words of a program, as many of them as a report can bear.
+pub(super) fn told(message: Option<String>) -> String {
+    let Some(mut message) = message.filter(|message| !message.is_empty()) else {
+        return "without a message".to_owned();
+    };
+    if message.len() > MAX_TOLD {
+        let more = message.len() - message.floor_char_boundary(MAX_TOLD);
+        message.truncate(message.floor_char_boundary(MAX_TOLD));
+        message.push_str(&format!("… ({more} bytes more)"));
+    }
+    message
 }
 
 /// A body for people.
@@ -124,9 +161,9 @@ impl Wanted<'_> {
         let facts = &wire.particulars;
         let json = |text: &'static str| Body::Json(polywire_core::JsonText::from_validated(text.into()));
         let there = match self.sent {
-            Body::Empty if self.by == By::Client => facts.empty_request.map_or(Body::Empty, json),
+            Body::Empty => facts.empty_request.map_or(Body::Empty, json),
             Body::Json(text) if text.as_bytes() == b"null" && self.by == By::Client => {
-                json(facts.null_request)
+                json(facts.null_client_request)
             }
             body => body.clone(),
         };

@@ -2,27 +2,27 @@
 //!
 //! Nothing that it does can fill the memory or hang the runner: lines are bounded, at most one is held, and every wait has a limit.
 
+mod group;
 mod outputs;
+mod talk;
 
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, ChildStdin};
+use tokio::process::Child;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::control::{Ask, Hello, MODE_VARIABLE, Mode, SECRET_VARIABLE, Said, What};
+use super::control::{Hello, MODE_VARIABLE, Mode, SECRET_VARIABLE, Said, What};
 use super::mask::Mask;
+use group::Group;
 use outputs::{ENDED, Shared, keep_errors, read_output};
+use talk::Talk;
 
 /// How long a program may take to say hello.
 const HELLO: Duration = Duration::from_secs(15);
-/// How long a program may take beyond the time that an ask gives it.
-const GRACE: Duration = Duration::from_secs(5);
 /// How long a program may take to end once it was told to and its input is closed.
 const END: Duration = Duration::from_secs(3);
 /// How long the rest of its standard error may take after its end.
@@ -75,18 +75,12 @@ fn last_words(lines: &[String]) -> String {
 
 /// A program that has said hello.
 ///
-/// Dropping it kills the program, also while somebody waits for an answer of it.
+/// Dropping it kills the program and what it started, also while somebody waits for an answer of it.
 pub(super) struct Program {
     child: Mutex<Option<Child>>,
+    group: Group,
     talk: Arc<Talk>,
-    readers: [JoinHandle<()>; 2],
-}
-
-/// The lines to a program and from it, which calls that go on share.
-struct Talk {
-    input: tokio::sync::Mutex<Option<ChildStdin>>,
-    shared: Arc<Shared>,
-    next: AtomicU64,
+    tasks: [JoinHandle<()>; 3],
 }
 
 /// How a program ended.
@@ -111,13 +105,24 @@ impl Ending {
     pub(super) fn words(&self) -> String {
         match (self.killed, self.status) {
             (true, _) => format!("it still ran {END:?} after it was told to end, and was killed"),
-            (false, Some(status)) => match status.code() {
-                Some(code) => format!("it ended with code {code}"),
-                None => "it was ended by a signal".to_owned(),
+            (false, Some(status)) => match (status.code(), signal_of(status)) {
+                (Some(code), _) => format!("it ended with code {code}"),
+                (None, Some(signal)) => format!("it was ended by signal {signal}"),
+                (None, None) => "it was ended by a signal".to_owned(),
             },
             (false, None) => "nobody knows how it ended".to_owned(),
         }
     }
+}
+
+#[cfg(unix)]
+fn signal_of(status: ExitStatus) -> Option<i32> {
+    std::os::unix::process::ExitStatusExt::signal(&status)
+}
+
+#[cfg(not(unix))]
+fn signal_of(_: ExitStatus) -> Option<i32> {
+    None
 }
 
 impl Program {
@@ -133,32 +138,30 @@ impl Program {
         mode: Mode,
         secret: &str,
     ) -> Result<(Self, Hello), LaunchError> {
-        let mut child = tokio::process::Command::new(&command.program)
+        let mut launched = tokio::process::Command::new(&command.program);
+        launched
             .args(&command.arguments)
             .env(MODE_VARIABLE, mode.as_str())
             .env(SECRET_VARIABLE, secret)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
+            .kill_on_drop(true);
+        group::lead(&mut launched);
+        let mut child = launched
             .spawn()
             .map_err(|source| LaunchError::Start { program: command.program.clone(), source })?;
+        let group = Group::of(&child);
         let shared = Arc::new(Shared::new(Mask::new(secret)));
         let (said, hello) = oneshot::channel();
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let readers = [
+        let (talk, writing) = Talk::new(input, Arc::clone(&shared));
+        let tasks = [
+            tokio::spawn(writing),
             tokio::spawn(read_output(output, said, Arc::clone(&shared))),
             tokio::spawn(keep_errors(errors, Arc::clone(&shared))),
         ];
-        let program = Self {
-            child: Mutex::new(Some(child)),
-            talk: Arc::new(Talk {
-                input: tokio::sync::Mutex::new(input),
-                shared: Arc::clone(&shared),
-                next: AtomicU64::new(1),
-            }),
-            readers,
-        };
+        let program = Self { child: Mutex::new(Some(child)), group, talk: Arc::new(talk), tasks };
         match timeout(HELLO, hello).await {
             Ok(Ok(hello)) => Ok((program, hello)),
             Ok(Err(_)) => {
@@ -175,7 +178,7 @@ impl Program {
     pub(super) fn begin(&self, what: What, limit: Duration) -> (u64, JoinHandle<Result<Said, String>>) {
         let ask = self.talk.number(what);
         let (id, talk) = (ask.id, Arc::clone(&self.talk));
-        (id, tokio::spawn(async move { talk.exchange(ask, limit + GRACE).await }))
+        (id, tokio::spawn(async move { talk.exchange(ask, limit).await }))
     }
 
     /// Asks, and waits for the one answer.
@@ -183,7 +186,7 @@ impl Program {
     /// # Errors
     /// One sentence on what the program did instead of answering.
     pub(super) async fn ask(&self, what: What, limit: Duration) -> Result<Said, String> {
-        self.talk.exchange(self.talk.number(what), limit + GRACE).await
+        self.talk.exchange(self.talk.number(what), limit).await
     }
 
     /// Has it kept to the protocol so far?
@@ -209,7 +212,7 @@ impl Program {
         self.wait(Instant::now() + END).await.words()
     }
 
-    /// Tells it to end, waits for that, and kills it when it does not.
+    /// Tells it to end, waits for that, and kills it when it does not. What it started and left behind is killed in any case.
     pub(super) async fn end(&self) -> Ending {
         let limit = Instant::now() + END;
         // What it answers is not what counts: its end is. One that no longer reads is killed when its time is over.
@@ -228,70 +231,18 @@ impl Program {
                 Ending { status: None, killed: true }
             }
         };
-        // Its last words are worth a moment. A child of its own may hold the pipe longer than that.
+        self.group.end();
+        // Its last words are worth a moment. A child that left its group may hold the pipe longer than that.
         let mut errors = self.talk.shared.errors_ended.subscribe();
         let _ = timeout(LAST_WORDS, errors.wait_for(|ended| *ended)).await;
         ending
     }
 }
 
-impl Talk {
-    fn number(&self, what: What) -> Ask {
-        Ask { id: self.next.fetch_add(1, Ordering::Relaxed), what }
-    }
-
-    fn expect(&self, id: u64) -> oneshot::Receiver<Said> {
-        let (tell, answer) = oneshot::channel();
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, tell);
-        answer
-    }
-
-    async fn exchange(&self, ask: Ask, limit: Duration) -> Result<Said, String> {
-        let answer = self.expect(ask.id);
-        let mut broken = self.shared.broken.subscribe();
-        let exchanged = async {
-            tokio::select! {
-                biased;
-                answer = async { self.write(&ask).await?; answer.await.map_err(|_| ENDED.to_owned()) } => answer,
-                why = broken.wait_for(Option::is_some) => Err(why.ok().and_then(|why| why.clone()).unwrap_or_default()),
-            }
-        };
-        let outcome = timeout(limit, exchanged).await;
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&ask.id);
-        match outcome {
-            Ok(outcome) => outcome,
-            Err(_) => Err(format!("it did not answer ask {} within {limit:?}", ask.id)),
-        }
-    }
-
-    /// Asks it to end, and closes its input right behind that.
-    async fn end(&self) -> Result<(), String> {
-        let ask = self.number(What::End);
-        // Nobody reads the answer; it is one all the same.
-        drop(self.expect(ask.id));
-        let written = self.write(&ask).await;
-        self.input.lock().await.take();
-        written
-    }
-
-    async fn write(&self, ask: &Ask) -> Result<(), String> {
-        let mut line = serde_json::to_vec(ask).map_err(|error| format!("this cannot be asked: {error}"))?;
-        line.push(b'\n');
-        let mut input = self.input.lock().await;
-        let Some(input) = input.as_mut() else { return Err("its input is closed".to_owned()) };
-        let written = async {
-            input.write_all(&line).await?;
-            input.flush().await
-        };
-        written.await.map_err(|error| format!("it no longer reads its standard input: {error}"))
-    }
-}
-
 impl Drop for Program {
     fn drop(&mut self) {
-        // A child of the program may hold the pipes open.
-        for reader in &self.readers {
-            reader.abort();
-        }
+        self.group.end();
+        // A child that left its group may hold the pipes open.
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }

@@ -30,8 +30,8 @@ const AFTER_ERROR: Duration = Duration::from_millis(10);
 enum Behind {
     /// The end that listens.
     Honest(String),
-    /// Somebody who says these bytes and stays.
-    Impostor(Bytes),
+    /// Somebody who says these bytes, and stays or leaves.
+    Impostor { says: Bytes, leaves: bool },
 }
 
 /// A relay on the loopback.
@@ -91,9 +91,10 @@ impl Relay {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// From now on new connections meet somebody who says only `bytes`.
-    pub(super) fn impersonate(&self, bytes: Vec<u8>) {
-        *self.shared.behind.lock().unwrap_or_else(PoisonError::into_inner) = Behind::Impostor(bytes.into());
+    /// From now on new connections meet somebody who says only `bytes`, and then stays or leaves.
+    pub(super) fn impersonate(&self, bytes: Vec<u8>, leaves: bool) {
+        let impostor = Behind::Impostor { says: bytes.into(), leaves };
+        *self.shared.behind.lock().unwrap_or_else(PoisonError::into_inner) = impostor;
     }
 
     /// From now on new connections meet the end that listens.
@@ -178,9 +179,12 @@ async fn forward_both(mut client: TcpStream, shared: &Shared) -> io::Result<()> 
     let behind = shared.behind.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut server = match behind {
         Behind::Honest(address) => TcpStream::connect(address).await?,
-        Behind::Impostor(bytes) => {
-            shared.keep(number, false, &bytes);
-            client.write_all(&bytes).await?;
+        Behind::Impostor { says, leaves } => {
+            shared.keep(number, false, &says);
+            client.write_all(&says).await?;
+            if leaves {
+                return client.shutdown().await;
+            }
             let (reader, _writer) = client.into_split();
             return forward(reader, tokio::io::sink(), number, true, shared).await;
         }

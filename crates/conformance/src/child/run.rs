@@ -78,8 +78,7 @@ async fn run_case(plan: &Plan, case: &Case, lacks: Option<Lack>, find: &Find<'_>
     let began = Instant::now();
     let steps = match &lacks {
         None => &case.steps[..],
-        Some(lack) if lack.refusable => &case.refused,
-        Some(_) => &[],
+        Some(lack) => lack.need.and_then(|need| case.without.get(&need)).map_or(&[][..], |steps| steps),
     };
     let (shown, trace) = show(plan, case, steps, find).await;
     let known = plan.known_failing.has(plan.mode, &case.id);
@@ -89,10 +88,10 @@ async fn run_case(plan: &Plan, case: &Case, lacks: Option<Lack>, find: &Find<'_>
         (Ok(()), Some(Lack { why, .. })) if steps.is_empty() => {
             (Verdict::NotShown, Some(format!("{why}; nothing was asked of it")))
         }
+        (Ok(()), _) if known => (Verdict::UnexpectedPass, None),
         (Ok(()), Some(Lack { why, .. })) => {
             (Verdict::Refused, Some(format!("{why}; it was refused as it should be")))
         }
-        (Ok(()), None) if known => (Verdict::UnexpectedPass, None),
         (Ok(()), None) => (Verdict::Held, None),
     };
     CaseReport {

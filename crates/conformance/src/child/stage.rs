@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::control::{Carried, Mode, What, Word};
 use super::ours::Ours;
-use super::outcome::Ended;
+use super::outcome::{Apart, Ended, told};
 use super::program::{Command, LaunchError, Program};
 use super::relay::Relay;
 use super::service::Service;
@@ -101,7 +101,7 @@ impl<'a> Stage<'a> {
     /// One sentence on what stands in the way.
     pub(super) async fn join(&self) -> Result<(), String> {
         let who = if self.mode == Mode::Client { "the program" } else { "our client" };
-        self.dial(DIAL).await?.map_err(|why| format!("{who} did not connect: {why}"))?;
+        self.dial(DIAL).await?.map_err(|why| format!("{who} did not connect: {}", why.words()))?;
         self.meet().await
     }
 
@@ -120,17 +120,17 @@ impl<'a> Stage<'a> {
     ///
     /// # Errors
     /// What the program did instead of saying how it went.
-    pub(super) async fn dial(&self, limit: Duration) -> Result<Result<(), String>, String> {
+    pub(super) async fn dial(&self, limit: Duration) -> Result<Result<(), Apart>, String> {
         if self.mode == Mode::Server {
             return Ok(self.ours.dial(limit).await);
         }
         let timeout_ms = millis(limit);
         let said = self.program.ask(What::Dial { address: self.relay.address(), timeout_ms }, limit).await?;
-        let message = said.message.unwrap_or_default();
         match said.outcome {
             Word::Done => Ok(Ok(())),
-            Word::Refused | Word::Failed => Ok(Err(format!("{}: {message}", said.outcome.as_str()))),
-            word => Err(format!("it says `{}` of a dial: {message}", word.as_str())),
+            Word::Refused => Ok(Err(Apart::Refused(told(said.message)))),
+            Word::Failed => Ok(Err(Apart::Failed(told(said.message)))),
+            word => Err(format!("it says `{}` of a dial, which is done, refused or failed", word.as_str())),
         }
     }
 
@@ -159,11 +159,10 @@ impl<'a> Stage<'a> {
         }
         let what = What::Notify { route: route.to_string(), body: Carried::from(&body) };
         let said = self.program.ask(what, PATIENCE).await?;
-        let message = said.message.unwrap_or_default();
         match said.outcome {
             Word::Done => Ok(Ok(())),
-            Word::NotSent => Ok(Err(format!("not sent: {message}"))),
-            word => Err(format!("it says `{}` of an event: {message}", word.as_str())),
+            Word::NotSent => Ok(Err(format!("not sent: {}", told(said.message)))),
+            word => Err(format!("it says `{}` of an event, which is done or not_sent", word.as_str())),
         }
     }
 
@@ -183,7 +182,10 @@ impl<'a> Stage<'a> {
         let what = What::Heard { count: count as u64, timeout_ms: millis(limit) };
         let said = self.program.ask(what, limit).await?;
         let (Word::Done, Some(events)) = (said.outcome, said.events) else {
-            return Err(format!("it says `{}` of what it heard, and no events", said.outcome.as_str()));
+            return Err(format!(
+                "it says `{}` of what it heard, without events; it is done, with a list",
+                said.outcome.as_str()
+            ));
         };
         events.into_iter().map(|told| Ok((told.route, told.body.to_body()?))).collect()
     }
@@ -200,7 +202,7 @@ impl<'a> Stage<'a> {
         let said = self.program.ask(What::Close, PATIENCE).await?;
         match said.outcome {
             Word::Done => Ok(()),
-            word => Err(format!("it says `{}` of a close", word.as_str())),
+            word => Err(format!("it says `{}` of a close, which is done", word.as_str())),
         }
     }
 

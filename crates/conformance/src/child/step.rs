@@ -83,6 +83,8 @@ pub(super) struct Call {
     /// An object that is larger than the limit of the end that listens, also where it is compressed.
     #[serde(default)]
     pub(super) beyond_limit: bool,
+    /// Half of the largest body that wire and program take.
+    pub(super) within_limit: Option<Form>,
     /// So many at once; `$n` in the body counts them, `$r` jumps about.
     #[serde(default = "one")]
     pub(super) times: u32,
@@ -94,6 +96,16 @@ pub(super) struct Call {
     pub(super) code: Option<String>,
     /// Its words.
     pub(super) message: Option<String>,
+}
+
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Form {
+    /// An object with a long string.
+    Object,
+    /// Bytes.
+    Bytes,
 }
 
 #[derive(Clone, Debug, Deserialize)]

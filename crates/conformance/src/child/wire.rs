@@ -27,8 +27,8 @@ pub struct Found {
 pub(super) struct Lack {
     /// What, in words.
     pub(super) why: String,
-    /// May the steps of the refusal be run for it?
-    pub(super) refusable: bool,
+    /// The need that the wire does not meet, whose refusal can be shown; `None` where only the program lacks it.
+    pub(super) need: Option<Need>,
 }
 
 /// What program and wire have, and how to reach it.
@@ -56,6 +56,12 @@ impl Wire {
             return Err(
                 "its target is the path of a socket, and the runner meets programs over TCP".to_owned()
             );
+        }
+        if mode == Mode::Server && target.address.ends_with(":0") {
+            return Err(format!(
+                "its target is {}, and in mode server it has the port where the program listens",
+                target.address
+            ));
         }
         if mode == Mode::Client && !adapter.listens() {
             return Err(format!("our {name} only dials, so a client of it cannot be tested"));
@@ -114,13 +120,13 @@ impl Wire {
     /// What the wire lacks comes first: an end of it can be asked to refuse. What only the program lacks cannot be refused by our
     /// end, whose wire has it, and a program is not asked for what it says it has not.
     pub(super) fn lacks(&self, case: &Case) -> Option<Lack> {
-        let refusable = |why| Lack { why, refusable: true };
-        let by_wire = case.needs.iter().find_map(|need| self.lacks_one(*need).map(refusable));
+        let lack = |need: &Need| self.lacks_one(*need).map(|why| Lack { why, need: Some(*need) });
+        let by_wire = case.needs.iter().find_map(lack);
         by_wire.or_else(|| {
             let missing = |need: &Need| need.feature().filter(|feature| !self.can.contains(feature));
             let feature = case.needs.iter().find_map(missing)?;
             let why = format!("the program says it has no {}", feature.as_str());
-            Some(Lack { why, refusable: false })
+            Some(Lack { why, need: None })
         })
     }
 
@@ -145,10 +151,13 @@ impl Wire {
             Need::Secret => without(wire.login, "login").or_else(|| {
                 self.secrets.is_empty().then(|| "the program names no secret in its hello".to_owned())
             }),
-            Need::Listening => {
-                (self.mode == Mode::Client).then(|| "a program that dials meets no strangers".to_owned())
-            }
         }
+    }
+
+    /// The largest body that wire and program take.
+    pub(super) fn most_bytes(&self) -> usize {
+        let program = self.max_message_bytes.and_then(|most| usize::try_from(most).ok());
+        self.capabilities.max_body_bytes.min(program.unwrap_or(usize::MAX))
     }
 
     fn no_megabyte(&self) -> Option<String> {

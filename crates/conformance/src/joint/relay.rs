@@ -6,11 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use polywire_core::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Joint, Stranger, Way};
@@ -21,6 +22,8 @@ const SOCKET_BYTES: u32 = 32 << 10;
 const READ_BYTES: usize = 32 << 10;
 /// How much is kept of what a client said first.
 const OPENING_BYTES: usize = 4 << 10;
+/// Injections that may wait for a connection to take them.
+const INJECTIONS: usize = 64;
 
 /// A relay in front of one server; dropping it ends every connection.
 pub(crate) struct Relay {
@@ -37,6 +40,9 @@ struct Shared {
     stalled: watch::Sender<Stalled>,
     /// Counts up with every cut.
     cuts: watch::Sender<u64>,
+    injected: broadcast::Sender<(Way, Bytes)>,
+    /// What is said in place of the server.
+    impostor: Mutex<Option<Bytes>>,
     opened: AtomicUsize,
     opening: Mutex<Vec<u8>>,
 }
@@ -77,6 +83,8 @@ impl Relay {
             server,
             stalled: watch::Sender::default(),
             cuts: watch::Sender::new(0),
+            injected: broadcast::Sender::new(INJECTIONS),
+            impostor: Mutex::default(),
             opened: AtomicUsize::new(0),
             opening: Mutex::default(),
         });
@@ -107,6 +115,16 @@ impl Joint for Relay {
 
     fn let_go(&self) {
         self.shared.stalled.send_replace(Stalled::default());
+    }
+
+    fn inject(&self, way: Way, bytes: &[u8]) {
+        // Nobody takes it where no connection is open.
+        let _ = self.shared.injected.send((way, Bytes::copy_from_slice(bytes)));
+    }
+
+    fn impersonate(&self, said: Option<&[u8]>) {
+        *self.shared.impostor.lock().unwrap_or_else(PoisonError::into_inner) =
+            said.map(Bytes::copy_from_slice);
     }
 
     fn opened(&self) -> usize {
@@ -144,7 +162,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
         shared.opened.fetch_add(1, Ordering::Relaxed);
         shared.opening.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        running.spawn(connection(client, Arc::clone(&shared)));
+        let impostor = shared.impostor.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match impostor {
+            Some(said) => running.spawn(say(client, said, Arc::clone(&shared))),
+            None => running.spawn(connection(client, Arc::clone(&shared))),
+        };
         while running.try_join_next().is_some() {}
     }
 }
@@ -176,6 +198,25 @@ async fn connection(client: TcpStream, shared: Arc<Shared>) {
     }
 }
 
+/// Says something to a client, and hears it out until it leaves or is cut.
+async fn say(mut client: TcpStream, said: Bytes, shared: Arc<Shared>) {
+    let mut cuts = shared.cuts.subscribe();
+    cuts.mark_unchanged();
+    let said = async {
+        client.set_nodelay(true)?;
+        client.write_all(&said).await?;
+        client.shutdown().await?;
+        let mut buffer = vec![0; READ_BYTES];
+        while client.read(&mut buffer).await? > 0 {}
+        io::Result::Ok(())
+    };
+    tokio::select! {
+        biased;
+        _ = cuts.changed() => {}
+        _ = said => {}
+    }
+}
+
 /// Forwards one direction to its end, and passes the end on.
 async fn forward(
     mut from: OwnedReadHalf,
@@ -184,9 +225,19 @@ async fn forward(
     shared: &Shared,
 ) -> io::Result<()> {
     let mut stalled = shared.stalled.subscribe();
+    let mut injected = shared.injected.subscribe();
     let mut buffer = vec![0; READ_BYTES];
     loop {
-        let read = from.read(&mut buffer).await?;
+        let read = tokio::select! {
+            biased;
+            injected = injected.recv() => {
+                if let Ok((this, bytes)) = injected && this == way {
+                    to.write_all(&bytes).await?;
+                }
+                continue;
+            }
+            read = from.read(&mut buffer) => read?,
+        };
         if stalled.wait_for(|stalled| !stalled.is(way)).await.is_err() {
             return Ok(());
         }

@@ -34,6 +34,16 @@ struct Lane {
     stalled: bool,
 }
 
+impl Lane {
+    /// Puts a frame behind the others, unless nobody will read it.
+    fn put(&mut self, frame: Frame) {
+        if !self.ended && !self.cut {
+            self.bytes = self.bytes.saturating_add(room(&frame));
+            self.frames.push_back(frame);
+        }
+    }
+}
+
 type Shared = Arc<Mutex<Lane>>;
 
 fn lock(lane: &Mutex<Lane>) -> MutexGuard<'_, Lane> {
@@ -167,6 +177,8 @@ struct State {
     lanes: Vec<[Weak<Mutex<Lane>>; 2]>,
     opened: usize,
     stalled: [bool; 2],
+    /// What is said in place of the server.
+    impostor: Option<Bytes>,
 }
 
 impl Network {
@@ -186,7 +198,10 @@ impl Network {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let mut state = self.lock();
-        let (near, lanes) = state.connect()?;
+        let (near, lanes) = match &state.impostor {
+            Some(said) => met(said),
+            None => state.connect()?,
+        };
         state.opened += 1;
         for (lane, stalled) in lanes.iter().zip(state.stalled) {
             lock(lane).stalled = stalled;
@@ -211,17 +226,31 @@ impl Network {
     }
 }
 
+/// The end of whoever reads from one direction and writes to the other.
+fn end(inward: &Shared, outward: &Shared) -> End {
+    End {
+        inward: Arc::clone(inward),
+        outward: Arc::clone(outward),
+        output: VecDeque::new(),
+        unsent: 0,
+        limit: (usize::MAX, "max_frame_bytes"),
+    }
+}
+
+/// The end of whoever dials and meets somebody who says this and then nothing more, and both directions.
+fn met(said: &Bytes) -> (End, [Shared; 2]) {
+    let (there, back) = (Shared::default(), Shared::default());
+    change(&back, |lane| {
+        lane.put(Frame::Junk(said.clone()));
+        lane.ended = true;
+    });
+    (end(&back, &there), [there, back])
+}
+
 impl State {
     /// The end of whoever dials, and both directions.
     fn connect(&self) -> io::Result<(End, [Shared; 2])> {
         let (there, back) = (Shared::default(), Shared::default());
-        let end = |inward: &Shared, outward: &Shared| End {
-            inward: Arc::clone(inward),
-            outward: Arc::clone(outward),
-            output: VecDeque::new(),
-            unsent: 0,
-            limit: (usize::MAX, "max_frame_bytes"),
-        };
         let (near, far) = (end(&back, &there), end(&there, &back));
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let backlog = self.backlog.as_ref().ok_or_else(refused)?;
@@ -295,6 +324,15 @@ impl Joint for Hands {
     fn let_go(&self) {
         self.network.lock().stalled = [false, false];
         self.network.each_lane(None, |lane| lane.stalled = false);
+    }
+
+    fn inject(&self, way: Way, bytes: &[u8]) {
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.network.each_lane(Some(way), |lane| lane.put(Frame::Junk(bytes.clone())));
+    }
+
+    fn impersonate(&self, said: Option<&[u8]>) {
+        self.network.lock().impostor = said.map(Bytes::copy_from_slice);
     }
 
     fn opened(&self) -> usize {

@@ -59,7 +59,24 @@ where
         }
         // Not reading by our own choice: the peer is not to blame for what it has begun.
         self.deadlines.frame = None;
-        worked
+        self.look_ahead(cx) || worked
+    }
+
+    /// While no frame is wanted a peer may leave all the same, and then nobody waits for what its handlers do.
+    fn look_ahead(&mut self, cx: &mut Context<'_>) -> bool {
+        if !matches!(self.stage, Stage::Open { .. }) || self.wants_frames() {
+            return false;
+        }
+        match self.transport.poll_end(cx) {
+            Poll::Pending => return false,
+            // At a limit of ours: what it said before it left comes first, for it may be events.
+            Poll::Ready(Ok(())) if self.reading && self.judging.is_none() && self.transport.has_partial() => {
+                return false;
+            }
+            Poll::Ready(Ok(())) => self.close(Close::Peer),
+            Poll::Ready(Err(error)) => self.fail(error),
+        }
+        true
     }
 
     /// Does this side take frames now?
@@ -191,7 +208,9 @@ where
                 // The caller may be gone already.
                 let _ = answer.send(outcome);
             }
-            Delivery::Progress { call, body: _ } => self.pending.extend(call, self.now),
+            Delivery::Progress { call, body: _ } => {
+                self.pending.extend(call, self.now, self.endpoint.limits.progress_timeout);
+            }
         }
     }
 

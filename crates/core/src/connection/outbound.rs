@@ -1,5 +1,6 @@
 //! From callers to frames: what may leave now leaves, what must wait waits behind its gate.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -118,8 +119,8 @@ impl<S: Session> Outbox<S> {
         self.earliest.is_some_and(|earliest| earliest <= now)
     }
 
-    /// Ends every waiting call that is due or whose caller has gone.
-    fn sweep(&mut self, now: Moment) -> Swept {
+    /// Ends every waiting call that is due, for this reason, or whose caller has gone.
+    fn sweep(&mut self, now: Moment, why: &str) -> Swept {
         let mut earliest: Option<Moment> = None;
         let mut swept = Swept::default();
         let queue = &self.queue;
@@ -134,8 +135,7 @@ impl<S: Session> Outbox<S> {
                     Job::Request { deadline, answer, .. } if deadline <= now => {
                         swept.not_sent += 1;
                         queue.release(1, size);
-                        let why = "the deadline passed before the call could be sent";
-                        let _ = answer.send(Err(CallError::not_sent(Code::DeadlineExceeded, why)));
+                        let _ = answer.send(Err(CallError::not_sent(Code::DeadlineExceeded, why.to_owned())));
                     }
                     job => {
                         if let Job::Request { deadline, .. } = &job {
@@ -235,7 +235,7 @@ where
 
     /// Ends calls that wait in vain: their deadline has passed or their caller has gone.
     pub(super) fn sweep_outbox(&mut self) {
-        let swept = self.outbox.sweep(self.now);
+        let swept = self.outbox.sweep(self.now, &self.too_late());
         for _ in 0..swept.not_sent {
             self.tally.add(Count::Calls);
             self.tally.add(Count::CallsNotSent);
@@ -244,6 +244,16 @@ where
             self.tally.add(Count::Calls);
             self.tally.add(Count::CallsCancelled);
         }
+    }
+
+    /// What a call is told that has waited for its turn until its deadline.
+    fn too_late(&self) -> Cow<'static, str> {
+        let why = "the deadline passed before the call could be sent";
+        let max = self.endpoint.limits.max_pending;
+        if self.pending.len() < max {
+            return why.into();
+        }
+        format!("{why}: the peer owes answers to max_pending = {max} calls").into()
     }
 
     /// Sends one job, or gives it back with the gate it must wait for (`None`: until a call in flight has ended).
@@ -256,7 +266,7 @@ where
                     return None;
                 }
                 if deadline <= self.now {
-                    let why = "the deadline passed before the call could be sent";
+                    let why = self.too_late();
                     self.not_sent(answer, CallError::not_sent(Code::DeadlineExceeded, why));
                     return None;
                 }

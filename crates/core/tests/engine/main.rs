@@ -16,3 +16,4 @@ mod reconnect;
 mod server;
 mod switch;
 mod turns;
+mod unread;

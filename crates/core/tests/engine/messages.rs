@@ -14,6 +14,7 @@ use polywire_core::{
     Action, Admit, Body, Close, Codec, Connection, Cx, Delivery, Ended, Endpoint, Event, FrameError, Message,
     MessageCodec, MessageStream, Outbound, OutboundOf, Route, Session, Surroundings,
 };
+use tokio::time::Instant;
 
 use crate::toy::{Heard, Setup, check_books, settle};
 
@@ -95,6 +96,7 @@ impl Sink<Message> for Socket {
 /// Every message is an event, and the body of an event is a message.
 struct Plain {
     login: bool,
+    rests: Arc<Mutex<Vec<Instant>>>,
 }
 
 struct Whole;
@@ -145,11 +147,16 @@ impl Session for Plain {
             cx.write(binary.bytes);
         }
     }
+
+    fn rest(&mut self) {
+        self.rests.lock().unwrap().push(Instant::now());
+    }
 }
 
 struct Running {
     socket: Socket,
     heard: Heard,
+    rests: Arc<Mutex<Vec<Instant>>>,
     endpoint: Endpoint,
     link: polywire_core::Link<Plain>,
     task: tokio::task::JoinHandle<Ended>,
@@ -158,10 +165,11 @@ struct Running {
 fn start(login: bool) -> Running {
     let Setup { endpoint, heard, .. } = Setup::new();
     let endpoint = Endpoint { surroundings: Surroundings::seeded(1), ..endpoint };
-    let socket = Socket::default();
+    let (socket, rests) = (Socket::default(), Arc::default());
+    let session = Plain { login, rests: Arc::clone(&rests) };
     let (connection, link) =
-        Connection::new(MessageStream::new(socket.clone()), Whole, Plain { login }, endpoint.clone(), None);
-    Running { socket, heard, endpoint, link, task: tokio::spawn(connection) }
+        Connection::new(MessageStream::new(socket.clone()), Whole, session, endpoint.clone(), None);
+    Running { socket, heard, rests, endpoint, link, task: tokio::spawn(connection) }
 }
 
 impl Running {
@@ -197,10 +205,26 @@ async fn what_a_sink_has_buffered_is_flushed_when_it_can_be_and_empty_messages_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_rests_a_second_after_its_last_work_whatever_pauses_there_were() {
+    let running = start(false);
+    running.socket.open();
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        running.socket.arrive(Message::Text(Bytes::from_static(b"one")));
+        settle().await;
+    }
+    let last = Instant::now();
+    assert_eq!(*running.rests.lock().unwrap(), [], "no pause was a second long");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let rests = running.rests.lock().unwrap().iter().map(|at| (*at - last).as_millis()).collect::<Vec<_>>();
+    assert!(matches!(rests[..], [900..=1_000]), "once, a second after the last message: {rests:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn c08_a_sink_that_flushes_nothing_closes_the_connection() {
     let running = start(false);
     running.notify(b"one").await;
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     assert_eq!(running.ended().await.reason, Close::SlowConsumer(Duration::from_secs(10)));
     assert!(start.elapsed().as_secs() <= 10);
 }

@@ -145,17 +145,17 @@ impl AsyncWrite for Notes {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_barrier_flushes_everything_up_to_it_in_one_write_and_nothing_after() {
+/// What leaves in which write of these events and, between them, what `command` makes the session write.
+async fn writes(before: &[&'static str], commands: Vec<Command>, after: &[&'static str]) -> Vec<String> {
     let notes = Notes::default();
     let (connection, link, endpoint) = Setup::new().connect(notes.clone());
     let running = tokio::spawn(connection);
     let event = |name| Event::new(Route::from_static(name), Body::Empty);
-    for name in ["a", "b"] {
+    for name in before {
         link.caller().notify(event(name)).await.unwrap();
     }
-    link.command(Command::Switch);
-    for name in ["c", "d"] {
+    commands.into_iter().for_each(|command| link.command(command));
+    for name in after {
         link.caller().notify(event(name)).await.unwrap();
     }
     settle().await;
@@ -163,8 +163,24 @@ async fn a_barrier_flushes_everything_up_to_it_in_one_write_and_nothing_after() 
     settle().await;
     settle().await;
     let writes = notes.0.lock().unwrap().1.clone();
-    assert_eq!(writes, [". a\n. b\nmode counted\n", "\0\0\0\u{3}. c\0\0\0\u{3}. d"]);
     endpoint.shutdown.stop();
     running.await.unwrap();
     check_books(&endpoint.ledger);
+    writes
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_barrier_flushes_everything_up_to_it_in_one_write_and_nothing_after() {
+    let writes = writes(&["a", "b"], vec![Command::Switch], &["c", "d"]).await;
+    assert_eq!(writes, [". a\n. b\nmode counted\n", "\0\0\0\u{3}. c\0\0\0\u{3}. d"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_leaves_alone_shares_no_write_with_what_waits_before_it_or_comes_after() {
+    let alone = |word| Command::Alone(word);
+    assert_eq!(
+        writes(&["a", "b"], vec![alone("one"), alone("two")], &["c", "d"]).await,
+        [". a\n. b\n", "one\n", "two\n", ". c\n. d\n"]
+    );
+    assert_eq!(writes(&[], vec![alone("one")], &[]).await, ["one\n"]);
 }

@@ -37,6 +37,8 @@ pub(crate) enum Order {
 pub(crate) enum Command {
     /// Count lines from here on.
     Switch,
+    /// Say this in a write of its own.
+    Alone(&'static str),
 }
 
 #[derive(Debug)]
@@ -135,6 +137,11 @@ impl ToySession {
                 for part in rest.split(|byte| *byte == b';') {
                     self.message(&rest.slice_ref(part.trim_ascii()), cx);
                 }
+            }
+            // Nothing else is heard until this is answered.
+            b"only" => {
+                cx.act(Action::Reading(false));
+                self.message(&rest, cx);
             }
             b"mode" => match &rest[..] {
                 b"counted" => cx.act(Action::ReadMode(Framing::Counted)),
@@ -286,6 +293,7 @@ impl Session for ToySession {
             }
             Outbound::Response { reply, result: Ok(response) } => {
                 cx.write(line(&format!("! {reply}"), &response.body));
+                cx.act(Action::Reading(true));
             }
             Outbound::Response { reply, result: Err(failure) } => {
                 cx.write(Bytes::from(format!("x {reply} {} {}", failure.code, failure.message)));
@@ -301,6 +309,9 @@ impl Session for ToySession {
             Outbound::Command(Command::Switch) => {
                 cx.act(Action::Write(Bytes::from_static(b"mode counted"), Flush::Barrier));
                 cx.act(Action::WriteMode(Framing::Counted));
+            }
+            Outbound::Command(Command::Alone(word)) => {
+                cx.act(Action::Write(Bytes::from_static(word.as_bytes()), Flush::Alone));
             }
         }
     }

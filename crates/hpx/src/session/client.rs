@@ -5,6 +5,7 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod command;
 mod proof;
 
 use std::fmt;
@@ -14,13 +15,13 @@ use bytes::{Bytes, BytesMut};
 use polywire_core::json;
 use polywire_core::{
     Action, Admit, Body, CallError, CallId, Close, Code, Count, Credentials, Cx, Delivery, Failure, Gate,
-    Identity, JsonText, Moment, Outbound, OutboundOf, Outcome, Refusal, Request, Retry, Session,
+    Identity, JsonError, JsonText, Moment, Outbound, OutboundOf, Outcome, Refusal, Request, Retry, Session,
 };
 
 use super::pool::{Enter, Lead, Pool};
 use super::{ServerCommand, flush};
 use crate::codec::{Frame, HpxCodec};
-use crate::config::{ClientConfig, Dialect};
+use crate::config::{ClientConfig, Dialect, NonFinite};
 use crate::translate::{self, BATCH};
 use crate::wire::{self, AUTHENTICATED, Message};
 
@@ -102,6 +103,13 @@ enum Data {
 /// Does an error with this number say that the session is not accepted?
 fn is_refused_session(number: i64) -> bool {
     matches!(number, 407 | 408 | 411 | 412)
+}
+
+/// An answer holds numbers that JSON does not know.
+fn no_json(error: &JsonError) -> CallError {
+    let text =
+        format!("the answer holds NaN or Infinity ({error}); lenient_python = true reads them as null");
+    CallError::Failure(Failure::new(Code::InvalidArgument, text))
 }
 
 type Context<'a, 'b> = &'a mut Cx<'b, ClientSession>;
@@ -203,7 +211,7 @@ impl ClientSession {
 
     fn send_call(&mut self, cx: Context<'_, '_>) {
         let Some(call) = self.call.take() else { return };
-        let session = self.session.clone().unwrap_or_default();
+        let session = command::session_for(&call.request, self.session.as_ref());
         self.write(&session, |out| translate::write_request(out, &call.request), cx);
         self.call = Some(call);
     }
@@ -244,7 +252,7 @@ impl ClientSession {
     }
 
     fn message(&mut self, message: &Message, cx: Context<'_, '_>) {
-        if message.mended {
+        if message.mended.is_some() {
             cx.count(Count::Mended);
         }
         let data = message.data();
@@ -266,10 +274,11 @@ impl ClientSession {
         let data_is = self.classify(&data);
         if error.is_none() && matches!(data_is, Data::Broadcast) {
             self.draining = true;
-            if self.call.is_none() {
-                cx.close(Close::Peer);
-            }
-            return;
+            return match self.call {
+                None => cx.close(Close::Peer),
+                Some(_) if self.has_ended_it() => self.done(Ok(Body::Empty.into()), cx),
+                Some(_) => {}
+            };
         }
         let foreign = message.id().is_some_and(|id| id != self.id());
         if !expected || (self.config.wire.dialect == Dialect::B && foreign) {
@@ -347,15 +356,21 @@ impl ClientSession {
             }
             return self.done(Err(CallError::Failure(failure)), cx);
         }
+        if let Some(outcome) = self.answer_to_command(&message.data()) {
+            return self.done(outcome, cx);
+        }
         match data {
-            Data::Results => {
-                let outcome = self.outcome(&message.data());
+            Data::Results if self.command().is_none() => {
+                let outcome = match &message.mended {
+                    Some(error) if self.config.wire.non_finite == NonFinite::Refuse => Err(no_json(error)),
+                    _ => self.outcome(&message.data()),
+                };
                 self.done(outcome, cx);
             }
             Data::Authenticated => self.taken_for_a_login(message, cx),
             Data::Wait => self.pause(cx),
             // A greeting, or talk of other things: the answer may still come.
-            Data::Broadcast | Data::Other => cx.count(Count::Unexpected),
+            Data::Results | Data::Broadcast | Data::Other => cx.count(Count::Unexpected),
         }
     }
 
@@ -469,7 +484,7 @@ impl Session for ClientSession {
         }
         self.empty_in_a_row = 0;
         let wire = &self.config.wire;
-        match Message::read(&text, &wire.limits.json, wire.non_finite) {
+        match Message::read(&text, &wire.limits.json) {
             Ok(message) => self.message(&message, cx),
             Err(error) => self.unreadable(&error.to_string(), cx),
         }

@@ -13,20 +13,20 @@ use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use polywire_core::json;
 use polywire_core::{
-    Action, Admit, ByteString, Close, Code, Count, Credentials, Cx, Delivery, Failure, Flush, Identity,
-    Outbound, OutboundOf, Refusal, Request, Response, Route, Secret, Session,
+    Action, Admit, ByteString, Close, Code, Count, Credentials, Cx, Delivery, FailedLogins, Failure, Flush,
+    Identity, Moment, Outbound, OutboundOf, Refusal, Request, Response, Route, Secret, Session,
 };
 use tokio::sync::watch;
 
 use super::table::{Entry, Found, Table};
-use super::throttle::Throttle;
 use super::{ServerCommand, flush, is_request_auth};
 use crate::codec::{Frame, HpxCodec, Trust};
-use crate::config::{Dialect, ServerConfig};
+use crate::config::{Dialect, NonFinite, ServerConfig};
 use crate::gzip::Fault;
 use crate::translate;
 use crate::wire::{self, AUTHENTICATED, FunctionCall, Message, Unreadable};
@@ -35,7 +35,9 @@ use crate::wire::{self, AUTHENTICATED, FunctionCall, Message, Unreadable};
 pub struct Shared {
     config: ServerConfig,
     table: Table,
-    throttle: Throttle,
+    /// Failed logins, by name and by address: people choose names and passwords.
+    failed_names: FailedLogins<String>,
+    failed_addresses: FailedLogins<IpAddr>,
     /// Our name as JSON text.
     name: Bytes,
     /// The data of the greeting.
@@ -54,11 +56,8 @@ impl Shared {
         );
         Self {
             table: Table::new(config.session_span, config.max_sessions, config.max_sessions_per_subject),
-            throttle: Throttle::new(
-                config.max_failed_logins,
-                config.max_failed_logins_per_address,
-                config.failed_login_pause,
-            ),
+            failed_names: FailedLogins::new(config.max_failed_logins_per_name, config.failed_login_pause),
+            failed_addresses: FailedLogins::of_addresses(&config.wire.limits),
             name: wire::quoted(&config.wire.name),
             greeting: Bytes::from(greeting),
             command: watch::Sender::new(None),
@@ -69,6 +68,20 @@ impl Shared {
     /// The settings of the server.
     pub(crate) fn config(&self) -> &ServerConfig {
         &self.config
+    }
+
+    /// How long this name or address still has to pause.
+    fn pause(&self, subject: &str, address: Option<IpAddr>, now: Moment) -> Option<Duration> {
+        let address = address.and_then(|address| self.failed_addresses.pause(&address, now));
+        self.failed_names.pause(subject, now).max(address)
+    }
+
+    /// Notes a failed login.
+    fn failed(&self, subject: &str, address: Option<IpAddr>, now: Moment) {
+        self.failed_names.failed(subject, now);
+        if let Some(address) = address {
+            self.failed_addresses.failed(&address, now);
+        }
     }
 
     /// Follows the commands that peers give.
@@ -91,7 +104,7 @@ pub struct Turn;
 /// The server's side of one connection.
 pub struct ServerSession {
     shared: Arc<Shared>,
-    /// Where the peer is, unless that is this machine.
+    /// The network the peer is in, unless that is this machine.
     address: Option<IpAddr>,
     /// May a password come over this connection?
     passwords: bool,
@@ -153,7 +166,7 @@ impl Refused {
 }
 
 impl ServerSession {
-    /// The session of a new connection from `address`, `None` for this machine.
+    /// The session of a new connection from the network `address`, `None` for this machine: see [`polywire_core::network_of`].
     pub fn new(shared: Arc<Shared>, address: Option<IpAddr>, secure: bool) -> Self {
         let passwords = secure || address.is_none() || shared.config.allow_plaintext;
         Self {
@@ -236,7 +249,11 @@ impl ServerSession {
     }
 
     fn message(&mut self, message: &Message, cx: Context<'_, '_>) {
-        if message.mended {
+        if let Some(error) = &message.mended {
+            if self.shared.config.wire.non_finite == NonFinite::Refuse {
+                return self
+                    .unreadable(&Refused::new(900, format!("NaN and Infinity are no JSON: {error}")), cx);
+            }
             cx.count(Count::Mended);
         }
         let strict = self.shared.config.wire.dialect == Dialect::A;
@@ -363,7 +380,7 @@ impl ServerSession {
             let text = "a password in clear text is only accepted from this machine: use TLS";
             return Err(Refused::new(407, text));
         }
-        if let Some(pause) = self.shared.throttle.pause(&subject, self.address, cx.now()) {
+        if let Some(pause) = self.shared.pause(&subject, self.address, cx.now()) {
             let text =
                 format!("too many failed logins: try again in {} s", pause.as_secs().saturating_add(1));
             return Err(Refused(411, text));
@@ -487,7 +504,7 @@ impl Session for ServerSession {
         }
         self.empty_in_a_row = 0;
         let wire = &self.shared.config.wire;
-        match Message::read(&text, &wire.limits.json, wire.non_finite) {
+        match Message::read(&text, &wire.limits.json) {
             Ok(message) => self.message(&message, cx),
             Err(error) => {
                 let code = match error {
@@ -504,11 +521,12 @@ impl Session for ServerSession {
         let Some(Login { id, subject }) = self.login.take() else { return };
         let done = match verdict {
             Ok(identity) => {
-                self.shared.throttle.succeeded(&subject);
+                // The failures of the address are not made good by one name.
+                self.shared.failed_names.succeeded(&*subject);
                 self.logged_in(identity, id.as_ref(), cx)
             }
             Err(refusal) => {
-                self.shared.throttle.failed(&subject, self.address, cx.now());
+                self.shared.failed(&subject, self.address, cx.now());
                 Err(Refused(411, refusal.reason))
             }
         };
@@ -544,7 +562,7 @@ impl Session for ServerSession {
                 out.extend_from_slice(command.number());
                 wire::close(&mut out, None);
                 // Never in one write with a reply: old clients would lose one of the two.
-                cx.act(Action::Write(Frame::Text(out.freeze()), Flush::Barrier));
+                cx.act(Action::Write(Frame::Text(out.freeze()), Flush::Alone));
             }
             Outbound::Request { .. } | Outbound::Abandon(_) => {}
             Outbound::Command(never) => match never {},

@@ -1,7 +1,7 @@
 //! The client's side of a connection, at moments of the test's choosing.
 
 use super::*;
-use crate::config::{ClientConfig, Dialect};
+use crate::config::{ClientConfig, Dialect, NonFinite};
 use crate::session::pool::Pool;
 use crate::session::{ClientSession, Wake};
 use polywire_core::{Admit, CallError, CallId, Code, Gate, Meta, OutboundOf, Route, Secret};
@@ -36,7 +36,10 @@ fn client(
     credentials: Credentials,
     dialect: Dialect,
 ) -> Engine<ClientSession> {
-    let wire = Wire { dialect, ..Wire::default() };
+    client_with(Wire { dialect, ..Wire::default() }, pool, slot, credentials)
+}
+
+fn client_with(wire: Wire, pool: &Arc<Pool>, slot: usize, credentials: Credentials) -> Engine<ClientSession> {
     let config = Arc::new(ClientConfig { wire, ..ClientConfig::default() });
     let codec = HpxCodec::new(&config.wire, Trust::Known);
     Engine::new(ClientSession::new(config, Arc::clone(pool), slot, credentials), codec, reference)
@@ -515,14 +518,25 @@ fn p11_answers_of_every_shape() {
 
 #[test]
 fn p10_python_literals_and_lone_surrogates_in_an_answer() {
+    let data = r#"[NaN,-Infinity,"NaN \" Infinity \ud800",123456789012345678901234567890]"#;
+    let answer = format!(r#"{{"session":"s1","name":"s","data":[{{"fname":"f","data":{data}}}]}}"#);
     let Dialled { mut engine, .. } = dialled();
     engine.call(1, "f", "{}");
-    let data = r#"[NaN,-Infinity,"NaN \" Infinity \ud800",123456789012345678901234567890]"#;
-    engine
-        .receive(&frame(
-            format!(r#"{{"session":"s1","name":"s","data":[{{"fname":"f","data":{data}}}]}}"#).as_bytes(),
-        ))
-        .unwrap();
+    engine.receive(&frame(answer.as_bytes())).unwrap();
+    let Err(CallError::Failure(failure)) = engine.outcome() else { panic!("it is refused by default") };
+    let place = format!("at byte {}", answer.find("NaN").unwrap());
+    assert!(failure.message.contains(&place) && failure.message.contains("lenient_python"), "{failure}");
+    assert_eq!(failure.code, Code::InvalidArgument);
+    engine.call(2, "f", "{}");
+    engine.message(&result("f", 2));
+    assert!(engine.outcome().is_ok(), "the connection goes on");
+
+    let wire = Wire { non_finite: NonFinite::Null, ..Wire::default() };
+    let mut engine = client_with(wire, &Arc::default(), 0, Credentials::guest());
+    engine.message(&greeting());
+    engine.message(&welcome("s1"));
+    engine.call(1, "f", "{}");
+    engine.receive(&frame(answer.as_bytes())).unwrap();
     let Body::Json(text) = engine.outcome().unwrap().body else { panic!() };
     assert_eq!(text.as_str(), r#"[null,null,"NaN \" Infinity \ud800",123456789012345678901234567890]"#);
     assert_eq!(engine.counts, [Count::Mended]);

@@ -291,18 +291,25 @@ fn arguments_and_results_keep_their_spelling() {
 
 #[test]
 fn p10_python_literals_are_read_or_refused_by_option() {
-    let text = |session: &str| {
-        frame(format!(r#"{{"session":"{session}","name":"t","data":[{{"fname":"x_echo","value":[NaN,-Infinity]}}]}}"#).as_bytes())
+    let text_of_call = |session: &str| {
+        format!(
+            r#"{{"session":"{session}","name":"t","data":[{{"fname":"x_echo","value":[NaN,-Infinity]}}]}}"#
+        )
     };
+    let text = |session: &str| frame(text_of_call(session).as_bytes());
     let (_, mut desk, session) = alice(server_config(false));
+    desk.receive(&text(&session)).unwrap();
+    let refused = desk.next();
+    assert_eq!(code(&refused), 900);
+    let place = text_of_call(&session).find("NaN").unwrap();
+    assert!(refused["error"]["msg"].as_str().unwrap().contains(&format!("at byte {place}")), "{refused}");
+    assert!(desk.requests.is_empty() && desk.closed.is_none());
+    let mut config = server_config(false);
+    config.wire.non_finite = crate::NonFinite::Null;
+    let (_, mut desk, session) = alice(config);
     desk.receive(&text(&session)).unwrap();
     assert_eq!(desk.next()["data"][0]["data"], json!([null, null]));
     assert!(desk.counts.contains(&Count::Mended));
-    let mut config = server_config(false);
-    config.wire.non_finite = crate::NonFinite::Refuse;
-    let (_, mut desk, session) = alice(config);
-    desk.receive(&text(&session)).unwrap();
-    assert_eq!(code(&desk.next()), 900);
 }
 
 #[test]

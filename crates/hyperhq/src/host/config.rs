@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use polywire_core::LimitError;
+use polywire_core::{LimitError, Limits};
+
+use crate::plugin::CALL_TIMEOUT;
 
 /// How a host behaves. Where the published guide is silent or contradicts itself, the defaults are those under which the plugins
 /// known to exist work.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HostConfig {
     /// Where to listen on this machine; `None`, the default, is the rule of [`PORTS`](super::PORTS), then any. `Some(0)` is any.
     pub port: Option<u16>,
     /// The values of `Origin` that may connect: pages in a browser. Default none.
     pub origins: Vec<String>,
-    /// How long a challenge is good for, from the launch; default 30 s, at most 10 min.
+    /// How long a challenge is good for, from the launch; default 30 s, at most 10 min. Whoever has not logged in by then, or
+    /// within `limits.login_timeout`, is sent away.
     pub challenge_life: Duration,
     /// How a plugin whose connection was lost may come back; default [`Reauth::Both`].
     pub reauth: Reauth,
@@ -41,6 +44,9 @@ pub struct HostConfig {
     pub max_plugins: usize,
     /// Most events that one connection may subscribe to; default 1 024.
     pub max_subscriptions: usize,
+    /// The limits every wire has. Here `call_timeout` is 30 s, as in the samples of the plugin guide, and `login_timeout` is
+    /// 30 s, as long as a challenge lives; `progress_timeout` is how long status updates may keep a request alive.
+    pub limits: Limits,
 }
 
 /// How a plugin may come back after its connection was lost.
@@ -86,6 +92,11 @@ impl Default for HostConfig {
             refusal_grace: Duration::from_millis(500),
             max_plugins: 1_024,
             max_subscriptions: 1_024,
+            limits: Limits {
+                call_timeout: CALL_TIMEOUT,
+                login_timeout: Duration::from_secs(30),
+                ..Limits::default()
+            },
         }
     }
 }
@@ -96,6 +107,7 @@ impl HostConfig {
     /// # Errors
     /// [`LimitError`] naming the setting.
     pub fn validate(&self) -> Result<(), LimitError> {
+        self.limits.validate()?;
         let second = Duration::from_secs(1);
         for (setting, value, most, rule) in [
             ("challenge_life", self.challenge_life, second * 600, "1 ms to 10 min"),

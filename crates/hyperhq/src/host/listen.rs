@@ -49,7 +49,7 @@ pub enum HostError {
 
 impl Host {
     /// Listens on this machine's loopback, by the rule of ports unless `config` names one, and serves `endpoint`'s handler: its
-    /// routes are the methods that plugins ask for data. Files are served from the folders of [`Host::serve_files`].
+    /// routes are the methods that plugins ask for data. The limits of `config` replace those of the endpoint. Files are served from the folders of [`Host::serve_files`].
     ///
     /// # Errors
     /// [`HostError`] when a setting is out of range or no port can be had.
@@ -191,11 +191,12 @@ impl fmt::Debug for Host {
 /// [`HostError`] when a setting is out of range or the address cannot be had.
 pub(crate) async fn serve_one(
     address: &str,
-    config: HostConfig,
+    mut config: HostConfig,
     endpoint: Endpoint,
     id: &str,
     challenge: Secret,
 ) -> Result<Server, HostError> {
+    config.limits = (*endpoint.limits).clone();
     let clock = Arc::clone(&endpoint.surroundings.clock);
     let starting = Starting::new(config, endpoint)?;
     let server = starting.listen(address, |session| session).await?;
@@ -222,7 +223,9 @@ impl Starting {
         let folders = Arc::new(Folders::new(config.max_file_reads));
         let roster = Arc::new(Roster { there: Mutex::default(), other: endpoint.observer.clone() });
         let files = Files { folders: Arc::clone(&folders), other: Arc::clone(&endpoint.handler) };
-        let limits = Limits { login_timeout: config.challenge_life, ..(*endpoint.limits).clone() };
+        // Who comes later than a challenge lives cannot log in any more.
+        let login_timeout = config.challenge_life.min(config.limits.login_timeout);
+        let limits = Limits { login_timeout, ..config.limits.clone() };
         let endpoint = Endpoint {
             handler: Arc::new(files),
             observer: Some(Arc::clone(&roster) as _),

@@ -387,7 +387,8 @@ impl Session for HostSession {
             "statusUpdate" => self.is_alive(&message, cx),
             "thumbnail:created" | "thumbnail:progress" | "thumbnail:complete" => self.notified(&message, cx),
             _ if self.plugin.is_none() => cx.count(Count::BeforeLogin),
-            _ => cx.count(Count::UnknownKind),
+            // Such as `pluginLog` and `plugin:register`, which real plugins send; however many, they end nothing.
+            _ => cx.count(Count::Unexpected),
         }
         if let Some(id) = wants_acknowledgement {
             // Nothing in the flow asks for one; a client that does is not left waiting.

@@ -15,6 +15,8 @@ use super::{Environment, EnvironmentError, Kept, PluginSession, Subscribe};
 
 /// How long a host may take over the login. Read in the plugin guide: a challenge lives 30 s.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an answer may take. Read in the plugin guide: its samples wait 30 s.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A plugin that is being put together.
 ///
@@ -95,7 +97,7 @@ impl Plugin {
             namespace: MAIN.to_owned(),
             registry: Router::new(),
             events: Vec::new(),
-            limits: Limits { login_timeout: LOGIN_TIMEOUT, ..Limits::default() },
+            limits: Limits { login_timeout: LOGIN_TIMEOUT, call_timeout: CALL_TIMEOUT, ..Limits::default() },
             reconnect: Reconnect::default(),
         }
     }
@@ -107,7 +109,7 @@ impl Plugin {
         self
     }
 
-    /// Has these limits instead of the defaults, whose `login_timeout` is 30 s.
+    /// Has these limits instead of the defaults, whose `login_timeout` and `call_timeout` are 30 s.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;

@@ -152,6 +152,21 @@ impl PluginSession {
         cx.act(Action::Open(LOGIN));
     }
 
+    fn hear(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+        let established = self.login == Login::Done;
+        match &*message.name {
+            "authenticated" => Self::authenticated(self, message, cx),
+            "request" => self.requested(message, cx),
+            "dataResponse" | "data_response" | "fileData" if established => self.answered(message, cx),
+            "error" if established && message.text("requestId").is_some() => self.answered(message, cx),
+            "hyperHqEvent" if established => self.heard(message, cx),
+            "eventsSubscribed" if established => {}
+            _ if !established => cx.count(Count::BeforeLogin),
+            // However many, they end nothing: a newer host may say more than this plugin knows.
+            _ => cx.count(Count::Unexpected),
+        }
+    }
+
     fn requested(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
         let id = message.member("id").filter(|id| id.as_bytes().starts_with(b"\""));
         let (Some(id), Some(method)) = (id, message.text("method")) else {
@@ -303,17 +318,7 @@ impl Session for PluginSession {
 
     fn receive(&mut self, packet: Packet, cx: &mut Cx<'_, Self>) {
         let Some(message) = Message::of(packet) else { return cx.count(Count::Unexpected) };
-        let established = self.login == Login::Done;
-        match &*message.name {
-            "authenticated" => Self::authenticated(self, &message, cx),
-            "request" => self.requested(&message, cx),
-            "dataResponse" | "data_response" | "fileData" if established => self.answered(&message, cx),
-            "error" if established && message.text("requestId").is_some() => self.answered(&message, cx),
-            "hyperHqEvent" if established => self.heard(&message, cx),
-            "eventsSubscribed" if established => {}
-            _ if !established => cx.count(Count::BeforeLogin),
-            _ => cx.count(Count::UnknownKind),
-        }
+        self.hear(&message, cx);
     }
 
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
@@ -375,6 +380,16 @@ impl Upper for PluginSession {
     /// By the token of the last connection where there is one, else by the challenge.
     fn connected(&mut self, _: Identity, cx: &mut Cx<'_, Self>) {
         self.authenticate(cx);
+    }
+
+    /// An answer that is older than our question answers nothing: the login fails.
+    fn early(&mut self, packet: Packet, cx: &mut Cx<'_, Self>) {
+        let Some(message) = Message::of(packet) else { return cx.count(Count::Unexpected) };
+        if message.name == "authenticated" {
+            let why = "the host answers the login before it was asked";
+            return cx.close(Close::Refused(Refusal::new(why)));
+        }
+        self.hear(&message, cx);
     }
 }
 

@@ -94,6 +94,12 @@ impl Hand {
         self.with(|session, cx| session.receive(packet, cx));
     }
 
+    /// The host said this before it granted the namespace.
+    pub(crate) fn early(&mut self, name: &str, argument: &str) {
+        let packet = packet(&format!("2[\"{name}\",{argument}]"), Vec::new());
+        self.with(|session, cx| session.early(packet, cx));
+    }
+
     /// The host says this.
     pub(crate) fn hear(&mut self, name: &str, argument: &str) {
         self.receive(packet(&format!("2[\"{name}\",{argument}]"), Vec::new()));

@@ -64,6 +64,20 @@ fn h14_an_odd_answer_to_the_login_ends_the_connection_and_a_second_one_is_ignore
 }
 
 #[test]
+fn h14_an_answer_from_before_the_question_fails_the_login() {
+    for early in [r#"{"success":true,"sessionToken":"t"}"#, r#"{"success":false}"#, "null"] {
+        let kept = Kept::default();
+        let mut hand = Hand::new(&kept);
+        hand.early("request", r#"{"id":"req-1","method":"execute"}"#);
+        assert_eq!((hand.counted.as_slice(), hand.delivered.len()), (&[Count::BeforeLogin][..], 0));
+        hand.early("authenticated", early);
+        assert_eq!(refused(&hand), "the host answers the login before it was asked");
+        assert!(!hand.established);
+        assert_eq!(Hand::new(&kept).wrote(), shown("challenge", CHALLENGE), "no token of it is kept");
+    }
+}
+
+#[test]
 fn h15_a_request_before_the_login_is_answered_and_not_run() {
     let mut hand = Hand::new(&Kept::default());
     hand.written.clear();

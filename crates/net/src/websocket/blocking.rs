@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::WebSocketError;
 use super::boundaries::Boundaries;
 use super::fragments::Fragments;
 
@@ -20,6 +21,8 @@ pub(super) struct Blocking<Io> {
     pub(super) boundaries: Boundaries,
     /// Cuts large frames; apart, because it is seldom looked at.
     pub(super) fragments: Box<Fragments>,
+    /// Most frames of one message.
+    pub(super) max_fragments: u32,
     /// What was cut and is not taken yet, and how much of it was.
     cut: (Vec<u8>, usize),
     /// Bytes written so far.
@@ -27,9 +30,10 @@ pub(super) struct Blocking<Io> {
 }
 
 impl<Io> Blocking<Io> {
-    pub(super) fn new(io: Io) -> Self {
+    pub(super) fn new(io: Io, max_fragments: u32) -> Self {
         Self {
             io,
+            max_fragments,
             waker: Waker::noop().clone(),
             boundaries: Boundaries::default(),
             fragments: Box::default(),
@@ -91,6 +95,9 @@ impl<Io: AsyncRead + Unpin> Read for Blocking<Io> {
             or_would_block(Pin::new(&mut self.io).poll_read(&mut cx, &mut room))?;
             let read = room.filled();
             self.boundaries.pass(read);
+            if self.boundaries.most_frames > self.max_fragments {
+                return Err(io::Error::other(WebSocketError::Fragments(self.max_fragments)));
+            }
             if read.is_empty() || self.fragments.passes(read) {
                 return Ok(read.len());
             }

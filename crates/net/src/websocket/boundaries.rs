@@ -5,6 +5,7 @@
 /// The largest header: two bytes, a length of eight, a mask of four.
 const HEADER: usize = 14;
 const FINAL: u8 = 0x80;
+const OPCODE: u8 = 0x0f;
 const CONTROL: u8 = 0x08;
 const MASKED: u8 = 0x80;
 
@@ -17,6 +18,10 @@ pub(super) struct Boundaries {
     payload: u64,
     /// A message of several frames has been begun.
     fragmented: bool,
+    /// The frames of the message at hand so far.
+    frames: u32,
+    /// The most frames that one message had.
+    pub(super) most_frames: u32,
 }
 
 impl Boundaries {
@@ -71,6 +76,9 @@ impl Boundaries {
         self.have = 0;
         if self.header[0] & CONTROL == 0 {
             self.fragmented = self.header[0] & FINAL == 0;
+            let continues = self.header[0] & OPCODE == 0;
+            self.frames = if continues { self.frames.saturating_add(1) } else { 1 };
+            self.most_frames = self.most_frames.max(self.frames);
         }
     }
 }
@@ -95,6 +103,19 @@ mod tests {
                 boundaries.pass(&stream[cut..]);
                 assert!(boundaries.between(), "{stream:?}");
             }
+        }
+    }
+
+    #[test]
+    fn frames_are_counted_by_message_and_pings_are_none_of_them() {
+        let mut boundaries = Boundaries::default();
+        let whole = [0x81, 0x00];
+        let three = [0x01, 0x00, 0x89, 0x00, 0x00, 0x00, 0x8a, 0x00, 0x80, 0x00];
+        for (bytes, most) in
+            [(&whole[..], 1), (&three, 3), (&whole, 3), (&[0x02, 0], 3), (&[0, 0].repeat(7), 8)]
+        {
+            boundaries.pass(bytes);
+            assert_eq!(boundaries.most_frames, most, "{bytes:?}");
         }
     }
 

@@ -63,7 +63,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
     /// The end of a connection after its handshake, with what was read beyond it.
     pub(super) fn new(io: Io, role: Role, settings: Settings, rest: Vec<u8>) -> Self {
         let limit = (settings.max_frame_bytes, "max_frame_bytes");
-        let mut io = Blocking::new(io);
+        let mut io = Blocking::new(io, settings.max_fragments);
         io.fragments.max = u64::try_from(limit.0).unwrap_or(u64::MAX);
         let rest = io.pass(rest);
         let state = State::Resting(io);
@@ -171,7 +171,13 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
     fn fault(&mut self, error: tungstenite::Error) -> TransportError {
         self.out_of_step = true;
         let error = match error {
-            tungstenite::Error::Io(error) => WebSocketError::Io(error),
+            tungstenite::Error::Io(error) => match error.downcast() {
+                Ok(own) => {
+                    self.close_with(CloseCode::Policy);
+                    own
+                }
+                Err(error) => WebSocketError::Io(error),
+            },
             tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, .. }) => {
                 self.close_with(CloseCode::Size);
                 let [got, max] = [size, self.limit.0].map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX));

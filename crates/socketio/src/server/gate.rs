@@ -19,6 +19,10 @@ pub(super) struct Gate {
     readers: Mutex<Vec<Waker>>,
     /// Those that wait for room in the outbound queue.
     writers: Mutex<Vec<Waker>>,
+    /// The client has begun a message, and its rest is waited for.
+    begun: AtomicBool,
+    /// Those that want to know about that.
+    watchers: Mutex<Vec<Waker>>,
 }
 
 /// What may be done with the stream.
@@ -57,6 +61,23 @@ impl Gate {
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
         wake(&self.readers);
+    }
+
+    /// Whether a message was begun whose rest is waited for.
+    pub(super) fn set_begun(&self, begun: bool) {
+        if self.begun.swap(begun, Ordering::AcqRel) != begun {
+            wake(&self.watchers);
+        }
+    }
+
+    /// Is the rest of a message waited for?
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
+    /// Wakes this task when a message is begun, or whole.
+    pub(super) fn await_begun(&self, cx: &Context<'_>) {
+        wait(&self.watchers, usize::MAX, cx);
     }
 
     /// Wakes this task once the stream has taken more.

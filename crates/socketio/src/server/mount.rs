@@ -32,8 +32,8 @@ use crate::session::Events;
 /// ```
 ///
 /// Sessions, streams and those who have joined nothing are bounded as in a server of its own, by `max_connections`,
-/// `max_connections_per_address` and `max_strangers`. The pace of accepting, the time for the head of a request, and TLS below
-/// the guarded stream are the program's business.
+/// `max_connections_per_address` and `max_strangers`. The pace of accepting, the time and the size of the head of a
+/// request, and TLS below the guarded stream are the program's business.
 pub struct Mount {
     streams: Streams,
     admission: Admission,

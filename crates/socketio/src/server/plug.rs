@@ -226,7 +226,10 @@ impl Transport<Packets> for Plug {
                     }
                     Poll::Ready(Came::Overflow(error)) => return Poll::Ready(Err(error.into())),
                     Poll::Ready(Came::End) => return Poll::Ready(Ok(None)),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        self.gate.iter().for_each(|gate| gate.await_begun(cx));
+                        return Poll::Pending;
+                    }
                 },
             };
             if let Some(packet) = self.packet(parts)? {
@@ -239,7 +242,7 @@ impl Transport<Packets> for Plug {
     }
 
     fn has_partial(&self) -> bool {
-        false
+        self.gate.as_ref().is_some_and(|gate| gate.has_begun())
     }
 
     fn set_partial_limit(&mut self, max: usize, setting: &'static str) {

@@ -36,6 +36,8 @@ pub(super) struct Sieve {
     out: bool,
     /// The size of the message at hand so far, over all its frames.
     message: u64,
+    /// The frame at hand, or the last one, is not the last of its message.
+    open: bool,
     /// CONNECTs without an answer.
     unanswered: usize,
     over: bool,
@@ -55,6 +57,9 @@ enum Step {
     TooBig,
 }
 
+/// What a look at a frame's head changes.
+type State = (u64, bool, u64, bool, usize);
+
 impl Sieve {
     /// For messages of at most `max` bytes.
     pub(super) fn new(max: usize) -> Self {
@@ -65,6 +70,7 @@ impl Sieve {
             rest: 0,
             out: false,
             message: 0,
+            open: false,
             unanswered: 0,
             over: false,
             reader: None,
@@ -81,6 +87,12 @@ impl Sieve {
                 reader.wake();
             }
         }
+    }
+
+    /// Was a message begun that is not whole yet? One that waits for an answer of ours was not.
+    pub(super) fn has_begun(&self) -> bool {
+        let head = !self.ahead.is_empty() && self.passed == 0 && self.unanswered == 0;
+        (self.rest > 0 || self.open || head) && !self.over
     }
 
     pub(super) fn poll_read<Io: AsyncRead>(
@@ -170,12 +182,12 @@ impl Sieve {
         passed
     }
 
-    fn state(&self) -> (u64, bool, u64, usize) {
-        (self.rest, self.out, self.message, self.unanswered)
+    fn state(&self) -> State {
+        (self.rest, self.out, self.message, self.open, self.unanswered)
     }
 
-    fn set_state(&mut self, (rest, out, message, unanswered): (u64, bool, u64, usize)) {
-        (self.rest, self.out, self.message, self.unanswered) = (rest, out, message, unanswered);
+    fn set_state(&mut self, state: State) {
+        (self.rest, self.out, self.message, self.open, self.unanswered) = state;
     }
 
     /// Looks at the first bytes: the rest of a frame, or the head of the next.
@@ -197,6 +209,9 @@ impl Sieve {
                 return Step::TooBig;
             }
             self.rest = frame.length.saturating_add(frame.head as u64);
+            if frame.opcode < 3 {
+                self.open = !frame.is_last;
+            }
             self.out = frame.opcode == 1 && frame.is_last && matches!(frame.look[0], Some(b'0' | b'6'));
             if frame.opcode == 1 && frame.look == [Some(b'4'), Some(b'0')] {
                 self.unanswered += 1;
@@ -351,6 +366,19 @@ mod tests {
                 Poll::Ready(Err(error)) => panic!("{error}"),
                 _ => return all,
             }
+        }
+    }
+
+    #[test]
+    fn a_message_is_begun_from_its_first_byte_to_the_last_of_its_last_frame() {
+        let mut parts = frame(1, true, b"42[\"a\",");
+        parts[0] &= 0x7F;
+        let stream = [parts, frame(9, true, b""), frame(0, true, b"1]")].concat();
+        let mut sieve = Sieve::new(100);
+        assert!(!sieve.has_begun());
+        for (at, byte) in stream.iter().enumerate() {
+            read(&mut sieve, &mut pieces(&[*byte], 1), 64);
+            assert_eq!(sieve.has_begun(), at + 1 < stream.len(), "after byte {at}");
         }
     }
 

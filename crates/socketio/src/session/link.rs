@@ -232,7 +232,7 @@ impl Link {
         up.push(Up::Connected(Identity::user(id.unwrap_or_default()).with_data(told)));
         for Packet { namespace, kind } in std::mem::take(&mut self.early) {
             let kind = self.note_offset(kind);
-            up.push(Up::Packet(Packet { namespace, kind }));
+            up.push(Up::Early(Packet { namespace, kind }));
         }
     }
 

@@ -111,7 +111,7 @@ impl End {
         match action {
             Action::Write(frame, flush) => {
                 self.codec.encode(frame, &mut self.output).unwrap();
-                if flush == Flush::Barrier {
+                if flush != Flush::Coalesce {
                     self.flush();
                 }
             }

@@ -9,7 +9,7 @@ use polywire_core::{
 };
 
 use super::server::is_reserved;
-use super::{Frames, LOGIN, goodbye, incoming, outgoing, session_mode};
+use super::{Frames, LOGIN, incoming, on_closed, outgoing, session_mode};
 use crate::codec::{Codec, Frame, Text};
 use crate::config::Config;
 use crate::guard::Nonces;
@@ -271,14 +271,15 @@ impl Session for ClientSession {
             Frame::Shut(_) => return cx.count(Count::Undecodable),
             Frame::Closed(close) if !self.established => {
                 // How the originals refuse; one that is shut down drops the connection without a close frame.
-                let with = close.map(|(code, reason)| format!(" ({code} {reason})")).unwrap_or_default();
+                let with =
+                    close.map(|(code, reason)| format!(" ({code} {:?})", &*reason)).unwrap_or_default();
                 let why = format!(
                     "the server closed the connection{with} instead of answering: the key or encryption differs"
                 );
                 return cx.close(Close::Refused(Refusal::new(why)));
             }
             Frame::Pong => return cx.count(Count::Control),
-            Frame::Closed(close) => return cx.close(goodbye(close)),
+            Frame::Closed(close) => return on_closed(close, cx),
             Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {

@@ -9,7 +9,7 @@ use polywire_core::{
 };
 use zeroize::Zeroizing;
 
-use super::{Frames, LOGIN, goodbye, incoming, outgoing, session_mode};
+use super::{Frames, LOGIN, incoming, on_closed, outgoing, session_mode};
 use crate::codec::{Codec, Frame, Text};
 use crate::config::{Config, OnFailure};
 use crate::guard::Nonces;
@@ -175,8 +175,9 @@ impl ServerSession {
             Err(failure) if failure.unrouted => return self.unknown_name(cx),
             Err(failure) if self.config.on_failure == OnFailure::Answer => Body::Json(failure.to_json()),
             Err(failure) => {
-                tracing::debug!(%failure, "a handler failed, the connection is closed");
-                return cx.close(Close::Local);
+                return cx.close(Close::GivenUp(format!(
+                    "a handler failed, as on_failure = close asks: {failure}"
+                )));
             }
         };
         self.write_message(name, "response", &body, cx);
@@ -199,7 +200,7 @@ impl Session for ServerSession {
             Frame::Read { nonce, text } => (nonce, text),
             Frame::Shut(why) => return self.refuse(Count::Undecodable, why, cx),
             Frame::Pong => return cx.count(Count::Control),
-            Frame::Closed(close) => return cx.close(goodbye(close)),
+            Frame::Closed(close) => return on_closed(close, cx),
             Frame::Ping | Frame::Write(_) | Frame::Close(..) => return,
         };
         let replayed = match nonce {

@@ -297,7 +297,7 @@ fn x10_a_handler_with_nothing_to_say_or_a_failure() {
     );
     let mut hand = member_of(Config { on_failure: OnFailure::Close, ..config() });
     hand.send(failure());
-    assert_eq!(hand.closed, Some(Close::Local));
+    assert!(matches!(hand.closed, Some(Close::GivenUp(why)) if why.ends_with("not_found: no \"x\"")));
     let Body::Json(empty_reply) = crate::wire::literal("true") else { panic!("JSON") };
     let mut hand = member_of(Config { empty_reply: Some(empty_reply), ..config() });
     hand.drawn.push(&fresh());
@@ -438,12 +438,27 @@ fn a_client_takes_pushes_of_every_revision_and_nothing_under_the_shared_key() {
 #[test]
 fn a_close_frame_instead_of_an_answer_to_the_login_is_a_refusal() {
     let mut hand = dialler();
+    hand.receive(Message::Close(Some((1008, "who are you?".into()))));
+    let Some(Close::Refused(refusal)) = hand.closed else { panic!("{:?}", hand.closed) };
+    assert!(refusal.reason.contains("(1008 \"who are you?\")"), "{refusal:?}");
+}
+
+#[test]
+fn what_a_peer_says_when_it_closes_is_told_and_cannot_be_taken_for_words_of_ours() {
+    let mut hand = member();
     hand.receive(Message::Close(None));
-    assert!(matches!(hand.closed, Some(Close::Refused(_))), "{:?}", hand.closed);
+    assert!(hand.closed.is_none(), "the transport says that it is over");
+    let words = Some((4001, "restart\n2026 WARN".into()));
+    let said = Some(Close::Goodbye { code: 4001, reason: "restart\n2026 WARN".into() });
+    let shown = "the peer closed the connection with code 4001 \"restart\\n2026 WARN\"";
+    assert_eq!(said.as_ref().unwrap().to_string(), shown);
     let mut hand = dialler();
     hand.receive(sealed(&GLOBAL, &welcome(&STANDARD.encode(SESSION))));
-    hand.receive(Message::Close(Some((1001, "restart".into()))));
-    assert_eq!(hand.closed, Some(Close::Goodbye { code: 1001, reason: "restart".to_owned() }));
+    hand.receive(Message::Close(words.clone()));
+    assert_eq!(hand.closed, said);
+    let mut hand = member();
+    hand.receive(Message::Close(words));
+    assert_eq!(hand.closed, said);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use polywire_core::{
-    Body, CallError, Close, Code, Endpoint, Event, JsonText, Limits, Observe, Peer, Request, Route, Shutdown,
+    Body, CallError, Close, Code, Endpoint, Event, JsonText, Limits, Observe, Peer, Request, Route,
 };
 use polywire_hyperhq::{Host, HostConfig, Process};
 use tokio::sync::watch;
@@ -16,13 +16,15 @@ use super::faults::{Plan, Reluctant, Tapped};
 use super::plugin::Plugin;
 use super::transcript::Transcript;
 use crate::exit::{Exit, Fault};
-use crate::output::{Line, write_out};
+use crate::output::{Line, say, write_out};
 use crate::{service, signals};
 
 /// How long a plugin may take to end after its shutdown.
 const END: Duration = Duration::from_secs(5);
 /// Longest that a challenge is good for.
 const CHALLENGE: Duration = Duration::from_secs(600);
+/// Longest that a connection may take over its login; one that is cut may come again while the challenge is good.
+const LOGIN: Duration = Duration::from_secs(60);
 
 /// One verdict.
 struct Check {
@@ -90,20 +92,19 @@ pub(super) async fn run(args: HyperHq) -> Result<(), Fault> {
     })?;
     let (end, ended) = watch::channel(None);
     let running = tokio::spawn(follow(process, Arc::clone(&transcript), end));
-    let shutdown = Shutdown::new();
-    let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
+    let signal = signals::first();
     let mut stage =
         Stage { host, transcript, arrivals, ended, limit: args.timeout, execute: args.execute.clone() };
     let mut checks = Vec::new();
     let interrupted = tokio::select! {
         biased;
-        () = shutdown.draining() => true,
+        () = signal => true,
         () = stage.drive(&args, &mut checks) => false,
     };
     // Ends the plugin where it still runs.
     running.abort();
-    signals.abort();
     if interrupted {
+        say("a signal: the plugin is ended");
         let hint = "the verdicts so far stand above";
         checks.push(Check::failed("complete", "it was stopped before everything was asked", hint));
     }
@@ -118,18 +119,20 @@ async fn listen(
     let library = service::hyperhq::routes().build().map_err(|error| Fault::new(Exit::Bug, error))?;
     let handler =
         Reluctant { handler: library, late: args.faults.late, silent: AtomicBool::new(args.faults.silent) };
-    let endpoint = Endpoint {
-        limits: Arc::new(Limits { call_timeout: args.timeout, ..Limits::default() }),
-        observer: Some(Arc::new(Arrivals(arrive))),
-        ..Endpoint::new("hyperhq", handler)
-    };
+    let endpoint =
+        Endpoint { observer: Some(Arc::new(Arrivals(arrive))), ..Endpoint::new("hyperhq", handler) };
     let plan = Arc::new(Plan {
         transcript: Arc::clone(transcript),
         duplicate: args.faults.duplicate,
         malformed: args.faults.malformed,
         cut: AtomicBool::new(args.faults.disconnect),
     });
-    let config = HostConfig { challenge_life: args.timeout.min(CHALLENGE), ..HostConfig::default() };
+    let config = HostConfig::default();
+    let login_timeout = args.timeout.clamp(config.limits.login_timeout, LOGIN);
+    let limits = Limits { login_timeout, ..config.limits };
+    // The verdict on the login is the fake's; the host waits no less than a host does.
+    let challenge_life = args.timeout.clamp(config.challenge_life, CHALLENGE);
+    let config = HostConfig { challenge_life, limits, ..config };
     let host = Host::listen_around(config, endpoint, move |session| Tapped::new(session, Arc::clone(&plan)));
     host.await.map_err(|error| Fault::new(Exit::Connect, error))
 }

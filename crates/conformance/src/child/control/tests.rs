@@ -38,6 +38,7 @@ fn every_line_of_the_page_is_one_of_the_protocol_and_nothing_is_missing() {
             hellos += 1;
         } else if let Some(verb) = value.get("do") {
             let ask: Ask = whole(line);
+            assert_eq!(verb, ask.what.as_str());
             if let What::Call { body, .. } | What::Notify { body, .. } = &ask.what {
                 body.to_body().unwrap();
             }

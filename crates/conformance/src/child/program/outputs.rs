@@ -42,7 +42,7 @@ impl Shared {
         }
     }
 
-    fn break_with(&self, why: &str) {
+    pub(super) fn break_with(&self, why: &str) {
         let why = self.mask.plain(why);
         self.broken.send_if_modified(|broken| broken.is_none() && broken.replace(why).is_none());
     }
@@ -51,16 +51,21 @@ impl Shared {
         let said: Said = match serde_json::from_slice(line) {
             Ok(said) => said,
             Err(error) => {
-                let shown = self.mask.shown(line);
-                return self
-                    .break_with(&format!("a line of its standard output is no answer ({error}): {shown}"));
+                let shown = self.mask.shown(line.trim_ascii_end());
+                let hint = if line.starts_with(b"{") { "" } else { "; logs belong on standard error" };
+                return self.break_with(&format!(
+                    "a line of its standard output is no answer ({error}{hint}): {shown}"
+                ));
             }
         };
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&said.id);
         match waiting {
             // Whoever asked may have stopped waiting.
             Some(waiting) => drop(waiting.send(said)),
-            None => self.break_with(&format!("it answered ask {}, which is not open", said.id)),
+            None => self.break_with(&format!(
+                "it answered ask {}, which is not open: it was answered before, it is over, or there is none",
+                said.id
+            )),
         }
     }
 
@@ -97,7 +102,7 @@ pub(super) async fn read_output(
                 // Nobody listens when the time for it is over.
                 Ok(hello) => drop(tell.send(hello)),
                 Err(why) => {
-                    let shown = shared.mask.shown(&line);
+                    let shown = shared.mask.shown(line.trim_ascii_end());
                     return shared.break_with(&format!("its first line {why}: {shown}"));
                 }
             },

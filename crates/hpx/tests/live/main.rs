@@ -2,18 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail like the test")]
 
-use std::io::Write;
+mod batches;
+mod commands;
+mod scripted;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use polywire_core::{
-    Answer, Body, CallError, ClientState, Code, Count, CredentialSource, Credentials, Endpoint, Failure,
-    Handler, HandlerFuture, Incoming, JsonLimits, JsonText, Outcome, Request, Route, Secret,
+    Answer, Body, CallError, Code, Count, CredentialSource, Credentials, Endpoint, Failure, Handler,
+    HandlerFuture, Incoming, JsonLimits, JsonText, Outcome, Request, Route, Secret,
 };
-use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerCommand, ServerConfig, Users};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig, Users};
+use tokio::net::TcpListener;
 
 /// The functions of the test server.
 struct Functions {
@@ -58,39 +60,43 @@ async fn function(incoming: &Incoming) -> Answer {
     }
 }
 
-fn users() -> Arc<Users> {
+pub(crate) fn users() -> Arc<Users> {
     Arc::new(Users::with_cost(5).with("alice", &Secret::from("s3cret")))
 }
 
-async fn serve(config: ServerConfig) -> HpxServer {
+pub(crate) async fn serve(config: ServerConfig) -> HpxServer {
     let mut endpoint = Endpoint::new("hpx", Functions::new());
     endpoint.authenticator = Some(users());
     HpxServer::bind("127.0.0.1:0", config, endpoint).await.unwrap()
 }
 
-fn guests() -> ServerConfig {
+pub(crate) fn guests() -> ServerConfig {
     ServerConfig { guests: true, ..ServerConfig::default() }
 }
 
-fn alice() -> Arc<dyn CredentialSource> {
+pub(crate) fn alice() -> Arc<dyn CredentialSource> {
     Arc::new(Credentials::new("alice", Secret::from("s3cret")))
 }
 
-fn guest() -> Arc<dyn CredentialSource> {
+pub(crate) fn guest() -> Arc<dyn CredentialSource> {
     Arc::new(Credentials::guest())
 }
 
-fn connect(address: &str, credentials: Arc<dyn CredentialSource>, config: ClientConfig) -> HpxClient {
+pub(crate) fn connect(
+    address: &str,
+    credentials: Arc<dyn CredentialSource>,
+    config: ClientConfig,
+) -> HpxClient {
     let endpoint = Endpoint::new("hpx", Functions::new());
     HpxClient::connect(address, credentials, config, endpoint).unwrap()
 }
 
-fn request(route: &'static str, body: &str) -> Request {
+pub(crate) fn request(route: &'static str, body: &str) -> Request {
     let text = JsonText::new(body.to_owned(), &JsonLimits::default()).unwrap();
     Request::new(Route::from_static(route), text)
 }
 
-fn text(outcome: Outcome) -> String {
+pub(crate) fn text(outcome: Outcome) -> String {
     match outcome.unwrap().body {
         Body::Json(text) => text.as_str().to_owned(),
         other => format!("{other:?}"),
@@ -197,170 +203,6 @@ async fn large_and_odd_bodies_cross_unchanged() {
         // White space next to the braces may go.
         let wanted = body.replacen("{ ", "{", 1).replace("] }", "]}");
         assert!(answer == wanted, "{} bytes came back as {}", body.len(), answer.len());
-    }
-}
-
-#[tokio::test]
-async fn p08_a_user_who_may_ends_the_server_and_everybody_is_told() {
-    let config = ServerConfig { may_command: vec!["alice".into()], ..guests() };
-    let server = serve(config).await;
-    let address = server.address().to_owned();
-    let bystander = connect(&address, guest(), ClientConfig { connections: 1, ..ClientConfig::default() });
-    bystander.ready().await.unwrap();
-    let running = tokio::spawn(server.run());
-    let mut raw = TcpStream::connect(&address).await.unwrap();
-    let mut buffer = Vec::new();
-    receive(&mut raw, &mut buffer).await;
-    send(&mut raw, r#"{"session":"","name":"t","data":{"user":"alice","password":"s3cret"}}"#).await;
-    let reply = receive(&mut raw, &mut buffer).await;
-    let session = reply.split('"').nth(3).unwrap().to_owned();
-    send(&mut raw, &format!(r#"{{"session":"{session}","name":"t","data":"ServerRestart"}}"#)).await;
-    let told = receive(&mut raw, &mut buffer).await;
-    assert_eq!(told, format!(r#"{{"session":"{session}","name":"polywire","data":2}}"#));
-    assert_eq!(running.await.unwrap(), ServerCommand::Restart);
-    let mut state = bystander.core().watch();
-    state.wait_for(|state| matches!(state, ClientState::Waiting(_))).await.unwrap();
-}
-
-/// Sends one frame.
-async fn send(stream: &mut TcpStream, text: &str) {
-    stream.write_all(&frame(text)).await.unwrap();
-}
-
-fn frame(text: &str) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(text.as_bytes()).unwrap();
-    let mut frame = encoder.finish().unwrap();
-    frame.extend_from_slice(b"<EOF>");
-    frame
-}
-
-/// The text of the next frame.
-async fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> String {
-    loop {
-        if let Some(end) = buffer.windows(5).position(|window| window == b"<EOF>") {
-            let mut text = String::new();
-            let mut decoder = flate2::read::GzDecoder::new(&buffer[..end]);
-            std::io::Read::read_to_string(&mut decoder, &mut text).unwrap();
-            buffer.drain(..end + 5);
-            return text;
-        }
-        let read = stream.read_buf(buffer).await.unwrap();
-        assert!(read > 0, "the peer closed");
-    }
-}
-
-/// A server of a script: greets, then answers each message with what `answer` makes of it.
-async fn scripted(answer: impl Fn(usize, &str) -> Vec<String> + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let answer = Arc::new(answer);
-    tokio::spawn(async move {
-        for connection in 0.. {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let answer = Arc::clone(&answer);
-            tokio::spawn(async move {
-                let mut buffer = Vec::new();
-                send(&mut stream, r#"{"session":"","name":"s","data":{"version":{},"guest_allowed":true}}"#)
-                    .await;
-                loop {
-                    while !buffer.windows(5).any(|window| window == b"<EOF>") {
-                        if stream.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
-                            return;
-                        }
-                    }
-                    let message = receive(&mut stream, &mut buffer).await;
-                    for reply in answer(connection, &message) {
-                        send(&mut stream, &reply).await;
-                    }
-                }
-            });
-        }
-    });
-    address
-}
-
-#[tokio::test]
-async fn p14_an_expired_session_under_four_connections_costs_one_login() {
-    let sessions = Arc::new(AtomicUsize::new(0));
-    let valid = Arc::clone(&sessions);
-    let address = scripted(move |_, message| {
-        let current = format!("s{}", valid.load(Ordering::SeqCst));
-        if message.contains(r#""data":{"user""#) {
-            let fresh = valid.fetch_add(1, Ordering::SeqCst) + 1;
-            return vec![format!(r#"{{"session":"s{fresh}","name":"s","data":"Authenticated"}}"#)];
-        }
-        if !message.contains(&format!(r#""session":"{current}""#)) {
-            let error = r#"{"session":"x","name":"s","data":null,"error":{"code":408,"msg":"expired"}}"#;
-            return vec![error.to_owned()];
-        }
-        vec![format!(r#"{{"session":"{current}","name":"s","data":[{{"fname":"f","data":1}}]}}"#)]
-    })
-    .await;
-    let client = Arc::new(connect(&address, alice(), ClientConfig::default()));
-    client.ready().await.unwrap();
-    assert_eq!(text(client.call(request("f", "{}")).await), "1");
-    let mut state = client.core().watch();
-    state.wait_for(|state| *state == ClientState::Ready).await.unwrap();
-    for expired in 2..6 {
-        // Whoever uses the session of before gets 408.
-        sessions.fetch_add(100, Ordering::SeqCst);
-        let before = sessions.load(Ordering::SeqCst);
-        let calls: Vec<_> = (0..4)
-            .map(|_| {
-                let client = Arc::clone(&client);
-                tokio::spawn(async move { client.call(request("f", "{}")).await })
-            })
-            .collect();
-        for call in calls {
-            assert_eq!(text(call.await.unwrap()), "1", "round {expired}");
-        }
-        assert_eq!(sessions.load(Ordering::SeqCst), before + 1, "one login for all");
-    }
-}
-
-#[tokio::test]
-async fn p12_a_broadcast_is_never_taken_for_the_reply() {
-    let address = scripted(|_, message| {
-        if !message.contains("fname") {
-            return vec![r#"{"session":"s1","name":"s","data":"Authenticated"}"#.to_owned()];
-        }
-        vec![
-            r#"{"session":"s1","name":"s","data":1}"#.to_owned(),
-            r#"{"session":"s1","name":"s","data":[{"fname":"f","data":"the reply"}]}"#.to_owned(),
-        ]
-    })
-    .await;
-    let client = connect(&address, guest(), ClientConfig::default());
-    assert_eq!(text(client.call(request("f", "{}")).await), "\"the reply\"");
-    assert_eq!(text(client.call(request("f", "{}")).await), "\"the reply\"");
-}
-
-#[tokio::test]
-async fn a_connection_that_is_never_greeted_holds_up_no_call() {
-    // The original leaves connections above `allowed_clients` waiting in its backlog.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut buffer = Vec::new();
-        send(&mut stream, r#"{"session":"","name":"s","data":{"version":{}}}"#).await;
-        receive(&mut stream, &mut buffer).await;
-        send(&mut stream, r#"{"session":"s1","name":"s","data":"Authenticated"}"#).await;
-        loop {
-            receive(&mut stream, &mut buffer).await;
-            send(&mut stream, r#"{"session":"s1","name":"s","data":[{"fname":"f","data":1}]}"#).await;
-        }
-    });
-    let client = Arc::new(connect(&address, guest(), ClientConfig::default()));
-    let calls: Vec<_> = (0..50)
-        .map(|_| {
-            let client = Arc::clone(&client);
-            tokio::spawn(async move { client.call(request("f", "{}")).await })
-        })
-        .collect();
-    for call in calls {
-        assert_eq!(text(call.await.unwrap()), "1");
     }
 }
 

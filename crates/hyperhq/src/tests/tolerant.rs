@@ -1,0 +1,123 @@
+//! What a peer says beyond the flow ends nothing, and no limit of another setting is put in its place. Over real sockets.
+
+use std::time::Duration;
+
+use polywire_core::{
+    Adapter, Body, Client, ClientState, Count, Endpoint, Event, Json, Limits, Peer, Request, Route, Router,
+    Target,
+};
+use polywire_socketio::{MAIN, ServerConfig};
+
+use super::hand::json;
+use crate::host::{Host, HostConfig};
+use crate::{ADAPTER, Environment, Plugin};
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// More than any limit on unusable messages.
+const MANY: u64 = 200;
+
+/// A plugin by the adapter, which logs in at `port` with `challenge`.
+async fn dialled(port: u16, challenge: polywire_core::Secret) -> Client {
+    let mut target = Target { address: format!("127.0.0.1:{port}"), ..Target::default() };
+    target.options.set("plugin", "demo");
+    target.options.set_secret("challenge", challenge);
+    let endpoint = Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
+    let client = ADAPTER.dial(target, endpoint).await.unwrap();
+    tokio::time::timeout(LIMIT, client.ready()).await.unwrap().unwrap();
+    client
+}
+
+#[tokio::test]
+async fn events_that_no_host_listens_to_end_no_connection_however_many() {
+    let router = Router::new::<()>().handle("getSystems", || async { Json([1]) }).build().unwrap();
+    let endpoint = Endpoint::new("hyperhq", router);
+    let ledger = std::sync::Arc::clone(&endpoint.ledger);
+    let config = HostConfig { port: Some(0), ..HostConfig::default() };
+    let host = Host::listen(config, endpoint).await.unwrap();
+    let client = dialled(host.port(), host.challenge("demo").unwrap()).await;
+    // The helper of C# plugins logs like this.
+    let line = json(r#"{"pluginId":"demo","level":"info","message":"scanning","timestamp":1}"#);
+    let names = ["pluginLog", "plugin:register", "plugin:progress", "noSuchEvent"];
+    for name in names.into_iter().cycle().take(MANY as usize) {
+        client.caller().notify(Event::new(Route::from_static(name), Body::Json(line.clone()))).await.unwrap();
+    }
+    let asked =
+        client.caller().call(Request::new(Route::from_static("getSystems"), Body::Empty)).await.unwrap();
+    assert_eq!(asked.body, Body::Json(json("[1]")));
+    assert_eq!((ledger.get(Count::Unexpected), ledger.get(Count::Closed)), (MANY, 0));
+    assert_eq!(ledger.unaccounted_frames(), 0);
+    drop(client);
+    host.shutdown().await;
+}
+
+#[tokio::test]
+async fn events_that_no_plugin_knows_end_no_connection_however_many() {
+    // Any Socket.IO server: it logs everybody in, then says a lot.
+    let emit = |peer: &Peer, name: &'static str, text: &str| {
+        let peer = peer.clone();
+        let event = Event::new(Route::from_static(name), Body::Json(json(text)));
+        async move { peer.notify(event).await.unwrap() }
+    };
+    let router = Router::new::<()>()
+        .on("authenticate", move |peer: Peer| async move {
+            emit(&peer, "authenticated", r#"{"success":true,"sessionToken":"t"}"#).await;
+            for name in ["somethingNew", "error", "hyperHqEvent"].into_iter().cycle().take(MANY as usize) {
+                emit(&peer, name, r#"{"type":"notWanted","message":"m"}"#).await;
+            }
+            emit(&peer, "request", r#"{"id":"req-1","method":"shutdown","data":{}}"#).await;
+        })
+        .on("response", || async {})
+        .build()
+        .unwrap();
+    let config = ServerConfig::new([MAIN]);
+    let server =
+        polywire_socketio::listen("127.0.0.1:0", config, Endpoint::new("socketio", router)).await.unwrap();
+    let port = server.address().rsplit(':').next().unwrap().to_owned();
+    let environment = Environment::from(|name| match name {
+        "HYPERHQ_PLUGIN_ID" => Some("demo".to_owned()),
+        "HYPERHQ_SOCKET_PORT" => Some(port.clone()),
+        "HYPERHQ_AUTH_CHALLENGE" => Some("c0ffee".to_owned()),
+        _ => None,
+    });
+    let (client, _commands) = Plugin::new(environment.unwrap()).dial().unwrap();
+    let mut state = client.watch();
+    let over = state.wait_for(|state| matches!(state, ClientState::Closed(_) | ClientState::Refused(_)));
+    // The shutdown that follows all of it ends the plugin, and nothing before.
+    let over = tokio::time::timeout(LIMIT, over).await.unwrap().unwrap().clone();
+    assert!(matches!(over, ClientState::Closed(_)), "{over:?}");
+    assert_eq!((client.ledger().get(Count::Unexpected), client.ledger().get(Count::Requests)), (MANY, 1));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_challenge_may_live_longer_than_a_login_may_take() {
+    for minutes in [2, 10] {
+        let challenge_life = Duration::from_secs(60) * minutes;
+        let config = HostConfig { port: Some(0), challenge_life, ..HostConfig::default() };
+        let endpoint = Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
+        let host = Host::listen(config, endpoint).await.unwrap();
+        drop(dialled(host.port(), host.challenge("demo").unwrap()).await);
+        host.shutdown().await;
+    }
+    let mut target = Target { address: "127.0.0.1:0".to_owned(), ..Target::default() };
+    target.options.set("plugin", "demo");
+    target.options.set("challenge_life", "2min");
+    target.options.set_secret("challenge", "c0ffee".into());
+    let endpoint = || Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
+    ADAPTER.listen(target.clone(), endpoint()).await.unwrap().shutdown().await;
+    target.options.set("challenge_life", "11min");
+    let why = ADAPTER.listen(target, endpoint()).await.unwrap_err().to_string();
+    assert!(why.contains("challenge_life") && why.contains("1 ms to 10 min"), "{why}");
+    let config = HostConfig::default();
+    let wrong = HostConfig { limits: Limits { max_pending: 0, ..config.limits.clone() }, ..config };
+    assert!(wrong.validate().unwrap_err().to_string().starts_with("max_pending = 0"));
+}
+
+#[test]
+fn a_request_may_take_as_long_as_the_guide_says() {
+    let host = HostConfig::default().limits;
+    assert_eq!(
+        (host.call_timeout, host.progress_timeout),
+        (Duration::from_secs(30), Duration::from_secs(600))
+    );
+}
