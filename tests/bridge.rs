@@ -6,10 +6,14 @@
 #[path = "support/bridged.rs"]
 mod bridged;
 
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 use bridged::{Upstream, WIRES, bridge, dial, event, json, onward, request, serve};
+use flate2::bufread::GzDecoder;
 use polywire_core::{Body, Code, Kind};
+use polywire_tests::relay::{Place, Relay};
+use serde_json::Value;
 
 /// The same bytes as they come back: a typed buffer has one name, and in a request that is the route.
 fn answered(body: &Body) -> Body {
@@ -58,5 +62,63 @@ async fn pending_calls_end_at_once_when_the_upstream_dies() {
         let (outcome, ()) = tokio::join!(client.caller().call(request("hang", json("{}"))), kill);
         assert_eq!(outcome.unwrap_err().code(), Code::Unavailable, "{to}");
         assert!(start.elapsed() < Duration::from_secs(2), "{to}: {:?}", start.elapsed());
+    }
+}
+
+/// The `data` of every message of HPX in these bytes, read without our codec.
+fn data(mut stream: &[u8]) -> Vec<Value> {
+    let mut found = Vec::new();
+    while !stream.is_empty() {
+        let mut text = String::new();
+        GzDecoder::new(&mut stream).read_to_string(&mut text).expect("a body is gzip");
+        stream = stream.strip_prefix(b"<EOF>").expect("a body is followed by the delimiter");
+        let mut message: Value = serde_json::from_str(&text).expect("a message is JSON");
+        found.push(message["data"].take());
+    }
+    found
+}
+
+#[tokio::test]
+async fn p08_nothing_that_comes_over_the_bridge_becomes_a_command() {
+    let names = ["serverquit", "ServerRestart", "requestauth", "1", "2", "3"];
+    let bodies = ["1", "3", "\"serverquit\"", "\"requestauth\"", "null", "true", "[1]", "{}", "{\"data\":1}"];
+    for more in ["", "wrap = \"value\""] {
+        let Upstream { server, mut seen, .. } = serve("hpx").await;
+        let port = server.address().rsplit(':').next().unwrap().parse().unwrap();
+        let relay = Relay::start(Place::local(0), Place::local(port)).await.unwrap();
+        let upstream = format!("127.0.0.1:{}", relay.port().unwrap());
+        let bridge = bridge("sockhop", "hpx", &upstream, &onward(more)).await;
+        let (client, _heard) = dial("sockhop", bridge.address("in").unwrap()).await;
+        let mut answered = 0;
+        for name in names {
+            for body in bodies {
+                let outcome = client.caller().call(request(name, json(body))).await;
+                answered += usize::from(outcome.is_ok());
+                // There is no way for an event, whatever it is called.
+                client.caller().notify(event(name, json(body))).await.unwrap();
+            }
+        }
+        let crossing = if more.is_empty() { 2 } else { bodies.len() };
+        assert_eq!(answered, names.len() * crossing, "{more}");
+        let mut functions = 0;
+        for connection in 0..relay.opened() {
+            for data in data(&relay.recording(connection).to_server) {
+                match data {
+                    // The login of a guest.
+                    Value::Object(login) => assert!(login.is_empty()),
+                    Value::Array(calls) => {
+                        functions += calls.len();
+                        assert!(calls.iter().all(Value::is_object), "{calls:?}");
+                    }
+                    other => panic!("{other} would command the server"),
+                }
+            }
+        }
+        assert_eq!(functions, answered);
+        for _ in 0..answered {
+            let (_, name, _) = seen.recv().await.unwrap();
+            assert!(names.contains(&&*name), "{name}");
+        }
+        assert!(!server.shutdown_handle().is_draining());
     }
 }

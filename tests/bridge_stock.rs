@@ -79,6 +79,24 @@ const HPX_TO_SOCKHOP: &str = r#"
     timeout = "8s"
 "#;
 
+const HPX_TO_HPX: &str = r#"
+    [endpoint.in]
+    protocol = "hpx"
+    role = "server"
+    listen = "127.0.0.1:0"
+    guests = true
+
+    [endpoint.out]
+    protocol = "hpx"
+    role = "client"
+    address = "127.0.0.1:UPSTREAM"
+
+    [[route]]
+    from = { endpoint = "in", match = "echo" }
+    to = { endpoint = "out" }
+    timeout = "8s"
+"#;
+
 /// A stock Sockhop client, connected.
 async fn sockhop_client(package: &Path, port: u16) -> Driver {
     let mut client = Driver::start("sockhop184_client.mjs", package).unwrap();
@@ -224,10 +242,28 @@ async fn a_stock_hpx_client_calls_a_stock_sockhop_server_as_if_it_were_called_di
     let bridged = results(clients, as_hpx, of_hpx).await;
     let direct = results(vec![sockhop_client(&sockhop, port).await], as_sockhop, of_sockhop).await;
 
-    assert_same_values(bridged, direct);
+    // What the server holds are doubles, and both clients are told how it spells them.
+    assert_eq!(bridged.len() as u64, CALLS);
+    assert_eq!(bridged, direct);
     let (front, back) = (Bodies::of_hpx(&bridge.front), Bodies::of_sockhop(&bridge.back));
     assert_same_bytes(&front, &back);
     assert!(front.asked[&500].contains("9007199254741993"), "the Python client spells integers in full");
+}
+
+#[tokio::test]
+async fn a_stock_hpx_client_calls_a_python_hpx_peer_and_every_integer_survives() {
+    let test = "a_stock_hpx_client_calls_a_python_hpx_peer_and_every_integer_survives";
+    let Some(hpx) = skip::package(test, &HPX_PY_100) else { return };
+    let (_server, port) = peer::hpx_server(&[]).await.unwrap();
+    let bridge = Bridge::start(test, HPX_TO_HPX, port).await;
+
+    let clients = hpx_clients(&hpx, bridge.front.port().unwrap()).await;
+    let bridged = results(clients, as_hpx, of_hpx).await;
+    let direct = results(hpx_clients(&hpx, port).await, as_hpx, of_hpx).await;
+
+    assert_eq!(bridged, (0..CALLS).map(value).collect::<Vec<_>>());
+    assert_eq!(bridged, direct);
+    assert_same_bytes(&Bodies::of_hpx(&bridge.front), &Bodies::of_hpx(&bridge.back));
 }
 
 #[tokio::test]

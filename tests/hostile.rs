@@ -1,4 +1,4 @@
-//! `hostile.toml` tells the truth: every row is there once, and names tests that exist or says what no test shows.
+//! `hostile.toml` and `goals.toml` tell the truth: every row is there once, and names tests that exist or says what no test shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,13 +9,15 @@ use toml::{Table, Value};
 
 /// The rows by id, in the file's own form.
 fn rows() -> BTreeMap<String, Table> {
-    let text = fs::read_to_string(place::tests().join("hostile.toml")).expect("hostile.toml is there");
-    let file = text.parse::<Table>().expect("hostile.toml is TOML");
     let mut rows = BTreeMap::new();
-    for row in file["row"].as_array().expect("`row` is a list") {
-        let row = row.as_table().expect("a row is a table").clone();
-        let id = row["id"].as_str().expect("`id` is text").to_owned();
-        assert!(rows.insert(id.clone(), row).is_none(), "row {id} is there twice");
+    for name in ["hostile.toml", "goals.toml"] {
+        let text = fs::read_to_string(place::tests().join(name)).expect("it is there");
+        let file = text.parse::<Table>().expect("it is TOML");
+        for row in file["row"].as_array().expect("`row` is a list") {
+            let row = row.as_table().expect("a row is a table").clone();
+            let id = row["id"].as_str().expect("`id` is text").to_owned();
+            assert!(rows.insert(id.clone(), row).is_none(), "row {id} is there twice");
+        }
     }
     rows
 }
@@ -74,14 +76,14 @@ fn function(line: &str) -> Option<String> {
 fn row_of(test: &str) -> Option<String> {
     let (wire, rest) = test.split_at_checked(1)?;
     let (number, rest) = rest.split_at_checked(2)?;
-    let is_row =
-        matches!(wire, "c" | "h" | "s" | "p" | "x") && number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_row = matches!(wire, "c" | "h" | "s" | "p" | "x" | "b" | "g")
+        && number.bytes().all(|byte| byte.is_ascii_digit());
     (is_row && rest.starts_with('_')).then(|| format!("{}-{number}", wire.to_uppercase()))
 }
 
 #[test]
 fn every_row_is_there_once() {
-    let expected = [("C", 22), ("H", 25), ("S", 17), ("P", 18), ("X", 17)]
+    let expected = [("C", 22), ("H", 25), ("S", 17), ("P", 18), ("X", 17), ("B", 17), ("G", 30)]
         .into_iter()
         .flat_map(|(wire, last)| (1..=last).map(move |number| format!("{wire}-{number:02}")))
         .collect::<BTreeSet<_>>();
@@ -96,6 +98,8 @@ fn every_row_names_its_tests_or_says_why_it_has_none() {
         }
         let has_reason = row.get("reason").and_then(Value::as_str).is_some_and(|reason| !reason.is_empty());
         assert!(has_reason || !named(&row).is_empty(), "{id} needs `where` or `reason`");
+        let listed = row.get("where").and_then(Value::as_array).map_or(0, Vec::len);
+        assert_eq!(named(&row).len(), listed, "{id} names a test twice");
     }
 }
 

@@ -2,29 +2,45 @@
 #![cfg(target_os = "linux")]
 
 use std::any::Any;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use bytes::BytesMut;
 use polywire_core::{
-    ByteStream, Connection, Endpoint, Handler, HandlerFuture, Incoming, Limits, Session, StreamCodec,
-    Transport,
+    ByteStream, Connection, Endpoint, Event, Handler, HandlerFuture, Incoming, JsonText, Limits, Route,
+    Session, StreamCodec, Transport,
 };
 use polywire_hpx::{HpxCodec, ServerConfig, ServerSession, Shared, Trust, Wire};
 use polywire_net::websocket::{Settings, accept};
 use polywire_sockhop::{Codec, Config, Role};
 use polywire_stonyx::Key;
+use polywire_tests::bomb::bomb;
+use polywire_tests::size::size;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Connections of each case.
-const PEERS: usize = 64;
+fn connections() -> usize {
+    usize::try_from(size(64, 512)).expect("it is a small number")
+}
+
+/// Connections of a case that computes a lot.
+const FEW: usize = 8;
 /// Bytes on their way between the two ends.
 const PIPE: usize = 4 << 10;
 
-struct Echo;
+/// Echoes; `wait` keeps what it was given and never answers.
+struct Service;
 
-impl Handler for Echo {
+impl Handler for Service {
     fn call(&self, incoming: Incoming) -> HandlerFuture {
-        Box::pin(async move { Ok(incoming.body.into()) })
+        Box::pin(async move {
+            if &*incoming.route == "wait" {
+                std::future::pending::<()>().await;
+            }
+            Ok(incoming.body.into())
+        })
     }
 }
 
@@ -33,6 +49,27 @@ fn held() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux tells");
     let resident = pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
     resident.expect("the second number is what is resident") * 4_096
+}
+
+/// The most that was resident since the process began.
+fn most_held() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
+}
+
+/// The most memory it takes to find out about a bomb.
+fn held_by_a_bomb() -> usize {
+    let bomb = bomb(128);
+    let before = held();
+    let mut codec = HpxCodec::new(&Wire::default(), Trust::Known);
+    let mut input = BytesMut::new();
+    let refused = bomb.chunks(16 << 10).any(|piece| {
+        input.extend_from_slice(piece);
+        codec.decode(&mut input).is_err()
+    });
+    assert!(refused, "it is refused");
+    most_held().saturating_sub(before)
 }
 
 /// Bytes of memory this process has asked for, touched or not.
@@ -47,7 +84,7 @@ async fn reserved_by_a_websocket() -> usize {
     const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     let before = reserved();
     let mut kept = Vec::new();
-    for _ in 0..PEERS {
+    for _ in 0..connections() {
         let (near, mut far) = tokio::io::duplex(PIPE * 4);
         far.write_all(UPGRADE).await.expect("it is read");
         let mut socket = accept(near, Settings::default(), |_| Ok(())).await.expect("a good handshake");
@@ -58,16 +95,24 @@ async fn reserved_by_a_websocket() -> usize {
         assert!(heard.is_pending(), "there is more to come");
         kept.push((socket, far));
     }
-    reserved().saturating_sub(before) / PEERS
+    reserved().saturating_sub(before) / connections()
+}
+
+/// A whole frame of HPX.
+fn framed(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+    encoder.write_all(text).expect("memory takes it");
+    [encoder.finish().expect("memory takes it"), b"<EOF>".to_vec()].concat()
 }
 
 fn limits() -> Limits {
-    Limits { max_frame_bytes: 1 << 20, ..Limits::default() }
+    Limits { max_frame_bytes: 1 << 20, max_queue_bytes: 1 << 20, ..Limits::default() }
 }
 
 /// What one of many peers costs that have said all this and go on waiting. They do so until `kept` is dropped: memory given
 /// back would be used again, and cost the next ones nothing.
 async fn cost<S: Session>(
+    peers: usize,
     make: impl Fn() -> (S::Codec, S),
     said: &[u8],
     kept: &mut Vec<Box<dyn Any>>,
@@ -75,11 +120,11 @@ async fn cost<S: Session>(
 where
     S::Codec: StreamCodec,
 {
-    let mut endpoint = Endpoint::new("memory", Echo);
+    let mut endpoint = Endpoint::new("memory", Service);
     endpoint.limits = Arc::new(limits());
     let before = held();
-    let mut peers = Vec::new();
-    for _ in 0..PEERS {
+    let mut all = Vec::new();
+    for _ in 0..peers {
         let (near, far) = tokio::io::duplex(PIPE);
         let (codec, session) = make();
         let (connection, link) =
@@ -90,26 +135,62 @@ where
         let hearing = tokio::spawn(async move { hear.read_to_end(&mut Vec::new()).await });
         // The pipe is small: when this is over all but its last bytes have been read.
         say.write_all(said).await.expect("the connection reads");
-        peers.push((running, hearing, link, say));
+        all.push((running, hearing, link, say));
     }
-    let each = held().saturating_sub(before) / PEERS;
-    assert!(peers.iter().all(|(running, ..)| !running.is_finished()), "a peer below every limit was closed");
+    let each = held().saturating_sub(before) / peers;
+    assert!(all.iter().all(|(running, ..)| !running.is_finished()), "a peer below every limit was closed");
+    kept.push(Box::new(all));
+    each
+}
+
+/// What one of many peers costs that takes nothing while so much is sent to it as its queue holds.
+async fn cost_of_deaf(config: &Arc<Config>, kept: &mut Vec<Box<dyn Any>>) -> usize {
+    let mut endpoint = Endpoint::new("memory", Service);
+    endpoint.limits = Arc::new(limits());
+    let before = held();
+    let mut peers = Vec::new();
+    for _ in 0..connections() {
+        let (near, far) = tokio::io::duplex(PIPE);
+        let session = polywire_sockhop::Session::new(Arc::clone(config), limits().json, Role::Server);
+        let codec = Codec::new(config, &limits());
+        let (connection, link) =
+            Connection::new(ByteStream::new(near), codec, session, endpoint.clone(), None);
+        let running = tokio::spawn(connection);
+        let mut sent = 0;
+        loop {
+            let mut text = String::with_capacity(8 << 10);
+            text.extend(std::iter::once('"').chain(std::iter::repeat_n('x', (8 << 10) - 2)).chain(['"']));
+            let body = JsonText::from_validated(text.into());
+            if link.caller().try_notify(Event::new(Route::from_static("e"), body)).is_err() {
+                break;
+            }
+            sent += 1;
+            tokio::task::yield_now().await;
+        }
+        assert!(sent * (8 << 10) >= limits().max_queue_bytes, "{sent} fill a queue");
+        peers.push((running, link, far));
+    }
+    let each = held().saturating_sub(before) / connections();
+    assert!(peers.iter().all(|(running, ..)| !running.is_finished()), "a peer that reads nothing was closed");
     kept.push(Box::new(peers));
     each
 }
 
 #[tokio::test]
-async fn c22_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
+async fn c22_p05_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
     let config = Arc::new(Config::default());
     let sockhop = || {
-        let session = polywire_sockhop::Session::new(Arc::clone(&config), limits().json, Role::Server);
+        let session = polywire_sockhop::Session::new(Arc::clone(&config), &limits(), Role::Server);
         (Codec::new(&config, &limits()), session)
     };
-    let wire = Wire { limits: limits(), ..Wire::default() };
+    let wire = Wire { limits: Arc::new(limits()), max_inflated_bytes: 2 << 20, ..Wire::default() };
     let shared =
         Arc::new(Shared::new(ServerConfig { guests: true, wire: wire.clone(), ..ServerConfig::default() }));
     let hpx =
         || (HpxCodec::new(&wire, Trust::Stranger), ServerSession::new(Arc::clone(&shared), None, false));
+    let most = held_by_a_bomb();
+    assert!(most <= 80 << 20, "{most} bytes for a bomb");
+
     // What the runtime needs once is not counted.
     reserved_by_a_websocket().await;
     let each = reserved_by_a_websocket().await;
@@ -118,21 +199,61 @@ async fn c22_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
     let kept = &mut Vec::new();
     let question = b"{\"type\":\"a\",\"data\":1,\"id\":\"i\"}\n";
     // What runtime and allocator need once is not counted.
-    cost(sockhop, question, kept).await;
+    cost(connections(), sockhop, question, kept).await;
 
-    let idle = cost(sockhop, question, kept).await;
+    let idle = cost(connections(), sockhop, question, kept).await;
     assert!(idle < 64 << 10, "{idle} bytes for a peer that has asked once");
 
     let transition = b"{\"type\":\"SockhopBinaryModeTransition\",\"data\":{}}\n";
     let announced = [&transition[..], &(1_u32 << 20).to_le_bytes(), &[13, 1], &[b'x'; 2 * PIPE]].concat();
-    let each = cost(sockhop, &announced, kept).await;
+    let each = cost(connections(), sockhop, &announced, kept).await;
     assert!(each < 128 << 10, "{each} bytes for a frame of 1 MiB of which 8 KiB came");
 
     let line = [b"{\"type\":\"a\",\"data\":\"".to_vec(), vec![b'x'; 1_000 << 10]].concat();
-    let each = cost(sockhop, &line, kept).await;
+    let each = cost(connections(), sockhop, &line, kept).await;
     assert!(each < 3 << 20, "{each} bytes for a line of 1 000 KiB that does not end");
 
     let begun = [b"\x1f\x8b\x08\0\0\0\0\0\0\xff\0\xff\xff\0\0".to_vec(), vec![b'x'; 60 << 10]].concat();
-    let each = cost(hpx, &begun, kept).await;
+    let each = cost(connections(), hpx, &begun, kept).await;
     assert!(each < 512 << 10, "{each} bytes for 60 KiB of a frame of a stranger");
+
+    // What the limits add up to for one connection, and what is besides: handlers, tables, room that a buffer grows by.
+    let limits = limits();
+    let besides = idle + (128 << 10);
+    // Logged in, and in the middle of a frame that is inflated as it comes.
+    let mut digits = 1_u64;
+    let mut hex = String::new();
+    while hex.len() < 7 << 18 {
+        digits = digits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let _ = write!(hex, "{:08x}", digits >> 32);
+    }
+    let login = framed(br#"{"session":"","name":"n","data":{}}"#);
+    let frame = framed(format!("{{\"v\":\"{hex}\"}}").as_bytes());
+    assert!(frame.len() < limits.max_frame_bytes && frame.len() > limits.max_frame_bytes / 2);
+    let begun = [&login, &frame[..frame.len() - 20]].concat();
+    let each = cost(FEW, hpx, &begun, kept).await;
+    // The frame so far, in a buffer that doubles, and its text.
+    let promised = 2 * limits.max_frame_bytes + wire.max_inflated_bytes + besides;
+    assert!(each > hex.len() / 2 && each < promised, "{each} bytes of {promised} for a frame half inflated");
+
+    let request = |n: usize| {
+        format!("{{\"type\":\"wait\",\"data\":\"{}\",\"id\":\"{n}\"}}\n", "x".repeat(4 << 10)).into_bytes()
+    };
+    let requests = (0..limits.max_in_flight).flat_map(request).collect::<Vec<_>>();
+    let each = cost(connections(), sockhop, &requests, kept).await;
+    // Each body keeps the read buffer that it is a slice of, and has a future of this handler with its slot.
+    let promised = limits.max_in_flight * ((16 << 10) + (4 << 10)) + besides;
+    assert!(
+        each > limits.max_in_flight * (4 << 10) && each < promised,
+        "{each} bytes of {promised} for {} requests at once",
+        limits.max_in_flight
+    );
+
+    let each = cost_of_deaf(&config, kept).await;
+    // What waits, and what was encoded of it.
+    let promised = limits.max_queue_bytes + (64 << 10) + besides;
+    assert!(
+        each > limits.max_queue_bytes && each < promised,
+        "{each} bytes of {promised} for a peer that does not read"
+    );
 }

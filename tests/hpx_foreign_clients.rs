@@ -12,7 +12,7 @@ use polywire_tests::process::ProcessError;
 use polywire_tests::skip;
 use serde_json::{Value, json};
 
-/// The functions of the test servers: `echo(value)`, `add(a, b)`, `fail()`.
+/// The functions of the test servers: `echo(value)`, `add(a, b)`, `whoami()`, `fail()`.
 struct Functions;
 
 impl Handler for Functions {
@@ -35,6 +35,10 @@ fn function(incoming: &Incoming) -> Answer {
             Ok(Body::Json(JsonText::from_validated(value.to_owned().into())).into())
         }
         "add" => Body::json(&(number("a") + number("b"))).map(Into::into).map_err(|_| unreachable()),
+        "whoami" => {
+            let subject = incoming.identity().map(|identity| identity.subject.to_string());
+            Body::json(&subject).map(Into::into).map_err(|_| unreachable())
+        }
         "fail" => Err(polywire_hpx::failure(303, "not found")),
         other => Err(Failure::new(Code::NotFound, format!("Function not found: '{other}'"))),
     }
@@ -111,6 +115,8 @@ async fn exercise(test: &str, package: &Package, dialect: Dialect) -> Result<(),
     let user = client.run("login", right).await?;
     let again = client.run("request_auth", json!({"client": "c"})).await?;
     assert_ne!(again["session"], user["session"]);
+    let who = client.run("call", json!({"client": "c", "calls": [{"fname": "whoami"}]})).await?;
+    assert_eq!((&who["data"][0]["data"], &who["session"]), (&json!("alice"), &again["session"]));
 
     let many = json!({"port": port, "connections": 4, "calls": 25, "user": "alice", "password": "s3cret"});
     let seen = client.run("many", many).await?;

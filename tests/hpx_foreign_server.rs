@@ -4,13 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
-    Body, CallError, Code, Count, Credentials, Endpoint, Failure, Handler, HandlerFuture, Incoming,
-    JsonLimits, JsonText, Outcome, Request, Route, Secret,
+    Body, CallError, ClientState, Code, Count, Credentials, Endpoint, Failure, Handler, HandlerFuture,
+    Incoming, JsonLimits, JsonText, Outcome, Request, Route, Secret,
 };
-use polywire_hpx::{ClientConfig, Dialect, HpxClient, Wire};
+use polywire_hpx::{ClientConfig, Dialect, HpxClient, ServerCommand, Wire};
 use polywire_tests::peer;
 use polywire_tests::process::{Process, ProcessError};
 use polywire_tests::skip::{self, Tool};
+use tokio::time::timeout;
+
+/// As whom the server behaves.
+const PROFILES: [&str; 2] = ["modern", "legacy"];
+/// How long anything may take that a test waits for.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// HPX sends a client nothing to handle.
 struct Nothing;
@@ -95,19 +101,7 @@ async fn exercise(test: &str, dialect: Dialect, arguments: &[&str]) -> Result<()
             [Some("403"), None, Some("303"), Some("403"), None].map(|code| code.map(str::to_owned))
         );
         assert_eq!(text(outcomes[1].clone()), "1");
-        let calls: Vec<_> = (0..100)
-            .map(|number| {
-                let client = Arc::clone(&client);
-                tokio::spawn(async move {
-                    let body = format!("{{\"value\":{number}}}");
-                    (number, client.call(request("echo", &body)).await)
-                })
-            })
-            .collect();
-        for call in calls {
-            let (number, outcome) = call.await.expect("the call's task ends");
-            assert_eq!(text(outcome), number.to_string());
-        }
+        echoes(&client, 0..100).await;
         let long = format!("{{\"value\":\"{}\"}}", "long ".repeat(100_000));
         assert_eq!(text(client.call(request("echo", &long)).await).len(), long.len() - 10);
         assert_eq!(client.core().ledger().unaccounted_frames(), 0);
@@ -135,36 +129,42 @@ async fn works_with_a_legacy_server_in_dialect_a() -> Result<(), ProcessError> {
     exercise("works_with_a_legacy_server_in_dialect_a", Dialect::A, &["--profile", "legacy"]).await
 }
 
+/// The same with a fault, in both profiles.
+async fn despite(test: &str, fault: &str) -> Result<(), ProcessError> {
+    for profile in PROFILES {
+        exercise(test, Dialect::Auto, &["--fault", fault, "--profile", profile]).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn p02_works_with_a_server_that_sends_a_byte_at_a_time() -> Result<(), ProcessError> {
-    exercise("p02_works_with_a_server_that_sends_a_byte_at_a_time", Dialect::Auto, &["--fault", "chop"]).await
+    despite("p02_works_with_a_server_that_sends_a_byte_at_a_time", "chop").await
 }
 
 #[tokio::test]
 async fn p03_works_with_a_server_whose_data_hold_the_delimiter() -> Result<(), ProcessError> {
-    exercise(
-        "p03_works_with_a_server_whose_data_hold_the_delimiter",
-        Dialect::Auto,
-        &["--fault", "eof-inside"],
-    )
-    .await
+    despite("p03_works_with_a_server_whose_data_hold_the_delimiter", "eof-inside").await
 }
 
 #[tokio::test]
 async fn p05_works_with_a_server_that_sends_two_members() -> Result<(), ProcessError> {
-    exercise("p05_works_with_a_server_that_sends_two_members", Dialect::Auto, &["--fault", "multi-member"])
-        .await
+    despite("p05_works_with_a_server_that_sends_two_members", "multi-member").await
 }
 
 #[tokio::test]
 async fn p12_works_with_a_server_that_talks_of_other_things() -> Result<(), ProcessError> {
-    exercise("p12_works_with_a_server_that_talks_of_other_things", Dialect::Auto, &["--fault", "noise-first"])
-        .await
+    despite("p12_works_with_a_server_that_talks_of_other_things", "noise-first").await
 }
 
 /// One connection, whose first call meets the fault; the calls after it work.
-async fn fault(test: &str, fault: &str) -> Result<Option<(HpxClient, Process, Outcome)>, ProcessError> {
-    let Some((server, address)) = server(test, &["--fault", fault]).await? else { return Ok(None) };
+async fn fault(
+    test: &str,
+    profile: &str,
+    fault: &str,
+) -> Result<Option<(HpxClient, Process, Outcome)>, ProcessError> {
+    let arguments = ["--fault", fault, "--profile", profile];
+    let Some((server, address)) = server(test, &arguments).await? else { return Ok(None) };
     let config = ClientConfig { connections: 1, ..ClientConfig::default() };
     let client = connect(&address, alice(), config);
     let call = request("echo", r#"{"value":1}"#).timeout(Duration::from_secs(2));
@@ -175,58 +175,171 @@ async fn fault(test: &str, fault: &str) -> Result<Option<(HpxClient, Process, Ou
 #[tokio::test]
 async fn a_broken_answer_ends_one_call_and_its_connection() -> Result<(), ProcessError> {
     let test = "a_broken_answer_ends_one_call_and_its_connection";
-    for name in ["bad-gzip", "bad-json", "bad-crc", "truncate-close"] {
-        let Some((client, _server, outcome)) = fault(test, name).await? else { return Ok(()) };
-        assert!(matches!(outcome, Err(CallError::Unknown(_))), "{name}: {outcome:?}");
-        // Each connection breaks its first answer again: the next call finds the connection replaced.
-        let outcome = client.call(request("echo", r#"{"value":2}"#)).await;
-        assert!(matches!(outcome, Err(CallError::Unknown(_))), "{name}: {outcome:?}");
-        assert!(client.core().ledger().get(Count::Connections) >= 2, "{name}");
+    for profile in PROFILES {
+        for name in ["bad-gzip", "bad-json", "bad-crc", "truncate-close"] {
+            let Some((client, _server, outcome)) = fault(test, profile, name).await? else { return Ok(()) };
+            assert!(matches!(outcome, Err(CallError::Unknown(_))), "{profile}, {name}: {outcome:?}");
+            // Each connection breaks its first answer again: the next call finds the connection replaced.
+            let outcome = client.call(request("echo", r#"{"value":2}"#)).await;
+            assert!(matches!(outcome, Err(CallError::Unknown(_))), "{profile}, {name}: {outcome:?}");
+            assert!(client.core().ledger().get(Count::Connections) >= 2, "{profile}, {name}");
+        }
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn p13_silence_ends_a_call_at_its_deadline() -> Result<(), ProcessError> {
-    for name in ["silent", "empty-frame"] {
-        let found = fault("p13_silence_ends_a_call_at_its_deadline", name).await?;
-        let Some((_client, _server, outcome)) = found else { return Ok(()) };
-        let Err(CallError::Unknown(failure)) = outcome else { panic!("{name}: {outcome:?}") };
-        assert_eq!(failure.code, Code::DeadlineExceeded, "{name}");
+    let test = "p13_silence_ends_a_call_at_its_deadline";
+    for profile in PROFILES {
+        for name in ["silent", "empty-frame"] {
+            let Some((_client, _server, outcome)) = fault(test, profile, name).await? else { return Ok(()) };
+            let Err(CallError::Unknown(failure)) = outcome else { panic!("{profile}, {name}: {outcome:?}") };
+            assert_eq!(failure.code, Code::DeadlineExceeded, "{profile}, {name}");
+        }
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn p14_a_server_that_is_never_ready_is_unavailable() -> Result<(), ProcessError> {
-    let found = fault("p14_a_server_that_is_never_ready_is_unavailable", "wait").await?;
-    let Some((_client, _server, outcome)) = found else { return Ok(()) };
-    let Err(CallError::NotSent(failure)) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(failure.code, Code::Unavailable);
+    for profile in PROFILES {
+        let found = fault("p14_a_server_that_is_never_ready_is_unavailable", profile, "wait").await?;
+        let Some((_client, _server, outcome)) = found else { return Ok(()) };
+        let Err(CallError::NotSent(failure)) = outcome else { panic!("{profile}: {outcome:?}") };
+        assert_eq!(failure.code, Code::Unavailable);
+    }
     Ok(())
 }
 
 #[tokio::test]
 async fn p01_a_server_without_a_greeting_is_left() -> Result<(), ProcessError> {
     let test = "p01_a_server_without_a_greeting_is_left";
-    let Some((_server, address)) = server(test, &["--fault", "no-greeting"]).await? else { return Ok(()) };
-    let mut config = ClientConfig::default();
-    config.wire.limits.login_timeout = Duration::from_millis(200);
-    let client = connect(&address, alice(), config);
-    let outcome = client.call(request("echo", "{}").timeout(Duration::from_millis(600))).await;
-    assert!(matches!(outcome, Err(CallError::NotSent(_))), "{outcome:?}");
-    assert!(client.core().ledger().get(Count::Closed) >= 1);
+    for profile in PROFILES {
+        let arguments = ["--fault", "no-greeting", "--profile", profile];
+        let Some((_server, address)) = server(test, &arguments).await? else { return Ok(()) };
+        let mut config = ClientConfig::default();
+        config.wire.limits.login_timeout = Duration::from_millis(200);
+        let client = connect(&address, alice(), config);
+        let outcome = client.call(request("echo", "{}").timeout(Duration::from_millis(600))).await;
+        assert!(matches!(outcome, Err(CallError::NotSent(_))), "{profile}: {outcome:?}");
+        assert!(client.core().ledger().get(Count::Closed) >= 1);
+    }
     Ok(())
+}
+
+/// Makes calls at once, each with a number of its own, and sees that each is answered with it.
+async fn echoes(client: &Arc<HpxClient>, numbers: std::ops::Range<usize>) {
+    let calls: Vec<_> = numbers
+        .map(|number| {
+            let client = Arc::clone(client);
+            tokio::spawn(async move {
+                let body = format!("{{\"value\":{number}}}");
+                (number, client.call(request("echo", &body)).await)
+            })
+        })
+        .collect();
+    for call in calls {
+        let (number, outcome) = call.await.expect("the call's task ends");
+        assert_eq!(text(outcome), number.to_string());
+    }
 }
 
 #[tokio::test]
 async fn works_with_a_server_that_merges_answers() -> Result<(), ProcessError> {
     let test = "works_with_a_server_that_merges_answers";
-    let Some((_server, address)) = server(test, &["--fault", "merge"]).await? else { return Ok(()) };
-    let client = connect(&address, alice(), ClientConfig::default());
-    for number in 0..5 {
-        let body = format!("{{\"value\":{number}}}");
-        assert_eq!(text(client.call(request("echo", &body)).await), number.to_string());
+    for profile in PROFILES {
+        // Something that is no answer comes before each answer, both in one write.
+        let arguments = ["--fault", "merge,noise-first", "--profile", profile];
+        let Some((mut server, address)) = server(test, &arguments).await? else { return Ok(()) };
+        let client = Arc::new(connect(&address, alice(), ClientConfig::default()));
+        echoes(&client, 0..16).await;
+        server.wait_for_json(|line| line["merged"] == 2, LIMIT).await?;
+        assert!(client.core().ledger().get(Count::Unexpected) >= 16, "{profile}");
+        assert_eq!(client.core().ledger().get(Count::Closed), 0, "{profile}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn p12_a_broadcast_of_the_server_is_no_answer_and_is_followed_by_its_end() -> Result<(), ProcessError> {
+    let test = "p12_a_broadcast_of_the_server_is_no_answer_and_is_followed_by_its_end";
+    let one = |dialect| ClientConfig { connections: 1, ..of_dialect(dialect) };
+    for (profile, dialect) in
+        [("modern", Dialect::Auto), ("modern", Dialect::B), ("legacy", Dialect::Auto), ("legacy", Dialect::A)]
+    {
+        for command in [ServerCommand::Quit, ServerCommand::Restart] {
+            let Some((mut server, address)) = server(test, &["--profile", profile]).await? else {
+                return Ok(());
+            };
+            let (waiting, telling) =
+                (connect(&address, alice(), one(dialect)), connect(&address, alice(), one(dialect)));
+            let (waiting, state) = (Arc::new(waiting), telling.core().watch());
+            let mut states = [waiting.core().watch(), state];
+            waiting.ready().await.expect("the login is accepted");
+            let caller = waiting.caller().clone();
+            let call = tokio::spawn(async move { caller.call(request("sleep", r#"{"seconds":0.5}"#)).await });
+            server.wait_for_json(|line| line["sleeping"] == 0.5, LIMIT).await?;
+            telling.command(command).await.expect("the server tells everybody");
+            assert_eq!(text(call.await.expect("the call's task ends")), "0.5", "{profile}, {dialect:?}");
+            for state in &mut states {
+                let left = state.wait_for(|state| *state != ClientState::Ready);
+                timeout(LIMIT, left).await.expect("the server goes").expect("the client goes on");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn p14_a_call_is_answered_by_a_login_when_its_session_is_lost() -> Result<(), ProcessError> {
+    let test = "p14_a_call_is_answered_by_a_login_when_its_session_is_lost";
+    for arguments in [
+        &["--profile", "modern"][..],
+        &["--profile", "legacy"],
+        &["--profile", "modern", "--no-guests"],
+        &["--profile", "legacy", "--no-guests"],
+    ] {
+        let Some((_server, address)) = server(test, arguments).await? else { return Ok(()) };
+        let guests = !arguments.contains(&"--no-guests");
+        for (credentials, name) in [(alice(), "\"alice\""), (Credentials::guest(), "null")] {
+            if name == "null" && !guests {
+                continue;
+            }
+            let client =
+                connect(&address, credentials, ClientConfig { connections: 1, ..ClientConfig::default() });
+            for _ in 0..3 {
+                assert_eq!(text(client.call(request("forget", "{}")).await), "null");
+                let who = text(client.call(request("whoami", "{}")).await);
+                assert_eq!(who, name, "{arguments:?}: sent again, by the same user");
+            }
+            assert_eq!(client.core().ledger().get(Count::Connections), 1, "{arguments:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn p14_a_server_that_was_restarted_has_lost_the_session_and_calls_go_on() -> Result<(), ProcessError> {
+    let test = "p14_a_server_that_was_restarted_has_lost_the_session_and_calls_go_on";
+    for profile in PROFILES {
+        for (credentials, name) in [(alice(), "\"alice\""), (Credentials::guest(), "null")] {
+            let Some((mut first, address)) = server(test, &["--profile", profile]).await? else {
+                return Ok(());
+            };
+            let client = Arc::new(connect(&address, credentials, ClientConfig::default()));
+            echoes(&client, 0..16).await;
+            let mut state = client.core().watch();
+            first.kill().await;
+            let lost = state.wait_for(|state| *state != ClientState::Ready);
+            timeout(LIMIT, lost).await.expect("the loss is noticed").expect("the client goes on");
+            let port = address.rsplit(':').next().expect("an address ends with its port");
+            let again = server(test, &["--profile", profile, "--port", port]).await?;
+            let who = client.call(request("whoami", "{}").timeout(LIMIT)).await;
+            assert_eq!(text(who), name, "{profile}");
+            echoes(&client, 16..32).await;
+            drop(again);
+        }
     }
     Ok(())
 }
@@ -273,7 +386,7 @@ async fn dialect_c_is_named() -> Result<(), ProcessError> {
     let Some((_server, address)) = server(test, &["--dialect", "msgpack"]).await? else { return Ok(()) };
     let client = connect(&address, alice(), ClientConfig::default());
     let mut state = client.core().watch();
-    let waiting = state.wait_for(|state| matches!(state, polywire_core::ClientState::Waiting(_)));
+    let waiting = state.wait_for(|state| matches!(state, ClientState::Waiting(_)));
     let shown = format!("{:?}", *waiting.await.expect("the client goes on trying"));
     assert!(shown.contains("dialect C (MessagePack"), "{shown}");
     Ok(())

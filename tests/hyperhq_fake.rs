@@ -72,7 +72,50 @@ async fn misbehaviour_on_demand_is_survived_by_a_good_plugin() {
     holds(&with("--malformed"), &[PLUGIN], &["it answers `execute`"]).await;
     holds(&with("--disconnect"), &[PLUGIN], &["it comes back and logs in again", "it answers `execute`"])
         .await;
-    holds(&["--late=300ms"], &[EXAMPLE], &["it answers `execute`"]).await;
+}
+
+/// When this message passed, in seconds, and whether it did at all.
+fn passed(output: &str, from: &str, event: &str) -> Vec<f64> {
+    let lines = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let those = lines.filter(|line| line["from"] == from && line["event"] == event);
+    those.map(|line| line["at"].as_f64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_plugin_that_asks_for_nothing_is_tried_by_lateness_too() {
+    for plugin in [PLUGIN, EXAMPLE] {
+        let began = std::time::Instant::now();
+        let (code, output, errors) = fake(&["--late=300ms", "--json"], &[plugin]).await;
+        assert_eq!(code, 0, "{output}{errors}");
+        let login =
+            passed(&output, "host", "authenticated")[0] - passed(&output, "plugin", "authenticate")[0];
+        assert!(login >= 0.299, "the answer to the login came after {login} s");
+        // The login and four requests, one after the other; the example asks for data besides.
+        let least = if plugin == EXAMPLE { 6 } else { 5 } * Duration::from_millis(300);
+        assert!(began.elapsed() >= least, "{plugin}: {:?}", began.elapsed());
+        let answers = passed(&output, "host", "dataResponse");
+        for (asked, answered) in passed(&output, "plugin", "requestData").iter().zip(&answers) {
+            assert!(answered - asked >= 0.299, "data came after {} s", answered - asked);
+        }
+        assert_eq!(answers.len(), usize::from(plugin == EXAMPLE));
+    }
+}
+
+#[tokio::test]
+async fn every_request_comes_twice_where_that_is_asked_for() {
+    let (code, output, errors) = fake(&["--duplicate", "--json"], &[PLUGIN]).await;
+    assert_eq!(code, 0, "{output}{errors}");
+    assert_eq!(passed(&output, "host", "authenticated").len(), 2);
+    assert_eq!(passed(&output, "host", "request").len(), 8);
+}
+
+#[tokio::test]
+async fn a_login_that_is_not_answered_is_tried_again() {
+    let patient = ["--silent=login", "--timeout", "1s"];
+    let words = ["it logs in: not within 1s; it connected and did not log in", "as --silent=login asks"];
+    fails(&patient, &[PLUGIN], 9, &words).await;
+    let plugin = [PLUGIN, "--login-timeout-ms=300"];
+    holds(&["--silent=login"], &plugin, &["it logs in (", "it answers `test`", "it ends after"]).await;
 }
 
 #[tokio::test]

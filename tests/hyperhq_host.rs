@@ -7,9 +7,12 @@
 mod example;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::{Body, Endpoint, Event, JsonText, Peer, Request, Response, Route};
+use polywire_core::{
+    Body, CallError, Code, Count, Endpoint, Event, JsonText, Ledger, Limits, Peer, Request, Response, Route,
+};
 use polywire_hyperhq::{FileEncoding, Host, HostConfig, Launch, Line, Process, Reauth};
 use polywire_tests::install::{PYTHON_SOCKETIO, SOCKET_IO_CLIENT};
 use polywire_tests::{peer, skip};
@@ -23,6 +26,7 @@ struct Stage {
     host: Host,
     folder: PathBuf,
     program: Vec<String>,
+    ledger: Arc<Ledger>,
 }
 
 /// The plugin on npm `socket.io-client`.
@@ -40,6 +44,7 @@ fn python(package: &Path) -> Vec<String> {
 impl Stage {
     async fn new(name: &str, program: Vec<String>, config: HostConfig) -> Self {
         let endpoint = Endpoint::new("hyperhq", polywire_cli::service::hyperhq::routes().build().unwrap());
+        let ledger = Arc::clone(&endpoint.ledger);
         let host = Host::listen(HostConfig { port: Some(0), ..config }, endpoint).await.unwrap();
         let folder = std::env::temp_dir().join(format!("polywire-host-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
@@ -51,7 +56,7 @@ impl Stage {
         std::fs::write(folder.join("secret.txt"), "must never be served\n").unwrap();
         std::os::unix::fs::symlink(folder.join("secret.txt"), own.join("escape.txt")).unwrap();
         host.serve_files(ID, &own).unwrap();
-        Self { host, folder, program }
+        Self { host, folder, program, ledger }
     }
 
     fn launch(&self, arguments: &[&str]) -> Process {
@@ -227,11 +232,75 @@ async fn events_reach_a_plugin_that_has_subscribed() {
     }
 }
 
+/// The plugins there are, in both languages.
+fn programs(name: &str) -> Vec<Vec<String>> {
+    let node = skip::package(name, &SOCKET_IO_CLIENT).map(|package| node(&package));
+    let python = skip::package(name, &PYTHON_SOCKETIO).map(|package| python(&package));
+    node.into_iter().chain(python).collect()
+}
+
+async fn ask_within(plugin: &Peer, data: &Value, limit: Duration) -> Result<Value, CallError> {
+    let body = Body::Json(JsonText::from_value(data).unwrap());
+    let request = Request::new(Route::from_static("execute"), body).timeout(limit);
+    match plugin.call(request).await?.body {
+        Body::Json(text) => Ok(text.parse().unwrap()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn status_updates_keep_a_request_alive_up_to_progress_timeout_and_silence_ends_it() {
+    let name = "status_updates_keep_a_request_alive_up_to_progress_timeout_and_silence_ends_it";
+    for program in programs(name) {
+        let (limit, cap) = (Duration::from_secs(1), Duration::from_secs(4));
+        let config = HostConfig::default();
+        let limits = Limits { progress_timeout: cap, ..config.limits.clone() };
+        let stage = Stage::new("alive", program, HostConfig { limits, ..config }).await;
+        let process = stage.launch(&["--scenario", "serve", "--transports", "websocket"]);
+        let plugin = stage.plugin().await;
+        let slow = |ms: u64| json!({ "action": "slow", "workMs": ms, "everyMs": 100 });
+        // Longer than its timeout, and told all the while.
+        let began = std::time::Instant::now();
+        assert_eq!(ask_within(&plugin, &slow(2_000), limit).await.unwrap(), json!({ "success": true }));
+        assert!(began.elapsed() >= Duration::from_secs(2));
+        // Longer than status updates may keep it.
+        let began = std::time::Instant::now();
+        let error = ask_within(&plugin, &slow(20_000), limit).await.unwrap_err();
+        assert_eq!(error.code(), Code::DeadlineExceeded);
+        assert!(matches!(error, CallError::Unknown(_)), "it was sent: {error}");
+        assert!((cap..cap * 3).contains(&began.elapsed()), "{:?}", began.elapsed());
+        stage.host.forget(ID);
+        drop(process);
+        let process = stage.launch(&["--scenario", "serve", "--transports", "websocket"]);
+        let plugin = stage.plugin().await;
+        // A word said too late is nobody's.
+        let silent = json!({ "action": "silent", "answerAfterMs": 1_500 });
+        let error = ask_within(&plugin, &silent, limit).await.unwrap_err();
+        assert_eq!(error.code(), Code::DeadlineExceeded);
+        let orphans = || stage.ledger.get(Count::OrphanReply);
+        let late = async {
+            while orphans() == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, late).await.expect("the late answer is counted");
+        let echo = json!({ "action": "echo", "n": 1 });
+        assert_eq!(ask_within(&plugin, &echo, LIMIT).await.unwrap(), echo);
+        assert_eq!(ask(&plugin, "shutdown", &json!({})).await, Ok(json!("ok")));
+        assert_eq!(report(process).await["ok"], true);
+        stage.end().await;
+    }
+}
+
 #[tokio::test]
 async fn a_launched_plugin_is_driven_from_its_first_request_to_its_last() {
-    let name = "a_launched_plugin_is_driven_from_its_first_request_to_its_last";
-    let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
-    let stage = Stage::new("lifecycle", node(&package), HostConfig::default()).await;
+    for program in programs("a_launched_plugin_is_driven_from_its_first_request_to_its_last") {
+        is_driven(program).await;
+    }
+}
+
+async fn is_driven(program: Vec<String>) {
+    let stage = Stage::new("lifecycle", program, HostConfig::default()).await;
     let events = ["--scenario", "serve", "--events", "gameLaunched", "--transports", "websocket"];
     let process = stage.launch(&events);
     let plugin = stage.plugin().await;

@@ -40,9 +40,22 @@ async fn every_scenario_of_the_node_host_holds() {
         &["--scenario", "kick"],
         &["--scenario", "reconnect", "--count", "3"],
         &["--scenario", "reconnect", "--count", "2", "--reauth", "token"],
+        &["--scenario", "reconnect", "--count", "2", "--reauth", "challenge"],
     ] {
         let report = driven(&package, arguments).await;
         assert_eq!(report["ok"], true, "{arguments:?}: {report:#}");
+    }
+}
+
+/// The official server has `/` always: where the host is in `/plugin`, nobody answers there.
+#[tokio::test]
+async fn h25_a_host_with_one_namespace_or_both_is_found() {
+    let Some(package) = skip::package("h25_a_host_with_one_namespace_or_both_is_found", &SOCKET_IO) else {
+        return;
+    };
+    for namespaces in ["/plugin", "/", "/,/plugin", "/plugin,/"] {
+        let report = driven(&package, &["--scenario", "lifecycle", "--namespaces", namespaces]).await;
+        assert_eq!(report["ok"], true, "{namespaces}: {report:#}");
     }
 }
 
@@ -64,9 +77,20 @@ async fn the_plugin_asks_for_data_and_files() {
 async fn a_plugin_that_may_not_come_back_says_so_and_ends() {
     let name = "a_plugin_that_may_not_come_back_says_so_and_ends";
     let Some(package) = skip::package(name, &SOCKET_IO) else { return };
-    let report = driven(&package, &["--scenario", "reconnect", "--reauth", "none", "--count", "1"]).await;
-    assert_eq!(report["ok"], false, "{report:#}");
-    assert!(!report["counters"].is_null(), "{report:#}");
+    let plugin = env!("CARGO_BIN_EXE_plugin-under-test");
+    let launch = format!("sh -c '{plugin}; echo plugin ended with $? >&2'");
+    let arguments = ["--launch", &launch, "--scenario", "reconnect", "--reauth", "none", "--count", "1"];
+    let mut host = peer::hyperhq_host(&package, &arguments).unwrap();
+    let mut said = Vec::new();
+    let note = |line: &str| {
+        said.push(line.to_owned());
+        line.starts_with("plugin ended with ")
+    };
+    let end = host.wait_for_error_line(note, LIMIT).await.unwrap();
+    assert_eq!(end, "plugin ended with 1", "{said:#?}");
+    // The token of before first, then the challenge; the last word of the host is what it says.
+    let why = &said[said.len() - 2];
+    assert!(why.starts_with("unauthenticated: ") && why.len() > "unauthenticated: ".len(), "{said:#?}");
 }
 
 #[tokio::test]

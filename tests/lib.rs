@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`place`] | folders of the workspace |
 //! | [`install`] | npm and PyPI packages in exact versions, prepared once per machine |
+//! | [`bomb`] | a frame of HPX that is small on the wire and large in memory |
 //! | [`size`] | how much of something a test does |
 //! | [`skip`] | the one way to leave out a test whose foreign peer is missing |
 //! | [`process`] | a child process spoken to line by line |
@@ -17,6 +18,8 @@
 //! | [`socketio`] | what the tests of the Socket.IO client share |
 //! | [`vectors`] | the recorded bytes of `tests/vectors` |
 
+#[path = "support/bomb.rs"]
+pub mod bomb;
 #[path = "support/driver.rs"]
 pub mod driver;
 #[path = "support/harm.rs"]

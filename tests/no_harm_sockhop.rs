@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use polywire_core::{Body, Endpoint, Reconnect};
-use polywire_sockhop::{Calls, Config, Switch, dial, listen};
+use polywire_core::json::{Members, as_string};
+use polywire_core::{Body, Endpoint, JsonLimits, JsonText, Reconnect};
+use polywire_sockhop::{Calls, Config, PeerType, Switch, dial, listen};
 use polywire_tests::driver::Driver;
 use polywire_tests::harm::{Told, Trial, heard};
 use polywire_tests::install::SOCKHOP_184;
@@ -35,6 +36,8 @@ enum Bytes {
 /// One way of talking to a stock peer.
 struct Way {
     config: Config,
+    /// Values without an envelope: nothing is asked.
+    bare: bool,
     events: Bytes,
     calls: Bytes,
     answers: Bytes,
@@ -42,20 +45,24 @@ struct Way {
     how: Value,
 }
 
-/// Every way of 1.8.4: callbacks and answers, and the requests of its library.
-fn ways_of_184() -> [Way; 2] {
-    let text = Bytes::Text;
-    let callbacks =
-        Way { config: Config::default(), events: text, calls: text, answers: text, how: json!({}) };
-    let config = Config { calls: Calls::Request, ..Config::default() };
-    let (calls, answers) = (Bytes::Numbers, Bytes::Numbers);
-    [callbacks, Way { config, events: text, calls, answers, how: json!({ "library": true }) }]
+/// Every way of 1.8.4: callbacks and answers, the requests of its library, and values without an envelope.
+fn ways_of_184() -> [Way; 3] {
+    let way =
+        |config, calls, bare, how| Way { config, bare, events: Bytes::Text, calls, answers: calls, how };
+    let library = Config { calls: Calls::Request, ..Config::default() };
+    let bare = Config { peer_type: PeerType::Json, ..Config::default() };
+    [
+        way(Config::default(), Bytes::Text, false, json!({})),
+        way(library, Bytes::Numbers, false, json!({ "library": true })),
+        way(bare, Bytes::Text, true, json!({ "bare": true })),
+    ]
 }
 
 /// Every way of 2.1: lines, and frames behind the fence of the switch.
 fn ways_of_21() -> [Way; 2] {
     let way = |switch, bytes| Way {
         config: Config { switch, ..Config::default() },
+        bare: false,
         events: bytes,
         calls: bytes,
         answers: bytes,
@@ -78,6 +85,44 @@ fn as_heard(name: &str, body: &Body, bytes: Bytes) -> Value {
         Bytes::Plain | Bytes::Typed => return heard(name, body, None),
     };
     json!({ "name": name, "text": text })
+}
+
+/// A value for a peer without envelopes.
+fn bare(odd: &mut Odd) -> Told {
+    let body = loop {
+        match odd.body(None) {
+            Body::Json(text) if bare_may_go(&text) => break Body::Json(text),
+            _ => {}
+        }
+    };
+    let told = heard("", &body, None);
+    (Message::new(kind(odd), body, false), told)
+}
+
+/// Null, what looks like a message of the protocol, and an object whose constructor is null are refused.
+fn bare_may_go(text: &JsonText) -> bool {
+    let limits = JsonLimits::default();
+    let Ok(mut members) = Members::new(text.as_bytes(), &limits) else {
+        return text.as_str().trim() != "null";
+    };
+    let (mut kind, mut constructor) = (None, None);
+    while let Ok(Some((key, place))) = members.next() {
+        let value = text.as_bytes().get(place);
+        if key.is("type") {
+            kind = value.and_then(as_string);
+        } else if key.is("constructor") {
+            constructor = value;
+        }
+    }
+    kind.is_none_or(|kind| kind != "SockhopPing") && constructor != Some(b"null")
+}
+
+/// How the messages of a trial are made.
+fn trial(seed: u64, count: usize, way: &Way) -> Trial {
+    if way.bare {
+        return Trial::one_way(seed, count, bare);
+    }
+    Trial::new(seed, count, |odd| message(odd, way), |odd| answer(odd, way))
 }
 
 /// A call or event.
@@ -138,7 +183,7 @@ fn lively(config: &Config) -> Config {
 
 /// Our server against the client that `driver` is.
 async fn serve(seed: u64, count: usize, way: &Way, mut driver: Driver) -> Result<(), ProcessError> {
-    let trial = Trial::new(seed, count, |odd| message(odd, way), |odd| answer(odd, way));
+    let trial = trial(seed, count, way);
     let endpoint = Endpoint::new("sockhop", trial.handler());
     let server = listen("127.0.0.1:0", lively(&way.config), endpoint).await.expect("a free port");
     let mut how = way.how.clone();
@@ -154,7 +199,7 @@ async fn serve(seed: u64, count: usize, way: &Way, mut driver: Driver) -> Result
 
 /// Our client against the server that `driver` is.
 async fn call(seed: u64, count: usize, way: &Way, mut driver: Driver) -> Result<(), ProcessError> {
-    let trial = Trial::new(seed, count, |odd| message(odd, way), |odd| answer(odd, way));
+    let trial = trial(seed, count, way);
     let listening = driver.run("listen", way.how.clone()).await?;
     let address = format!("127.0.0.1:{}", listening["port"]);
     let endpoint = Endpoint { reconnect: Reconnect::never(), ..Endpoint::new("sockhop", trial.handler()) };
@@ -219,11 +264,14 @@ async fn no_harm_to_a_21_server() -> Result<(), ProcessError> {
 }
 
 /// What a raw server does to the client that `driver` is: the words of the first problem noticed.
-async fn raw(mut driver: Driver, line: &[u8], heard: usize) -> Result<Value, String> {
+async fn raw(driver: Driver, line: &[u8], heard: usize) -> Result<Value, String> {
+    raw_to(json!({}), driver, line, heard).await
+}
+
+async fn raw_to(mut how: Value, mut driver: Driver, line: &[u8], heard: usize) -> Result<Value, String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let port = listener.local_addr().expect("it listens").port();
-    let connecting =
-        driver.begin("connect", json!({ "port": port })).await.map_err(|error| error.to_string())?;
+    how["port"] = listener.local_addr().expect("it listens").port().into();
+    let connecting = driver.begin("connect", how).await.map_err(|error| error.to_string())?;
     let (mut stream, _) = listener.accept().await.expect("it connects");
     driver.answer(connecting).await.map_err(|error| error.to_string())?.expect("it connects");
     stream.write_all(line).await.expect("it reads");
@@ -250,5 +298,12 @@ async fn harm_to_a_stock_184_client_would_be_noticed() -> Result<(), ProcessErro
     assert!(died.expect_err("an answer nobody asked for kills it").contains("ended"));
     let told = raw(start()?, b"{\"type\":\n\n", 1).await.expect_err("it reports an error");
     assert!(told.contains("ERR_OBJECTBUFFER_BAD_BUFFER_DATA"), "{told}");
+    let bare =
+        |line| async move { raw_to(json!({ "bare": true }), start().expect("it starts"), line, 1).await };
+    assert!(bare(b"{\"type\":\"a\",\"constructor\":1}\n").await.is_ok());
+    for line in [&b"null\n"[..], b"{\"type\":\"SockhopRequest\"}\n", b"{\"constructor\":null}\n"] {
+        let died = bare(line).await.expect_err("a bare value that kills it");
+        assert!(died.contains("ended"), "{died}");
+    }
     Ok(())
 }

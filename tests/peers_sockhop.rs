@@ -70,11 +70,13 @@ async fn stock_184_pair_echoes_every_kind_in_both_directions() {
     let (mut server, mut client) = pair.unwrap();
     let from_client = client.run("kinds", json!({})).await.unwrap();
     let from_server = server.run("kinds", json!({"to": 0})).await.unwrap();
-    for (answers, least) in [(&from_client, 18), (&from_server, 15)] {
+    for (answers, least) in [(&from_client, 42), (&from_server, 37)] {
         let answers = answers.as_array().unwrap();
         assert_eq!(answers.len(), least);
         for answer in answers {
-            assert_eq!(answer["equal"], true, "{answer}");
+            // An application cannot answer with null or undefined.
+            let told = answer["equal"] == true || (answer["sent"].is_null() && answer["data"] == json!({}));
+            assert!(told, "{answer}");
         }
     }
     server.finish().await.unwrap();

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
-    Authenticate, Body, BoxFuture, Count, Credentials, Endpoint, Event, Identity, Limits, Refusal, Route,
-    Server,
+    Authenticate, Body, BoxFuture, Close, Count, Credentials, Endpoint, Event, Identity, Limits, Refusal,
+    Route, Server,
 };
 use polywire_socketio::{ServerConfig, listen};
 use polywire_tests::socketio::{Ears, LIMIT};
@@ -102,4 +102,28 @@ async fn sessions_that_have_joined_are_bounded_too() {
         until("a peer", || server.peers().len() == count).await;
     }
     assert_eq!(raw.ask("", None).await.0, 503);
+}
+
+#[tokio::test]
+async fn c03_half_a_message_of_a_websocket_costs_its_connection() {
+    let limits = Limits { frame_timeout: Duration::from_millis(300), ..Limits::default() };
+    let ears = Ears::default();
+    let server = serve(limits, &ears).await;
+    let mut raw = Raw::join(server.address()).await;
+    // Whole ones, also with a ping between two parts, cost nothing.
+    raw.send(&["42[\"whole\"]"]).await;
+    ears.next("whole").await;
+    let parts = [
+        &[0x01, 0x84, 0, 0, 0, 0][..],
+        b"42[\"",
+        &[0x89, 0x80, 0, 0, 0, 0],
+        &[0x80, 0x84, 0, 0, 0, 0],
+        b"in\"]",
+    ];
+    assert!(raw.write(&parts.concat()).await);
+    ears.next("in").await;
+    assert!(raw.write(&[0x81, 0xA0, 0, 0, 0, 0, b'4', b'2']).await);
+    timeout(LIMIT, ears.ended(1)).await.expect("an end in time");
+    let ends = ears.ends();
+    assert_eq!(ends, [Close::SlowFrame(Duration::from_millis(300))], "{ends:?}");
 }

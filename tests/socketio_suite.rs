@@ -5,82 +5,17 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+#[path = "support/socketio_mirror.rs"]
+mod mirror;
 #[path = "support/socketio_raw.rs"]
 mod raw;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use polywire_core::{
-    Endpoint, Event, Handler, HandlerFuture, Incoming, Kind, Limits, Response, Route, Server,
-};
-use polywire_socketio::{Arguments, ServerConfig, listen};
+use mirror::{events, polling, serve};
 use raw::{Raw, until};
 use serde_json::{Value, json};
 
-/// `message` comes back as `message-back`, and whatever wants an answer is acknowledged, with the same arguments.
-struct Mirror;
-
-impl Handler for Mirror {
-    fn call(&self, incoming: Incoming) -> HandlerFuture {
-        Box::pin(async move {
-            if incoming.kind == Kind::Event {
-                let back = Event {
-                    meta: incoming.meta.clone(),
-                    ..Event::new(Route::from_static("message-back"), incoming.body.clone())
-                };
-                if let Some(caller) = incoming.peer.caller() {
-                    let _ = caller.notify(back).await;
-                }
-            }
-            Ok(Response { body: incoming.body, meta: incoming.meta })
-        })
-    }
-}
-
-async fn serve() -> Server {
-    let limits =
-        Limits { max_frame_bytes: 1_000_000, login_timeout: Duration::from_secs(1), ..Limits::default() };
-    let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", Mirror) };
-    let config = ServerConfig {
-        ping_interval: Duration::from_millis(300),
-        ping_timeout: Duration::from_secs(2),
-        arguments: Arguments::List,
-        ..ServerConfig::new(["/", "/custom"])
-    };
-    listen("127.0.0.1:0", config, endpoint).await.unwrap()
-}
-
 fn opened(text: &str) -> Value {
     serde_json::from_str(text.strip_prefix('0').unwrap()).unwrap()
-}
-
-/// A session of requests that has joined the main namespace.
-async fn polling(server: &Server) -> (Raw, String) {
-    let mut raw = Raw::dial(server.address()).await;
-    let query = format!("&sid={}", raw.session().await);
-    assert_eq!(raw.ask(&query, Some("40")).await, (200, "ok".to_owned()));
-    let mut heard = String::new();
-    while !heard.contains("40{") {
-        heard = raw.ask(&query, None).await.1;
-    }
-    (raw, query)
-}
-
-/// Everything that comes by requests until `count` messages of events have come.
-async fn events(raw: &mut Raw, query: &str, count: usize) -> Vec<String> {
-    let mut all = Vec::new();
-    while all.len() < count {
-        let (status, text) = raw.ask(query, None).await;
-        assert_eq!(status, 200, "{text}");
-        for message in text.split('\u{1e}') {
-            match message {
-                "2" => assert_eq!(raw.ask(query, Some("3")).await.0, 200),
-                message => all.push(message.to_owned()),
-            }
-        }
-    }
-    all
 }
 
 #[tokio::test]
@@ -146,6 +81,16 @@ async fn engine_an_invalid_request_ends_the_session() {
 }
 
 #[tokio::test]
+async fn h12_a_body_over_the_limit_is_refused_by_a_server_and_others_are_served() {
+    let server = serve().await;
+    let (mut raw, query) = polling(&server).await;
+    let status = raw.ask(&query, Some(&format!("4{}", "x".repeat(1_000_001)))).await.0;
+    assert!(matches!(status, 400 | 413), "{status}");
+    let (mut other, query) = polling(&server).await;
+    assert_eq!(other.ask(&query, Some("42[\"echo\",1]")).await.0, 200);
+}
+
+#[tokio::test]
 async fn engine_two_polls_at_once_end_the_session() {
     let server = serve().await;
     let (mut first, query) = polling(&server).await;
@@ -163,7 +108,8 @@ async fn engine_two_polls_at_once_end_the_session() {
         first.begin("GET", &full, "").await;
         refused = second.ask(&query, None).await.0;
     }
-    assert!(matches!(refused, 400 | 500), "{refused}");
+    // Or the session's end cuts the stream before the refusal is out.
+    assert!(matches!(refused, 400 | 500 | 0), "{refused}");
     until("no peer", || server.peers().is_empty()).await;
 }
 

@@ -4,17 +4,24 @@
 
 #[path = "support/sockhop_ends.rs"]
 mod ends;
+#[path = "support/kinds.rs"]
+mod kinds;
 
 use std::time::Duration;
 
 use ends::{End, LIMIT, assert_bursts, assert_same, echoes, json, request};
-use polywire_core::{Body, CallError, Code, Event, Route};
-use polywire_sockhop::{Calls, Config, Mode, PeerType, TYPE, Terminator};
+use kinds::assert_kinds;
+use polywire_core::{Body, CallError, Code, Count, Event, Route};
+use polywire_sockhop::{Calls, Config, Mode, PeerType, Switch, TYPE, Terminator};
 use polywire_tests::driver::Driver;
+use polywire_tests::harm::spell;
 use polywire_tests::install::SOCKHOP_184;
 use polywire_tests::relay::{Place, Relay};
 use polywire_tests::skip;
 use serde_json::{Value, json as value};
+
+/// Kinds of values that their server sends: it refuses five that their client does not.
+const OF_SERVER: usize = kinds::OF_CLIENT - 5;
 
 /// Ours and theirs connected: we listen.
 macro_rules! their_client {
@@ -45,27 +52,13 @@ fn port(address: &str) -> u16 {
     address.rsplit(':').next().unwrap().parse().unwrap()
 }
 
-/// Every answer is what was asked and of the same type; only a buffer comes as its base64 text, as 2.x sends it to 1.x.
-fn assert_kinds(answers: &Value, count: usize) {
-    let answers = answers.as_array().unwrap();
-    assert_eq!(answers.len(), count);
-    for answer in answers {
-        assert_eq!(answer["type"], answer["sent_type"], "{answer}");
-        match answer["kind"].as_str().unwrap() {
-            "buffer" => assert_eq!(answer["data"], "AAECCg3+/w==", "{answer}"),
-            "empty buffer" => assert_eq!(answer["data"], "", "{answer}"),
-            _ => assert_eq!(answer["equal"], true, "{answer}"),
-        }
-    }
-}
-
 #[tokio::test]
 async fn stock_184_client_gets_every_kind_of_value_back() {
     for mode in [Mode::Auto, Mode::Json, Mode::Compat] {
         let end = End::new(0);
         let (_server, mut client) =
             their_client!("stock_184_client_gets_every_kind_of_value_back", end, Config::with_mode(mode), {});
-        assert_kinds(&client.run("kinds", value!({})).await.unwrap(), 18);
+        assert_kinds(&client.run("kinds", value!({})).await.unwrap(), kinds::OF_CLIENT);
         client.finish().await.unwrap();
     }
 }
@@ -76,7 +69,7 @@ async fn stock_184_server_gets_every_kind_of_value_back() {
         let end = End::new(0);
         let (mut server, client) =
             their_server!("stock_184_server_gets_every_kind_of_value_back", end, Config::with_mode(mode), {});
-        assert_kinds(&server.run("kinds", value!({"to": 0})).await.unwrap(), 15);
+        assert_kinds(&server.run("kinds", value!({"to": 0})).await.unwrap(), OF_SERVER);
         client.shutdown().await;
         server.finish().await.unwrap();
     }
@@ -254,7 +247,7 @@ async fn terminators_unix_sockets_and_bare_values_work_with_184() {
     let server = end.serve(path.clone(), config).await;
     let mut client = Driver::start("sockhop184_client.mjs", &package).unwrap();
     client.run("connect", value!({"path": path, "terminator": "\r\n"})).await.unwrap();
-    assert_kinds(&client.run("kinds", value!({})).await.unwrap(), 18);
+    assert_kinds(&client.run("kinds", value!({})).await.unwrap(), kinds::OF_CLIENT);
     client.finish().await.unwrap();
     server.shutdown().await;
     assert!(!path.exists());
@@ -274,13 +267,88 @@ async fn terminators_unix_sockets_and_bare_values_work_with_184() {
     let seen = client.event(|event| event["event"] == "receive", LIMIT).await.unwrap();
     assert_eq!((&seen["type"], &seen["data"]), (&value!("Array"), &value!([1, "bare"])));
     client.finish().await.unwrap();
+
+    let end = End::new(0);
+    let config = Config { peer_type: PeerType::Json, ..Config::default() };
+    let (mut server, client) = their_server!(
+        "terminators_unix_sockets_and_bare_values_work_with_184",
+        end,
+        config,
+        {"peer_type": "json"}
+    );
+    server.run("send", value!({"to": 0, "value": {"json": {"bare": {"type": "Object"}}}})).await.unwrap();
+    let heard = end.wait_for(|heard| heard.events.len() == 1).await;
+    assert_eq!(heard.events[0], ("Object".to_owned(), json(&value!({"bare": {"type": "Object"}}))));
+    for (body, kind) in [(value!({"a": [null]}), "Object"), (value!("text"), "String"), (value!(0), "Number")]
+    {
+        client.caller().notify(Event::new(Route::from_static("any"), json(&body))).await.unwrap();
+        let seen = server.event(|event| event["event"] == "receive", LIMIT).await.unwrap();
+        assert_eq!((&seen["type"], &seen["data"]), (&value!(kind), &body));
+    }
+    // What would end it, or be taken for the protocol's, never leaves.
+    for body in
+        [value!(null), value!({"type": "SockhopRequest"}), value!({"constructor": null}), value!("last")]
+    {
+        client.caller().notify(Event::new(Route::from_static("any"), json(&body))).await.unwrap();
+    }
+    let seen = server.event(|event| event["event"] == "receive", LIMIT).await.unwrap();
+    assert_eq!(seen["data"], "last");
+    assert_eq!(client.ledger().get(Count::EventsNotSent), 3);
+    client.shutdown().await;
+    server.finish().await.unwrap();
+}
+
+/// What the listener of a driver of the no-harm tests heard, and what it was told, both as digests.
+async fn heard(mut driver: Driver, told: &[Value]) {
+    let heard = driver.run("heard", value!({"count": told.len()})).await.unwrap();
+    let told = spell(&mut driver, told.iter()).await.unwrap();
+    assert_eq!(heard, told);
+    assert_eq!(driver.run("trouble", value!({})).await.unwrap(), value!([]));
+    driver.finish().await.unwrap();
 }
 
 #[tokio::test]
-async fn what_kills_a_stock_184_peer_is_survived_and_never_sent() {
+async fn an_event_for_everybody_reaches_frames_lines_and_184_each_in_its_own_form() {
+    let test = "an_event_for_everybody_reaches_frames_lines_and_184_each_in_its_own_form";
+    let Some(package) = skip::package(test, &SOCKHOP_184) else { return };
+    let end = End::new(0);
+    let server = end.serve("127.0.0.1:0", Config { switch: Switch::Early, ..Config::default() }).await;
+    let port = port(server.address());
+    let mut audience = Vec::new();
+    for (driver, mode) in
+        [("harm_sockhop21.mjs", "binary"), ("harm_sockhop21.mjs", "json"), ("harm_sockhop184.mjs", "")]
+    {
+        let mut driver = Driver::start(driver, &package).unwrap();
+        driver.run("connect", value!({"port": port, "mode": mode})).await.unwrap();
+        audience.push(driver);
+    }
+    end.wait_for(|heard| heard.peers.len() == 3).await;
+    let bytes = Body::binary("Buffer", &b"\x00\x01\x02\n\r\xfe\xff"[..]);
+    let object = value!({"seq": 1, "text": "gr\u{fc}\u{df}\n"});
+    for body in [bytes, json(&object), json(&value!("last"))] {
+        let route = match &body {
+            Body::Binary(_) => "Buffer",
+            Body::Json(text) if text.as_str().starts_with('{') => "Object",
+            _ => "String",
+        };
+        assert_eq!(server.audience().broadcast(&Event::new(Route::from_static(route), body)), 3);
+    }
+    let told = |buffer: Value| {
+        let object = value!({"name": "Object", "text": object.to_string()});
+        [buffer, object, value!({"name": "String", "text": "\"last\""})]
+    };
+    let [frames, lines, old] = <[Driver; 3]>::try_from(audience).ok().unwrap();
+    heard(frames, &told(value!({"name": "Buffer", "hex": "0001020a0dfeff"}))).await;
+    heard(lines, &told(value!({"name": "Buffer", "hex": "0001020a0dfeff"}))).await;
+    heard(old, &told(value!({"name": "Buffer", "text": "\"AAECCg3+/w==\""}))).await;
+    assert_eq!(server.ledger().unaccounted_frames(), 0);
+}
+
+#[tokio::test]
+async fn what_kills_a_stock_184_peer_is_never_sent() {
     let end = End::new(0);
     let (server, mut client) = their_client!(
-        "what_kills_a_stock_184_peer_is_survived_and_never_sent",
+        "what_kills_a_stock_184_peer_is_never_sent",
         end,
         Config::default(),
         {"answer": "none"}

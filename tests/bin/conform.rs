@@ -197,13 +197,17 @@ impl Program {
         let dialled = self.adapter.dial(target, endpoint).await.map_err(|error| failed(error.to_string()))?;
         let mut state = dialled.watch();
         *client.lock().unwrap() = Some(Arc::new(dialled));
-        let tries = |state: &ClientState| matches!(state, ClientState::Connecting | ClientState::Waiting(_));
+        let tries = |state: &ClientState| {
+            matches!(state, ClientState::Connecting | ClientState::Waiting(_) | ClientState::Denied(_))
+        };
         // It tries again, also where the login was refused, until it gives up.
         let _ = timeout(limit, state.wait_for(|state| !tries(state))).await;
         let state = state.borrow().clone();
         match state {
             ClientState::Ready => Ok(()),
-            ClientState::Refused(refusal) => Err((Word::Refused, refusal.to_string())),
+            ClientState::Denied(refusal) | ClientState::Refused(refusal) => {
+                Err((Word::Refused, refusal.to_string()))
+            }
             state => Err(failed(format!("{state:?}"))),
         }
     }

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use polywire_core::{Body, Caller, Code, Failure, Json, JsonText, Progress, Request, Response, Route};
+use polywire_core::{
+    Body, Caller, Code, Failure, Json, JsonText, Limits, Progress, Request, Response, Route,
+};
 use polywire_hyperhq::{FILE, Plugin, PluginError};
 use serde_json::{Value, json};
 
@@ -87,7 +89,12 @@ fn expect(right: bool, what: &'static str) -> Result<(), Failure> {
 
 fn plugin() -> Result<Plugin, PluginError> {
     let heard = Heard::default();
-    let mut plugin = Plugin::from_environment()?
+    let limit = std::env::args().find_map(|word| word.strip_prefix("--login-timeout-ms=")?.parse().ok());
+    let mut plugin = Plugin::from_environment()?;
+    if let Some(limit) = limit {
+        plugin = plugin.limits(Limits { login_timeout: Duration::from_millis(limit), ..Limits::default() });
+    }
+    let mut plugin = plugin
         .handle("initialize", || async { "initialized".to_owned() })?
         .handle("test", || async { Json(true) })?
         .handle("execute", {

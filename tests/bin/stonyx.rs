@@ -14,6 +14,7 @@ use polywire_core::{
     HandlerFuture, Incoming, JsonText, Limits, Observe, Options, Peer, Reconnect, Response, Route, Secret,
     Target,
 };
+use polywire_net::websocket::WebSocketError;
 use polywire_stonyx::{ADAPTER, Config};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -126,7 +127,13 @@ fn closed(reason: &Close) {
         Close::Peer => (1005, ""),
         _ => (1006, ""),
     };
-    if matches!(reason, Close::Protocol(_) | Close::Limit(_)) {
+    // What breaks the protocol is an error there; a stream that only ends is not.
+    let broken = match reason {
+        Close::Transport(why) => *why != WebSocketError::Cut.to_string(),
+        Close::Limit(_) => true,
+        _ => false,
+    };
+    if broken {
         say("connection-error", &[]);
     }
     say("closed", &[("code", json!(code)), ("reason", json!(text))]);
@@ -183,7 +190,7 @@ async fn probe(flags: &HashMap<String, String>) {
         if state == ClientState::Ready {
             say("delivered", &[("name", json!("auth")), ("value", json!("success"))]);
             say(if settled { "reconnected" } else { "init-resolved" }, &[]);
-        } else if matches!(state, ClientState::Waiting(_)) {
+        } else if matches!(state, ClientState::Waiting(_) | ClientState::Denied(_)) {
             // No connection was made at all: nobody was told of its end.
             let never = ledger.get(Count::Connections) == 0;
             if never {

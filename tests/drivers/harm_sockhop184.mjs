@@ -1,9 +1,10 @@
 // npm sockhop 1.8.4 listening to what our ends send: node harm_sockhop184.mjs PACKAGE_FOLDER. Commands as in harm.mjs, and
 //
-//   connect  {port, library?}   its client; `library` asks by requests of the library instead of callbacks
-//   listen   {library?}         its server on a free port: {port}
+//   connect  {port, library?, bare?}   its client; `library` asks by requests of the library instead of callbacks
+//   listen   {library?, bare?}         its server on a free port: {port}
 //
-// Callbacks and requests are answered with {"seq": n}, the number of the message.
+// Callbacks and requests are answered with {"seq": n}, the number of the message. `bare` values come without a name, because what
+// the library tells of them is its own guess, and there are no pings: nobody answers those of a bare peer.
 import { createRequire } from 'node:module';
 import net from 'node:net';
 import path from 'node:path';
@@ -19,11 +20,11 @@ let request;
 let byRequest = false;
 let leaving = false;
 
-function listenTo(peer) {
+function listenTo(peer, bare) {
   peer.on('receive', (data, meta) => {
     // Our client's handshake, which nobody here knows: an application answers it like any message.
     if (meta.type === 'SockhopHandshake') { meta.callback({}); return; }
-    const seq = heard.hear(meta.type, data);
+    const seq = heard.hear(bare ? '' : meta.type, data);
     if (meta.callback) meta.callback({ seq });
   });
   peer.on('request', (req, res) => {
@@ -32,7 +33,7 @@ function listenTo(peer) {
   });
   peer.on('error', (e) => heard.trouble(`error event: ${e.code} ${e.message}`));
   peer.on('disconnect', () => { if (!leaving) heard.trouble('disconnected'); });
-  peer.ping(1000);
+  if (!bare) peer.ping(1000);
 }
 
 async function question(n) {
@@ -54,19 +55,19 @@ const freePort = () => new Promise((resolve, reject) => {
 
 serve({
   ...heard.commands(question),
-  async connect({ port, library = false }) {
+  async connect({ port, library = false, bare = false }) {
     byRequest = library;
-    const client = new Client({ port });
-    listenTo(client);
+    const client = new Client({ port, peer_type: bare ? 'json' : 'Sockhop' });
+    listenTo(client, bare);
     send = (value, callback) => client.send(value, callback);
     request = (value) => client.request(value);
     await client.connect();
   },
-  async listen({ library = false }) {
+  async listen({ library = false, bare = false }) {
     byRequest = library;
     const port = await freePort();
-    const server = new Server({ port });
-    listenTo(server);
+    const server = new Server({ port, peer_type: bare ? 'json' : 'Sockhop' });
+    listenTo(server, bare);
     server.on('connect', (sock) => {
       send = (value, callback) => server.send(sock, value, callback);
       request = (value) => server.request(sock, value);

@@ -1,8 +1,8 @@
 // The Sockhop 2.1 peer listening to what our ends send, strict as the original: what kills that ends this program with 70.
 // node harm_sockhop21.mjs (no package). Commands as in harm.mjs, and
 //
-//   connect  {port}    as a client
-//   listen   {}        as a server on a free port: {port}
+//   connect  {port, mode?}   as a client; `mode` as in the programs of peers/sockhop
+//   listen   {}              as a server on a free port: {port}
 //
 // Callbacks are answered with {"seq": n}, the number of the message.
 import { Peer } from '../peers/sockhop/peer.mjs';
@@ -12,8 +12,8 @@ import { serve } from './lines.mjs';
 const heard = new Heard();
 let link;
 
-function peer(role) {
-  const made = new Peer({ role, crashLikeOriginal: true, crashOnError: true });
+function peer(role, mode = 'binary') {
+  const made = new Peer({ role, mode, crashLikeOriginal: true, crashOnError: true });
   const hear = (data, meta) => {
     const seq = heard.hear(meta.type, data);
     if (meta.callback) meta.callback({ seq }).catch((e) => heard.trouble(`an answer could not be sent: ${e.message}`));
@@ -37,7 +37,7 @@ const question = (n) => new Promise((resolve, reject) => {
 
 serve({
   ...heard.commands(question),
-  async connect({ port }) { await peer('client').start({ port }); },
+  async connect({ port, mode }) { await peer('client', mode).start({ port }); },
   listen: async () => ({ port: await peer('server').listen() }),
   connected: async () => { while (!link) await new Promise((later) => setImmediate(later)); },
 });

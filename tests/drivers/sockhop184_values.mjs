@@ -4,6 +4,11 @@ import { event } from './lines.mjs';
 class Widget {
   constructor(members) { Object.assign(this, members); }
 }
+class Told {
+  toJSON() { return ['told', { by: 'toJSON' }]; }
+}
+/** An instance of a class without a name. */
+const nameless = () => new (class { x = 1; })();
 
 /**
  * A value from its description: {"json": any} {"date": text} {"buffer": hex} {"widget": members} {"undefined": true},
@@ -36,12 +41,38 @@ export const KINDS = {
   'empty array': [],
   'empty buffer': Buffer.alloc(0),
   'long string': 'x'.repeat(100_000),
+  infinity: Infinity,
+  'minus infinity': -Infinity,
+  map: new Map([['k', 1]]),
+  set: new Set([1, 2]),
+  error: new Error('lost on the way'),
+  'error of a kind': new TypeError('lost on the way'),
+  'typed array': new Uint8Array([0, 128, 255]),
+  'other typed array': new Float64Array([0.5, NaN, -0]),
+  'array buffer': new ArrayBuffer(4),
+  'array with holes': [1, , undefined, () => 1, Symbol('s'), NaN, 7],
+  'members that vanish': { a: undefined, b: () => 1, c: Symbol('s'), d: -0, e: Infinity, 10: 'ten', 2: 'two' },
+  'told by toJSON': new Told(),
+  'member with toJSON': { when: new Date(0), told: new Told() },
+  'class without a name': nameless(),
+  'boxed values': [new Number(1), new String('s'), new Boolean(false)],
+  'boxed number': new Number(7),
+  'pattern': /a+b/gi,
+  promise: Promise.resolve(1),
+  'own constructor': { constructor: { name: 'Gadget' }, n: 1 },
+  function: function named() {},
+  'class itself': Widget,
+  symbol: Symbol('s'),
 };
 
 /** Kinds the client accepts and the server's send() refuses. */
-export const FALSY = { 'empty string': '', zero: 0, false: false };
+export const FALSY = { 'empty string': '', zero: 0, false: false, 'minus zero': -0, 'not a number': NaN };
 
-const plain = (value) => JSON.parse(JSON.stringify(value));
+/** As it is once it was JSON: undefined where it has no such form. */
+const plain = (value) => {
+  const text = JSON.stringify(value);
+  return text === undefined ? undefined : JSON.parse(text);
+};
 
 /** What was received, as plain JSON; no `data` when it is undefined. */
 export const reveal = (data, type) => ({ type: type ?? null, ...(data === undefined ? {} : { data }) });
@@ -52,7 +83,8 @@ export async function echoKinds(kinds, call) {
   for (const [kind, value] of Object.entries(kinds)) {
     const { data, type } = await call(value);
     const equal = JSON.stringify(data) === JSON.stringify(value);
-    seen.push({ kind, equal, sent_type: value.constructor.name, sent: plain(value), type: type ?? null, data: data ?? null });
+    const sent = plain(value);
+    seen.push({ kind, equal, has_data: sent !== undefined, sent_type: value.constructor.name, sent: sent ?? null, type: type ?? null, data: data ?? null });
   }
   return seen;
 }

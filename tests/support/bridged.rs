@@ -95,7 +95,8 @@ fn options(wire: &str, listens: bool) -> String {
     }
 }
 
-fn target(wire: &str, address: &str, listens: bool) -> Target {
+/// Where a wire listens, or what is dialled, with the options that it needs.
+pub(crate) fn target(wire: &str, address: &str, listens: bool) -> Target {
     let mut target = Target { address: address.to_owned(), ..Target::default() };
     let options = &mut target.options;
     match wire {

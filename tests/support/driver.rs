@@ -132,6 +132,14 @@ impl Driver {
         if status.success() { Ok(()) } else { Err(self.process.error(&format!("it ended with {status}"))) }
     }
 
+    /// Stops the driver where it is: it lives, and does nothing any more.
+    ///
+    /// # Errors
+    /// When it has ended, or the system knows no such thing.
+    pub async fn freeze(&mut self) -> Result<(), ProcessError> {
+        self.process.freeze().await
+    }
+
     /// Kills the driver at once, as a crash would.
     pub async fn kill(&mut self) {
         self.process.kill().await;

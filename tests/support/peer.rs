@@ -45,6 +45,18 @@ pub async fn sockhop_21_server(arguments: &[&str]) -> Result<(Process, u16), Pro
     }
 }
 
+/// Starts the Sockhop 2.1 test server at the Unix path `path`. Needs `node`.
+///
+/// # Errors
+/// When it cannot be started or does not listen within 20 s.
+pub async fn sockhop_21_unix_server(path: &Path, arguments: &[&str]) -> Result<Process, ProcessError> {
+    let path = path.display().to_string();
+    let arguments: Vec<&str> = ["--path", &path].into_iter().chain(arguments.iter().copied()).collect();
+    let mut server = sockhop_21("server.mjs", &arguments)?;
+    server.wait_for_error_line(|line| line == format!("READY {path}"), START_LIMIT).await?;
+    Ok(server)
+}
+
 /// Starts the Sockhop 2.1 test client. Needs `node`.
 ///
 /// # Errors

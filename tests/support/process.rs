@@ -195,6 +195,17 @@ impl Process {
         Ok(found.expect("the line waited for was parsed"))
     }
 
+    /// Stops the child where it is: it lives, keeps its sockets, and does nothing any more.
+    ///
+    /// # Errors
+    /// When it has ended, or the system knows no such thing.
+    pub async fn freeze(&mut self) -> Result<(), ProcessError> {
+        let id = self.id().ok_or_else(|| self.error("it has ended"))?.to_string();
+        let status = Command::new("kill").args(["-STOP", &id]).status().await;
+        let stopped = status.is_ok_and(|status| status.success());
+        if stopped { Ok(()) } else { Err(self.error("it could not be stopped")) }
+    }
+
     /// Waits until the child ends by itself.
     ///
     /// # Errors

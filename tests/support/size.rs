@@ -1,6 +1,19 @@
 //! How much of something a test does: little in `cargo xtask test`, all of it in `cargo xtask soak`.
 
-/// `small`, or `full` where `POLYWIRE_SOAK` is set, as `cargo xtask soak` does.
+/// `small`, or `full` where `POLYWIRE_SOAK` is set, as `cargo xtask soak` does: 1 is all of it, 0.1 a tenth.
 pub fn size(small: u64, full: u64) -> u64 {
-    if std::env::var_os("POLYWIRE_SOAK").is_some() { full } else { small }
+    // The least that is done is what the tests do.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    let part = (full as f64 * part()) as u64;
+    part.max(small)
+}
+
+/// Is everything done at its full size, so that figures mean what they say?
+pub fn is_full() -> bool {
+    part() >= 1.0
+}
+
+fn part() -> f64 {
+    let asked = std::env::var("POLYWIRE_SOAK").ok();
+    asked.and_then(|part| part.parse().ok()).unwrap_or(0.0)
 }

@@ -99,12 +99,50 @@ impl Raw {
         String::from_utf8(answer).unwrap()
     }
 
-    /// A WebSocket that has joined the main namespace.
+    /// A WebSocket that has joined the main namespace. A ping that comes before that is answered.
     pub(crate) async fn join(address: &str) -> Self {
         let mut raw = Self::open(address).await;
         raw.send(&["40"]).await;
-        while !raw.text().await.starts_with("40") {}
-        raw
+        loop {
+            match raw.text().await {
+                text if text.starts_with("40") => return raw,
+                text if text == "2" => raw.send(&["3"]).await,
+                _ => {}
+            }
+        }
+    }
+
+    /// Bytes as they are.
+    pub(crate) async fn say(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
+    }
+
+    /// The status of an answer, whatever else it says.
+    pub(crate) async fn status(&mut self) -> String {
+        self.head().await.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// Bytes as they are; `false` when the stream takes no more.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> bool {
+        timeout(LIMIT, self.0.write_all(bytes)).await.is_ok_and(|written| written.is_ok())
+    }
+
+    /// Everything until the end of the stream.
+    pub(crate) async fn rest(&mut self) -> String {
+        let mut all = Vec::new();
+        // A stream that was reset has ended too.
+        let _ = timeout(LIMIT, self.0.read_to_end(&mut all)).await.expect("an end in time");
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    /// The code of the close frame that comes, if one does before the end.
+    pub(crate) async fn close_code(&mut self) -> Option<u16> {
+        while let Some((opcode, payload)) = self.frame().await {
+            if opcode == 8 {
+                return payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+            }
+        }
+        None
     }
 
     /// Text messages in one write.

@@ -1,7 +1,8 @@
 //! `cargo xtask soak`: what the tests run small, at its full size. Each part ends by itself and says what it ran and for how long.
 //!
 //! `cargo xtask soak` runs every part, `cargo xtask soak PART` one of them; words behind its name are handed on to it. `--list` says
-//! what there is. Tests take their full size from the variable `POLYWIRE_SOAK`, properties theirs from `PROPTEST_CASES`.
+//! what there is. Tests take their size from the variable `POLYWIRE_SOAK`, where 1 is all of it and 0.1 a tenth; properties take theirs
+//! from `PROPTEST_CASES`.
 
 use std::process::{Command, ExitCode};
 
@@ -33,8 +34,14 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "hostile",
-        about: "10,000 connects over sockets as fast as they go (C-05)",
+        about: "10,000 connects over sockets as fast as they go, 512 peers below every limit; bombs, bytes one by one and keys that collide, with their time (C-05, C-11, C-22, P-05, P-06)",
         command: hostile,
+    },
+    Part {
+        name: "goals",
+        about: "100 kills of each server, 100 drains and second signals, storms, floods and slow peers by the thousand, an hour of mixed load \
+                (G-03, G-05, G-07 to G-10, G-16, G-27); POLYWIRE_SOAK=0.1 a tenth",
+        command: goals,
     },
     Part {
         name: "properties",
@@ -82,7 +89,10 @@ fn simulate(words: &[String]) -> Command {
 /// Tests at their full size.
 fn tests(targets: &[&str], words: &[String]) -> Command {
     let mut tests = cargo(&[&["test"], PROFILE, targets].concat());
-    tests.env("POLYWIRE_SOAK", "1").args(words);
+    if std::env::var_os("POLYWIRE_SOAK").is_none() {
+        tests.env("POLYWIRE_SOAK", "1");
+    }
+    tests.args(words);
     tests
 }
 
@@ -91,7 +101,18 @@ fn rows(words: &[String]) -> Command {
 }
 
 fn hostile(words: &[String]) -> Command {
-    tests(&["--package", "polywire-tests", "--test", "hostile_wires", "c05"], words)
+    let targets = ["hostile_wires", "hostile_memory", "hostile_cost"];
+    let targets = targets.into_iter().flat_map(|target| ["--test", target]);
+    let rows = ["--", "c05", "c11", "c22", "p05", "p06"];
+    tests(&["--package", "polywire-tests"].into_iter().chain(targets).chain(rows).collect::<Vec<_>>(), words)
+}
+
+fn goals(words: &[String]) -> Command {
+    let targets = ["--test", "goals_kill", "--test", "goals_many", "--test", "goals_load"];
+    let mut goals = tests(&[&["--package", "polywire-tests"], &targets[..], &["--"]].concat(), &[]);
+    // One at a time: what one costs would show in the figures of another.
+    goals.args(["--test-threads", "1", "--nocapture"]).args(words);
+    goals
 }
 
 fn properties(words: &[String]) -> Command {

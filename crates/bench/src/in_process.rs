@@ -61,7 +61,7 @@ pub(crate) fn run(calls: u32) {
     let config = Arc::new(Config::default());
     let limits = Limits::default();
     let codec = Codec::new(&config, &limits);
-    let session = Session::new(config, limits.json, Role::Server);
+    let session = Session::new(config, &limits, Role::Server);
     let (mut connection, _link) =
         Connection::new(ByteStream::new(pipe), codec, session, Endpoint::new("sockhop", Echo), None);
     let mut cx = Context::from_waker(Waker::noop());

@@ -108,6 +108,9 @@ impl Conversion {
     /// # Errors
     /// A failure that names the setting in the way; nothing was sent then.
     pub(crate) fn there(&self, body: Body) -> Result<Body, Failure> {
+        if self.there == Bytewise::Pass && !self.objects_only && self.wrap.is_none() {
+            return check_size(body.len(), self.max_there).map(|()| body);
+        }
         let is_object = match &body {
             Body::Empty => true,
             Body::Json(text) => first_byte(text.as_bytes()) == Some(b'{'),

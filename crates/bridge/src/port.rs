@@ -2,11 +2,13 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::borrow::Cow;
+use std::future::ready;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
-use polywire_core::{Caller, ClientState, Close, Code, Event, Observe, Peer};
+use polywire_core::{
+    BoxFuture, Call, CallError, Caller, ClientState, Close, Code, Event, Observe, Outcome, Peer, Request,
+};
 use tokio::sync::{Mutex, watch};
 use tokio::task::unconstrained;
 
@@ -16,6 +18,7 @@ const MAX_WAITING: usize = 1_024;
 /// The way out through one endpoint.
 pub(crate) struct Port {
     way: Way,
+    nobody: Caller,
     /// Whose turn it is among the events that wait for room, so that they leave in the order they came.
     turn: Mutex<()>,
     waiting: AtomicUsize,
@@ -60,7 +63,7 @@ impl Port {
     }
 
     fn new(way: Way) -> Self {
-        Self { way, turn: Mutex::new(()), waiting: AtomicUsize::new(0) }
+        Self { way, nobody: Caller::custom(Nobody), turn: Mutex::new(()), waiting: AtomicUsize::new(0) }
     }
 
     /// The endpoint has been dialled.
@@ -79,14 +82,23 @@ impl Port {
         }
     }
 
-    /// Who takes one call: the connection, or the next peer in turn. Never the peer it came from.
-    ///
-    /// Handed out instead of called, so that the future of a forwarded call holds its request once; borrowed where it can be,
-    /// because everybody's messages would count the uses of one caller.
-    pub(crate) fn caller(&self, from: &Peer) -> Option<Cow<'_, Caller>> {
+    /// The peer of a server endpoint whose turn it is to take a call, never the one it came from. `None` where
+    /// [`Port::caller`] takes it.
+    pub(crate) fn next(&self, from: &Peer) -> Option<Caller> {
         match &self.way {
-            Way::Client(slot) => slot.get().map(|dialled| Cow::Borrowed(&dialled.caller)),
-            Way::Server(present) => present.next(from).map(Cow::Owned),
+            Way::Client(_) => None,
+            Way::Server(present) => present.next(from),
+        }
+    }
+
+    /// Who takes a call that is for no one peer: the connection of a client endpoint. Where there is nobody, it says so to
+    /// whoever calls it.
+    ///
+    /// Borrowed, because everybody's messages would count the uses of one caller.
+    pub(crate) fn caller(&self) -> &Caller {
+        match &self.way {
+            Way::Client(slot) => slot.get().map_or(&self.nobody, |dialled| &dialled.caller),
+            Way::Server(_) => &self.nobody,
         }
     }
 
@@ -169,6 +181,25 @@ impl Observe for Port {
             let mut peers = present.peers.write().unwrap_or_else(PoisonError::into_inner);
             peers.retain(|known| known.id() != peer.id());
         }
+    }
+}
+
+/// Whom a call goes to when nobody is connected.
+struct Nobody;
+
+impl Nobody {
+    fn error() -> CallError {
+        CallError::not_sent(Code::Unavailable, "nobody is connected")
+    }
+}
+
+impl Call for Nobody {
+    fn call(&self, _request: Request) -> BoxFuture<'_, Outcome> {
+        Box::pin(ready(Err(Self::error())))
+    }
+
+    fn notify(&self, _event: Event) -> BoxFuture<'_, Result<(), CallError>> {
+        Box::pin(ready(Err(Self::error())))
     }
 }
 

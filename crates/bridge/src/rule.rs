@@ -2,13 +2,16 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::borrow::Borrow;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use polywire_core::{
-    Answer, Body, CallError, Clock, Code, Due, Event, Failure, HandlerFuture, Incoming, Kind, Meta, Moment,
-    Peer, Request, Response, Retry, Route,
+    Answer, Body, Caller, Calling, Clock, Code, Due, Event, Failure, HandlerFuture, Incoming, Kind, Meta,
+    Moment, Peer, Request, Response, Retry, Route,
 };
 
 use crate::config::Verb;
@@ -51,13 +54,12 @@ impl Rule {
 
     /// Carries one message over, once: what was not sent is not sent again, and what was sent neither.
     ///
-    /// Everything up to the moment it waits for the other side happens before the future is made, which keeps that small: it
-    /// is allocated once a message.
+    /// Everything up to the moment it waits for the other side happens before the future is made, which keeps that small.
     pub(crate) fn carry(stripe: &Arc<Stripe>, incoming: Incoming) -> HandlerFuture {
         // Facts of one wire mean nothing on the other, and may be secrets of it: they stay here.
         let Incoming { kind, route, body, deadline, received, peer, meta, .. } = incoming;
         let this = &*stripe.rule;
-        let underway = Underway::new(Arc::clone(stripe));
+        let mut underway = Underway::new(Arc::clone(stripe));
         if let Err(failure) = whole(&meta) {
             return refused(underway, Ending::Unsuitable, failure);
         }
@@ -80,7 +82,8 @@ impl Rule {
             return refused(underway, Ending::OutOfTime, failure);
         };
         let request = Request { route, body, due: Due::At(due), meta: Meta::default() };
-        Box::pin(call(underway, request, peer))
+        underway.to = this.port.next(&peer);
+        Box::pin(SentOn(Caller::begin(underway, request)))
     }
 
     /// Name, hops and body, for the wire the message goes to.
@@ -112,38 +115,44 @@ fn whole(meta: &Meta) -> Result<(), Failure> {
     }
 }
 
-/// Makes the call and brings its outcome back.
-async fn call(underway: Underway, request: Request, from: Peer) -> Answer {
-    let outcome = match underway.rule().port.caller(&from) {
-        Some(caller) => caller.call(request).await,
-        None => Err(CallError::not_sent(Code::Unavailable, "nobody is connected")),
-    };
-    let rule = underway.rule();
-    let response = match outcome {
-        Ok(response) => response,
-        Err(error) => {
-            tracing::debug!(route = %rule.title, %error, "call failed");
-            let (ending, failure) = told(error);
-            return Err(underway.refuse(ending, failure));
-        }
-    };
-    match whole(&response.meta).and_then(|()| rule.conversion.back(response.body)) {
-        Ok(body) => {
-            underway.end(Ending::Answered);
-            Ok(body.into())
-        }
-        Err(failure) => Err(underway.refuse(Ending::Unsuitable, failure)),
+/// A call that was sent on. It brings the outcome back.
+///
+/// Written by hand, because it is allocated once a call: it holds nothing that is not needed while it waits.
+struct SentOn(Calling<Underway>);
+
+impl Future for SentOn {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let outcome = ready!(Pin::new(&mut self.0).poll(cx));
+        let underway = self.0.by();
+        let rule = underway.rule();
+        let response = match outcome {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::debug!(route = %rule.title, %error, "call failed");
+                let (ending, failure) = told(error);
+                return Poll::Ready(Err(underway.refuse(ending, failure)));
+            }
+        };
+        Poll::Ready(match whole(&response.meta).and_then(|()| rule.conversion.back(response.body)) {
+            Ok(body) => {
+                underway.ending = Ending::Answered;
+                Ok(body.into())
+            }
+            Err(failure) => Err(underway.refuse(Ending::Unsuitable, failure)),
+        })
     }
 }
 
 /// Hands the event on.
-async fn emit(underway: Underway, event: Event, from: Peer) -> Answer {
+async fn emit(mut underway: Underway, event: Event, from: Peer) -> Answer {
     match underway.rule().port.emit(event, &from).await {
         Emitted::Queued { dropped } => {
             if dropped > 0 {
                 underway.stripe.counts.copies_dropped.fetch_add(dropped, Ordering::Relaxed);
             }
-            underway.end(Ending::Delivered);
+            underway.ending = Ending::Delivered;
             Ok(Response::default())
         }
         Emitted::Overflow => {
@@ -157,38 +166,42 @@ async fn emit(underway: Underway, event: Event, from: Peer) -> Answer {
     }
 }
 
-fn refused(underway: Underway, ending: Ending, failure: Failure) -> HandlerFuture {
+fn refused(mut underway: Underway, ending: Ending, failure: Failure) -> HandlerFuture {
     Box::pin(std::future::ready(Err(underway.refuse(ending, failure))))
 }
 
 /// One message on its way along a route. Dropped before it has an ending, it was abandoned.
 struct Underway {
     stripe: Arc<Stripe>,
+    /// The peer it goes to, where there is more than one; otherwise the port knows who takes it.
+    to: Option<Caller>,
     ending: Ending,
 }
 
 impl Underway {
     fn new(stripe: Arc<Stripe>) -> Self {
         stripe.counts.receive();
-        Self { stripe, ending: Ending::Abandoned }
+        Self { stripe, to: None, ending: Ending::Abandoned }
     }
 
     fn rule(&self) -> &Rule {
         &self.stripe.rule
     }
 
-    fn end(mut self, ending: Ending) {
-        self.ending = ending;
-    }
-
-    /// Counts how the message ended, and says so in the log, once in a while.
-    fn refuse(self, ending: Ending, failure: Failure) -> Failure {
+    /// Notes how the message ended, and says so in the log, once in a while.
+    fn refuse(&mut self, ending: Ending, failure: Failure) -> Failure {
         let rule = self.rule();
         if ending != Ending::Failed && rule.seldom.now(ending, rule.clock.now()) {
             tracing::warn!(route = %rule.title, ending = ending.as_str(), %failure, "messages do not cross; further ones of this kind are only counted for 10 s");
         }
-        self.end(ending);
+        self.ending = ending;
         failure
+    }
+}
+
+impl Borrow<Caller> for Underway {
+    fn borrow(&self) -> &Caller {
+        self.to.as_ref().unwrap_or_else(|| self.rule().port.caller())
     }
 }
 
@@ -217,6 +230,11 @@ fn budget(now: Moment, deadline: Option<Moment>, timeout: Duration) -> Option<Mo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_waits_is_small() {
+        assert!(size_of::<SentOn>() <= 96, "{} bytes are allocated for each", size_of::<SentOn>());
+    }
 
     #[test]
     fn keeps_a_margin_and_sends_nothing_when_too_little_is_left() {

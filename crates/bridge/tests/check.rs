@@ -14,6 +14,7 @@ fn registry() -> Registry {
         .with(Toy::new("full", FULL))
         .with(Toy::new("plain", PLAIN))
         .with(Toy::new("wordless", wordless))
+        .with(Toy::new("small", Capabilities { max_route_bytes: 20, max_body_bytes: 1 << 10, ..FULL }))
         .with(Toy::new("odd", FULL).with(Particulars {
             client_events: EventForm::Requests,
             empty_reply: EmptyReply::Silence,
@@ -156,6 +157,13 @@ const MISTAKES: &[Mistake] = &[
     ),
     ("to = { endpoint = \"library\", call = \"hpx.*\" }", "", "E-MISSING-KEY", 27, "has no `to`"),
     (
+        "[[route]]\nname = \"find\"",
+        "[endpoint.idle]\nprotocol = \"full\"\nrole = \"client\"\naddress = \"127.0.0.1:9\"\n[[route]]\nname = \"find\"",
+        "W-UNUSED",
+        20,
+        "no route uses endpoint `idle`",
+    ),
+    (
         "endpoint = \"robot\", match = \"lib.*\"",
         "endpoint = \"library\", match = \"hpx.*\"",
         "E-DIRECTION",
@@ -172,7 +180,10 @@ fn every_seeded_mistake_is_found_with_its_line_and_a_fix() {
         let report = report(&text);
         let found =
             report.findings.iter().find(|finding| finding.problem.id() == *id && finding.line == *line);
-        let Some(found) = found else { panic!("{bad}: no {id} in line {line}\n{}", report.to_text()) };
+        let shown = report.to_text();
+        let Some(found) = found else { panic!("{bad}: no {id} in line {line}\n{shown}") };
+        let place = format!("test.toml:{line}: ");
+        assert!(shown.lines().any(|shown| shown.contains(&place) && shown.contains(id)), "{bad}: {shown}");
         assert!(!found.fix.is_empty() && !found.text.is_empty());
         assert!(format!("{} {}", found.text, found.fix).contains(words), "{bad}: {found:?}");
     }
@@ -359,6 +370,15 @@ fn what_a_wire_does_besides_is_told_too() {
     ] {
         assert_eq!(between("full", "choosy", matched), found, "{matched}");
     }
+}
+
+#[test]
+fn what_is_too_large_for_the_other_wire_is_told() {
+    let (bodies, names) = ("bodies above 1 KiB are refused", "names above 20 bytes are refused");
+    let request = |what: &str| format!("D-SIZE request: {what}");
+    assert_eq!(between("full", "small", "match = \"*\""), [request(bodies), request(names)]);
+    assert_eq!(between("full", "small", "match = \"exact\""), [request(bodies)]);
+    assert_eq!(between("small", "full", "match = \"*\""), [format!("D-SIZE reply: {bodies}")]);
 }
 
 #[test]

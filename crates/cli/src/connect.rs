@@ -76,7 +76,7 @@ impl Connected {
         match settled.as_deref() {
             Ok(ClientState::Ready) => Ok(()),
             Ok(ClientState::Waiting(why) | ClientState::Closed(why)) => Err(why.clone()),
-            Ok(ClientState::Refused(refusal)) => Err(refusal.to_string()),
+            Ok(ClientState::Denied(refusal) | ClientState::Refused(refusal)) => Err(refusal.to_string()),
             _ => Err("the client is over".to_owned()),
         }
     }

@@ -42,13 +42,14 @@
 //! # Decisions, with the road not taken
 //! - **Both ends are real, time is not.** Sockets of the loopback and a relay between them, because what is owed is
 //!   owed over sockets; a clock that the case moves, because waiting shows nothing. One thread for each case, so that
-//!   a log can be read whole and tasks run in one order.
+//!   a log can be read whole and tasks run in one order; one that is never given back fails its case by name, and is
+//!   left behind.
 //! - **A weaker wire is run through the same cases**: what it declares it cannot do it must refuse. Skipping would
 //!   make it look greener.
 //! - **The findings are kept in a file** (`tests/conformance.ndjson`), which the table is made of and `cargo xtask
 //!   test` compares with what its own run found; running the suite for the table alone would double it.
 //! - **The suite is held to its own measure**: `tests/flaws.rs` gives the in-memory adapter one flaw at a time and
-//!   names the guarantee that finds it.
+//!   names the guarantee that finds it, for every guarantee.
 //!
 //! Of the runner of child processes:
 //!

@@ -1,12 +1,13 @@
 //! The handle that sends a request and awaits its one outcome.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use crate::body::Body;
+use crate::calling::Calling;
+use crate::cell::Awaited;
 use crate::credentials::BoxFuture;
 use crate::envelope::{CallId, Due, Event, Request};
 use crate::failure::{CallError, Code, Failure, Outcome};
@@ -24,15 +25,15 @@ use crate::session::Close;
 pub struct Caller(Way);
 
 #[derive(Clone)]
-enum Way {
+pub(crate) enum Way {
     Queue(Arc<QueueWay>),
     Custom(Arc<dyn Call>),
 }
 
-struct QueueWay {
-    outlet: Arc<dyn Outlet>,
-    surroundings: Surroundings,
-    timeout: Duration,
+pub(crate) struct QueueWay {
+    pub(crate) outlet: Arc<dyn Outlet>,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) timeout: Duration,
 }
 
 /// A way of calling that is not one queue in front of one connection, such as a pool.
@@ -47,6 +48,20 @@ pub trait Call: Send + Sync + 'static {
     fn has_ended(&self) -> bool {
         false
     }
+
+    /// What waits to be sent; `None` unless implemented.
+    fn queued(&self) -> Option<Queued> {
+        None
+    }
+}
+
+/// What waits in front of a connection: calls and events that were accepted and are not written yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// How many; `max_queue_messages` bounds them.
+    pub messages: usize,
+    /// The bytes of their names and bodies; `max_queue_bytes` bounds them.
+    pub bytes: usize,
 }
 
 impl Caller {
@@ -67,23 +82,16 @@ impl Caller {
     /// # Cancel safety
     /// Dropping the future gives the call up: unsent it is removed, sent its answer is nobody's.
     pub async fn call(&self, request: Request) -> Outcome {
-        let way = match &self.0 {
-            Way::Queue(way) => way,
-            Way::Custom(call) => return call.call(request).await,
-        };
-        let deadline = request.due.moment_from(|| way.surroundings.clock.now(), way.timeout);
-        let (call, answer) = match way.outlet.request(request, deadline) {
-            Ok(accepted) => accepted,
-            // Rare, and large: boxed, so that the future of every other call stays small.
-            Err((back, Rejected::Full { .. })) => Box::pin(way.wait_for_room(back, deadline)).await?,
-            Err((_, rejected)) => return Err(rejected.into_error()),
-        };
-        let mut pending = PendingCall { outlet: &*way.outlet, call, answer, done: false };
-        let outcome = (&mut pending.answer).await;
-        pending.done = true;
-        outcome.unwrap_or_else(|_| {
-            Err(CallError::unknown(Code::Internal, "the connection ended without a word"))
-        })
+        match &self.0 {
+            Way::Queue(_) => Self::begin(self, request).await,
+            Way::Custom(call) => call.call(request).await,
+        }
+    }
+
+    /// Makes one call, now and not only when its future is first polled; the future is small. While the queue is full the call
+    /// waits for room.
+    pub fn begin<C: Borrow<Caller>>(caller: C, request: Request) -> Calling<C> {
+        Calling::new(caller, request)
     }
 
     /// Sends one event; waits while the queue is full.
@@ -124,6 +132,19 @@ impl Caller {
         }
     }
 
+    pub(crate) fn way(&self) -> &Way {
+        &self.0
+    }
+
+    /// What waits to be sent now: while there is no connection, before its login, behind a peer that does not read. `None` where
+    /// this caller keeps no such count, as a pool does.
+    pub fn queued(&self) -> Option<Queued> {
+        match &self.0 {
+            Way::Queue(way) => Some(way.outlet.queued()),
+            Way::Custom(call) => call.queued(),
+        }
+    }
+
     pub(crate) fn close(&self, reason: Close) {
         if let Way::Queue(way) = &self.0 {
             way.outlet.close(reason);
@@ -137,13 +158,19 @@ impl Caller {
     }
 }
 
+impl From<Arc<QueueWay>> for Caller {
+    fn from(way: Arc<QueueWay>) -> Self {
+        Self(Way::Queue(way))
+    }
+}
+
 impl QueueWay {
     /// Queues the request once there is room for it.
-    async fn wait_for_room(
+    pub(crate) async fn wait_for_room(
         &self,
         mut request: Request,
         deadline: Moment,
-    ) -> Result<(CallId, oneshot::Receiver<Outcome>), CallError> {
+    ) -> Result<(CallId, Awaited), CallError> {
         let clock = &self.surroundings.clock;
         loop {
             tokio::select! {
@@ -172,24 +199,6 @@ impl QueueWay {
                 }
                 Err((_, rejected)) => return Err(rejected.into_error()),
             }
-        }
-    }
-}
-
-/// Tells the connection when the caller goes away before the outcome.
-struct PendingCall<'a> {
-    outlet: &'a dyn Outlet,
-    call: CallId,
-    answer: oneshot::Receiver<Outcome>,
-    done: bool,
-}
-
-impl Drop for PendingCall<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            // First of all it is plain that nobody waits: a call that is about to be written is then left out.
-            self.answer.close();
-            self.outlet.abandon(self.call);
         }
     }
 }

@@ -88,8 +88,10 @@ pub enum ProgressForm {
 pub struct Particulars {
     /// What becomes of the events of the side that dialled.
     pub client_events: EventForm,
-    /// What a request or an event arrives as when it has no body; `None` when it arrives without one.
+    /// What a request, or an event of the side that dialled, arrives as when it has no body; `None` when it arrives without one.
     pub empty_request: Option<&'static str>,
+    /// The same of an event of the side that listens.
+    pub empty_push: Option<&'static str>,
     /// What a request of the side that dialled arrives as when its body is `null`; a request of the other side and an event arrive as
     /// they are.
     pub null_client_request: &'static str,
@@ -110,6 +112,7 @@ impl Default for Particulars {
         Self {
             client_events: EventForm::Any,
             empty_request: None,
+            empty_push: None,
             null_client_request: "null",
             empty_reply: EmptyReply::Empty,
             alters: None,

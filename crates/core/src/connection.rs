@@ -13,6 +13,7 @@ mod inbound;
 mod link;
 mod outbound;
 mod rest;
+mod wakes;
 mod window;
 
 use std::fmt;
@@ -25,30 +26,32 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::caller::Caller;
 use crate::client::gap_event;
 use crate::credentials::{BoxFuture, Identity, Refusal};
 use crate::ledger::{Count, Tally};
 use crate::moment::Moment;
 use crate::peer::Peer;
 use crate::pending::Pending;
-use crate::queue::Queue;
 use crate::runs::Runs;
 use crate::session::{Actions, Close, Cx, Session};
 use crate::transport::Transport;
 
 use deadlines::Deadlines;
 pub use endpoint::{Endpoint, Observe};
+pub(crate) use link::Reach;
 pub use link::{Ended, Link};
 use outbound::Outbox;
+use wakes::Wakes;
 use window::Window;
 
 /// Most frames handled before the task lets others run.
 const FRAMES_PER_TURN: usize = 64;
+/// Most turns that callers who were told an outcome wait for the others of one read.
+const TURNS_HELD: u32 = 8;
 /// Written bytes waiting from which on there is no use in waiting for more.
 const LINGER_BELOW: usize = 16 << 10;
 /// How long after its last work a connection looks whether it can give memory back.
-const REST_AFTER: Duration = Duration::from_secs(1);
+const REST_AFTER: Duration = Duration::from_millis(100);
 /// How long after its drain a connection has for the last writes and the close.
 const CLOSE_GRACE: Duration = Duration::from_millis(500);
 /// Most rounds of one poll.
@@ -72,6 +75,7 @@ pub struct Connection<T, S: Session> {
     applying: bool,
     runs: Runs<S::Reply>,
     pending: Pending,
+    wakes: Wakes,
     outbox: Outbox<S>,
     deadlines: Deadlines,
     tally: Tally,
@@ -119,23 +123,20 @@ where
         address: Option<String>,
     ) -> (Self, Link<S>) {
         let endpoint = endpoint.into();
-        let queue = Arc::new(Queue::new(&endpoint.limits));
-        Self::over_queue(transport, codec, session, endpoint, address, queue, false)
+        let reach = Reach::new(&endpoint, false);
+        Self::reached(transport, codec, session, endpoint, address, reach)
     }
 
-    /// The same over a queue that exists already; `keep` leaves what was not sent in it for the next connection.
-    pub(crate) fn over_queue(
+    /// The same for callers that are there already.
+    pub(crate) fn reached(
         mut transport: T,
         codec: S::Codec,
         session: S,
         endpoint: Arc<Endpoint>,
         address: Option<String>,
-        queue: Arc<Queue<S::Command>>,
-        keep: bool,
+        Reach { queue, caller, keep }: Reach<S::Command>,
     ) -> (Self, Link<S>) {
         let limits = &endpoint.limits;
-        let caller =
-            Caller::over_queue(Arc::clone(&queue) as _, endpoint.surroundings.clone(), limits.call_timeout);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let peer = Peer::new(id, endpoint.wire, address.map(String::into_boxed_str), Some(caller.clone()));
         let (established, when_established) = oneshot::channel();
@@ -156,6 +157,7 @@ where
             applying: false,
             runs: Runs::new(id),
             pending: Pending::new(),
+            wakes: Wakes::default(),
             outbox: Outbox::new(queue, keep),
             deadlines: Deadlines::new(),
             tally: Tally::new(),
@@ -220,6 +222,9 @@ where
             worked |= self.judge(cx);
             let mut woken = self.take_jobs(cx);
             worked |= self.receive(cx, &mut frames);
+            if frames < FRAMES_PER_TURN || self.wakes.have_waited(TURNS_HELD) {
+                self.wakes.wake();
+            }
             woken |= self.answer(cx);
             worked |= woken;
             if woken && self.lingers(cx) {

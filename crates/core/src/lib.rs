@@ -57,6 +57,7 @@ pub mod layer;
 mod tower;
 // Who is at the other end.
 mod caller;
+mod calling;
 mod peer;
 mod credentials;
 mod secret;
@@ -68,6 +69,7 @@ mod transport;
 mod outgoing;
 mod spare;
 mod connection;
+mod cell;
 mod pending;
 mod queue;
 mod runs;
@@ -95,11 +97,14 @@ pub use adapter::{
 };
 pub use body::{Binary, Body, JsonText};
 pub use bytestring::ByteString;
-pub use caller::{Call, Caller};
+pub use caller::{Call, Caller, Queued};
+pub use calling::Calling;
 pub use capability::{
     BinaryForm, Capabilities, Correlation, EmptyReply, Errors, EventForm, Particulars, ProgressForm,
 };
-pub use client::{Client, ClientState, Commands, Dial, DialError, GAP, Reconnect};
+pub use client::{
+    Client, ClientState, Commands, Dial, DialError, Follow, GAP, Reconnect, Standing, supervise,
+};
 pub use codec::{Codec, FrameError, Message, MessageCodec, StreamCodec};
 pub use connection::{Connection, Ended, Endpoint, Link, Observe};
 pub use credentials::{
@@ -136,6 +141,7 @@ pub use session::{
     Action, Actions, Admit, Close, Cx, Delivery, Flush, FrameOf, Gate, ModeOf, Outbound, OutboundOf, Session,
 };
 pub use shutdown::Shutdown;
+pub use spare::copied;
 #[cfg(feature = "tower")]
 pub use tower::{
     FromTower, FromTowerShared, IntoTower, TowerLayer, TowerLayerShared, from_tower, from_tower_layer,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::body::Body;
 use crate::caller::Caller;
+use crate::capability::Capabilities;
 use crate::credentials::Identity;
 use crate::envelope::{Event, Request};
 use crate::failure::{CallError, Code, Outcome};
@@ -23,6 +24,7 @@ struct Inner {
     wire: &'static str,
     address: Option<Box<str>>,
     identity: OnceLock<Box<Identity>>,
+    found: Mutex<Option<Box<Capabilities>>>,
     data: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
     caller: Option<Caller>,
 }
@@ -34,7 +36,15 @@ impl Peer {
         address: Option<Box<str>>,
         caller: Option<Caller>,
     ) -> Self {
-        Self(Arc::new(Inner { id, wire, address, identity: OnceLock::new(), data: Mutex::new(None), caller }))
+        Self(Arc::new(Inner {
+            id,
+            wire,
+            address,
+            identity: OnceLock::new(),
+            found: Mutex::new(None),
+            data: Mutex::new(None),
+            caller,
+        }))
     }
 
     /// A peer inside this program, for calling a router in memory. It cannot be called back.
@@ -65,6 +75,17 @@ impl Peer {
     pub(crate) fn identify(&self, identity: Identity) {
         // The first login of a connection names it; a wire whose identity changes says so with each message.
         let _ = self.0.identity.set(Box::new(identity));
+    }
+
+    /// What this connection can carry, as it was found out with this peer; [`Observe::found`](crate::Observe::found) hears of it.
+    ///
+    /// `None` until then, and always on a wire where its adapter's declaration holds for every peer.
+    pub fn capabilities(&self) -> Option<Capabilities> {
+        self.0.found.lock().unwrap_or_else(PoisonError::into_inner).as_deref().copied()
+    }
+
+    pub(crate) fn find(&self, capabilities: Capabilities) {
+        *self.0.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(capabilities));
     }
 
     /// Keeps `data` with this peer, in place of what was kept before.

@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
+use crate::cell::Owed;
 use crate::envelope::CallId;
-use crate::failure::Outcome;
 use crate::moment::Moment;
 
 pub(crate) struct Pending {
@@ -20,7 +18,7 @@ struct Call {
     started: Moment,
     timeout: Duration,
     deadline: Moment,
-    answer: oneshot::Sender<Outcome>,
+    answer: Owed,
 }
 
 impl Call {
@@ -50,25 +48,19 @@ impl Pending {
         self.earliest
     }
 
-    pub(crate) fn insert(
-        &mut self,
-        call: CallId,
-        started: Moment,
-        deadline: Moment,
-        answer: oneshot::Sender<Outcome>,
-    ) {
+    pub(crate) fn insert(&mut self, call: CallId, started: Moment, deadline: Moment, answer: Owed) {
         self.earliest = Some(self.earliest.map_or(deadline, |known| known.min(deadline)));
         let timeout = deadline - started;
         self.calls.insert(call, Call { started, timeout, deadline, answer });
     }
 
     /// Ends one call; gives back what answers its caller.
-    pub(crate) fn remove(&mut self, call: CallId) -> Option<oneshot::Sender<Outcome>> {
+    pub(crate) fn remove(&mut self, call: CallId) -> Option<Owed> {
         self.calls.remove(&call).map(|call| call.answer)
     }
 
     /// Ends every call that is due.
-    pub(crate) fn expired(&mut self, now: Moment) -> Vec<(CallId, oneshot::Sender<Outcome>)> {
+    pub(crate) fn expired(&mut self, now: Moment) -> Vec<(CallId, Owed)> {
         if self.earliest.is_none_or(|earliest| earliest > now) {
             return Vec::new();
         }
@@ -91,7 +83,7 @@ impl Pending {
     }
 
     /// Ends every call, in the order they were made.
-    pub(crate) fn drain(&mut self) -> Vec<oneshot::Sender<Outcome>> {
+    pub(crate) fn drain(&mut self) -> Vec<Owed> {
         let mut all: Vec<_> = std::mem::take(&mut self.calls).into_iter().collect();
         all.sort_unstable_by_key(|(id, _)| *id);
         self.earliest = None;
@@ -135,6 +127,7 @@ impl Hasher for CallIdHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cell::cell;
 
     fn at(seconds: u64) -> Moment {
         Moment::from_start(Duration::from_secs(seconds))
@@ -143,8 +136,8 @@ mod tests {
     #[test]
     fn calls_end_at_their_deadline_and_progress_stretches_them_within_bounds() {
         let mut pending = Pending::new();
-        let (first, _keep) = oneshot::channel();
-        let (second, _keep) = oneshot::channel();
+        let (first, _keep) = cell();
+        let (second, _keep) = cell();
         pending.insert(CallId(1), at(0), at(10), first);
         pending.insert(CallId(2), at(0), at(20), second);
         assert!(pending.expired(at(9)).is_empty());
@@ -161,7 +154,7 @@ mod tests {
         assert!(pending.expired(at(149)).is_empty());
         assert_eq!(pending.expired(at(150)).len(), 1, "no progress keeps a call longer than that");
         // One that was given longer keeps what it was given.
-        let (third, _keep) = oneshot::channel();
+        let (third, _keep) = cell();
         pending.insert(CallId(3), at(0), at(300), third);
         pending.extend(None, at(299), most);
         assert!(pending.expired(at(299)).is_empty());

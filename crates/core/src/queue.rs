@@ -6,12 +6,14 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use crate::body::Body;
+use crate::caller::Queued;
+use crate::cell::{Awaited, Owed, cell};
 use crate::credentials::BoxFuture;
 use crate::envelope::{CallId, Event, Request};
-use crate::failure::{CallError, Code, Outcome};
+use crate::failure::{CallError, Code};
 use crate::handler::RunId;
 use crate::limits::Limits;
 use crate::moment::Moment;
@@ -19,7 +21,7 @@ use crate::session::Close;
 
 /// One thing a connection is to send.
 pub(crate) enum Job<C> {
-    Request { call: CallId, deadline: Moment, request: Request, answer: oneshot::Sender<Outcome> },
+    Request { call: CallId, deadline: Moment, request: Request, answer: Owed },
     Event(Event),
     Progress(RunId, Body),
     Command(C),
@@ -63,11 +65,7 @@ impl Rejected {
 
 /// The queue as callers see it: no session type in sight.
 pub(crate) trait Outlet: Send + Sync {
-    fn request(
-        &self,
-        request: Request,
-        deadline: Moment,
-    ) -> Result<(CallId, oneshot::Receiver<Outcome>), (Request, Rejected)>;
+    fn request(&self, request: Request, deadline: Moment) -> Result<(CallId, Awaited), (Request, Rejected)>;
     fn event(&self, event: Event) -> Result<(), (Event, Rejected)>;
     /// Waits until there may be room again.
     fn room(&self) -> BoxFuture<'_, ()>;
@@ -76,6 +74,8 @@ pub(crate) trait Outlet: Send + Sync {
     fn close(&self, reason: Close);
     /// Will nothing be sent any more?
     fn has_ended(&self) -> bool;
+    /// What has not left yet.
+    fn queued(&self) -> Queued;
 }
 
 pub(crate) struct Queue<C> {
@@ -234,7 +234,7 @@ impl<C> Queue<C> {
         let mut state = self.lock();
         state.abandoned.clear();
         let due = |Numbered { job, .. }: &Numbered<C>| match job {
-            Job::Request { deadline, answer, .. } => *deadline <= now || answer.is_closed(),
+            Job::Request { deadline, answer, .. } => *deadline <= now || answer.is_left(),
             _ => false,
         };
         if !state.jobs.iter().any(due) {
@@ -249,9 +249,10 @@ impl<C> Queue<C> {
         for Numbered { job, .. } in over {
             if let Job::Request { answer, .. } = job {
                 let why = "the deadline passed while the call waited for a connection";
-                match answer.send(Err(CallError::not_sent(Code::DeadlineExceeded, why))) {
-                    Ok(()) => not_sent += 1,
-                    Err(_) => cancelled += 1,
+                if answer.tell(Err(CallError::not_sent(Code::DeadlineExceeded, why))) {
+                    not_sent += 1;
+                } else {
+                    cancelled += 1;
                 }
             }
         }
@@ -280,7 +281,7 @@ impl<C> Queue<C> {
             match job {
                 Job::Request { answer, .. } => {
                     calls += 1;
-                    let _ = answer.send(Err(CallError::not_sent(code, why.to_owned())));
+                    answer.tell(Err(CallError::not_sent(code, why.to_owned())));
                 }
                 Job::Event(_) => events += 1,
                 Job::Progress(..) | Job::Command(_) => {}
@@ -307,17 +308,13 @@ fn earlier<C>(known: Option<Moment>, job: &Job<C>) -> Option<Moment> {
 }
 
 impl<C: Send> Outlet for Queue<C> {
-    fn request(
-        &self,
-        request: Request,
-        deadline: Moment,
-    ) -> Result<(CallId, oneshot::Receiver<Outcome>), (Request, Rejected)> {
+    fn request(&self, request: Request, deadline: Moment) -> Result<(CallId, Awaited), (Request, Rejected)> {
         let mut state = self.lock();
         if let Err(rejected) = self.check(&mut state, request.route.len().saturating_add(request.body.len()))
         {
             return Err((request, rejected));
         }
-        let (answer, outcome) = oneshot::channel();
+        let (answer, outcome) = cell();
         let call = CallId(state.next_call);
         state.next_call += 1;
         self.add(&mut state, Job::Request { call, deadline, request, answer });
@@ -372,5 +369,10 @@ impl<C: Send> Outlet for Queue<C> {
 
     fn has_ended(&self) -> bool {
         self.lock().ended.is_some()
+    }
+
+    fn queued(&self) -> Queued {
+        let state = self.lock();
+        Queued { messages: state.messages, bytes: state.bytes }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Runs<R> {
     slots: Vec<Slot<R>>,
     free: Vec<usize>,
     ready: Arc<Ready>,
+    /// Slots that were woken, taken from `ready` all at once.
+    woken: VecDeque<usize>,
     running: usize,
     requests: usize,
     connection: u64,
@@ -57,6 +59,7 @@ impl<R> Runs<R> {
             slots: Vec::new(),
             free: Vec::new(),
             ready: Arc::default(),
+            woken: VecDeque::new(),
             running: 0,
             requests: 0,
             connection,
@@ -123,7 +126,7 @@ impl<R> Runs<R> {
         if self.running == 0 {
             return Poll::Pending;
         }
-        while let Some(index) = self.ready.take(cx.waker()) {
+        while let Some(index) = self.next_woken(cx.waker()) {
             let Some(slot) = self.slots.get_mut(index) else { continue };
             slot.wake.queued.store(false, Ordering::Release);
             let Some(run) = &mut slot.run else { continue };
@@ -134,6 +137,14 @@ impl<R> Runs<R> {
             }
         }
         Poll::Pending
+    }
+
+    /// The next slot that was woken; `waker` is kept when there is none.
+    fn next_woken(&mut self, waker: &Waker) -> Option<usize> {
+        if self.woken.is_empty() {
+            self.ready.take(&mut self.woken, waker);
+        }
+        self.woken.pop_front()
     }
 
     /// Drops every handler that is due; gives back the replies that are owed.
@@ -169,6 +180,7 @@ impl<R> Runs<R> {
         let left = self.requests;
         self.slots.clear();
         self.free.clear();
+        self.woken.clear();
         self.running = 0;
         self.requests = 0;
         self.earliest = None;
@@ -185,6 +197,7 @@ impl<R> Runs<R> {
         if self.running == 0 {
             self.slots = Vec::new();
             self.free = Vec::new();
+            self.woken = VecDeque::new();
             self.ready.rest();
         }
     }
@@ -222,13 +235,14 @@ struct Woken {
 }
 
 impl Ready {
-    fn take(&self, connection: &Waker) -> Option<usize> {
+    /// Moves all that were woken into `slots`, which is empty.
+    fn take(&self, slots: &mut VecDeque<usize>, connection: &Waker) {
         let mut woken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = woken.slots.pop_front();
-        if index.is_none() && !woken.connection.as_ref().is_some_and(|known| known.will_wake(connection)) {
+        if !woken.slots.is_empty() {
+            std::mem::swap(slots, &mut woken.slots);
+        } else if !woken.connection.as_ref().is_some_and(|known| known.will_wake(connection)) {
             woken.connection = Some(connection.clone());
         }
-        index
     }
 
     fn push(&self, index: usize) {

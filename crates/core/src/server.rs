@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -219,9 +219,9 @@ impl Audience {
 
     /// Sends `event` to every peer present, in the order they came, as far as their queues have room; says how many took it.
     pub fn broadcast(&self, event: &Event) -> usize {
-        let peers = self.0.all();
+        let peers = self.0.lock().clone();
         peers
-            .iter()
+            .values()
             .filter(|peer| peer.caller().is_some_and(|caller| caller.try_notify(event.clone()).is_ok()))
             .count()
     }
@@ -234,28 +234,39 @@ impl fmt::Debug for Audience {
 }
 
 struct Peers {
-    present: Mutex<BTreeMap<u64, Peer>>,
+    /// Shared with whoever is telling all of them something.
+    present: Mutex<Arc<BTreeMap<u64, Peer>>>,
     next: Option<Arc<dyn Observe>>,
 }
 
 impl Peers {
+    fn lock(&self) -> MutexGuard<'_, Arc<BTreeMap<u64, Peer>>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn all(&self) -> Vec<Peer> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.lock().values().cloned().collect()
     }
 }
 
 impl Observe for Peers {
     fn connected(&self, peer: &Peer) {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner).insert(peer.id(), peer.clone());
+        Arc::make_mut(&mut self.lock()).insert(peer.id(), peer.clone());
         if let Some(next) = &self.next {
             next.connected(peer);
         }
     }
 
     fn disconnected(&self, peer: &Peer, reason: &Close) {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer.id());
+        Arc::make_mut(&mut self.lock()).remove(&peer.id());
         if let Some(next) = &self.next {
             next.disconnected(peer, reason);
+        }
+    }
+
+    fn found(&self, peer: &Peer) {
+        if let Some(next) = &self.next {
+            next.found(peer);
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::body::Body;
+use crate::capability::Capabilities;
 use crate::codec::Codec;
 use crate::credentials::{Credentials, Identity, Refusal};
 use crate::envelope::{CallId, Event, Request, Response};
@@ -151,6 +152,9 @@ pub enum Action<S: Session> {
     Reading(bool),
     /// Logged in, or as good as: the login deadline ends. `None` where the wire has no login.
     Established(Option<Identity>),
+    /// This is what the connection can carry, where the peer has a say in that and has had it;
+    /// [`Peer::capabilities`](crate::Peer::capabilities) tells it. It may be said again.
+    Found(Capabilities),
     /// Count the frame being received under a reason (the first one counts, and none when the frame is delivered), or note
     /// something at any time.
     Count(Count),

@@ -3,22 +3,40 @@
 
 use std::cell::RefCell;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 /// Most buffers a thread keeps.
 const KEPT: usize = 4;
 /// Room in a fresh buffer.
 const ROOM: usize = 16 << 10;
+/// Room that copies share.
+const PIECE: usize = 4 << 10;
 /// A buffer with more room than this is not kept.
-const MAX_ROOM: usize = 64 << 10;
+const MAX_ROOM: usize = 256 << 10;
 
 thread_local! {
     static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static COPIES: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
 /// An empty buffer with some room.
 pub(crate) fn take() -> BytesMut {
     SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(ROOM))
+}
+
+/// A copy of a small part of a read buffer, so that the part does not keep all of the buffer.
+///
+/// Copies made one after the other share a piece of memory of 4 KiB: a copy costs no allocation of its own, and one that is kept
+/// keeps its piece.
+pub fn copied(part: &[u8]) -> Bytes {
+    COPIES.with_borrow_mut(|piece| {
+        if piece.capacity() < part.len() {
+            // The same piece again if nobody holds a part of it any more.
+            piece.reserve(part.len().max(PIECE));
+        }
+        piece.extend_from_slice(part);
+        piece.split().freeze()
+    })
 }
 
 /// Gives a buffer back. It is kept when nobody else holds a part of it.
@@ -36,6 +54,20 @@ pub(crate) fn give(mut buffer: BytesMut) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_are_apart_and_outlive_what_they_were_copied_from() {
+        let copies: Vec<_> = (0..=u8::MAX).map(|byte| copied(&[byte; 100])).collect();
+        for (byte, copy) in (0..=u8::MAX).zip(&copies) {
+            assert_eq!(*copy, [byte; 100][..]);
+        }
+        assert!(copied(&[]).is_empty());
+        let large = vec![7; 2 * PIECE];
+        assert_eq!(copied(&large), large);
+        drop(copies);
+        let places: std::collections::HashSet<_> = (0..1_000).map(|_| copied(&[1; 100]).as_ptr()).collect();
+        assert!(places.len() <= 2 * PIECE / 100, "memory that nobody holds is used again");
+    }
 
     #[test]
     fn a_buffer_comes_back_empty_unless_a_part_of_it_is_still_held() {

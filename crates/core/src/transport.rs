@@ -72,6 +72,11 @@ pub trait Transport<C: Codec>: Send + Unpin + 'static {
     /// Whatever the transport reports.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>>;
 
+    /// Does it hold memory that [`rest`](Self::rest) gives back? Whatever else is going on then decides, unless implemented.
+    fn is_roomy(&self) -> bool {
+        false
+    }
+
     /// Nothing is going on: gives memory back.
     fn rest(&mut self);
 }

@@ -160,12 +160,6 @@ fn names(list: &str) -> Vec<ByteString> {
     list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(ByteString::from).collect()
 }
 
-#[cfg(feature = "tls")]
-fn pem<'a>(options: &'a Options, name: &str) -> Result<&'a [u8], AdapterError> {
-    let missing = || AdapterError::Settings(format!("tls = 1 needs {name}"));
-    options.secret(name).map(Secret::expose).ok_or_else(missing)
-}
-
 impl Adapter for Hpx {
     fn name(&self) -> &'static str {
         "hpx"
@@ -202,7 +196,7 @@ impl Adapter for Hpx {
         Box::pin(async move {
             let options = &target.options;
             let mut wire = wire(options)?;
-            wire.limits = (*endpoint.limits).clone();
+            wire.limits = Arc::clone(&endpoint.limits);
             if let Some((name, password)) = user(&target)? {
                 endpoint.authenticator = Some(Arc::new(Users::new().with(name, &password)));
             }
@@ -215,9 +209,7 @@ impl Adapter for Hpx {
             };
             let address = address(&target)?;
             #[cfg(feature = "tls")]
-            if options.flag("tls")?.unwrap_or(false) {
-                let tls = crate::tls::server_config(pem(options, "tls_cert")?, pem(options, "tls_key")?)?;
-                let tls = crate::tls::ServerTls::new(tls);
+            if let Some(tls) = crate::tls::ServerTls::from_options(options)? {
                 return Ok(HpxServer::bind_tls(&address, config, tls, endpoint).await?.into_core());
             }
             Ok(HpxServer::bind(&address, config, endpoint).await?.into_core())
@@ -228,7 +220,7 @@ impl Adapter for Hpx {
         Box::pin(async move {
             let options = &target.options;
             let mut wire = wire(options)?;
-            wire.limits = (*endpoint.limits).clone();
+            wire.limits = Arc::clone(&endpoint.limits);
             let mut config = ClientConfig {
                 wire,
                 allow_plaintext: options.flag("allow_plaintext")?.unwrap_or(false),
@@ -244,11 +236,7 @@ impl Adapter for Hpx {
             let address = address(&target)?;
             let credentials = Arc::new(credentials);
             #[cfg(feature = "tls")]
-            if options.flag("tls")?.unwrap_or(false) {
-                let trust = crate::tls::client_config(pem(options, "tls_ca")?)?;
-                let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
-                let name = host.trim_start_matches('[').trim_end_matches(']');
-                let tls = crate::tls::ClientTls::new(trust, name)?;
+            if let Some(tls) = crate::tls::ClientTls::from_options(options, &address)? {
                 let client = HpxClient::connect_tls(&address, credentials, config, tls, endpoint)?;
                 return Ok(client.into_core());
             }

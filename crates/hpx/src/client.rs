@@ -4,14 +4,13 @@
 //! on its own, so a connection that was given up is replaced while the others go on.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use polywire_core::{
-    Body, ByteStream, CallError, Caller, Client, ClientState, Commands, CredentialSource, Credentials, Dial,
-    DialError, Endpoint, Failure, Outcome, Parts, Request, Route, Shutdown, Surroundings,
+    Body, ByteStream, CallError, Caller, Client, ClientState, CredentialSource, Credentials, Dial, DialError,
+    Endpoint, Failure, Follow, Outcome, Parts, Request, Route, Surroundings, supervise,
 };
 use polywire_net::{Socket, Stream};
-use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use crate::batch::{Terms, batch};
@@ -20,7 +19,7 @@ use crate::config::{ClientConfig, Dialect};
 use crate::error::Error;
 use crate::lanes::{Entry, Lanes};
 use crate::session::pool::Pool;
-use crate::session::{ClientSession, ServerCommand, Wake};
+use crate::session::{ClientSession, ServerCommand};
 use crate::translate::{COMMAND, REQUEST_AUTH};
 
 /// An HPX client.
@@ -75,31 +74,23 @@ impl HpxClient {
         mut endpoint: Endpoint,
     ) -> Result<Self, Error> {
         config.validate()?;
-        endpoint.limits = Arc::new(config.wire.limits.clone());
+        endpoint.limits = Arc::clone(&config.wire.limits);
         endpoint.shutdown = endpoint.shutdown.child();
-        let limits = &config.wire.limits;
-        let (lanes, state) = Lanes::new(
-            config.connections,
-            limits.max_queue_messages,
-            limits.call_timeout,
-            endpoint.surroundings.clone(),
-        );
-        let tasks = TaskTracker::new();
         let (ledger, shutdown) = (Arc::clone(&endpoint.ledger), endpoint.shutdown.clone());
+        let endpoint = Arc::new(endpoint);
+        let lanes = Lanes::new(config.connections, Arc::clone(&endpoint));
+        let (standing, tasks) = (lanes.standing().clone(), TaskTracker::new());
+        let pool = Arc::new(Pool::default());
+        let reach = Arc::clone(&lanes);
+        pool.set_tell(move |slot, wake| reach.tell(slot, wake));
+        let caller = Caller::custom(Entry(Arc::clone(&lanes)));
+        let tracker = tasks.clone();
         let (config, surroundings) = (Arc::new(config), endpoint.surroundings.clone());
-        let opener = Opener {
-            way,
-            config: Arc::clone(&config),
-            pool: Arc::new(Pool::default()),
-            credentials,
-            endpoint,
-            lanes: Arc::clone(&lanes),
-            tasks: tasks.clone(),
-        };
-        tasks.spawn(opener.run());
+        let opener =
+            Opener { way, config: Arc::clone(&config), pool, credentials, endpoint, lanes, tasks: tracker };
+        Arc::new(opener).open();
         tasks.close();
-        let caller = Caller::custom(Entry(lanes));
-        let client = Client::custom(caller, state, ledger, shutdown, tasks);
+        let client = Client::custom(caller, standing, ledger, shutdown, tasks);
         Ok(Self { client, config, surroundings })
     }
 
@@ -211,73 +202,40 @@ struct Opener {
     config: Arc<ClientConfig>,
     pool: Arc<Pool>,
     credentials: Arc<dyn CredentialSource>,
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     lanes: Arc<Lanes>,
     tasks: TaskTracker,
 }
 
 impl Opener {
-    /// Opens the first lane, and the others once it is logged in.
-    async fn run(self) {
-        let commands: Arc<Mutex<Vec<Commands<Wake>>>> = Arc::default();
-        let reach = Arc::clone(&commands);
-        self.pool.set_tell(move |slot, wake| {
-            if let Some(commands) = reach.lock().unwrap_or_else(PoisonError::into_inner).get(slot) {
-                commands.send(wake);
-            }
+    /// Opens one more lane.
+    fn open(self: &Arc<Self>) {
+        self.lanes.open(|slot| {
+            let (opener, follow) = (Arc::clone(self), Lane { opener: Arc::clone(self), slot });
+            let (credentials, endpoint) = (Arc::clone(&self.credentials), Arc::clone(&self.endpoint));
+            supervise(Lane { opener, slot }, credentials, endpoint, follow, &self.tasks)
         });
-        for slot in 0..self.config.connections {
-            let dialler = Dialler {
-                way: self.way.clone(),
-                config: Arc::clone(&self.config),
-                pool: Arc::clone(&self.pool),
-                slot,
-                surroundings: self.endpoint.surroundings.clone(),
-            };
-            let (client, commander) =
-                Client::start_with_commands(dialler, Arc::clone(&self.credentials), self.endpoint.clone());
-            commands.lock().unwrap_or_else(PoisonError::into_inner).push(commander);
-            self.lanes.open(&client);
-            let (tell, ready) = oneshot::channel();
-            self.tasks.spawn(follow(Arc::clone(&self.lanes), client, tell, self.endpoint.shutdown.clone()));
-            if slot > 0 {
-                continue;
-            }
-            tokio::select! {
-                biased;
-                () = self.endpoint.shutdown.draining() => return,
-                ready = ready => if ready.is_err() { return },
-            }
-        }
     }
 }
 
-/// Tells how one lane stands, and `ready` when it is logged in for the first time, until the client is shut down; then closes it.
-///
-/// Nobody else watches the lane: those who watch one state hear of it in an order that is left to chance.
-async fn follow(lanes: Arc<Lanes>, client: Client, ready: oneshot::Sender<()>, shutdown: Shutdown) {
-    let (mut state, mut ready) = (client.watch(), Some(ready));
-    loop {
-        lanes.update();
-        if client.state() == ClientState::Ready {
-            // Nobody waits for more than the first.
-            ready.take().into_iter().for_each(|ready| _ = ready.send(()));
-        }
-        tokio::select! {
-            biased;
-            () = shutdown.draining() => {
-                lanes.close();
-                client.shutdown().await;
-                break;
-            }
-            changed = state.changed() => if changed.is_err() { break },
+/// One of the lanes.
+struct Lane {
+    opener: Arc<Opener>,
+    slot: usize,
+}
+
+impl Follow for Lane {
+    /// The other lanes are opened once the first is logged in.
+    fn stands(&self, state: ClientState, over: bool) {
+        let opens = self.slot == 0 && state == ClientState::Ready;
+        self.opener.lanes.stands(self.slot, state, over);
+        while opens && self.opener.lanes.len() < self.opener.config.connections {
+            self.opener.open();
         }
     }
-    lanes.update();
 }
 
 /// Where the server is and how its bytes are protected.
-#[derive(Clone)]
 struct Way {
     address: String,
     #[cfg(feature = "tls")]
@@ -302,16 +260,7 @@ impl Way {
     }
 }
 
-/// Dials one connection.
-struct Dialler {
-    way: Way,
-    config: Arc<ClientConfig>,
-    pool: Arc<Pool>,
-    slot: usize,
-    surroundings: Surroundings,
-}
-
-impl Dial for Dialler {
+impl Dial for Lane {
     type Session = ClientSession;
     type Transport = ByteStream<Stream>;
 
@@ -319,32 +268,28 @@ impl Dial for Dialler {
         &self,
         credentials: Credentials,
     ) -> Result<Parts<ClientSession, ByteStream<Stream>>, DialError> {
-        let failed = |source| DialError::Unreachable { address: self.way.address.clone(), source };
-        let stream = polywire_net::connect(&self.way.address, &self.surroundings).await.map_err(failed)?;
+        let Opener { way, config, pool, endpoint, .. } = &*self.opener;
+        let failed = |source| DialError::Unreachable { address: way.address.clone(), source };
+        let stream = polywire_net::connect(&way.address, &endpoint.surroundings).await.map_err(failed)?;
         stream.keep_alive();
         let far =
             stream.peer().map_err(failed)?.map(|far| far.to_canonical()).filter(|far| !far.is_loopback());
-        let allowed = self.way.is_secure() || self.config.allow_plaintext;
+        let allowed = way.is_secure() || config.allow_plaintext;
         if let (Some(far), Some(_), false) = (far, &credentials.secret, allowed) {
             return Err(DialError::Settings(format!(
                 "a password would go to {far} in clear text: use TLS, or set allow_plaintext"
             )));
         }
-        let stream = self.way.seal(stream).await.map_err(failed)?;
+        let stream = way.seal(stream).await.map_err(failed)?;
         Ok(Parts {
             transport: ByteStream::new(stream),
-            codec: HpxCodec::new(&self.config.wire, Trust::Known),
-            session: ClientSession::new(
-                Arc::clone(&self.config),
-                Arc::clone(&self.pool),
-                self.slot,
-                credentials,
-            ),
+            codec: HpxCodec::new(&config.wire, Trust::Known),
+            session: ClientSession::new(Arc::clone(config), Arc::clone(pool), self.slot, credentials),
         })
     }
 
     fn address(&self) -> String {
-        self.way.address.clone()
+        self.opener.way.address.clone()
     }
 
     fn hears_events(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Every number and choice of this adapter, with its unit, its default and the reason for the default.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{ByteString, LimitError, Limits};
@@ -31,7 +32,7 @@ pub struct Wire {
     pub non_finite: NonFinite,
     /// The limits every wire has. `max_frame_bytes` bounds a frame before it is inflated; `call_timeout` is 10 s here, what
     /// the Python client waits.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
 }
 
 impl Default for Wire {
@@ -46,7 +47,7 @@ impl Default for Wire {
             max_false_markers: 8,
             max_empty_frames: 8,
             non_finite: NonFinite::Refuse,
-            limits: Limits { call_timeout: Duration::from_secs(10), ..Limits::default() },
+            limits: Arc::new(Limits { call_timeout: Duration::from_secs(10), ..Limits::default() }),
         }
     }
 }

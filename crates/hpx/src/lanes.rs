@@ -3,13 +3,14 @@
 //! Only a lane that is logged in takes calls, so a connection that the server leaves without a greeting holds up nobody.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use polywire_core::{
-    BoxFuture, Call, CallError, Caller, Client, ClientState, Code, Due, Event, Moment, Outcome, Request,
-    Surroundings, sleep_until,
+    BoxFuture, Call, CallError, Caller, ClientState, Code, Commands, Due, Endpoint, Event, Follow, Moment,
+    Outcome, Request, Standing, sleep_until,
 };
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::session::Wake;
 
 /// The lanes of one client.
 pub(crate) struct Lanes {
@@ -18,15 +19,17 @@ pub(crate) struct Lanes {
     free: Semaphore,
     /// One permit for each call that may be in flight or wait.
     places: Semaphore,
-    max_waiting: usize,
-    state: watch::Sender<ClientState>,
-    surroundings: Surroundings,
-    timeout: Duration,
+    /// How the client stands: as well as its best lane.
+    standing: Standing,
+    endpoint: Arc<Endpoint>,
 }
 
 struct Lane {
     caller: Caller,
-    state: watch::Receiver<ClientState>,
+    commands: Commands<Wake>,
+    state: ClientState,
+    /// It will not come back.
+    over: bool,
     /// A permit stands for it: it was logged in when the permit was made.
     offered: bool,
     /// A call uses it.
@@ -35,7 +38,7 @@ struct Lane {
 
 impl Lane {
     fn is_ready(&self) -> bool {
-        *self.state.borrow() == ClientState::Ready
+        self.state == ClientState::Ready
     }
 }
 
@@ -48,24 +51,15 @@ struct Use<'a> {
 }
 
 impl Lanes {
-    /// Lanes for up to `lanes` connections; `max_waiting` calls may wait, and a call ends after `timeout` unless it says otherwise.
-    pub(crate) fn new(
-        lanes: usize,
-        max_waiting: usize,
-        timeout: Duration,
-        surroundings: Surroundings,
-    ) -> (Arc<Self>, watch::Receiver<ClientState>) {
-        let (state, watching) = watch::channel(ClientState::Connecting);
-        let lanes = Self {
-            lanes: Mutex::default(),
+    /// Lanes for up to `lanes` connections of `endpoint`, whose limits say how many calls may wait.
+    pub(crate) fn new(lanes: usize, endpoint: Arc<Endpoint>) -> Arc<Self> {
+        Arc::new(Self {
+            lanes: Mutex::new(Vec::with_capacity(lanes)),
             free: Semaphore::new(0),
-            places: Semaphore::new(lanes.saturating_add(max_waiting)),
-            max_waiting,
-            state,
-            surroundings,
-            timeout,
-        };
-        (Arc::new(lanes), watching)
+            places: Semaphore::new(lanes.saturating_add(endpoint.limits.max_queue_messages)),
+            standing: Standing::new(),
+            endpoint,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Lane>> {
@@ -73,42 +67,58 @@ impl Lanes {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds the lane of `client`.
-    pub(crate) fn open(&self, client: &Client) {
-        let lane =
-            Lane { caller: client.caller().clone(), state: client.watch(), offered: false, busy: false };
-        self.lock().push(lane);
+    /// How the client stands.
+    pub(crate) fn standing(&self) -> &Standing {
+        &self.standing
     }
 
-    /// A lane changed: it is offered when it is logged in, and the client stands as well as its best lane.
-    pub(crate) fn update(&self) {
+    /// How many lanes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Adds the lane that `open` makes for its slot.
+    pub(crate) fn open(&self, open: impl FnOnce(usize) -> (Caller, Commands<Wake>)) {
+        // Held while it is made: a new lane may have something to tell before it stands here.
+        let mut lanes = self.lock();
+        let (caller, commands) = open(lanes.len());
+        let state = ClientState::Connecting;
+        lanes.push(Lane { caller, commands, state, over: false, offered: false, busy: false });
+    }
+
+    /// Hands the session in a slot a word of another.
+    pub(crate) fn tell(&self, slot: usize, wake: Wake) {
+        let commands = self.lock().get(slot).map(|lane| lane.commands.clone());
+        if let Some(commands) = commands {
+            commands.send(wake);
+        }
+    }
+
+    /// A lane stands differently: it is offered when it is logged in, and the client stands as well as its best lane.
+    pub(crate) fn stands(&self, slot: usize, state: ClientState, over: bool) {
         let rank = |state: &ClientState| match state {
             ClientState::Ready => 0,
             ClientState::Connecting => 1,
             ClientState::Waiting(_) => 2,
-            ClientState::Refused(_) => 3,
-            _ => 4,
+            ClientState::Denied(_) => 3,
+            ClientState::Refused(_) => 4,
+            _ => 5,
         };
         let mut lanes = self.lock();
-        for lane in lanes.iter_mut().filter(|lane| !lane.offered && lane.is_ready()) {
+        let Some(lane) = lanes.get_mut(slot) else { return };
+        (lane.state, lane.over) = (state, over);
+        if !lane.offered && lane.is_ready() {
             lane.offered = true;
             self.free.add_permits(1);
         }
-        if let Some(best) = lanes.iter().map(|lane| lane.state.borrow().clone()).min_by_key(rank) {
-            self.state.send_if_modified(|state| {
-                let changed = *state != best;
-                *state = best;
-                changed
-            });
+        let over = lanes.iter().all(|lane| lane.over);
+        let best = lanes.iter().map(|lane| &lane.state).min_by_key(|state| rank(state)).cloned();
+        if let Some(best) = best.filter(|best| over || *best != self.standing.state()) {
+            self.standing.stands(best, over);
         }
-        if lanes.iter().all(|lane| lane.state.has_changed().is_err()) {
+        if over {
             self.free.close();
         }
-    }
-
-    /// No call is taken any more; those in flight go on.
-    pub(crate) fn close(&self) {
-        self.free.close();
     }
 
     /// The lane that a permit was given for; `None` when it was lost meanwhile, and the permit with it.
@@ -137,23 +147,25 @@ impl Lanes {
 
     /// Waits for a lane.
     async fn lane(&self, deadline: Moment) -> Result<Use<'_>, CallError> {
-        let clock = &self.surroundings.clock;
+        let Endpoint { shutdown, surroundings, .. } = &*self.endpoint;
         loop {
             let permit = match self.free.try_acquire() {
-                Ok(permit) => Ok(permit),
+                Ok(permit) => Some(permit),
                 Err(_) => tokio::select! {
                     biased;
-                    permit = self.free.acquire() => permit,
-                    () = sleep_until(&**clock, deadline) => {
-                        let text = format!("no connection was free before the deadline; {}", self.standing());
+                    () = shutdown.draining() => None,
+                    permit = self.free.acquire() => permit.ok(),
+                    () = sleep_until(&*surroundings.clock, deadline) => {
+                        let text = format!("no connection was free before the deadline; {}", self.words());
                         return Err(CallError::not_sent(Code::DeadlineExceeded, text));
                     }
                 },
             };
-            let Ok(permit) = permit else {
-                let refused = matches!(*self.state.borrow(), ClientState::Refused(_));
+            // Once the client drains no call is taken any more; those in flight go on.
+            let Some(permit) = permit.filter(|_| !shutdown.is_draining()) else {
+                let refused = matches!(self.standing.state(), ClientState::Refused(_));
                 let code = if refused { Code::Unauthenticated } else { Code::Unavailable };
-                return Err(CallError::not_sent(code, self.standing()));
+                return Err(CallError::not_sent(code, self.words()));
             };
             if let Some(lane) = self.take(permit) {
                 return Ok(lane);
@@ -162,19 +174,21 @@ impl Lanes {
     }
 
     /// How the client stands, for people.
-    fn standing(&self) -> String {
-        match &*self.state.borrow() {
+    fn words(&self) -> String {
+        match self.standing.state() {
+            _ if self.endpoint.shutdown.is_draining() => "shut down".to_owned(),
             ClientState::Ready => "all are in use".to_owned(),
-            ClientState::Waiting(why) | ClientState::Closed(why) => why.clone(),
-            ClientState::Refused(refusal) => refusal.to_string(),
+            ClientState::Waiting(why) | ClientState::Closed(why) => why,
+            ClientState::Denied(refusal) | ClientState::Refused(refusal) => refusal.to_string(),
             _ => "none is logged in yet".to_owned(),
         }
     }
 
     async fn call(&self, mut request: Request) -> Outcome {
-        let deadline = request.due.moment(self.surroundings.clock.now(), self.timeout);
+        let Endpoint { limits, surroundings, .. } = &*self.endpoint;
+        let deadline = request.due.moment(surroundings.clock.now(), limits.call_timeout);
         let Ok(_place) = self.places.try_acquire() else {
-            let why = format!("queue is full: max_queue_messages = {}", self.max_waiting);
+            let why = format!("queue is full: max_queue_messages = {}", limits.max_queue_messages);
             return Err(CallError::not_sent(Code::ResourceExhausted, why));
         };
         let lane = self.lane(deadline).await?;
@@ -212,6 +226,6 @@ impl Call for Entry {
     }
 
     fn has_ended(&self) -> bool {
-        self.0.free.is_closed()
+        self.0.free.is_closed() || self.0.endpoint.shutdown.is_draining()
     }
 }

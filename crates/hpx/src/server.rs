@@ -86,7 +86,7 @@ impl HpxServer {
         mut endpoint: Endpoint,
         accepting: impl FnOnce(Arc<Shared>) -> Accepting,
     ) -> Self {
-        endpoint.limits = Arc::new(config.wire.limits.clone());
+        endpoint.limits = Arc::clone(&config.wire.limits);
         let (surroundings, shutdown) = (endpoint.surroundings.clone(), endpoint.shutdown.clone());
         let heard = !config.may_command.is_empty();
         let shared = Arc::new(Shared::new(config));

@@ -200,6 +200,7 @@ impl<S: Session<Codec = HpxCodec>> Engine<S> {
                 Action::Open(_) => self.opened += 1,
                 Action::Reading(on) => self.reading = on,
                 Action::Established(identity) => self.established = identity,
+                Action::Found(_) => {}
                 Action::Count(count) => self.counts.push(count),
                 Action::Close(reason) => self.closed = Some(reason),
             }

@@ -1,5 +1,6 @@
 //! The adapter as a value: its options by name, what it can carry, and how it is started.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use polywire_core::{
@@ -7,7 +8,6 @@ use polywire_core::{
     EmptyReply, Endpoint, Errors, EventForm, Limits, OptionKind, OptionSpec, Options, Particulars,
     ProgressForm, Route, Secret, Server, Target,
 };
-use polywire_socketio::MAIN;
 
 use crate::host::{HostConfig, HostError, Reauth, serve_one};
 use crate::plugin::{RESERVED, TOLD, dialler};
@@ -35,8 +35,8 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "namespace",
         takes: OptionKind::Text,
-        default: "/",
-        about: "dialling: the namespace to join; older hosts have /plugin",
+        default: "/ or /plugin",
+        about: "dialling: the namespace to join; without it the one that the host has",
     },
     OptionSpec {
         name: "events",
@@ -61,6 +61,12 @@ const OPTIONS: &[OptionSpec] = &[
         takes: OptionKind::Flag,
         default: "0",
         about: "listening: refuse requests for data that show no token",
+    },
+    OptionSpec {
+        name: "files",
+        takes: OptionKind::Text,
+        default: "none",
+        about: "listening: the folder whose files the plugin may ask for",
     },
     OptionSpec {
         name: "aliases",
@@ -94,7 +100,7 @@ pub fn capabilities(limits: &Limits) -> Capabilities {
 struct Login {
     plugin: String,
     challenge: Secret,
-    namespace: String,
+    namespace: Option<String>,
     events: Vec<String>,
 }
 
@@ -143,7 +149,7 @@ impl HyperHq {
         Ok(Login {
             plugin: plugin.to_owned(),
             challenge: challenge.clone(),
-            namespace: target.options.text("namespace").unwrap_or(MAIN).to_owned(),
+            namespace: target.options.text("namespace").map(str::to_owned),
             events: events.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
         })
     }
@@ -182,6 +188,7 @@ impl Adapter for HyperHq {
         Ok(Particulars {
             client_events,
             empty_request: Some("{}"),
+            empty_push: Some("null"),
             null_client_request: "{}",
             empty_reply: EmptyReply::Value("null"),
             code: |_| Code::Unknown,
@@ -193,12 +200,14 @@ impl Adapter for HyperHq {
         &RESERVED
     }
 
-    /// One plugin may log in: the one that is named, with the challenge that is given.
+    /// One plugin may log in: the one that is named, with the challenge that is given. It may ask for the files in the folder that
+    /// is named. Listens at that one address; a [`Host`](crate::Host) listens on both loopbacks.
     fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
         Box::pin(async move {
             let Login { plugin, challenge, .. } = Self::login(&target)?;
             let config = HostConfig::from_options(&target.options)?;
-            Ok(serve_one(&target.address, config, endpoint, &plugin, challenge).await?)
+            let files = target.options.text("files").map(Path::new);
+            Ok(serve_one(&target.address, config, endpoint, (&plugin, challenge), files).await?)
         })
     }
 
@@ -213,7 +222,7 @@ impl Adapter for HyperHq {
             // A challenge that was refused will not become a better one.
             endpoint.reconnect.max_refusals = 1;
             endpoint.reconnect.refused_pause = None;
-            let dialler = dialler(&target.address, &namespace, events, &endpoint)?;
+            let dialler = dialler(&target.address, namespace.as_deref(), events, &endpoint)?;
             Ok(Client::start(dialler, Arc::new(credentials), endpoint))
         })
     }
@@ -251,6 +260,6 @@ mod tests {
     #[test]
     fn events_are_names_with_commas_between_them() {
         let login = HyperHq::login(&target(&[("plugin", "demo"), ("events", "a, b,,")], true)).unwrap();
-        assert_eq!((login.events, &*login.namespace), (vec!["a".to_owned(), "b".to_owned()], "/"));
+        assert_eq!((login.events, login.namespace), (vec!["a".to_owned(), "b".to_owned()], None));
     }
 }

@@ -2,18 +2,21 @@
 
 mod config;
 mod files;
+mod folders;
 mod launch;
 mod listen;
 mod manifest;
 mod plugins;
+mod roster;
 mod session;
+mod told;
 
 pub use config::{FileEncoding, HostConfig, Reauth};
 pub use files::{FileError, Folder};
 pub use launch::{Launch, Line, Process};
 pub(crate) use listen::serve_one;
 pub use listen::{Host, HostError};
-pub use manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError};
+pub use manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError, Trait};
 pub use plugins::Plugins;
 pub use session::{HostReply, HostSession, STATUS};
 

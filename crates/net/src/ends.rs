@@ -74,3 +74,20 @@ impl fmt::Debug for Listening {
         f.debug_tuple("Listening").field(&Listener::address(self)).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn small_writes_leave_at_once_at_both_ends() {
+        let surroundings = Surroundings::default();
+        let mut listening = listen("127.0.0.1:0", &surroundings).await.unwrap();
+        let address = Listener::address(&listening);
+        let (dialled, accepted) = tokio::join!(connect(&address, &surroundings), listening.accept());
+        for socket in [dialled.unwrap(), accepted.unwrap().0] {
+            let Socket::Tcp(stream) = socket else { panic!("TCP is the network unless there is another") };
+            assert!(stream.nodelay().unwrap());
+        }
+    }
+}

@@ -19,7 +19,7 @@ pub type Stream = Box<dyn Io>;
 pub enum Socket {
     /// The operating system's.
     Tcp(TcpStream),
-    /// One of the network of the surroundings.
+    /// Any other: of the network of the surroundings, a Unix socket, one under TLS.
     Other(Stream),
 }
 

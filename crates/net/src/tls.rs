@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use polywire_core::{AdapterError, Io};
+use polywire_core::{AdapterError, Io, Options, Secret};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -20,6 +20,19 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
+    /// What the options `tls` and `tls_ca` of an adapter ask for towards `address`; nothing without them.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when `tls_ca` is missing or cannot be used, or `address` has no name a certificate can be for.
+    pub fn from_options(options: &Options, address: &str) -> Result<Option<Self>, AdapterError> {
+        if !options.flag("tls")?.unwrap_or(false) {
+            return Ok(None);
+        }
+        let trust = client_config(needed(options, "tls_ca")?)?;
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        Self::new(trust, host.trim_start_matches('[').trim_end_matches(']')).map(Some)
+    }
+
     /// Trusts what `config` trusts; the server's certificate must be for `name`, a host name or an IP address.
     ///
     /// # Errors
@@ -46,6 +59,11 @@ impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTls").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+fn needed<'a>(options: &'a Options, name: &str) -> Result<&'a [u8], AdapterError> {
+    let missing = || AdapterError::Settings(format!("tls = 1 needs {name}"));
+    options.secret(name).map(Secret::expose).ok_or_else(missing)
 }
 
 /// A server's side of TLS from its certificates and its key, both in PEM.
@@ -89,6 +107,18 @@ fn pem(text: &[u8], option: &str) -> Result<Vec<CertificateDer<'static>>, Adapte
 pub struct ServerTls(TlsAcceptor);
 
 impl ServerTls {
+    /// What the options `tls`, `tls_cert` and `tls_key` of an adapter ask for; nothing without them.
+    ///
+    /// # Errors
+    /// [`AdapterError`] when one is missing, or they cannot be used.
+    pub fn from_options(options: &Options) -> Result<Option<Self>, AdapterError> {
+        if !options.flag("tls")?.unwrap_or(false) {
+            return Ok(None);
+        }
+        let config = server_config(needed(options, "tls_cert")?, needed(options, "tls_key")?)?;
+        Ok(Some(Self::new(config)))
+    }
+
     /// With this configuration, such as [`server_config`] makes it.
     pub fn new(config: Arc<ServerConfig>) -> Self {
         Self(TlsAcceptor::from(config))

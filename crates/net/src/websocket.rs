@@ -7,9 +7,11 @@ mod blocking;
 mod boundaries;
 mod fragments;
 mod handshake;
+mod header;
 mod transport;
 
 pub use handshake::{Denial, Head, Opening, accept, connect};
+pub use header::Header;
 pub use transport::WebSocket;
 
 use std::io;

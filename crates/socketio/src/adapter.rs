@@ -260,13 +260,7 @@ impl Adapter for SocketIo {
                 ..crate::server::ServerConfig::of_adapter(Self::settings(&target)?)
             };
             #[cfg(feature = "tls")]
-            if target.options.flag("tls")?.unwrap_or(false) {
-                let secret = |name: &'static str| {
-                    let missing = || AdapterError::Settings(format!("tls = 1 needs {name}"));
-                    target.options.secret(name).map(polywire_core::Secret::expose).ok_or_else(missing)
-                };
-                let settings = crate::tls::server_config(secret("tls_cert")?, secret("tls_key")?)?;
-                let tls = crate::tls::ServerTls::new(settings);
+            if let Some(tls) = crate::tls::ServerTls::from_options(&target.options)? {
                 return Ok(crate::server::listen_tls(target.address, config, tls, endpoint).await?);
             }
             Ok(crate::server::listen(target.address, config, endpoint).await?)
@@ -291,12 +285,7 @@ impl Adapter for SocketIo {
             let config = Self::settings(&target)?;
             let credentials = Arc::new(Self::credentials(&target.options)?);
             #[cfg(feature = "tls")]
-            if target.options.flag("tls")?.unwrap_or(false) {
-                let missing = || AdapterError::Settings("tls = 1 needs tls_ca".to_owned());
-                let ca = target.options.secret("tls_ca").ok_or_else(missing)?;
-                let host = target.address.rsplit_once(':').map_or(&*target.address, |(host, _)| host);
-                let name = host.trim_start_matches('[').trim_end_matches(']');
-                let tls = crate::tls::ClientTls::new(crate::tls::client_config(ca.expose())?, name)?;
+            if let Some(tls) = crate::tls::ClientTls::from_options(&target.options, &target.address)? {
                 let address = &target.address;
                 return Ok(crate::client::dial_tls(address, config, credentials, tls, endpoint)?);
             }

@@ -19,7 +19,7 @@ use crate::connector::Connector;
 use crate::error::Error;
 #[cfg(feature = "polling")]
 use crate::polling::{HttpError, Polling};
-use crate::session::{Events, Link, Recovery};
+use crate::session::{Events, Link, Namespaces, Recovery};
 use crate::stack::{Stack, Upper};
 use crate::transport::Carrier;
 
@@ -75,6 +75,7 @@ pub struct Dialler<Make> {
     config: Arc<Config>,
     limits: Arc<Limits>,
     recovery: Recovery,
+    namespaces: Arc<Namespaces>,
     /// The path of the WebSocket with its query.
     path: String,
     settings: Settings,
@@ -104,12 +105,22 @@ impl<Make> Dialler<Make> {
         Ok(Self {
             connector: Arc::new(connector),
             path: path(&config),
+            namespaces: Arc::new(Namespaces::new([config.namespace.as_str().into()])),
             config: Arc::new(config),
             limits: Arc::clone(&endpoint.limits),
             recovery: Recovery::default(),
             settings: Settings { max_frame_bytes, ..Settings::default() },
             make,
         })
+    }
+
+    /// The session may be in `namespace` too: it is joined where the server has no other, and when the upper session leaves the
+    /// one before with a DISCONNECT. The next connection begins with the one that was joined last.
+    #[must_use]
+    pub fn or_in(mut self, namespace: &str) -> Self {
+        let names = [self.config.namespace.as_str().into(), namespace.into()];
+        self.namespaces = Arc::new(Namespaces::new(names));
+        self
     }
 
     async fn carrier(&self) -> Result<Carrier, DialError> {
@@ -205,7 +216,8 @@ where
             }
         };
         let transport = self.carrier().await?;
-        let link = Link::new(Arc::clone(&self.config), &self.limits, auth, self.recovery.clone());
+        let link = Link::new(Arc::clone(&self.config), &self.limits, auth, self.recovery.clone())
+            .in_one_of(Arc::clone(&self.namespaces));
         Ok(Parts { transport, codec: Codec, session: Stack::new(link, upper) })
     }
 

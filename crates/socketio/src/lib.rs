@@ -128,13 +128,15 @@ pub use codec::{Codec, Frame};
 pub use config::{Arguments, Config, Transports};
 pub use error::Error;
 pub use packet::{Kind, MAIN, Packet, PacketLimits, Parsed, RESERVED};
+#[cfg(feature = "polling")]
+pub use polling::{Payload, take_body};
 #[cfg(feature = "tls")]
 pub use polywire_net::tls;
 #[cfg(all(feature = "server", feature = "tls"))]
 pub use server::listen_tls;
 #[cfg(feature = "server")]
 pub use server::{Answer, Door, Handshake, Line, Mount, Seat, ServerConfig, listen, listen_with, mount};
-pub use session::{Events, Link, Recovery};
+pub use session::{Events, Link, Namespaces, Recovery};
 pub use stack::{Lower, Packets, Stack, Up, Upper};
 pub use translate::SEVERAL;
 pub use transport::Carrier;

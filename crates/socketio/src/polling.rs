@@ -13,6 +13,7 @@ mod site;
 mod upgrade;
 
 pub(crate) use http::HttpError;
+pub use payload::{Payload, take_body};
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -29,7 +30,7 @@ use crate::config::{Config, Transports};
 use crate::connector::Connector;
 use http::Lane;
 use opening::Opening;
-use payload::{END, Payload, encoded_bytes, take_body};
+use payload::{END, encoded_bytes};
 use probe::{Probe, hand_over};
 use site::Site;
 

@@ -5,8 +5,10 @@
 //! in a bounded queue, and while it is full the client's stream is not read. What socketioxide has no room for waits in the
 //! connection's own queue. Writes that stall end the stream.
 
+mod clock;
 mod config;
 mod door;
+mod flood;
 mod floor;
 mod gate;
 mod inbound;
@@ -23,8 +25,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use polywire_core::{Accept, Admission, Endpoint, Ledger, Limits, Listener, Parts, Place, Server};
+use hyper_util::rt::TokioIo;
+use polywire_core::{
+    Accept, Admission, Clock, Endpoint, Ledger, Limits, Listener, Parts, Place, Server, sleep_until,
+};
 use polywire_net::{Listening, Socket, Stream};
 use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIoBuilder, TransportType};
@@ -33,6 +37,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use clock::{HttpTimer, within};
 use door::{Beside, Guests, Places, Sessions};
 use floor::{Floor, Floors};
 use join::{Join, Joined};
@@ -53,15 +58,20 @@ use crate::stack::{Packets, Upper};
 
 /// How long socketioxide has to close its sessions once every connection has ended.
 const CLOSE_GRACE: Duration = Duration::from_millis(300);
+/// Largest head of a request, in bytes, and most that HTTP reads at a time. More than 100 headers hyper refuses by itself.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Longest time for the head of a request to come.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for the upgrade of a session from requests to a WebSocket, as the original has it.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long accepting rests after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The longest head of a request.
-const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// Listens at `address`, such as `127.0.0.1:3000`, and serves `endpoint`'s handler to every client.
 ///
 /// What a client sends as `auth` when it joins a namespace is the `data` of the credentials that `endpoint`'s authenticator
-/// judges; a refusal reaches it as CONNECT_ERROR with the reason as its message. Without an authenticator everybody is a guest.
+/// judges; a refusal reaches it as CONNECT_ERROR with the reason as its message, and without [`Refusal::data`](polywire_core::Refusal::data), which socketioxide
+/// 0.18.9 cannot send. Without an authenticator everybody is a guest.
 /// A client that has joined two namespaces is two peers.
 ///
 /// # Errors
@@ -200,6 +210,7 @@ fn build<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static>(
         security,
         limits,
         end: hotel.end.clone(),
+        clock: Arc::clone(&endpoint.surroundings.clock),
         wire: endpoint.wire,
     };
     (streams, hotel, make)
@@ -218,6 +229,7 @@ fn library(config: &ServerConfig, limits: &Limits, floors: Floors) -> SocketIoBu
         .ping_interval(config.ping_interval)
         .ping_timeout(config.ping_timeout)
         .connect_timeout(limits.login_timeout)
+        .upgrade_timeout(limits.login_timeout.min(UPGRADE_TIMEOUT))
         .max_buffer_size(config.max_buffered_packets)
         .max_payload(limits.max_frame_bytes as u64)
         .ws_max_message_size(limits.max_frame_bytes)
@@ -235,6 +247,7 @@ struct Streams {
     security: Security,
     limits: Arc<Limits>,
     end: CancellationToken,
+    clock: Arc<dyn Clock>,
     wire: &'static str,
 }
 
@@ -264,7 +277,7 @@ impl Streams {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(wire = this.wire, %error, "accepting failed; trying again every {ACCEPT_PAUSE:?}");
                     }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep_until(&*this.clock, this.clock.now() + ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -276,8 +289,8 @@ impl Streams {
         let line = Line::new(
             io,
             Arc::clone(&slot),
-            Sieve::new(self.limits.max_frame_bytes),
-            self.limits.write_timeout,
+            Sieve::new(self.limits.max_frame_bytes, self.limits.max_control_per_second),
+            (self.limits.write_timeout, Arc::clone(&self.clock)),
             self.end.clone().cancelled_owned(),
             place,
         );
@@ -295,12 +308,13 @@ impl Streams {
 
     async fn serve(self: Arc<Self>, stream: Socket, address: Option<String>, place: Place) {
         let login = self.limits.login_timeout;
-        let Ok(Ok(stream)) = timeout(login, self.security.accept(stream)).await else { return };
+        let accepted = within(&*self.clock, login, self.security.accept(stream)).await;
+        let Some(Ok(stream)) = accepted else { return };
         let (stream, door) = self.guard(stream, address, place);
         let end = self.end.clone();
         let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(login)
+            .timer(HttpTimer::new(Arc::clone(&self.clock)))
+            .header_read_timeout(login.min(HEAD_TIMEOUT))
             .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), door)
             .with_upgrades();
@@ -346,7 +360,7 @@ impl Listener for Hotel {
         self.accepting.cancel();
         self.plugs.close();
         self.plugs.wait().await;
-        // In order, as far as clients read: the end of their streams is the end of their sessions.
+        // In order, as far as clients read: the end of their streams is the end of their sessions. By the library's clock.
         if timeout(CLOSE_GRACE, self.io.close()).await.is_err() {
             tracing::warn!("sessions of Socket.IO did not close in time");
         }

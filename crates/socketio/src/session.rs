@@ -2,10 +2,13 @@
 
 mod events;
 mod link;
+mod namespaces;
+mod opening;
 mod recovery;
 
 pub use events::Events;
 pub use link::Link;
+pub use namespaces::Namespaces;
 pub use recovery::Recovery;
 
 use polywire_core::Gate;

@@ -107,6 +107,7 @@ impl<L: Lower, U: Upper> Stack<L, U> {
                 Action::Open(gate) => cx.act(Action::Open(gate)),
                 Action::Reading(on) => cx.act(Action::Reading(on)),
                 Action::Established(identity) => cx.act(Action::Established(identity)),
+                Action::Found(capabilities) => cx.act(Action::Found(capabilities)),
                 Action::Count(count) => cx.act(Action::Count(count)),
                 Action::Close(reason) => cx.act(Action::Close(reason)),
                 // Packets have no modes.

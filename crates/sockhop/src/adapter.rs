@@ -250,12 +250,6 @@ impl Sockhop {
             (true, Address::Unix(_)) => Err(AdapterError::Settings("a Unix socket has no TLS".into())),
         }
     }
-
-    #[cfg(feature = "tls")]
-    fn secret<'a>(options: &'a Options, name: &str) -> Result<&'a [u8], AdapterError> {
-        let missing = || AdapterError::Settings(format!("tls = 1 needs {name}"));
-        options.secret(name).map(polywire_core::Secret::expose).ok_or_else(missing)
-    }
 }
 
 impl Adapter for Sockhop {
@@ -276,8 +270,8 @@ impl Adapter for Sockhop {
     }
 
     fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
-        let (empty_request, empty_reply) = (Some("{}"), EmptyReply::Value("{}"));
-        Ok(Particulars { empty_request, empty_reply, ..Particulars::default() })
+        let (empty, empty_reply) = (Some("{}"), EmptyReply::Value("{}"));
+        Ok(Particulars { empty_request: empty, empty_push: empty, empty_reply, ..Particulars::default() })
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {
@@ -290,9 +284,9 @@ impl Adapter for Sockhop {
             let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
             #[cfg(feature = "tls")]
-            if let Some(address) = Self::sealed(&address, &options)? {
-                let (cert, key) = (Self::secret(&options, "tls_cert")?, Self::secret(&options, "tls_key")?);
-                let tls = crate::tls::ServerTls::new(crate::tls::server_config(cert, key)?);
+            if let Some(address) = Self::sealed(&address, &options)?
+                && let Some(tls) = crate::tls::ServerTls::from_options(&options)?
+            {
                 return Ok(crate::server::listen_tls(address, config, tls, endpoint).await?);
             }
             Ok(crate::server::listen(address, config, endpoint).await?)
@@ -305,11 +299,9 @@ impl Adapter for Sockhop {
             let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
             #[cfg(feature = "tls")]
-            if let Some(address) = Self::sealed(&address, &options)? {
-                let trust = crate::tls::client_config(Self::secret(&options, "tls_ca")?)?;
-                let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
-                let name = host.trim_start_matches('[').trim_end_matches(']');
-                let tls = crate::tls::ClientTls::new(trust, name)?;
+            if let Some(address) = Self::sealed(&address, &options)?
+                && let Some(tls) = crate::tls::ClientTls::from_options(&options, &address)?
+            {
                 return Ok(crate::client::dial_tls(address, config, tls, endpoint)?);
             }
             Ok(crate::client::dial(address, config, endpoint)?)

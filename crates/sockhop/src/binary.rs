@@ -10,7 +10,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::{FrameError, Outgoing};
 
 use crate::codec::{Frame, too_long};
@@ -62,6 +62,7 @@ pub(crate) fn read(id: u8, payload: &[u8]) -> Result<Fields<'_>, Bad> {
 pub(crate) fn write(message: Message, out: &mut Outgoing) -> Result<(), FrameError> {
     let Message { kind, data, link } = message;
     let (data, base) = match data {
+        Data::Missing => (Bytes::from_static(b"{}"), 10),
         Data::Json(text) => (text, 10),
         Data::Bytes(bytes) => (bytes, 13),
     };
@@ -94,7 +95,10 @@ pub(crate) fn write(message: Message, out: &mut Outgoing) -> Result<(), FrameErr
 /// peer still reads lines, nothing comes of it.
 pub(crate) fn beheadable(message: &Message) -> Frame {
     let kind = message.kind.as_bytes();
-    let (Data::Json(data) | Data::Bytes(data)) = &message.data;
+    let data: &[u8] = match &message.data {
+        Data::Missing => b"{}",
+        Data::Json(data) | Data::Bytes(data) => data,
+    };
     let mut payload = BytesMut::with_capacity(data.len().saturating_add(kind.len()).saturating_add(5));
     payload.put_u8(u8::try_from(kind.len()).unwrap_or(u8::MAX));
     payload.put_slice(kind);

@@ -4,13 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use polywire_core::{ByteStream, Client, Credentials, Dial, DialError, Endpoint, Parts, Surroundings};
+use polywire_net::Socket;
 
 use crate::address::Address;
 use crate::config::Config;
 use crate::error::Error;
 use crate::server::Make;
 use crate::session::{Role, Session};
-use crate::stream::Stream;
 
 /// Dials `address` and keeps the connection up as `endpoint.reconnect` says; gives back at once.
 ///
@@ -63,25 +63,28 @@ impl Dialler {
         })
     }
 
-    async fn connect(&self, address: &str) -> io::Result<Stream> {
+    async fn connect(&self, address: &str) -> io::Result<Socket> {
         let stream = polywire_net::connect(address, &self.surroundings).await?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            return Ok(Stream::Tls(tls.connect(stream).await?));
+            return tls.connect(stream).await.map(Socket::Other);
         }
-        Ok(Stream::Net(stream))
+        Ok(stream)
     }
 }
 
 impl Dial for Dialler {
     type Session = Session;
-    type Transport = ByteStream<Stream>;
+    type Transport = ByteStream<Socket>;
 
-    async fn dial(&self, _: Credentials) -> Result<Parts<Session, ByteStream<Stream>>, DialError> {
+    async fn dial(&self, _: Credentials) -> Result<Parts<Session, ByteStream<Socket>>, DialError> {
         let stream = match &self.address {
             Address::Tcp(address) => self.connect(address).await,
             #[cfg(unix)]
-            Address::Unix(path) => tokio::net::UnixStream::connect(path).await.map(Stream::Unix),
+            Address::Unix(path) => match tokio::net::UnixStream::connect(path).await {
+                Ok(stream) => Ok(Socket::Other(Box::new(stream))),
+                Err(error) => Err(error),
+            },
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(DialError::Settings("this system has no Unix sockets".into())),
         };

@@ -215,7 +215,7 @@ mod tests {
     fn text(message: &Message) -> &str {
         match &message.data {
             Data::Json(text) => std::str::from_utf8(text).unwrap(),
-            Data::Bytes(_) => panic!("bytes"),
+            Data::Bytes(_) | Data::Missing => panic!("{message:?}"),
         }
     }
 

@@ -128,6 +128,18 @@ pub(crate) struct OwnIds {
 
 const PREFIX: usize = 24;
 const HEX: &[u8; 16] = b"0123456789abcdef";
+const NO_DIGIT: u8 = 0x80;
+/// What each byte is worth as a digit of a number in an id of ours.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value: u8 = 0;
+    #[allow(clippy::indexing_slicing, reason = "worked out when it is compiled")]
+    while value < 16 {
+        digits[HEX[value as usize] as usize] = value;
+        value += 1;
+    }
+    digits
+};
 
 impl OwnIds {
     /// Numbers from here on are not calls.
@@ -166,18 +178,14 @@ impl OwnIds {
 
     /// The number in `text`, if it is an id of ours. Compared byte for byte.
     pub(crate) fn number(&self, text: &[u8]) -> Option<u64> {
-        let digits = text.strip_prefix(&self.prefix)?;
-        if digits.len() != FIELD - PREFIX {
-            return None;
+        let digits: &[u8; FIELD - PREFIX] = text.strip_prefix(&self.prefix)?.try_into().ok()?;
+        let (mut number, mut all) = (0, 0);
+        for byte in digits {
+            let digit = DIGITS.get(usize::from(*byte)).copied().unwrap_or(NO_DIGIT);
+            number = (number << 4) | u64::from(digit & 15);
+            all |= digit;
         }
-        digits.iter().try_fold(0, |number: u64, byte| {
-            let digit = match byte {
-                b'0'..=b'9' => byte - b'0',
-                b'a'..=b'f' => byte - b'a' + 10,
-                _ => return None,
-            };
-            Some((number << 4) | u64::from(digit))
-        })
+        (all < 16).then_some(number)
     }
 }
 

@@ -29,6 +29,8 @@
 //! | 1.x | requests by callback or by `SockhopRequest`, events, plain buffers as base64, pings |
 //! | bare JSON lines | events without names |
 //!
+//! [`Peer::capabilities`](polywire_core::Peer::capabilities) tells which of them takes typed buffers, once the handshake is over.
+//!
 //! # Features
 //! | feature | adds |
 //! |---|---|
@@ -63,7 +65,6 @@ mod translate;
 mod server;
 mod client;
 mod address;
-mod stream;
 #[cfg(unix)]
 mod unix;
 mod adapter;

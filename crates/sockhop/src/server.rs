@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use polywire_core::{Accept, ByteStream, Endpoint, JsonLimits, Limits, Parts, Server};
+use polywire_core::{Accept, ByteStream, Endpoint, Limits, Parts, Server};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::address::Address;
@@ -103,11 +103,10 @@ impl Make {
     where
         Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let json: JsonLimits = self.limits.json;
         Parts {
             transport: ByteStream::new(io),
             codec: Codec::new(&self.config, &self.limits),
-            session: Session::new(Arc::clone(&self.config), json, role),
+            session: Session::new(Arc::clone(&self.config), &self.limits, role),
         }
     }
 }

@@ -27,9 +27,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use polywire_core::{
-    Action, Admit, Body, Close, Code, Count, Cx, Failure, Gate, JsonLimits, Moment, Outbound, OutboundOf,
-    Outgoing, Route,
+    Action, Admit, BinaryForm, Body, Capabilities, Close, Code, Count, Cx, Failure, Gate, JsonLimits, Limits,
+    Moment, Outbound, OutboundOf, Outgoing, Route,
 };
+
+use crate::adapter::capabilities;
 
 use crate::codec::{Codec, Frame};
 use crate::config::{Config, Mode, PeerType, Switch};
@@ -87,11 +89,17 @@ const PROBE_PING: u64 = 3;
 pub struct Session {
     config: Arc<Config>,
     limits: JsonLimits,
+    /// What the settings promise.
+    promised: Capabilities,
     role: Role,
     own: OwnIds,
     greeting: Greeting,
     /// The peer has sent its handshake.
     greeted: bool,
+    /// The peer has sent anything.
+    heard: bool,
+    /// A call of ours was given up before the peer had sent anything.
+    in_vain: bool,
     /// The peer's direction is binary.
     reads_frames: bool,
     sending: Sending,
@@ -109,14 +117,17 @@ pub struct Session {
 
 impl Session {
     /// One end of a connection that has just been opened. `config` has been validated.
-    pub fn new(config: Arc<Config>, limits: JsonLimits, role: Role) -> Self {
+    pub fn new(config: Arc<Config>, limits: &Limits, role: Role) -> Self {
         Self {
+            promised: capabilities(&config, limits),
             config,
-            limits,
+            limits: limits.json,
             role,
             own: OwnIds::default(),
             greeting: Greeting::Awaited,
             greeted: false,
+            heard: false,
+            in_vain: false,
             reads_frames: false,
             sending: Sending::Lines,
             exact: false,
@@ -138,12 +149,26 @@ impl Session {
         self.config.mode == Mode::Binary && self.config.shakes_hands()
     }
 
+    /// What can be sent to this peer: typed buffers where it took binary mode, else plain ones, which a 1.x peer gets as base64 text.
+    fn found(&self) -> Capabilities {
+        let binary = match self.greeting {
+            Greeting::Done { binary: true } => BinaryForm::Typed,
+            _ if self.bare() => BinaryForm::None,
+            _ => BinaryForm::Plain,
+        };
+        Capabilities { binary, ..self.promised }
+    }
+
     fn settled(&self) -> bool {
         matches!(self.greeting, Greeting::Done { .. } | Greeting::Absent)
     }
 
     fn set_alarm(&mut self, cx: &mut SessionCx<'_>) {
-        let due = [self.deadline, self.probe, self.heartbeat.due()].into_iter().flatten().min();
+        let earlier = |a: Option<Moment>, b: Option<Moment>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (one, other) => one.or(other),
+        };
+        let due = earlier(earlier(self.deadline, self.probe), self.heartbeat.due());
         if due != self.alarm {
             self.alarm = due;
             cx.act(Action::WakeAt(due));
@@ -180,6 +205,7 @@ impl polywire_core::Session for Session {
     }
 
     fn receive(&mut self, frame: Frame, cx: &mut SessionCx<'_>) {
+        self.heard = true;
         match frame {
             Frame::Line(text) => self.on_line(text, cx),
             Frame::Packet { id, payload } => {
@@ -231,7 +257,7 @@ impl polywire_core::Session for Session {
                 }
             }
             // The id needs no forgetting: an answer to it finds no call.
-            Outbound::Abandon(_) => {}
+            Outbound::Abandon(_) => self.in_vain |= !self.heard,
             Outbound::Command(never) => match never {},
         }
         self.set_alarm(cx);

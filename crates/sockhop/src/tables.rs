@@ -35,19 +35,29 @@ impl Routes {
 /// and most of the time it holds next to nothing: looking through it costs less than hashing.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
-    ids: Vec<u64>,
+    /// Free places hold [`FREE`].
+    marks: Vec<u64>,
+    free: Vec<u32>,
     /// How many of them have an id that no binary frame can hold.
     lines_only: usize,
 }
 
 impl Running {
     /// Notes a request; false when its id is in flight already.
-    pub(crate) fn begin(&mut self, reply: &Reply) -> bool {
-        let id = reply.mark;
-        if self.ids.contains(&id) {
+    pub(crate) fn begin(&mut self, reply: &mut Reply) -> bool {
+        if self.marks.contains(&reply.mark) {
             return false;
         }
-        self.ids.push(id);
+        match self.free.pop() {
+            Some(place) => reply.place = place,
+            None => {
+                reply.place = u32::try_from(self.marks.len()).unwrap_or(u32::MAX);
+                self.marks.push(FREE);
+            }
+        }
+        if let Some(mark) = self.marks.get_mut(reply.place as usize) {
+            *mark = reply.mark;
+        }
         if !reply.fits_frame() {
             self.lines_only = self.lines_only.saturating_add(1);
         }
@@ -56,9 +66,11 @@ impl Running {
 
     /// Forgets a request that is answered now.
     pub(crate) fn end(&mut self, reply: &Reply) {
-        let id = reply.mark;
-        if let Some(place) = self.ids.iter().rposition(|known| *known == id) {
-            self.ids.swap_remove(place);
+        if let Some(mark) = self.marks.get_mut(reply.place as usize)
+            && *mark == reply.mark
+        {
+            *mark = FREE;
+            self.free.push(reply.place);
             if !reply.fits_frame() {
                 self.lines_only = self.lines_only.saturating_sub(1);
             }
@@ -67,8 +79,8 @@ impl Running {
 
     /// Gives back what a burst left behind.
     pub(crate) fn rest(&mut self) {
-        if self.ids.is_empty() {
-            self.ids = Vec::new();
+        if self.free.len() == self.marks.len() {
+            (self.marks, self.free) = (Vec::new(), Vec::new());
         }
     }
 
@@ -84,14 +96,18 @@ pub struct Reply {
     pub(crate) id: Id,
     /// A request of the 1.x library rather than a callback.
     pub(crate) packet: bool,
-    /// What the table of running requests knows it by.
+    /// What the table of running requests knows it by, and its place there.
     mark: u64,
+    place: u32,
 }
+
+/// No reply is known by it.
+const FREE: u64 = 0;
 
 impl Reply {
     pub(crate) fn new(id: Id, packet: bool) -> Self {
-        let mark = id.fingerprint() ^ u64::from(packet);
-        Self { id, packet, mark }
+        let mark = (id.fingerprint() ^ u64::from(packet)).max(FREE + 1);
+        Self { id, packet, mark, place: u32::MAX }
     }
 
     /// An id inside the data of a packet is JSON in both modes.
@@ -111,35 +127,49 @@ mod tests {
     #[test]
     fn s08_an_id_in_flight_is_taken_once_and_free_again_when_answered() {
         let mut running = Running::default();
-        assert!(running.begin(&reply("\"a\"", false)));
-        assert!(!running.begin(&reply("\"a\"", false)));
-        assert!(running.begin(&reply("\"a\"", true)), "a request of 1.x has ids of its own");
-        running.end(&reply("\"a\"", false));
-        assert!(running.begin(&reply("\"a\"", false)));
+        let mut first = reply("\"a\"", false);
+        assert!(running.begin(&mut first));
+        assert!(!running.begin(&mut reply("\"a\"", false)));
+        assert!(running.begin(&mut reply("\"a\"", true)), "a request of 1.x has ids of its own");
+        running.end(&first);
+        assert!(running.begin(&mut reply("\"a\"", false)));
+    }
+
+    #[test]
+    fn one_that_was_not_taken_ends_no_other() {
+        let mut running = Running::default();
+        let (mut first, mut second) = (reply("\"a\"", false), reply("\"a\"", false));
+        assert!(running.begin(&mut first) && !running.begin(&mut second));
+        running.end(&second);
+        assert!(!running.begin(&mut second), "the first is in flight");
     }
 
     #[test]
     fn counts_what_no_frame_can_hold() {
         let mut running = Running::default();
-        running.begin(&reply("7", false));
-        running.begin(&reply("8", true));
+        let mut line = reply("7", false);
+        running.begin(&mut line);
+        running.begin(&mut reply("8", true));
         assert!(!running.fits_frames());
-        running.end(&reply("7", false));
-        running.end(&reply("7", false));
+        running.end(&line);
+        running.end(&line);
         assert!(running.fits_frames());
     }
 
     #[test]
     fn a_table_at_rest_gives_its_memory_back() {
         let mut running = Running::default();
-        for number in 0..256 {
-            running.begin(&reply(&number.to_string(), false));
+        let mut replies: Vec<_> = (0..256).map(|number: u32| reply(&number.to_string(), false)).collect();
+        for reply in &mut replies {
+            assert!(running.begin(reply));
         }
-        for number in 0..256 {
-            running.end(&reply(&number.to_string(), false));
+        for reply in replies.iter().rev() {
+            running.rest();
+            assert!(running.marks.capacity() > 0, "there is one in flight");
+            running.end(reply);
         }
         running.rest();
-        assert_eq!(running.ids.capacity(), 0);
+        assert_eq!((running.marks.capacity(), running.free.capacity()), (0, 0));
         assert!(running.fits_frames());
     }
 

@@ -5,13 +5,17 @@
 //! | type of a message | the route of a request or event; of an answer the meta fact `sockhop.type`, when the data do not imply it | |
 //! | no type | the type that the data imply | that there was none |
 //! | no body, out | `{}` of type `Object`, as the stock server answers nothing | a body that is missing and `{}` are one |
+//! | no body of an answer with the fact `sockhop.type`, out | that type and no data: what a function or a symbol is | in a frame or to a 1.x request, that there were none |
 //! | no data, in | no body | |
+//! | the type `""` of an answer, out | as it is; to a 1.x request what the data imply, as that library reads it | |
 //! | null, out | `null` of type `Object` | |
 //! | bytes, in | the type is the kind, `Buffer` for a plain buffer | |
 //! | bytes of a request or event, out | the route is the type | the kind, where it differs from the route |
 //! | bytes of an answer, out | the kind is the type in a frame, `Buffer` in a line | the kind, in a line |
 //! | the 1.x form of a buffer, in | bytes | |
 //! | a failure | `{"error":{"code","message"}}` of type `Error` | whether it may be sent again |
+//! | a bare value, in | its route is the type that it implies | |
+//! | a bare value, out | as it is; what its peer would take for a message of the protocol, or die of, is refused | the route |
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -19,7 +23,8 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::{
-    Binary, Body, ByteString, CallError, Code, Failure, JsonLimits, JsonText, Meta, Response, Route, json,
+    Binary, Body, ByteString, CallError, Code, Failure, JsonLimits, JsonText, Meta, Response, Route, copied,
+    json,
 };
 
 use crate::binary::read_base64;
@@ -55,7 +60,7 @@ pub(crate) fn implied(text: &[u8]) -> Route {
 
 /// `part` of `frame` as bytes of its own or shared.
 fn share(part: &[u8], frame: &Bytes) -> Bytes {
-    if part.len() <= COPY_UP_TO { Bytes::copy_from_slice(part) } else { frame.slice_ref(part) }
+    if part.len() <= COPY_UP_TO { copied(part) } else { frame.slice_ref(part) }
 }
 
 /// The body in the data of a message of type `kind` that came in `frame`.
@@ -124,6 +129,7 @@ fn numbers(bytes: &[u8]) -> Bytes {
 /// Data of the 1.x library, where everything is JSON.
 pub(crate) fn to_text(data: Data) -> Bytes {
     match data {
+        Data::Missing => Bytes::from_static(b"{}"),
         Data::Json(text) => text,
         Data::Bytes(bytes) => numbers(&bytes),
     }
@@ -158,21 +164,65 @@ pub(crate) fn check(route: &Route, body: &Body) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The type and data of an answer. `framed` when it can travel in a binary frame.
-pub(crate) fn from_result(result: Result<Response, Failure>, framed: bool) -> (Route, Data) {
+/// Can this value go to a peer of bare values? It looks into a value before it hands it on: for the `type` of the protocol's own
+/// messages, whatever they carry, and for the name of the `constructor`. Null has neither, and ends the peer.
+///
+/// # Source
+/// Read in source: `sockhop` 1.8.4 `lib/SockhopClient.js` and `lib/SockhopServer.js`, `_on_recieved_object`.
+pub(crate) fn check_bare(text: &JsonText, limits: &JsonLimits) -> Result<(), Failure> {
+    let refuse = |why: &'static str| Err(Failure::new(Code::InvalidArgument, why));
+    let value = text.as_bytes().trim_ascii();
+    if value == b"null" {
+        return refuse("null ends a peer of bare JSON values");
+    }
+    if value.first() != Some(&b'{') {
+        return Ok(());
+    }
+    let Some([kind, constructor]) = members(value, ["type", "constructor"], limits) else {
+        return refuse("the object has more members than max_json_keys, so it cannot be looked through");
+    };
+    if kind.and_then(json::as_string).is_some_and(|kind| Control::named(&kind).is_some()) {
+        return refuse("the type of the object is a name that the Sockhop protocol uses itself");
+    }
+    if constructor == Some(b"null") {
+        return refuse("an object whose constructor is null ends a peer of bare JSON values");
+    }
+    Ok(())
+}
+
+/// What an answer travels in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    Line,
+    Frame,
+    /// The data of a 1.x answer.
+    Packet,
+}
+
+/// The type and data of an answer.
+pub(crate) fn from_result(result: Result<Response, Failure>, carrier: Carrier) -> (Route, Data) {
     let Response { body, meta } = match result {
         Ok(response) => response,
         Err(failure) => return (ERROR, Data::Json(failure.to_json().into_bytes())),
     };
+    let named = |meta: Meta| {
+        // A 1.x library asks the data for the name where the type is empty, and null has none.
+        let fits = |kind: &str| {
+            is_free(kind) && *kind != *BUFFER && !(kind.is_empty() && carrier == Carrier::Packet)
+        };
+        Route::new(meta.get(TYPE).filter(|kind| fits(kind))?.clone()).ok()
+    };
     match body {
-        Body::Empty => (OBJECT, from_body(Body::Empty)),
+        Body::Empty => match named(meta) {
+            Some(kind) if carrier == Carrier::Line => (kind, Data::Missing),
+            Some(kind) => (kind, from_body(Body::Empty)),
+            None => (OBJECT, from_body(Body::Empty)),
+        },
         Body::Json(text) => {
-            let named = meta.get(TYPE).filter(|kind| is_free(kind) && !kind.is_empty() && **kind != *BUFFER);
-            let named = named.and_then(|kind| Route::new(kind.clone()).ok());
-            (named.unwrap_or_else(|| implied(text.as_bytes())), Data::Json(text.into_bytes()))
+            (named(meta).unwrap_or_else(|| implied(text.as_bytes())), Data::Json(text.into_bytes()))
         }
         Body::Binary(Binary { kind, bytes }) => {
-            let named = framed && !kind.is_empty() && is_free(&kind);
+            let named = carrier == Carrier::Frame && !kind.is_empty() && is_free(&kind);
             let kind = if named { Route::new(kind).unwrap_or(BUFFER) } else { BUFFER };
             (kind, Data::Bytes(bytes))
         }
@@ -204,7 +254,12 @@ pub(crate) fn to_outcome(
         return Err(CallError::Failure(to_failure(text, limits)));
     }
     let mut meta = Meta::default();
-    if text.is_some_and(|text| implied(text.as_bytes()).as_str() != kind) {
+    let tells_no_type = match &body {
+        Body::Empty => !kind.is_empty(),
+        Body::Json(text) => implied(text.as_bytes()).as_str() != kind,
+        Body::Binary(_) => false,
+    };
+    if tells_no_type {
         meta.set(TYPE, kind);
     }
     Ok(Response { body, meta })
@@ -311,19 +366,19 @@ mod tests {
             ("true", "Boolean"),
             ("null", "Object"),
         ] {
-            let (found, data) = from_result(Ok(body(value).into()), false);
+            let (found, data) = from_result(Ok(body(value).into()), Carrier::Line);
             assert_eq!((found.as_str(), data), (kind, json(value)));
         }
         let typed =
             |kind: &'static str| Response { body: body("{}"), meta: Meta::default().with(TYPE, kind) };
-        assert_eq!(from_result(Ok(typed("Widget")), true).0.as_str(), "Widget");
-        assert_eq!(from_result(Ok(typed("SockhopPing")), true).0.as_str(), "Object");
-        assert_eq!(from_result(Ok(typed("Buffer")), true).0.as_str(), "Object");
-        assert_eq!(from_result(Ok(Body::Empty.into()), true), (OBJECT, json("{}")));
+        assert_eq!(from_result(Ok(typed("Widget")), Carrier::Frame).0.as_str(), "Widget");
+        assert_eq!(from_result(Ok(typed("SockhopPing")), Carrier::Frame).0.as_str(), "Object");
+        assert_eq!(from_result(Ok(typed("Buffer")), Carrier::Frame).0.as_str(), "Object");
+        assert_eq!(from_result(Ok(Body::Empty.into()), Carrier::Frame), (OBJECT, json("{}")));
         let bytes = |kind: &'static str| Ok(Body::binary(kind, &b"x"[..]).into());
-        assert_eq!(from_result(bytes("Image"), true).0.as_str(), "Image");
-        assert_eq!(from_result(bytes("Image"), false).0.as_str(), "Buffer");
-        assert_eq!(from_result(bytes(""), true).0.as_str(), "Buffer");
+        assert_eq!(from_result(bytes("Image"), Carrier::Frame).0.as_str(), "Image");
+        assert_eq!(from_result(bytes("Image"), Carrier::Line).0.as_str(), "Buffer");
+        assert_eq!(from_result(bytes(""), Carrier::Frame).0.as_str(), "Buffer");
     }
 
     #[test]
@@ -333,7 +388,9 @@ mod tests {
             Failure::new(Code::NotFound, "no \"such\" route\n"),
             Failure::new(Code::Unknown, "told").with_detail(detail),
         ] {
-            let (kind, Data::Json(text)) = from_result(Err(failure.clone()), true) else { panic!("json") };
+            let (kind, Data::Json(text)) = from_result(Err(failure.clone()), Carrier::Frame) else {
+                panic!("json")
+            };
             let back = to_outcome(&kind, Body::Json(JsonText::from_validated(text)), false, &limits());
             assert_eq!(back, Err(CallError::Failure(failure)));
         }

@@ -30,6 +30,9 @@ pub struct Message {
 /// What a message carries.
 #[derive(Clone, PartialEq)]
 pub(crate) enum Data {
+    /// None at all, as a function or a symbol of the original's language has none: a line without the member. In a frame, which
+    /// cannot do without, an empty object.
+    Missing,
     /// Valid JSON text.
     Json(Bytes),
     /// Bytes: a frame of their own in binary mode, base64 in JSON mode.
@@ -38,8 +41,10 @@ pub(crate) enum Data {
 
 impl fmt::Debug for Data {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Data::Json(data) | Data::Bytes(data)) = self;
-        write!(f, "{} bytes", data.len())
+        match self {
+            Data::Missing => f.write_str("missing"),
+            Data::Json(data) | Data::Bytes(data) => write!(f, "{} bytes", data.len()),
+        }
     }
 }
 
@@ -306,6 +311,11 @@ pub(crate) fn write_line(message: Message, terminator: &[u8], out: &mut Outgoing
             out.put_bytes(text);
             out.put_with(|out| write_tail(out, &link, terminator));
         }
+        Data::Missing => out.put_with(|out| {
+            out.put_slice(b"{\"type\":");
+            json::write_string(out, &kind);
+            write_tail(out, &link, terminator);
+        }),
         Data::Bytes(bytes) => out.put_with(|out| {
             write_head(out, &kind, bytes.len());
             binary::write_base64(out, &bytes);

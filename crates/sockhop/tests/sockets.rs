@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -439,7 +439,21 @@ async fn s16_only_a_dead_socket_of_ours_is_replaced_and_the_file_is_private_and_
 
     let alive = UnixListener::bind(at("alive")).unwrap();
     assert!(matches!(refused(at("alive")).await, Error::Path { why: "somebody listens there already", .. }));
+    std::os::unix::fs::symlink(at("alive"), at("link to life")).unwrap();
+    assert!(matches!(refused(at("link to life")).await, Error::Path { why: "it is a link", .. }));
+    assert!(fs::symlink_metadata(at("link to life")).unwrap().is_symlink());
+    tokio::net::UnixStream::connect(at("link to life")).await.expect("who listens there is undisturbed");
     drop(alive);
+
+    drop(UnixListener::bind(at("foreign")).unwrap());
+    // Only root may give a file away.
+    if std::os::unix::fs::chown(at("foreign"), Some(65_534), None).is_ok() {
+        assert!(matches!(
+            refused(at("foreign")).await,
+            Error::Path { why: "it is a socket of another user", .. }
+        ));
+        assert!(at("foreign").exists());
+    }
 
     let long = refused(at(&"x".repeat(200))).await;
     assert!(matches!(long, Error::Listen { .. }), "{long}");
@@ -449,6 +463,23 @@ async fn s16_only_a_dead_socket_of_ours_is_replaced_and_the_file_is_private_and_
     assert_eq!(fs::metadata(at("dead")).unwrap().permissions().mode() & 0o777, 0o600);
     server.shutdown().await;
     assert!(!at("dead").exists());
+}
+
+/// Only root can give a socket away, so elsewhere this shows nothing.
+#[tokio::test]
+async fn s16_a_dead_socket_of_another_user_is_left_alone() {
+    let place = Place::new("s16-owner");
+    let path = place.0.join("theirs");
+    drop(UnixListener::bind(&path).unwrap());
+    let (us, other) = (fs::metadata(&path).unwrap().uid(), 1);
+    if std::os::unix::fs::lchown(&path, Some(other), None).is_err() {
+        assert_ne!(us, 0, "root may give it away");
+        return;
+    }
+    let (endpoint, _) = demo(Limits::default());
+    let error = listen(path.clone(), Config::default(), endpoint).await.unwrap_err();
+    assert!(matches!(error, Error::Path { why: "it is a socket of another user", .. }), "{error}");
+    assert_eq!(fs::symlink_metadata(&path).unwrap().uid(), other, "it is still there");
 }
 
 #[tokio::test]

@@ -244,12 +244,6 @@ impl Stonyx {
         }
         Ok(Credentials { data: Body::Json(text), ..Credentials::guest() })
     }
-
-    #[cfg(feature = "tls")]
-    fn secret<'a>(options: &'a Options, name: &str) -> Result<&'a [u8], AdapterError> {
-        let missing = || AdapterError::Settings(format!("tls = 1 needs {name}"));
-        options.secret(name).map(Secret::expose).ok_or_else(missing)
-    }
 }
 
 impl Adapter for Stonyx {
@@ -294,10 +288,7 @@ impl Adapter for Stonyx {
         Box::pin(async move {
             let config = Self::settings(&target)?;
             #[cfg(feature = "tls")]
-            if target.options.flag("tls")?.unwrap_or(false) {
-                let options = &target.options;
-                let (cert, key) = (Self::secret(options, "tls_cert")?, Self::secret(options, "tls_key")?);
-                let tls = crate::tls::ServerTls::new(crate::tls::server_config(cert, key)?);
+            if let Some(tls) = crate::tls::ServerTls::from_options(&target.options)? {
                 return Ok(crate::server::listen_tls(&target.address, config, tls, endpoint).await?);
             }
             Ok(crate::server::listen(&target.address, config, endpoint).await?)
@@ -309,11 +300,7 @@ impl Adapter for Stonyx {
             let config = Self::settings(&target)?;
             let credentials = Arc::new(Self::credentials(&target.options)?);
             #[cfg(feature = "tls")]
-            if target.options.flag("tls")?.unwrap_or(false) {
-                let trust = crate::tls::client_config(Self::secret(&target.options, "tls_ca")?)?;
-                let host = target.address.rsplit_once(':').map_or(&*target.address, |(host, _)| host);
-                let name = host.trim_start_matches('[').trim_end_matches(']');
-                let tls = crate::tls::ClientTls::new(trust, name)?;
+            if let Some(tls) = crate::tls::ClientTls::from_options(&target.options, &target.address)? {
                 let address = &target.address;
                 return Ok(crate::client::dial_tls(address, config, credentials, tls, endpoint)?);
             }

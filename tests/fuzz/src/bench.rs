@@ -157,6 +157,7 @@ where
                 Action::Open(gate) => self.let_go(gate),
                 Action::Reading(on) => self.reading = on,
                 Action::Established(_) => self.established = true,
+                Action::Found(capabilities) => self.note(("found", format!("{:?}", capabilities.binary))),
                 Action::Count(count) => self.note(("count", count.as_str())),
                 Action::Close(reason) => {
                     self.note(("close", std::mem::discriminant(&reason)));

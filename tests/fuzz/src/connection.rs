@@ -54,13 +54,13 @@ pub fn run(input: &[u8]) {
                 switch: choices.one_of(&[Switch::Late, Switch::Early]),
                 ..Config::default()
             };
-            let session = polywire_sockhop::Session::new(Arc::new(config.clone()), limits.json, role);
+            let session = polywire_sockhop::Session::new(Arc::new(config.clone()), &limits, role);
             drive(session, Codec::new(&config, &limits), limits, Speech::Sockhop, &mut choices);
         }
         wire => {
             let wire_config = Wire {
                 dialect: choices.one_of(&[Dialect::Auto, Dialect::A]),
-                limits: limits.clone(),
+                limits: Arc::new(limits.clone()),
                 ..Wire::default()
             };
             if wire == 2 {

@@ -1,12 +1,15 @@
 //! The HPX codec: however a stream is cut, the same frames come out; what a plain reader takes for whole frames is read the
 //! same; what is written holds the delimiter at its end and nowhere else.
 
+use std::sync::Arc;
+
 use std::io::{Read, Write};
 
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+
 use polywire_core::{Codec as _, FrameError, Limits, Outgoing, StreamCodec};
 use polywire_hpx::{Frame, HpxCodec, Trust, Wire};
 use serde_json::Value;
@@ -28,7 +31,7 @@ pub fn run(input: &[u8]) {
         max_members: 1 + u32::from(flags & 3),
         max_false_markers: 1 + u32::from(flags >> 2 & 3),
         stored_up_to: if flags & 16 == 0 { 4 << 10 } else { 0 },
-        limits: Limits { max_frame_bytes, ..Limits::default() },
+        limits: Arc::new(Limits { max_frame_bytes, ..Limits::default() }),
         ..Wire::default()
     };
     let trust = if flags & 32 == 0 { Trust::Known } else { Trust::Stranger };

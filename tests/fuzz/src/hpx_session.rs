@@ -32,7 +32,7 @@ pub fn run(input: &[u8]) {
         non_finite: if flags & 2 == 0 { NonFinite::Null } else { NonFinite::Refuse },
         stored_up_to: if flags & 4 == 0 { 4 << 10 } else { 0 },
         max_inflated_bytes: 1 << 20,
-        limits: Limits { max_frame_bytes: 1 << 20, ..Limits::default() },
+        limits: Arc::new(Limits { max_frame_bytes: 1 << 20, ..Limits::default() }),
         ..Wire::default()
     };
     if flags & 1 == 0 { serve(&wire, flags, &mut choices) } else { call(&wire, flags, &mut choices) }

@@ -36,6 +36,7 @@ pub mod hpx_session;
 pub mod hyperhq_host;
 pub mod hyperhq_session;
 pub mod json;
+pub mod polling_payload;
 pub mod sockhop_codec;
 pub mod sockhop_session;
 pub mod socketio_packet;
@@ -81,6 +82,12 @@ pub const TARGETS: &[Target] = &[
         words: words::HYPERHQ,
     },
     Target { name: "json", run: json::run, seeds: json::seeds, words: words::JSON },
+    Target {
+        name: "polling_payload",
+        run: polling_payload::run,
+        seeds: polling_payload::seeds,
+        words: words::SOCKETIO,
+    },
     Target {
         name: "sockhop_codec",
         run: sockhop_codec::run,

@@ -19,7 +19,7 @@ pub fn run(input: &[u8]) {
     let mut choices = Choices::new(input);
     let role = choices.one_of(&[Role::Server, Role::Client]);
     let (config, limits) = config(&mut choices);
-    let session = Session::new(Arc::new(config.clone()), limits.json, role);
+    let session = Session::new(Arc::new(config.clone()), &limits, role);
     let bench = Bench::open(session, Codec::new(&config, &limits));
     let mut scene = Scene { bench, stock: Stock::new(&config), end: config.terminator.receive };
     scene.settle();
@@ -206,5 +206,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         }
     }
     all.push([&[0, 0, 8, 4, 0][..], &[7, 0, 1, 1, 5, 0, 1, 1]].concat());
+    // Bare values of every kind that there is.
+    all.extend((0..13).map(|value| vec![0, 0, 6, 0, 0, 8, 0, 1, value]));
     all
 }

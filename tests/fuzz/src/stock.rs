@@ -2,7 +2,8 @@
 //!
 //! A peer of the 2.x library ends with an uncaught exception over a line `null`, over an answer to an id it has not asked with
 //! or that was answered before, over a message with `id` and `callback_id`, and over a handshake or ping whose data are null
-//! (observed: `malformed`, `callbacks-json-210`). It loses JSON that stands behind its first binary frame.
+//! (observed: `malformed`, `callbacks-json-210`). It loses JSON that stands behind its first binary frame. A peer of bare values
+//! looks into each for the `type` of a message of the protocol, and for the name of its `constructor` (read in source: 1.8.4).
 
 use std::collections::HashSet;
 
@@ -131,7 +132,9 @@ impl Stock {
         let line = &input[..end];
         assert!(serde_json::from_slice::<&RawValue>(line).is_ok(), "a line that is no JSON");
         assert!(line.trim_ascii() != b"null", "the line null");
-        if !self.bare {
+        if self.bare {
+            takes_bare(line);
+        } else {
             let seen = seen_in_line(line).expect("a line is an object");
             self.takes(&seen);
             self.frames = seen.kind.as_deref() == Some("SockhopBinaryModeTransition");
@@ -147,7 +150,9 @@ impl Stock {
 
     fn takes(&mut self, seen: &Seen<'_>) {
         let kind = seen.kind.as_deref().expect("a type is text");
-        let data = seen.data.expect("there are data");
+        // An answer may be a function or a symbol, which have none.
+        let answers = seen.callback_id.is_some() && !kind.starts_with("Sockhop");
+        let data = seen.data.or(answers.then_some(b"null")).expect("there are data");
         assert!(seen.id.is_none() || seen.callback_id.is_none(), "both id and callback_id");
         let object = data.trim_ascii().first() == Some(&b'{');
         if let Some(id) = &seen.callback_id {
@@ -179,6 +184,16 @@ impl Stock {
             self.asks.push(id.clone());
         }
     }
+}
+
+/// It hands a bare value on, after it has looked into it.
+fn takes_bare(value: &[u8]) {
+    let Some([kind, constructor, ..]) = members(value, ["type", "constructor", "", ""]) else { return };
+    if let Some(kind) = kind.and_then(json::as_string) {
+        let own = ["SockhopPing", "SockhopPong", "SockhopRequest", "SockhopResponsePacket"];
+        assert!(!own.contains(&&*kind), "a bare value that is taken for a {kind}");
+    }
+    assert_ne!(constructor, Some(&b"null"[..]), "a bare value whose constructor has no name");
 }
 
 fn seen_in_line(line: &[u8]) -> Option<Seen<'_>> {

@@ -7,7 +7,7 @@ use crate::choices::Choices;
 
 /// JSON of one kind or another; of a piece of the input when that is JSON.
 pub fn json(choices: &mut Choices<'_>) -> JsonText {
-    const TEXTS: [&str; 10] = [
+    const TEXTS: [&str; 13] = [
         "null",
         "{}",
         "[]",
@@ -18,6 +18,9 @@ pub fn json(choices: &mut Choices<'_>) -> JsonText {
         "{\"method\":\"m\",\"fname\":1}",
         "[ 1,\n\t2 ]",
         "\"\\ud800\"",
+        "{\"type\":\"SockhopRequest\"}",
+        "{\"data\":null,\"type\":\"SockhopPong\"}",
+        "{\"constructor\":null}",
     ];
     match choices.byte() {
         0xff => {

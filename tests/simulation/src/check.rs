@@ -4,12 +4,14 @@ mod calls;
 mod dials;
 mod events;
 mod rest;
+mod sleep;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
 use crate::history::Record;
+use sleep::Sleeps;
 
 /// Something that must hold and does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +31,11 @@ impl fmt::Display for Violation {
 /// Everything that is wrong with a history.
 pub fn check(records: &[Record]) -> Vec<Violation> {
     let mut found = Found(Vec::new());
-    calls::check(records, &mut found);
+    let sleeps = Sleeps::of(records);
+    calls::check(records, &sleeps, &mut found);
     events::check(records, &mut found);
     dials::check(records, &mut found);
-    rest::check(records, &mut found);
+    rest::check(records, &sleeps, &mut found);
     found.0
 }
 

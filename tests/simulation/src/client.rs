@@ -44,7 +44,8 @@ pub struct Program {
     wire: &'static str,
     address: String,
     subject: Option<String>,
-    hopeless: bool,
+    /// It will never be let in.
+    pub hopeless: bool,
     running: Mutex<Option<Client>>,
     /// How often it was started.
     lives: AtomicU64,
@@ -164,8 +165,8 @@ impl Program {
         }
     }
 
-    /// Asks until it is answered, and writes down how long that took; says whether it was.
-    pub async fn probe(&self, patience: Duration) -> bool {
+    /// Asks until it is answered or all `is_over`, and writes down how long that took; says whether it was answered.
+    pub async fn probe(&self, patience: Duration, is_over: impl Fn() -> bool) -> bool {
         let since = self.ground.history.now();
         let chance = Chance::new(self.ground.seed, 300 + self.number);
         let took = || self.ground.history.now() - since;
@@ -174,7 +175,7 @@ impl Program {
             let Some(caller) = self.caller() else { break };
             let call = PlannedCall::new(&self.ground, "echo", Duration::from_secs(5));
             answered = matches!(self.ground.make_one(caller, call).await, Some(End::Answered(_)));
-            if !answered && self.is_over() {
+            if !answered && is_over() {
                 return false;
             }
             sleep(chance.millis(50..500)).await;

@@ -84,6 +84,8 @@ pub enum What {
         /// Was it let in?
         granted: bool,
     },
+    /// The server listens from now on.
+    Listens,
     /// A connection was established, as the serving side sees it.
     Joined {
         /// The connection.
@@ -229,13 +231,44 @@ struct Inner {
 #[derive(Default)]
 struct State {
     records: Vec<Record>,
-    trace: u64,
+    trace: Trace,
+}
+
+/// The hash of what happened when.
+#[derive(Default)]
+struct Trace {
+    hash: u64,
+    /// The order of what happens at one moment counts too.
+    ordered: bool,
+    /// That moment and what happened in it, where its order does not count.
+    at: Duration,
+    sum: u64,
+}
+
+impl Trace {
+    fn add(&mut self, at: Duration, text: &str) {
+        if self.ordered {
+            self.hash = mixed(self.hash, at, text.as_bytes());
+            return;
+        }
+        if at != self.at {
+            self.settle();
+            self.at = at;
+        }
+        self.sum = self.sum.wrapping_add(mixed(0, at, text.as_bytes()));
+    }
+
+    fn settle(&mut self) {
+        let sum = std::mem::take(&mut self.sum);
+        self.hash = mixed(self.hash, self.at, &sum.to_le_bytes());
+    }
 }
 
 impl History {
-    /// Nothing has happened yet.
-    pub fn new(clock: Arc<SimulatedClock>) -> Self {
-        Self(Arc::new(Inner { clock, state: Mutex::default() }))
+    /// Nothing has happened yet. `ordered`: the order of what happens at one moment is a part of the trace.
+    pub fn new(clock: Arc<SimulatedClock>, ordered: bool) -> Self {
+        let state = State { trace: Trace { ordered, ..Trace::default() }, ..State::default() };
+        Self(Arc::new(Inner { clock, state: Mutex::new(state) }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -254,7 +287,7 @@ impl History {
         let numbered = matches!(what, What::Joined { .. } | What::Left { .. } | What::Ran { .. });
         let text = if numbered { String::new() } else { format!("{what:?}") };
         let mut state = self.lock();
-        state.trace = mixed(state.trace, at, text.as_bytes());
+        state.trace.add(at, &text);
         state.records.push(Record { at, what });
     }
 
@@ -263,13 +296,14 @@ impl History {
         let at = self.now();
         let mut state = self.lock();
         let text = format!("{connection} {bytes} {arrives:?}");
-        state.trace = mixed(state.trace, at, text.as_bytes());
+        state.trace.add(at, &text);
     }
 
     /// The records so far, and the hash of the trace.
     pub fn take(&self) -> (Vec<Record>, u64) {
         let mut state = self.lock();
-        (std::mem::take(&mut state.records), state.trace)
+        state.trace.settle();
+        (std::mem::take(&mut state.records), state.trace.hash)
     }
 }
 

@@ -72,6 +72,7 @@ pub async fn befall(world: &World, fault: Fault) {
             }
         }
         Fault::Step(seconds) => world.ground.clock.step(seconds),
+        Fault::Suspend(span) => tokio::time::advance(span).await,
         Fault::Strike(number, struck) => world.judge.strike(&world.subject(number), struck),
         Fault::Hesitate(slow) => world.judge.hesitate(slow),
     }
@@ -86,7 +87,7 @@ pub async fn calm(world: &World) {
         network.set_quality(link, crate::pipe::Quality::GOOD);
     }
     world.judge.hesitate(false);
-    for program in &world.programs {
+    for program in world.programs.iter().filter(|program| !program.hopeless) {
         world.judge.strike(&world.subject(program.number), false);
     }
     world.upstream.start().await;

@@ -109,12 +109,13 @@ impl SimulatedNetwork {
         self.each(link, Connection::give_up);
     }
 
-    /// Nothing passes in these directions for so long; it arrives later.
+    /// Nothing passes in these directions for so long, or longer where it already did not; it arrives later.
     pub fn partition(&self, link: usize, directions: &[Direction], span: Duration) {
         let until = Instant::now() + span;
         for direction in directions {
             self.each(link, |connection| connection.block(*direction, until));
-            self.lock().links[link].blocked[*direction as usize] = Some(until);
+            let blocked = &mut self.lock().links[link].blocked[*direction as usize];
+            *blocked = (*blocked).max(Some(until));
         }
     }
 

@@ -72,6 +72,8 @@ pub enum Fault {
     RestartClient(u64),
     /// The wall clock is set by so many seconds.
     Step(i64),
+    /// The machine sleeps for so long: nothing runs, nothing arrives, and every clock has gone on when it wakes.
+    Suspend(Duration),
     /// A client's logins are refused from now on, or not any more.
     Strike(u64, bool),
     /// Judging a login takes long from now on, or not any more.
@@ -196,6 +198,24 @@ impl Plan {
             }
         }
         self.faults.sort_by_key(|(at, _)| *at);
+        if chance.happens(150) {
+            // A plugin that sleeps for longer than what it logs in with is good for is out for good.
+            let spans: &[u64] = if [self.shape.front(), self.shape.back()].contains(&"hyperhq") {
+                &[10]
+            } else {
+                &[15, 90, 3_600]
+            };
+            let span = Duration::from_secs(*chance.pick(spans));
+            self.sleep(chance.millis(200..end), span);
+        }
+    }
+
+    /// The machine sleeps from `at` on, and what comes later comes later by that.
+    fn sleep(&mut self, at: Duration, span: Duration) {
+        let later = self.faults.partition_point(|(other, _)| *other <= at);
+        self.faults[later..].iter_mut().for_each(|(at, _)| *at += span);
+        self.faults.insert(later, (at, Fault::Suspend(span)));
+        self.active += span;
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use polywire_bridge::{Bridge, Config, Snapshot, Source, StartError};
-use polywire_core::{Count, Endpoint, Event, Limits, Peer, Server};
+use polywire_bridge::{Bridge, Config, EndpointSnapshot, EndpointState, Snapshot, Source, StartError};
+use polywire_core::{ClientState, Count, Endpoint, Event, Limits, Peer, Server};
 
 use tokio::time::sleep;
 
@@ -73,6 +73,7 @@ impl Upstream {
             sleep(BETWEEN_TRIES).await;
         };
         *self.running.lock().expect("not poisoned") = Some(server);
+        self.ground.history.add(What::Listens);
     }
 
     /// Ends it at once.
@@ -170,6 +171,15 @@ impl Between {
         if let Some(bridge) = running.as_ref() {
             self.note(&bridge.snapshot(), false);
         }
+    }
+
+    /// Was the end of it that dials refused for good? A plugin is whose connection is lost on its side alone: its challenge was used.
+    pub fn is_refused(&self) -> bool {
+        let running = self.running.lock().expect("not poisoned");
+        let refused = |endpoint: &EndpointSnapshot| {
+            matches!(endpoint.state, EndpointState::Client(ClientState::Refused(_)))
+        };
+        running.as_ref().is_some_and(|bridge| bridge.snapshot().endpoints.iter().any(refused))
     }
 
     /// Drains it.

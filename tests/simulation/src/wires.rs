@@ -46,6 +46,11 @@ pub fn calls_back(wire: &str) -> bool {
     matches!(wire, "sockhop" | "socketio" | "hyperhq")
 }
 
+/// Is the order in which a server's connections end of one seed? The library under Socket.IO keeps them in a map without one.
+pub fn is_ordered(wire: &str) -> bool {
+    !matches!(wire, "socketio" | "hyperhq")
+}
+
 /// How many clients a server has: a HyperHQ server of the adapter has one plugin.
 pub fn most_clients(wire: &str) -> u64 {
     if wire == "hyperhq" { 1 } else { 3 }
@@ -138,7 +143,7 @@ pub fn derive_key() {
     KEPT.get_or_init(|| {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime can be had");
         let server = runtime.block_on(async {
-            let history = History::new(Arc::new(SimulatedClock::new()));
+            let history = History::new(Arc::new(SimulatedClock::new()), true);
             let mut endpoint =
                 Endpoint::new("stonyx", Router::new().build().expect("no route is no duplicate"));
             let network = Arc::new(SimulatedNetwork::new(0, history)) as _;

@@ -121,7 +121,9 @@ const STRANGERS_DIAL: &str = "127.0.0.1:2999";
 impl World {
     fn new(plan: Plan) -> Self {
         let clock = Arc::new(SimulatedClock::new());
-        let history = History::new(Arc::clone(&clock));
+        let (front, back) = (plan.shape.front(), plan.shape.back());
+        let ordered = wires::is_ordered(front) && wires::is_ordered(back);
+        let history = History::new(Arc::clone(&clock), ordered);
         let network = SimulatedNetwork::new(plan.seed, history.clone());
         let judge = Judge::new(history.clone());
         let ground = Arc::new(Ground {
@@ -134,7 +136,6 @@ impl World {
             nonces: AtomicU64::new(1),
             ledgers: Mutex::default(),
         });
-        let (front, back) = (plan.shape.front(), plan.shape.back());
         let bridge_link = network.link(BRIDGE_DIALS, SERVER, wires::pace(back), plan.back);
         let (door, judges, between) = match plan.shape {
             Shape::Direct(wire) => (SERVER, wires::judges(wire), None),
@@ -190,7 +191,7 @@ impl World {
         let tasks = TaskTracker::new();
         for program in &self.programs {
             tasks.spawn(Arc::clone(program).call(self.plan.habits, self.plan.active));
-            if wires::tells(self.plan.shape.front()) && program.number != HOPELESS {
+            if wires::tells(self.plan.shape.front()) && !program.hopeless {
                 tasks.spawn(Arc::clone(program).tell(self.plan.active));
             }
         }
@@ -204,9 +205,10 @@ impl World {
         tokio::join!(self.until_then(nature::rage(self)), self.push(), self.call_back(), self.read());
         nature::calm(self).await;
         let mut served = Vec::new();
-        for program in self.programs.iter().filter(|program| program.number != HOPELESS && !program.is_over())
-        {
-            if program.probe(PATIENCE).await {
+        for program in self.programs.iter().filter(|program| !program.hopeless) {
+            let is_over =
+                || program.is_over() || self.between.as_ref().is_some_and(|between| between.is_refused());
+            if !is_over() && program.probe(PATIENCE, is_over).await {
                 served.push(program);
             }
         }
@@ -242,22 +244,21 @@ impl World {
         }
     }
 
-    /// Both sides tell what the other must hear, now that everything is good. Behind a bridge that is not asked for: it tells nobody of
-    /// what is missing, and a connection of its own may be the one that is still black.
+    /// Both sides tell what the other must hear, now that everything is good: who was just answered is connected, and so is the bridge.
     async fn tell_last(&self, served: &[&Arc<Program>]) {
-        if self.between.is_some() {
-            return;
-        }
+        let (front, back) = (self.plan.shape.front(), self.plan.shape.back());
+        let pushes = wires::pushes(front) && wires::pushes(back);
+        let tells = wires::tells(front) && wires::tells(back);
         let history = &self.ground.history;
         for sequence in 0..LAST_EVENTS {
             let stream = Stream { source: 0, key: LAST_ROW };
             let event = Event::new(Route::from_static(MOVED), event_body(stream, sequence));
-            if wires::pushes(self.plan.shape.back()) && self.upstream.broadcast(&event) {
+            if pushes && self.upstream.broadcast(&event) {
                 for program in served {
                     history.add(What::Owed { who: program.number, stream, sequence });
                 }
             }
-            for program in served.iter().filter(|_| wires::tells(self.plan.shape.front())) {
+            for program in served.iter().filter(|_| tells) {
                 let stream = Stream { source: program.number, key: LAST_ROW };
                 if program.tell_one(stream, sequence).await {
                     history.add(What::Owed { who: 0, stream, sequence });

@@ -177,10 +177,40 @@ fn c17_g25_a_wall_clock_that_jumps_an_hour_either_way_ends_nothing_early() {
     }
 }
 
+/// How long each wire with a heartbeat takes to find a dead peer, in seconds.
+const FOUND: [(&str, u64); 4] = [("sockhop", 25), ("stonyx", 40), ("socketio", 45), ("hyperhq", 45)];
+
+#[test]
+fn c17_g25_after_an_hour_of_sleep_calls_end_everybody_is_served_and_a_dead_peer_is_found() {
+    for wire in WIRES {
+        for seed in 0..size(4, 200) {
+            let asleep = Fault::Suspend(secs(3_600));
+            let habits =
+                Habits { pause: 1_500, timeout: (1_000, 8_000), ..Plan::calm(0, Shape::Direct(wire)).habits };
+            let faults = vec![(secs(20) + millis(seed * 31), asleep)];
+            holds(&Plan { faults, habits, active: secs(3_680), clients: 1, ..direct(seed, wire) });
+        }
+    }
+    for (wire, seconds) in FOUND {
+        let woken = secs(3_606);
+        let dead = Fault::Blacken(Way::Client(1), None);
+        let plan = Plan {
+            faults: vec![(secs(5), dead), (secs(6), Fault::Suspend(secs(3_600)))],
+            active: woken + secs(100),
+            clients: 1,
+            habits: Habits { pause: 20_000, ..Plan::calm(0, Shape::Direct(wire)).habits },
+            ..direct(17, wire)
+        };
+        let report = holds(&plan);
+        let back = report.records.iter().find(|record| matches!(record.what, What::Gap { who: 1 }));
+        let took = back.unwrap_or_else(|| panic!("{wire}: never found")).at.saturating_sub(woken);
+        assert!(took <= secs(seconds) + secs(1), "{wire}: {took:?}");
+    }
+}
+
 #[test]
 fn g26_a_peer_that_is_dead_is_found_within_the_times_of_its_wire() {
-    let times = [("sockhop", 25), ("stonyx", 40), ("socketio", 45), ("hyperhq", 45)];
-    for (wire, seconds) in times {
+    for (wire, seconds) in FOUND {
         let at = secs(5);
         let plan = Plan {
             faults: vec![(at, Fault::Blacken(Way::Client(1), None))],
@@ -194,6 +224,26 @@ fn g26_a_peer_that_is_dead_is_found_within_the_times_of_its_wire() {
         let took = back.unwrap_or_else(|| panic!("{wire}: never found")).at - at;
         // The dial comes after that, within its first pause.
         assert!(took <= secs(seconds) + secs(1), "{wire}: {took:?}");
+    }
+}
+
+/// Nothing of the handshake comes through, or only the half of it that the server hears.
+#[test]
+fn g26_a_sockhop_server_that_goes_dark_in_the_handshake_is_found_by_pings() {
+    let slow = Quality { delay: millis(100), ..Quality::GOOD };
+    for at in [millis(210), millis(350)] {
+        let plan = Plan {
+            faults: vec![(at, Fault::Blacken(Way::Client(1), None))],
+            front: slow,
+            active: secs(60),
+            clients: 1,
+            ..direct(1_536, "sockhop")
+        };
+        let report = holds(&plan);
+        let back = report.records.iter().find(|record| matches!(record.what, What::Gap { who: 1 }));
+        let took = back.unwrap_or_else(|| panic!("{at:?}: never found")).at - at;
+        // The handshake is given up after 3 s, four pings after 20 more.
+        assert!(took <= secs(29), "{at:?}: {took:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use polywire_simulation::wires::WIRES;
 use polywire_simulation::{Plan, run};
 
 /// Everything that must have happened, or the seeds show less than they say.
-const HAPPENED: [&str; 28] = [
+const HAPPENED: [&str; 29] = [
     "answered",
     "failed",
     "not sent",
@@ -32,6 +32,7 @@ const HAPPENED: [&str; 28] = [
     "StartBridge",
     "RestartClient",
     "Step",
+    "Suspend",
     "Strike",
     "Hesitate",
 ];

@@ -67,12 +67,12 @@ struct HyperHq {
 /// What the host does wrong.
 #[derive(Clone, Debug, clap::Args)]
 struct Faults {
-    /// Answer what the plugin asks for only after this time
+    /// Say everything this much later: the answer to the login, requests, data
     #[arg(long, value_parser = duration, num_args = 0..=1, require_equals = true, default_missing_value = "3s", value_name = "TIME")]
     late: Option<Duration>,
-    /// Never answer the first thing that the plugin asks for
-    #[arg(long)]
-    silent: bool,
+    /// Never answer the first thing that the plugin asks for, or its first login
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "data", value_name = "WHAT")]
+    silent: Option<Silence>,
     /// Say everything twice; the plugin must go on, and is told which requests it answered twice
     #[arg(long)]
     duplicate: bool,
@@ -82,6 +82,15 @@ struct Faults {
     /// Cut the connection once in the middle of `execute`; the plugin must come back and log in again
     #[arg(long)]
     disconnect: bool,
+}
+
+/// What is never answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Silence {
+    /// The first request for data or a file
+    Data,
+    /// The first `authenticate`; the plugin must try again
+    Login,
 }
 
 fn json(text: &str) -> Result<JsonText, String> {

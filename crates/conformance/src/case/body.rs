@@ -7,7 +7,7 @@ use polywire_core::{BinaryForm, Body, CallError, Code, EmptyReply};
 use super::call::{finish, refused};
 use super::{Broken, Outcome, holds, json, numbered, same};
 use crate::bench::Bench;
-use crate::finding::Verdict;
+use crate::finding::{Direction, Verdict};
 use crate::rig::Rig;
 
 /// A name that is a route and the name of a type, because some wires have one for both.
@@ -84,9 +84,10 @@ pub(crate) async fn empty_null_and_missing_are_told_apart(bench: &Bench<'_>) -> 
     }
     let rig = bench.start().await?;
     let declared = bench.particulars;
-    let missing = declared.empty_request.map_or(Ok(Body::Empty), json)?;
+    let becomes = |text: Option<&'static str>| text.map_or(Ok(Body::Empty), json);
+    let missing = becomes(declared.empty_request)?;
     let null = bench.null_request();
-    let mut same_all = declared.empty_request.is_none() && null == "null";
+    let mut same_all = !bench.calls() || missing == Body::Empty && null == "null";
     if bench.calls() {
         let outcome = rig.call("fail.unknown.missing", Body::Empty).await?;
         holds!(is_no(&outcome), "a call without a body ends as {outcome:?}");
@@ -109,6 +110,9 @@ pub(crate) async fn empty_null_and_missing_are_told_apart(bench: &Bench<'_>) -> 
         same_all &= empty_answer(&rig, declared.empty_reply).await?;
     }
     if bench.tells() {
+        let push = bench.direction == Direction::Swapped;
+        let missing = if push { becomes(declared.empty_push)? } else { missing };
+        same_all &= missing == Body::Empty;
         let bodies = [(Body::Empty, missing), (Body::null(), Body::null()), (json("{}")?, json("{}")?)];
         for (sent, comes) in bodies {
             let before = rig.far.app.heard().len();

@@ -178,12 +178,16 @@ async fn settled(client: &Client, limit: Duration) -> Result<(), Apart> {
         Ok(first) => drop(first.map_err(|_| over())?),
         Err(_) => return Err(Apart::Failed(format!("it is not connected within {limit:?}"))),
     }
-    let tries = |state: &ClientState| matches!(state, ClientState::Connecting | ClientState::Waiting(_));
+    let tries = |state: &ClientState| {
+        matches!(state, ClientState::Connecting | ClientState::Waiting(_) | ClientState::Denied(_))
+    };
     // Whoever still tries has failed so far.
     let _ = timeout(SETTLES, state.wait_for(|state| !tries(state))).await;
     match client.state() {
         ClientState::Ready => Ok(()),
-        ClientState::Refused(refusal) => Err(Apart::Refused(refusal.to_string())),
+        ClientState::Denied(refusal) | ClientState::Refused(refusal) => {
+            Err(Apart::Refused(refusal.to_string()))
+        }
         ClientState::Waiting(why) | ClientState::Closed(why) => Err(Apart::Failed(why)),
         _ => Err(over()),
     }

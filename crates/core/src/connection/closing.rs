@@ -77,7 +77,8 @@ where
                     self.deadlines.write = Some(self.now + self.endpoint.limits.write_timeout);
                 }
                 self.end_calls(&reason);
-                self.outbox.take(cx);
+                // Until there is nothing: only then is it told of the next one.
+                while self.outbox.take(cx).is_some() {}
                 self.set_alarm(cx);
                 return Poll::Pending;
             }
@@ -90,10 +91,10 @@ where
 impl<T, S: Session> Connection<T, S> {
     /// Every call that was sent ends here: whether it ran nobody knows.
     fn end_calls(&mut self, reason: &Close) {
+        self.wakes.wake();
         for answer in self.pending.drain() {
             self.tally.add(Count::CallsUnknown);
-            let _ =
-                answer.send(Err(CallError::unknown(Code::Unavailable, format!("connection lost: {reason}"))));
+            answer.tell(Err(CallError::unknown(Code::Unavailable, format!("connection lost: {reason}"))));
         }
     }
 

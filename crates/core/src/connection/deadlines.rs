@@ -50,6 +50,13 @@ impl Deadlines {
         self.write.get_or_insert(write);
     }
 
+    /// Nothing is going on: an alarm that was set early for something that is over is given back.
+    pub(super) fn rest(&mut self) {
+        if self.first().is_none() {
+            (self.alarm, self.set_for, self.waker) = (None, None, None);
+        }
+    }
+
     fn first(&self) -> Option<Moment> {
         let all = [self.session, self.login, self.frame, self.write, self.drain, self.over, self.rest];
         all.into_iter().flatten().min()
@@ -110,8 +117,8 @@ where
         for (call, answer) in self.pending.expired(now) {
             worked = true;
             self.tally.add(Count::CallsUnknown);
-            let _ = answer
-                .send(Err(CallError::unknown(Code::DeadlineExceeded, "no answer came before the deadline")));
+            answer
+                .tell(Err(CallError::unknown(Code::DeadlineExceeded, "no answer came before the deadline")));
             self.send(Outbound::Abandon(call));
         }
         if self.outbox.is_due(now) {

@@ -64,6 +64,12 @@ pub trait Observe: Send + Sync + 'static {
     /// The peer is there and, where the wire has a login, logged in.
     fn connected(&self, peer: &Peer);
 
+    /// What the connection can carry is known, as [`Peer::capabilities`] tells it: only on a wire where peers differ in that, and
+    /// perhaps some time after the peer is there. Ignored unless implemented.
+    fn found(&self, peer: &Peer) {
+        let _ = peer;
+    }
+
     /// A peer that was reported as connected is gone.
     fn disconnected(&self, peer: &Peer, reason: &Close);
 

@@ -132,6 +132,12 @@ where
                 Action::Open(gate) => self.outbox.open(gate),
                 Action::Reading(on) => self.reading = on,
                 Action::Established(identity) => self.established(identity),
+                Action::Found(capabilities) => {
+                    self.peer.find(capabilities);
+                    if let Some(observer) = &self.endpoint.observer {
+                        observer.found(&self.peer);
+                    }
+                }
                 // A reason belongs to a frame and was counted as its fate.
                 Action::Count(count) if count.is_reason() => {}
                 Action::Count(count) => {
@@ -206,7 +212,8 @@ where
                     Err(CallError::Unknown(_)) => Count::CallsUnknown,
                 });
                 // The caller may be gone already.
-                let _ = answer.send(outcome);
+                let (_, waker) = answer.put(outcome);
+                self.wakes.add(waker);
             }
             Delivery::Progress { call, body: _ } => {
                 self.pending.extend(call, self.now, self.endpoint.limits.progress_timeout);

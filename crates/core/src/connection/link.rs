@@ -10,6 +10,32 @@ use crate::peer::Peer;
 use crate::queue::Queue;
 use crate::session::{Close, Session};
 
+use super::Endpoint;
+
+/// How callers reach a connection.
+pub(crate) struct Reach<C> {
+    pub(crate) queue: Arc<Queue<C>>,
+    pub(crate) caller: Caller,
+    /// What was not sent stays in the queue for the next connection.
+    pub(crate) keep: bool,
+}
+
+impl<C: Send + 'static> Reach<C> {
+    /// An empty queue, and a caller in front of it.
+    pub(crate) fn new(endpoint: &Endpoint, keep: bool) -> Self {
+        let queue = Arc::new(Queue::new(&endpoint.limits));
+        let (surroundings, timeout) = (endpoint.surroundings.clone(), endpoint.limits.call_timeout);
+        let caller = Caller::over_queue(Arc::clone(&queue) as _, surroundings, timeout);
+        Self { queue, caller, keep }
+    }
+}
+
+impl<C> Clone for Reach<C> {
+    fn clone(&self) -> Self {
+        Self { queue: Arc::clone(&self.queue), caller: self.caller.clone(), keep: self.keep }
+    }
+}
+
 /// What is held of a connection besides its future.
 pub struct Link<S: Session> {
     pub(super) peer: Peer,
@@ -46,6 +72,13 @@ impl<S: Session> Link<S> {
         let established = (&mut self.established).await.is_ok();
         self.was_established = Some(established);
         established
+    }
+}
+
+impl<S: Session> Link<S> {
+    /// What tells that the connection is established, alone.
+    pub(crate) fn into_established(self) -> oneshot::Receiver<()> {
+        self.established
     }
 }
 

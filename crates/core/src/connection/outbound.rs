@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::oneshot;
-
+use crate::cell::Owed;
 use crate::codec::FrameError;
 use crate::envelope::CallId;
-use crate::failure::{CallError, Code, Failure, Outcome};
+use crate::failure::{CallError, Code, Failure};
 use crate::ledger::{Count, Ledger};
 use crate::moment::Moment;
 use crate::queue::{Job, Numbered, Queue, Taken};
@@ -90,7 +89,15 @@ impl<S: Session> Outbox<S> {
     }
 
     /// The next job that may be let go: first what an opened gate held, then what is new.
+    #[inline]
     fn next(&mut self) -> Option<(Option<Gate>, JobOf<S>)> {
+        if self.opened.is_empty() {
+            return self.jobs.pop_front().map(|job| (None, job));
+        }
+        self.next_held()
+    }
+
+    fn next_held(&mut self) -> Option<(Option<Gate>, JobOf<S>)> {
         while let Some(gate) = self.opened.front().copied() {
             if let Some(job) = self.held.get_mut(&gate).and_then(VecDeque::pop_front) {
                 return Some((Some(gate), job));
@@ -128,14 +135,14 @@ impl<S: Session> Outbox<S> {
             for Numbered { number, job } in std::mem::take(waiting) {
                 let size = job.bytes();
                 match job {
-                    Job::Request { answer, .. } if answer.is_closed() => {
+                    Job::Request { answer, .. } if answer.is_left() => {
                         swept.cancelled += 1;
                         queue.release(1, size);
                     }
                     Job::Request { deadline, answer, .. } if deadline <= now => {
                         swept.not_sent += 1;
                         queue.release(1, size);
-                        let _ = answer.send(Err(CallError::not_sent(Code::DeadlineExceeded, why.to_owned())));
+                        answer.tell(Err(CallError::not_sent(Code::DeadlineExceeded, why.to_owned())));
                     }
                     job => {
                         if let Job::Request { deadline, .. } = &job {
@@ -260,7 +267,7 @@ where
     fn send_job(&mut self, job: Job<S::Command>) -> Option<(Option<Gate>, Job<S::Command>)> {
         match job {
             Job::Request { call, deadline, request, answer } => {
-                if answer.is_closed() {
+                if answer.is_left() {
                     self.tally.add(Count::Calls);
                     self.tally.add(Count::CallsCancelled);
                     return None;
@@ -319,10 +326,10 @@ where
         None
     }
 
-    fn not_sent(&mut self, answer: oneshot::Sender<Outcome>, error: CallError) {
+    fn not_sent(&mut self, answer: Owed, error: CallError) {
         self.tally.add(Count::Calls);
         self.tally.add(Count::CallsNotSent);
-        let _ = answer.send(Err(error));
+        answer.tell(Err(error));
     }
 
     /// Hands something to the session and applies what it wants.
@@ -343,7 +350,7 @@ where
             Some((call, answer)) => {
                 self.tally.add(Count::CallsNotSent);
                 let failure = Failure::new(Code::InvalidArgument, error.to_string());
-                let _ = answer.send(Err(CallError::NotSent(failure)));
+                answer.tell(Err(CallError::NotSent(failure)));
                 self.with_session(|session, cx| session.send(Outbound::Abandon(call), cx));
             }
             None => self.close(Close::Protocol(format!("cannot send: {error}"))),

@@ -21,10 +21,12 @@ where
 
     /// Does it hold memory that an idle connection has no use for?
     pub(super) fn is_roomy(&self) -> bool {
-        self.actions.capacity() > 0
+        self.transport.is_roomy()
+            || self.actions.capacity() > 0
             || self.runs.is_roomy()
             || self.pending.is_roomy()
             || self.outbox.is_roomy()
+            || self.wakes.is_roomy()
     }
 
     /// Nothing is going on: memory that a burst needed is given back.
@@ -35,6 +37,8 @@ where
             self.runs.rest();
             self.pending.rest();
             self.outbox.rest();
+            self.wakes.rest();
+            self.deadlines.rest();
             if self.actions.is_empty() {
                 self.actions = Actions::new();
             }

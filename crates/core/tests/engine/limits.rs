@@ -43,6 +43,36 @@ async fn c02_a_slow_dribble_does_not_stretch_the_login() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn c02_two_thousand_slow_peers_are_closed_and_everybody_else_is_served() {
+    const SLOW: usize = 2_000;
+    let start = Instant::now();
+    let mut slow: Vec<_> = (0..SLOW).map(|_| Setup::with_login(Login::Ask).start()).collect();
+    let mut served = Setup::with_login(Login::Ask).start();
+    served.say("login ann s3cret").await;
+    assert_eq!(served.hear().await, "welcome ann");
+    for (second, byte) in [(0, b'l'), (5, b'o')] {
+        for rig in &mut slow {
+            rig.write(&[byte]).await;
+        }
+        for number in 0..4 {
+            let asked = Instant::now();
+            served.say(&format!("? {number} echo 1")).await;
+            assert_eq!(served.hear().await, format!("! {number} 1"));
+            assert!(asked.elapsed() < Duration::from_millis(10), "second {second}: {:?}", asked.elapsed());
+            tokio::time::sleep(secs(1)).await;
+        }
+        tokio::time::sleep_until(start + secs(second + 5)).await;
+    }
+    for rig in slow {
+        assert_eq!(rig.ended().await.reason, Close::LoginTimeout(secs(10)));
+    }
+    assert!(start.elapsed() < Duration::from_millis(10_100), "{:?}", start.elapsed());
+    served.say("? 9 echo 1").await;
+    assert_eq!(served.hear().await, "! 9 1");
+    served.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_judge_is_cut_off_at_login_timeout() {
     let mut setup = Setup::with_login(Login::Ask);
     setup.limits.login_timeout = Duration::from_millis(40);

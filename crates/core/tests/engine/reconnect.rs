@@ -170,10 +170,14 @@ async fn pauses_are_random_parts_of_a_doubling_bound() {
 async fn three_refusals_in_a_row_end_the_client_and_every_call_that_waited() {
     let mut bench = bench(Reconnect::default());
     let waiting = ask(&bench.client, "a", 3_600);
-    for _ in 0..3 {
+    for number in 1..=3 {
         let mut far = bench.accept().await;
         far.hear().await;
         far.say("refused go away").await;
+        settle().await;
+        let refusal = Refusal::new("go away");
+        let stands = if number < 3 { ClientState::Denied(refusal) } else { ClientState::Refused(refusal) };
+        assert_eq!(bench.client.state(), stands, "after {number}");
     }
     let error = bench.client.ready().await.unwrap_err();
     assert_eq!(error.to_string(), "unauthenticated: login refused: go away");

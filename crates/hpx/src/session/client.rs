@@ -5,24 +5,25 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod call;
 mod command;
+mod login;
 mod proof;
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use polywire_core::json;
 use polywire_core::{
     Action, Admit, Body, CallError, CallId, Close, Code, Count, Credentials, Cx, Delivery, Failure, Gate,
-    Identity, JsonError, JsonText, Moment, Outbound, OutboundOf, Outcome, Refusal, Request, Retry, Session,
+    Identity, JsonError, Moment, Outbound, OutboundOf, Outcome, Request, Session,
 };
 
-use super::pool::{Enter, Lead, Pool};
+use super::pool::{Lead, Pool};
 use super::{ServerCommand, flush};
 use crate::codec::{Frame, HpxCodec};
-use crate::config::{ClientConfig, Dialect, NonFinite};
-use crate::translate::{self, BATCH};
+use crate::config::{ClientConfig, Dialect};
+use crate::translate;
 use crate::wire::{self, AUTHENTICATED, Message};
 
 pub use super::pool::Wake;
@@ -155,45 +156,6 @@ impl ClientSession {
         format!("\"{}_msg_{}\"", self.slot, self.messages).into_bytes()
     }
 
-    /// Finds a session: the pool's, or one that this connection logs in for.
-    fn enter(&mut self, spent: Option<&Bytes>, cx: Context<'_, '_>) {
-        match self.pool.enter(self.slot, spent) {
-            Enter::Use(session) => {
-                self.session = Some(session);
-                if self.established { self.ready(cx) } else { self.prove(cx) }
-            }
-            Enter::Lead(lead) => {
-                self.lead = Some(lead);
-                self.log_in(cx);
-            }
-            Enter::Wait => self.phase = Phase::Waiting,
-        }
-    }
-
-    /// The session in use is not accepted.
-    fn enter_anew(&mut self, cx: Context<'_, '_>) {
-        let spent = self.session.take();
-        self.enter(spent.as_ref(), cx);
-    }
-
-    fn log_in(&mut self, cx: Context<'_, '_>) {
-        self.phase = Phase::LoggingIn;
-        let Credentials { subject, secret, .. } = self.credentials.clone();
-        self.write(
-            b"\"\"",
-            |out| {
-                let Some(subject) = subject else { return out.extend_from_slice(b"{}") };
-                let password = secret.as_ref().map(|secret| String::from_utf8_lossy(secret.expose()));
-                out.extend_from_slice(b"{\"user\":");
-                json::write_string(out, &subject);
-                out.extend_from_slice(b",\"password\":");
-                json::write_string(out, &password.unwrap_or_default());
-                out.extend_from_slice(b"}");
-            },
-            cx,
-        );
-    }
-
     /// There is a session: the call in flight is sent again, or the next one may come.
     fn ready(&mut self, cx: Context<'_, '_>) {
         self.phase = Phase::Ready;
@@ -207,13 +169,6 @@ impl ClientSession {
         } else {
             cx.act(Action::Open(READY));
         }
-    }
-
-    fn send_call(&mut self, cx: Context<'_, '_>) {
-        let Some(call) = self.call.take() else { return };
-        let session = command::session_for(&call.request, self.session.as_ref());
-        self.write(&session, |out| translate::write_request(out, &call.request), cx);
-        self.call = Some(call);
     }
 
     /// The call in flight has ended.
@@ -301,168 +256,6 @@ impl ClientSession {
             _ if &data[..] == AUTHENTICATED => Data::Authenticated,
             _ if ServerCommand::read(data).is_some() => Data::Broadcast,
             _ => Data::Other,
-        }
-    }
-
-    fn login_answered(&mut self, error: Option<Bytes>, data: &Data, message: &Message, cx: Context<'_, '_>) {
-        if let Some(error) = error {
-            let failure = translate::to_failure(&error, self.limits());
-            return self.login_failed(failure, cx);
-        }
-        match data {
-            Data::Authenticated => match message.session().filter(|session| !session.is_empty()) {
-                Some(session) => {
-                    let session = wire::quoted(&session);
-                    if let Some(lead) = self.lead.take() {
-                        lead.won(session.clone());
-                    }
-                    self.session = Some(session);
-                    self.ready(cx);
-                }
-                None => cx.close(Close::Protocol("the login was accepted without a session".to_owned())),
-            },
-            Data::Wait => {
-                self.phase = Phase::LoginPaused;
-                cx.act(Action::WakeAt(Some(cx.now() + self.config.wait_backoff)));
-            }
-            // A second greeting, or talk of other things.
-            Data::Results | Data::Broadcast | Data::Other => cx.count(Count::Unexpected),
-        }
-    }
-
-    fn login_failed(&mut self, failure: Failure, cx: Context<'_, '_>) {
-        let refused = matches!(failure.code, Code::Unauthenticated | Code::PermissionDenied);
-        let reason = failure.message.clone().into_owned();
-        let lead = self.lead.take();
-        self.phase = Phase::Waiting;
-        // What waited for the login provably did not run.
-        self.done(Err(translate::not_logged_in(failure)), cx);
-        if refused {
-            let refusal = Refusal::new(reason);
-            if let Some(lead) = lead {
-                lead.refused(refusal.clone());
-            }
-            cx.close(Close::Refused(refusal));
-        } else {
-            cx.close(Close::Protocol(format!("the login failed: {reason}")));
-        }
-    }
-
-    fn call_answered(&mut self, error: Option<Bytes>, data: &Data, message: &Message, cx: Context<'_, '_>) {
-        if let Some(error) = error {
-            let failure = translate::to_failure(&error, self.limits());
-            if is_refused_session(translate::error_number(&error, self.limits())) {
-                return self.renew(failure, cx);
-            }
-            return self.done(Err(CallError::Failure(failure)), cx);
-        }
-        if let Some(outcome) = self.answer_to_command(&message.data()) {
-            return self.done(outcome, cx);
-        }
-        match data {
-            Data::Results if self.command().is_none() => {
-                let outcome = match &message.mended {
-                    Some(error) if self.config.wire.non_finite == NonFinite::Refuse => Err(no_json(error)),
-                    _ => self.outcome(&message.data()),
-                };
-                self.done(outcome, cx);
-            }
-            Data::Authenticated => self.taken_for_a_login(message, cx),
-            Data::Wait => self.pause(cx),
-            // A greeting, or talk of other things: the answer may still come.
-            Data::Results | Data::Broadcast | Data::Other => cx.count(Count::Unexpected),
-        }
-    }
-
-    /// The session was not accepted, so the call surely did not run: it is sent once more under another session.
-    fn renew(&mut self, failure: Failure, cx: Context<'_, '_>) {
-        match &mut self.call {
-            Some(call) if !call.renewed => call.renewed = true,
-            _ => return self.done(Err(translate::not_logged_in(failure)), cx),
-        }
-        self.enter_anew(cx);
-    }
-
-    /// The session that a guest was given in place of the one it showed; `None` for somebody with a name.
-    fn given_to_a_guest(&self, message: &Message) -> Option<Bytes> {
-        let fresh = message.session().filter(|session| !session.is_empty())?;
-        self.credentials.subject.is_none().then(|| wire::quoted(&fresh))
-    }
-
-    /// The server took the call for a guest's login, because it did not know the session. A guest takes the new session over;
-    /// somebody with a name would have become a guest and logs in again.
-    fn taken_for_a_login(&mut self, message: &Message, cx: Context<'_, '_>) {
-        let failure = Failure::new(Code::Unauthenticated, "the server does not know the session any more");
-        match (self.given_to_a_guest(message), &mut self.call) {
-            (Some(fresh), Some(call)) if !call.renewed => {
-                call.renewed = true;
-                self.session = Some(self.pool.adopt(self.session.as_ref(), fresh));
-                self.send_call(cx);
-            }
-            _ => self.renew(failure, cx),
-        }
-    }
-
-    /// The server is not ready: the call did not run and is sent again later, if there is time for it.
-    fn pause(&mut self, cx: Context<'_, '_>) {
-        let again = cx.now() + self.config.wait_backoff;
-        if self.call.as_ref().is_some_and(|call| call.deadline > again) {
-            self.phase = Phase::CallPaused;
-            cx.act(Action::WakeAt(Some(again)));
-        } else {
-            let failure = Failure::new(Code::Unavailable, "the server is not ready").with_retry(Retry::Safe);
-            self.done(Err(CallError::NotSent(failure)), cx);
-        }
-    }
-
-    fn outcome(&self, data: &Bytes) -> Outcome {
-        let Some(InFlight { request, .. }) = &self.call else {
-            return Err(CallError::unknown(Code::Internal, "nobody waits for this answer"));
-        };
-        if request.meta.get(BATCH).is_some() {
-            return Ok(Body::Json(JsonText::from_validated(data.clone())).into());
-        }
-        let in_order = self.config.wire.dialect == Dialect::B;
-        let results = translate::results(data, 1, self.limits()).unwrap_or_default();
-        let found = translate::match_results(&[&request.route], &results, self.limits(), in_order);
-        match found.first().copied().flatten().and_then(|at| results.get(at)) {
-            Some(result) => translate::outcome(result, self.limits()),
-            None => Err(CallError::unknown(Code::Internal, "the reply has no entry for the call")),
-        }
-    }
-
-    fn give_up(&mut self, call: CallId, cx: Context<'_, '_>) {
-        if self.call.as_ref().is_none_or(|known| known.call != call) {
-            return;
-        }
-        self.call = None;
-        match self.phase {
-            Phase::Ready => {
-                cx.close(Close::GivenUp(
-                    "a call was abandoned, and its late answer would be taken for another's".to_owned(),
-                ));
-            }
-            Phase::CallPaused => {
-                cx.act(Action::WakeAt(None));
-                self.ready(cx);
-            }
-            // It is not on the wire now: the connection goes on with what it does.
-            Phase::Greeting | Phase::LoggingIn | Phase::LoginPaused | Phase::Waiting => {}
-            // No call was taken yet.
-            Phase::Proving | Phase::ProofPaused => {}
-        }
-    }
-
-    fn woken(&mut self, wake: Wake, cx: Context<'_, '_>) {
-        if self.phase != Phase::Waiting {
-            return;
-        }
-        match wake {
-            Wake::Look => self.enter(None, cx),
-            Wake::Refused(refusal) => {
-                self.done(Err(translate::not_logged_in(refusal.clone().into())), cx);
-                cx.close(Close::Refused(refusal));
-            }
         }
     }
 }

@@ -9,93 +9,30 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod batch;
+mod login;
+mod shared;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use polywire_core::json;
 use polywire_core::{
-    Action, Admit, ByteString, Close, Code, Count, Credentials, Cx, Delivery, FailedLogins, Failure, Flush,
-    Identity, Moment, Outbound, OutboundOf, Refusal, Request, Response, Route, Secret, Session,
+    Action, Admit, Close, Code, Count, Cx, Failure, Flush, Identity, Outbound, OutboundOf, Refusal, Session,
 };
-use tokio::sync::watch;
 
-use super::table::{Entry, Found, Table};
+use batch::Batch;
+use login::Login;
+pub use shared::Shared;
+
+use super::table::{Entry, Found};
 use super::{ServerCommand, flush, is_request_auth};
 use crate::codec::{Frame, HpxCodec, Trust};
-use crate::config::{Dialect, NonFinite, ServerConfig};
+use crate::config::{Dialect, NonFinite};
 use crate::gzip::Fault;
-use crate::translate;
-use crate::wire::{self, AUTHENTICATED, FunctionCall, Message, Unreadable};
-
-/// What the connections of one server share.
-pub struct Shared {
-    config: ServerConfig,
-    table: Table,
-    /// Failed logins, by name and by address: people choose names and passwords.
-    failed_names: FailedLogins<String>,
-    failed_addresses: FailedLogins<IpAddr>,
-    /// Our name as JSON text.
-    name: Bytes,
-    /// The data of the greeting.
-    greeting: Bytes,
-    /// The command that was given, once one was.
-    command: watch::Sender<Option<ServerCommand>>,
-}
-
-impl Shared {
-    /// The state of a server with this configuration, which was validated.
-    pub fn new(config: ServerConfig) -> Self {
-        let version = config.version;
-        let greeting = format!(
-            "{{\"version\":{{\"core\":{:?},\"db\":{:?},\"torrent\":{:?}}},\"guest_allowed\":{}}}",
-            version.core, version.db, version.torrent, config.guests
-        );
-        Self {
-            table: Table::new(config.session_span, config.max_sessions, config.max_sessions_per_subject),
-            failed_names: FailedLogins::new(config.max_failed_logins_per_name, config.failed_login_pause),
-            failed_addresses: FailedLogins::of_addresses(&config.wire.limits),
-            name: wire::quoted(&config.wire.name),
-            greeting: Bytes::from(greeting),
-            command: watch::Sender::new(None),
-            config,
-        }
-    }
-
-    /// The settings of the server.
-    pub(crate) fn config(&self) -> &ServerConfig {
-        &self.config
-    }
-
-    /// How long this name or address still has to pause.
-    fn pause(&self, subject: &str, address: Option<IpAddr>, now: Moment) -> Option<Duration> {
-        let address = address.and_then(|address| self.failed_addresses.pause(&address, now));
-        self.failed_names.pause(subject, now).max(address)
-    }
-
-    /// Notes a failed login.
-    fn failed(&self, subject: &str, address: Option<IpAddr>, now: Moment) {
-        self.failed_names.failed(subject, now);
-        if let Some(address) = address {
-            self.failed_addresses.failed(&address, now);
-        }
-    }
-
-    /// Follows the commands that peers give.
-    pub(crate) fn commands(&self) -> watch::Receiver<Option<ServerCommand>> {
-        self.command.subscribe()
-    }
-}
-
-impl fmt::Debug for Shared {
-    /// Sessions are bearer secrets, so none is shown.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
-    }
-}
+use crate::wire::{self, Message, Unreadable};
 
 /// What a response must carry back: nothing, for one function runs at a time.
 #[derive(Debug)]
@@ -130,27 +67,7 @@ impl fmt::Debug for ServerSession {
     }
 }
 
-/// A login that is being judged.
-struct Login {
-    id: Option<Bytes>,
-    subject: ByteString,
-}
-
-/// A list of function calls that is being worked off.
-struct Batch {
-    id: Option<Bytes>,
-    identity: Arc<Identity>,
-    calls: std::vec::IntoIter<FunctionCall>,
-    /// The name of the function that runs, as JSON text.
-    running: Bytes,
-    /// The reply so far.
-    reply: BytesMut,
-}
-
 type Context<'a, 'b> = &'a mut Cx<'b, ServerSession>;
-
-/// Longest name a user may have, in bytes: names that failed are remembered, and must stay small.
-const MAX_NAME_BYTES: usize = 255;
 
 /// An answer that is an error.
 struct Refused(i64, String);
@@ -352,130 +269,6 @@ impl ServerSession {
         }
         Ok(())
     }
-
-    fn login(&mut self, data: &Bytes, id: Option<&Bytes>, cx: Context<'_, '_>) -> Result<(), Refused> {
-        let config = &self.shared.config;
-        let limits = &config.wire.limits.json;
-        let wrong = || Refused::new(411, "Wrong credentials");
-        let field = |name: &'static str| match wire::member(data, name, limits) {
-            None if !config.guests => Err(Refused::new(412, format!("JSON dict missing '{name}' key"))),
-            None => Ok(None),
-            Some(value) if matches!(&value[..], b"null" | b"\"\"") => Ok(None),
-            Some(value) => json::as_string(&value).map(|text| Some(text.into_owned())).ok_or_else(wrong),
-        };
-        let (subject, password) = match (field("user")?, field("password")?) {
-            (Some(subject), Some(password)) => (ByteString::from(subject), Secret::from(password)),
-            (None, None) if config.guests => return self.logged_in(Identity::guest(), id, cx),
-            (None, None) => return Err(Refused::login_required()),
-            _ => return Err(wrong()),
-        };
-        if subject.len() > MAX_NAME_BYTES {
-            let text = format!(
-                "a user name of {} bytes exceeds the {MAX_NAME_BYTES} bytes it may have",
-                subject.len()
-            );
-            return Err(Refused(411, text));
-        }
-        if !self.passwords {
-            let text = "a password in clear text is only accepted from this machine: use TLS";
-            return Err(Refused::new(407, text));
-        }
-        if let Some(pause) = self.shared.pause(&subject, self.address, cx.now()) {
-            let text =
-                format!("too many failed logins: try again in {} s", pause.as_secs().saturating_add(1));
-            return Err(Refused(411, text));
-        }
-        self.login = Some(Login { id: id.cloned(), subject: subject.clone() });
-        cx.act(Action::Authenticate(Credentials::new(subject, password)));
-        Ok(())
-    }
-
-    fn logged_in(
-        &mut self,
-        identity: Identity,
-        id: Option<&Bytes>,
-        cx: Context<'_, '_>,
-    ) -> Result<(), Refused> {
-        let entry = self
-            .shared
-            .table
-            .create(identity, cx.random(), cx.now())
-            .map_err(|full| Refused(400, full.to_string()))?;
-        self.seen = entry.quoted.clone();
-        self.unknown_in_a_row = 0;
-        self.establish(&entry.identity, cx);
-        self.reply(&entry.quoted, AUTHENTICATED, id, cx);
-        self.current = Some(entry);
-        Ok(())
-    }
-
-    fn calls(
-        &mut self,
-        data: &Bytes,
-        entry: &Entry,
-        id: Option<&Bytes>,
-        cx: Context<'_, '_>,
-    ) -> Result<(), Refused> {
-        let limits = &self.shared.config.wire.limits.json;
-        let max = self.shared.config.max_batch;
-        let calls = FunctionCall::read_list(data, max, limits)
-            .map_err(|error| Refused::new(403, error.to_string()))?;
-        let mut reply = self.begin(&entry.quoted);
-        reply.extend_from_slice(b"[");
-        self.batch = Some(Batch {
-            id: id.cloned(),
-            identity: Arc::clone(&entry.identity),
-            calls: calls.into_iter(),
-            running: Bytes::new(),
-            reply,
-        });
-        cx.act(Action::Reading(false));
-        self.next_call(cx);
-        Ok(())
-    }
-
-    /// Hands over the next function of the list, or sends the reply when there is none left.
-    fn next_call(&mut self, cx: Context<'_, '_>) {
-        let Some(batch) = &mut self.batch else { return };
-        while let Some(FunctionCall { fname, arguments }) = batch.calls.next() {
-            batch.running = fname;
-            match route(&batch.running) {
-                Some(route) => {
-                    let identity = Some(Arc::clone(&batch.identity));
-                    let request = Request::new(route, arguments);
-                    cx.deliver(Delivery::Request { request, reply: Turn, identity });
-                    return;
-                }
-                None => {
-                    let failure = Failure::new(Code::NotFound, "no function has such a name");
-                    batch.finished(&Err(failure));
-                }
-            }
-        }
-        if let Some(Batch { id, mut reply, .. }) = self.batch.take() {
-            reply.extend_from_slice(b"]");
-            self.write(reply, id.as_ref(), cx);
-            cx.act(Action::Reading(true));
-        }
-    }
-}
-
-impl Batch {
-    fn finished(&mut self, result: &Result<Response, Failure>) {
-        if self.reply.last() != Some(&b'[') {
-            self.reply.extend_from_slice(b",");
-        }
-        translate::write_result(&mut self.reply, &self.running, result);
-    }
-}
-
-/// The route that a function's name is.
-fn route(fname: &Bytes) -> Option<Route> {
-    let inner = fname.len().checked_sub(1).and_then(|end| fname.get(1..end))?;
-    if inner.contains(&b'\\') {
-        return Route::new(json::as_string(fname)?.into_owned()).ok();
-    }
-    Route::from_bytes(fname.slice_ref(inner)).ok()
 }
 
 impl Session for ServerSession {
@@ -518,21 +311,7 @@ impl Session for ServerSession {
     }
 
     fn authenticated(&mut self, verdict: Result<Identity, Refusal>, cx: &mut Cx<'_, Self>) {
-        let Some(Login { id, subject }) = self.login.take() else { return };
-        let done = match verdict {
-            Ok(identity) => {
-                // The failures of the address are not made good by one name.
-                self.shared.failed_names.succeeded(&*subject);
-                self.logged_in(identity, id.as_ref(), cx)
-            }
-            Err(refusal) => {
-                self.shared.failed(&subject, self.address, cx.now());
-                Err(Refused(411, refusal.reason))
-            }
-        };
-        if let Err(refused) = done {
-            self.refuse(&refused, id.as_ref(), cx);
-        }
+        self.judged(verdict, cx);
     }
 
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {

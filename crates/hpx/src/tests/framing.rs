@@ -149,7 +149,8 @@ fn p04_a_frame_without_a_marker_closes_at_the_limit() {
 
 /// What a codec with frames of at most 64 KiB makes of a stream that is cut at `cut`.
 fn bounded(stream: &[u8], cut: usize) -> Result<Vec<Frame>, FrameError> {
-    let limits = polywire_core::Limits { max_frame_bytes: 64 << 10, ..Wire::default().limits };
+    let limits =
+        Arc::new(polywire_core::Limits { max_frame_bytes: 64 << 10, ..(*Wire::default().limits).clone() });
     let mut codec = HpxCodec::new(&Wire { limits, ..Wire::default() }, Trust::Known);
     let mut input = BytesMut::new();
     let mut frames = Vec::new();
@@ -261,23 +262,6 @@ fn p05_broken_gzip_is_one_bad_frame_and_the_stream_goes_on() {
     }
     let zeros = [&body[..], b"\0\0\0", DELIMITER, &good].concat();
     assert_eq!(texts(decode(&zeros, &[]).unwrap()), [Ok("[1]".to_owned()), Ok("[1]".to_owned())]);
-}
-
-#[test]
-fn p06_sixteen_mebibytes_a_byte_at_a_time_take_linear_time() {
-    // A quarter of the size of the row, in a debug build. Rescanning would look at 2^43 bytes, which takes hours: that this ends at all
-    // is what it shows, and no clock is asked.
-    let noise: Vec<u8> =
-        (0..4_u32 << 20).map(|n| b'0' + (n.wrapping_mul(2_654_435_761) >> 24) as u8 % 10).collect();
-    let stream = [gzip(&noise, 0), DELIMITER.to_vec()].concat();
-    let mut codec = HpxCodec::new(&Wire::default(), Trust::Known);
-    let mut input = BytesMut::with_capacity(stream.len());
-    let mut frames = 0;
-    for byte in &stream {
-        input.extend_from_slice(std::slice::from_ref(byte));
-        frames += usize::from(codec.decode(&mut input).unwrap().is_some());
-    }
-    assert_eq!((frames, input.len()), (1, 0));
 }
 
 #[test]

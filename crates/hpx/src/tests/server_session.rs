@@ -172,6 +172,33 @@ fn p16_failed_logins_pause_and_strangers_have_four_messages() {
 }
 
 #[test]
+fn p16_of_ten_thousand_wrong_passwords_in_a_thousand_seconds_a_few_are_judged() {
+    let shared = shared(false);
+    let (mut judged, mut paused) = (0, 0);
+    let mut desk = desk(&shared);
+    for attempt in 0..10_000_u32 {
+        // A stranger has four messages on a connection.
+        if attempt % 4 == 0 {
+            desk = self::desk(&shared);
+            desk.written.clear();
+        }
+        desk.now = at(60) + Duration::from_millis(100) * attempt;
+        desk.message(&login("alice", "wrong"));
+        let reply = desk.next();
+        match reply["error"]["msg"].as_str().unwrap() {
+            "Wrong credentials" => judged += 1,
+            text => {
+                assert!(text.starts_with("too many failed logins"), "{reply}");
+                paused += 1;
+            }
+        }
+    }
+    assert_eq!(judged + paused, 10_000);
+    // Five, then a pause of a minute, and so on.
+    assert!((5..=5 * (1_000 / 60 + 1)).contains(&judged), "{judged} were judged");
+}
+
+#[test]
 fn p17_a_password_in_clear_text_from_elsewhere_is_refused() {
     let elsewhere = Some(std::net::IpAddr::from([192, 0, 2, 7]));
     for (allow, secure, wanted) in [(false, false, 407), (true, false, 0), (false, true, 0)] {

@@ -1,5 +1,6 @@
 //! Several calls in one message: how long they take, and whose answer is whose.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{CallError, Code};
@@ -52,7 +53,7 @@ async fn the_earliest_deadline_of_its_calls_is_that_of_a_batch() {
 async fn a_call_that_says_nothing_of_its_deadline_has_the_timeout_of_the_client() {
     let address = answering("").await;
     let mut config = ClientConfig { connections: 1, ..ClientConfig::default() };
-    config.wire.limits.call_timeout = Duration::from_millis(50);
+    Arc::make_mut(&mut config.wire.limits).call_timeout = Duration::from_millis(50);
     let client = connect(&address, guest(), config);
     let calls = vec![request("f", "{}").timeout(Duration::from_secs(3_600)), request("g", "{}")];
     let outcomes = timeout(LIMIT, client.batch(calls)).await.expect("the default is the earliest deadline");

@@ -1,5 +1,6 @@
 //! Commands to the server: who may, what they end, and how a client gives them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{Adapter, CallError, ClientState, Code, Endpoint, Shutdown, Target};
@@ -85,7 +86,7 @@ async fn a_server_that_goes_without_a_word_leaves_its_command_unknown() {
     })
     .await;
     let mut config = of_dialect(Dialect::Auto);
-    config.wire.limits.call_timeout = Duration::from_millis(100);
+    Arc::make_mut(&mut config.wire.limits).call_timeout = Duration::from_millis(100);
     let client: HpxClient = connect(&address, guest(), config);
     let silent = timeout(LIMIT, client.command(ServerCommand::Quit)).await.unwrap();
     assert!(matches!(silent, Err(CallError::Unknown(_))), "{silent:?}");

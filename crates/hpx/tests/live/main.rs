@@ -243,7 +243,7 @@ async fn p13_sockets_that_we_give_up_are_replaced_without_a_growing_pause() {
 async fn a_full_queue_refuses_what_is_too_much() {
     let server = serve(guests()).await;
     let mut config = ClientConfig { connections: 1, ..ClientConfig::default() };
-    config.wire.limits.max_queue_messages = 2;
+    Arc::make_mut(&mut config.wire.limits).max_queue_messages = 2;
     let client = Arc::new(connect(server.address(), guest(), config));
     client.ready().await.unwrap();
     let calls: Vec<_> = (0..5)

@@ -1,24 +1,18 @@
 //! The host itself: it listens, launches, serves files, and knows which plugin is there.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use polywire_core::{
-    Body, Clock, Close, Code, Endpoint, Event, Failure, Handler, HandlerFuture, Incoming, Kind, Limits,
-    Observe, Peer, Random, Response, Secret, Server,
-};
+use polywire_core::{Clock, Endpoint, Event, Limits, Peer, Random, Secret, Server};
 use polywire_socketio::{MAIN, ServerConfig, Upper};
-use tokio::sync::Semaphore;
 
+use super::folders::{Files, Folders};
+use super::roster::Roster;
 use super::{Folder, HostConfig, HostSession, Launch, Plugins, Process};
-use crate::plugin::FILE;
-
-/// The namespace of older plugins.
-const LEGACY: &str = "/plugin";
+use crate::plugin::LEGACY;
 
 /// A host that listens. Dropped, it ends at once, and so do its plugins' connections.
 pub struct Host {
@@ -143,8 +137,7 @@ impl Host {
     }
 
     fn close(&self, id: &str) {
-        let there = self.roster.lock().remove(id);
-        if let Some(there) = there {
+        if let Some(there) = self.roster.take(id) {
             there.close();
         }
     }
@@ -156,7 +149,7 @@ impl Host {
 
     /// The plugin, when it is logged in: it takes requests (`initialize`, `execute`, `test`, `shutdown`).
     pub fn plugin(&self, id: &str) -> Option<Peer> {
-        self.roster.lock().get(id).cloned()
+        self.roster.get(id)
     }
 
     /// Tells every plugin that has subscribed to it; gives back how many connections had room for it. The others are slow, and
@@ -185,20 +178,29 @@ impl fmt::Debug for Host {
     }
 }
 
-/// Listens at `address` for plugin `id` alone, which logs in with `challenge`.
+/// Listens at `address` for one plugin alone, by its id, which logs in with its challenge and may have the files in a folder.
 ///
 /// # Errors
-/// [`HostError`] when a setting is out of range or the address cannot be had.
+/// [`HostError`] when a setting is out of range, or the folder or the address cannot be had.
 pub(crate) async fn serve_one(
     address: &str,
     mut config: HostConfig,
     endpoint: Endpoint,
-    id: &str,
-    challenge: Secret,
+    (id, challenge): (&str, Secret),
+    files: Option<&Path>,
 ) -> Result<Server, HostError> {
     config.limits = (*endpoint.limits).clone();
     let clock = Arc::clone(&endpoint.surroundings.clock);
+    let folder = files.map(|files| {
+        let wrong =
+            |error: io::Error| io::Error::new(error.kind(), format!("files={}: {error}", files.display()));
+        Folder::new(files, config.max_file_bytes).map_err(wrong)
+    });
+    let folder = folder.transpose()?;
     let starting = Starting::new(config, endpoint)?;
+    if let Some(folder) = folder {
+        starting.folders.serve(id, folder);
+    }
     let server = starting.listen(address, |session| session).await?;
     starting.told(&server);
     starting.plugins.admit(id, challenge, clock.now());
@@ -221,8 +223,8 @@ impl Starting {
         config.validate()?;
         let plugins = Arc::new(Plugins::new(&config, Arc::clone(&endpoint.surroundings.clock)));
         let folders = Arc::new(Folders::new(config.max_file_reads));
-        let roster = Arc::new(Roster { there: Mutex::default(), other: endpoint.observer.clone() });
-        let files = Files { folders: Arc::clone(&folders), other: Arc::clone(&endpoint.handler) };
+        let roster = Arc::new(Roster::new(endpoint.observer.clone()));
+        let files = Files::new(Arc::clone(&folders), Arc::clone(&endpoint.handler));
         // Who comes later than a challenge lives cannot log in any more.
         let login_timeout = config.challenge_life.min(config.limits.login_timeout);
         let limits = Limits { login_timeout, ..config.limits.clone() };
@@ -286,118 +288,6 @@ fn is_busy(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
 }
 
-/// Which plugin is there, by its id.
-struct Roster {
-    there: Mutex<HashMap<String, Peer>>,
-    other: Option<Arc<dyn Observe>>,
-}
-
-impl Roster {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Peer>> {
-        self.there.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Observe for Roster {
-    fn connected(&self, peer: &Peer) {
-        if let Some(identity) = peer.identity() {
-            let before = self.lock().insert(identity.subject.to_string(), peer.clone());
-            if let Some(before) = before {
-                // Its session has moved: the older connection is nobody's.
-                before.close();
-            }
-        }
-        if let Some(other) = &self.other {
-            other.connected(peer);
-        }
-    }
-
-    fn disconnected(&self, peer: &Peer, reason: &Close) {
-        if let Some(identity) = peer.identity() {
-            let mut there = self.lock();
-            if there.get(&*identity.subject).is_some_and(|known| known.id() == peer.id()) {
-                there.remove(&*identity.subject);
-            }
-        }
-        if let Some(other) = &self.other {
-            other.disconnected(peer, reason);
-        }
-    }
-
-    fn turned_away(&self, reason: &Close) {
-        if let Some(other) = &self.other {
-            other.turned_away(reason);
-        }
-    }
-}
-
-/// The folders of plugins, by id.
-struct Folders {
-    known: Mutex<HashMap<String, Arc<Folder>>>,
-    /// Files that may be read at a time.
-    reads: Arc<Semaphore>,
-}
-
-impl Folders {
-    fn new(reads: usize) -> Self {
-        Self { known: Mutex::default(), reads: Arc::new(Semaphore::new(reads)) }
-    }
-
-    fn serve(&self, id: &str, folder: Folder) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), Arc::new(folder));
-    }
-
-    fn of(&self, id: &str) -> Option<Arc<Folder>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
-    }
-
-    /// Reads a file of plugin `id`, when it is its turn.
-    async fn read(&self, id: String, path: String) -> Result<Response, Failure> {
-        let unreadable = || refused("File cannot be read");
-        let folder = self.of(&id).ok_or_else(unreadable)?;
-        let _one_of_few = Arc::clone(&self.reads).acquire_owned().await.map_err(|_| unreadable())?;
-        let read = tokio::task::spawn_blocking(move || folder.read(&path)).await;
-        match read {
-            Ok(Ok(bytes)) => Ok(Response::from(Body::binary("", bytes))),
-            Ok(Err(error)) => Err(refused(error.to_string())),
-            Err(_) => Err(unreadable()),
-        }
-    }
-}
-
-/// Serves files where a plugin has a folder, and hands on everything else.
-struct Files {
-    folders: Arc<Folders>,
-    other: Arc<dyn Handler>,
-}
-
-impl Handler for Files {
-    fn call(&self, incoming: Incoming) -> HandlerFuture {
-        if incoming.kind != Kind::Request || incoming.route != FILE {
-            return self.other.call(incoming);
-        }
-        let identity = incoming.identity().map(|identity| identity.subject.to_string());
-        let Some(id) = identity.filter(|id| self.folders.of(id).is_some()) else {
-            return self.other.call(incoming);
-        };
-        let folders = Arc::clone(&self.folders);
-        Box::pin(async move {
-            let path = match &incoming.body {
-                Body::Json(path) => path.parse::<String>().ok(),
-                _ => None,
-            };
-            match path {
-                Some(path) => folders.read(id, path).await,
-                None => Err(refused("Invalid file path")),
-            }
-        })
-    }
-}
-
-fn refused(why: impl Into<String>) -> Failure {
-    Failure::new(Code::PermissionDenied, why.into())
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -409,29 +299,6 @@ mod tests {
     fn starting() -> Starting {
         Starting::new(HostConfig::default(), Endpoint::new("hyperhq", Router::new::<()>().build().unwrap()))
             .unwrap()
-    }
-
-    #[tokio::test]
-    async fn only_so_many_files_are_read_at_a_time() {
-        let config = HostConfig { max_file_reads: 1, ..HostConfig::default() };
-        let starting =
-            Starting::new(config, Endpoint::new("hyperhq", Router::new::<()>().build().unwrap())).unwrap();
-        let place = std::env::temp_dir().join(format!("polywire-reads-{}", std::process::id()));
-        std::fs::create_dir_all(&place).unwrap();
-        std::fs::write(place.join("a"), "a").unwrap();
-        starting.folders.serve("demo", Folder::new(&place, 100).unwrap());
-        let reading = Arc::clone(&starting.folders.reads).acquire_owned().await.unwrap();
-        let read = tokio::spawn({
-            let folders = Arc::clone(&starting.folders);
-            async move { folders.read("demo".into(), "a".into()).await }
-        });
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        assert!(!read.is_finished(), "it waits for its turn");
-        drop(reading);
-        assert_eq!(read.await.unwrap().unwrap().body, Body::binary("", &b"a"[..]));
-        std::fs::remove_dir_all(place).unwrap();
     }
 
     #[tokio::test]

@@ -17,14 +17,23 @@ pub struct Manifest {
     pub version: String,
     /// What to start, below the plugin's folder.
     pub executable: String,
-    /// What it can do, by name.
-    #[serde(default, deserialize_with = "names")]
-    pub capabilities: Vec<String>,
-    /// What it wants to be allowed, by type.
-    #[serde(default, deserialize_with = "names")]
-    pub permissions: Vec<String>,
+    /// What it can do.
+    #[serde(default, deserialize_with = "traits")]
+    pub capabilities: Vec<Trait>,
+    /// What it wants to be allowed.
+    #[serde(default, deserialize_with = "traits")]
+    pub permissions: Vec<Trait>,
     /// Every other member.
     #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// One capability, or one permission.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trait {
+    /// The `name` of a capability, the `type` of a permission.
+    pub name: String,
+    /// Every other member, such as `description`, `required` and `scope`; none where only a name is written.
     pub other: Map<String, Value>,
 }
 
@@ -77,23 +86,30 @@ impl Manifest {
     }
 }
 
-/// Names in any of the forms in which they are written: texts, objects with a `name` or a `type`, or one object whose members are
-/// true.
-fn names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let name = |value: Value| match value {
-        Value::String(name) => Some(name),
-        Value::Object(members) => {
-            let name = members.get("name").or(members.get("type")).and_then(Value::as_str);
-            name.map(str::to_owned)
+/// Reads them in any of the forms in which they are written: texts, objects with a `name` or a `type`, or one object whose
+/// members are true or objects. What is written in another form is passed over.
+fn traits<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Trait>, D::Error> {
+    let read = |value: Value| match value {
+        Value::String(name) => Some(Trait { name, other: Map::new() }),
+        Value::Object(mut other) => {
+            let key =
+                ["name", "type"].into_iter().find(|key| other.get(*key).is_some_and(Value::is_string))?;
+            match other.remove(key) {
+                Some(Value::String(name)) => Some(Trait { name, other }),
+                _ => None,
+            }
         }
         _ => None,
     };
     Ok(match Value::deserialize(deserializer)? {
-        Value::Array(items) => items.into_iter().filter_map(name).collect(),
+        Value::Array(items) => items.into_iter().filter_map(read).collect(),
         Value::Object(members) => members
             .into_iter()
-            .filter(|(_, wanted)| *wanted == Value::Bool(true))
-            .map(|(name, _)| name)
+            .filter_map(|(name, wanted)| match wanted {
+                Value::Bool(true) => Some(Trait { name, other: Map::new() }),
+                Value::Object(other) => Some(Trait { name, other }),
+                _ => None,
+            })
             .collect(),
         _ => Vec::new(),
     })
@@ -101,6 +117,8 @@ fn names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const NEEDED: &str =
@@ -112,18 +130,23 @@ mod tests {
 
     #[test]
     fn every_form_of_capabilities_and_permissions_is_read_and_the_rest_is_kept() {
-        let texts = parse(r#","capabilities":["a","b"],"permissions":{"networkAccess":true,"files":false}"#);
-        assert_eq!(
-            (texts.capabilities, texts.permissions),
-            (vec!["a".into(), "b".into()], vec!["networkAccess".to_owned()])
+        let one = |name: &str, other: Value| Trait {
+            name: name.to_owned(),
+            other: other.as_object().cloned().unwrap_or_default(),
+        };
+        let none = || json!({});
+        let texts = parse(
+            r#","capabilities":["a","b"],"permissions":{"networkAccess":true,"files":false,"disk":{"scope":"s"}}"#,
         );
+        assert_eq!(texts.capabilities, [one("a", none()), one("b", none())]);
+        assert_eq!(texts.permissions, [one("disk", json!({"scope": "s"})), one("networkAccess", none())]);
         let objects = parse(
-            r#","capabilities":[{"name":"a","required":true},7],"permissions":[{"type":"network","scope":"x"}],"zzz":[1]"#,
+            r#","capabilities":[{"name":"a","required":true,"description":"d","more":[1]},7,{"no":1}],
+                "permissions":[{"type":"network","scope":"x","description":"d"}],"zzz":[1]"#,
         );
-        assert_eq!(
-            (objects.capabilities, objects.permissions),
-            (vec!["a".to_owned()], vec!["network".to_owned()])
-        );
+        let capability = one("a", json!({"required": true, "description": "d", "more": [1]}));
+        assert_eq!(objects.capabilities, [capability]);
+        assert_eq!(objects.permissions, [one("network", json!({"scope": "x", "description": "d"}))]);
         assert_eq!(objects.other["zzz"], serde_json::json!([1]));
         assert!(parse(r#","capabilities":"odd""#).capabilities.is_empty());
         assert_eq!(Manifest::parse(format!("\u{feff}{{{NEEDED}}}").as_bytes()).unwrap().id, "demo");

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use polywire_core::{Clock, Moment, Random, Secret};
 
 use super::config::{HostConfig, Reauth};
+use super::told::Told;
 
 /// The plugins of one host, shared by all its connections. Bounded by `max_plugins`.
 pub struct Plugins {
@@ -17,6 +18,9 @@ pub struct Plugins {
     clock: Arc<dyn Clock>,
     next_connection: AtomicU64,
     next_request: AtomicU64,
+    /// How often a session has come, moved or ended.
+    moves: AtomicU64,
+    told: Told,
 }
 
 struct Known {
@@ -52,11 +56,20 @@ impl Plugins {
             clock,
             next_connection: AtomicU64::new(1),
             next_request: AtomicU64::new(1),
+            moves: AtomicU64::new(0),
+            told: Told::default(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, for a change that may begin, move or end a session: it counts before anybody else can look.
+    fn lock_to_move(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        let known = self.lock();
+        self.moves.fetch_add(1, Ordering::Release);
+        known
     }
 
     /// A launch of plugin `id` begins at `now`: its challenge, 32 random bytes in hex, good once. What was known of an earlier
@@ -70,7 +83,7 @@ impl Plugins {
 
     /// The same with a challenge that was drawn elsewhere. `false` when there are `max_plugins` others.
     pub fn admit(&self, id: &str, challenge: Secret, now: Moment) -> bool {
-        let mut known = self.lock();
+        let mut known = self.lock_to_move();
         if known.len() >= self.config.max_plugins && !known.contains_key(id) {
             return false;
         }
@@ -80,12 +93,12 @@ impl Plugins {
 
     /// What is known of plugin `id`, to be put back by [`Plugins::restore`].
     pub(super) fn take(&self, id: &str) -> Before {
-        Before(self.lock().remove(id))
+        Before(self.lock_to_move().remove(id))
     }
 
     /// Puts back what was taken.
     pub(super) fn restore(&self, id: &str, before: Before) {
-        let mut known = self.lock();
+        let mut known = self.lock_to_move();
         match before.0 {
             Some(before) => known.insert(id.to_owned(), before),
             None => known.remove(id),
@@ -94,7 +107,18 @@ impl Plugins {
 
     /// The plugin is not wanted any more: its challenge and token are worth nothing from now on.
     pub fn forget(&self, id: &str) {
-        self.lock().remove(id);
+        self.lock_to_move().remove(id);
+    }
+
+    /// How often a session has come, moved or ended: what [`is_current`](Self::is_current) said after this number was read is
+    /// true for as long as the number stays.
+    pub(super) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
+    }
+
+    /// The event that all of them are told.
+    pub(super) fn told(&self) -> &Told {
+        &self.told
     }
 
     /// The number of a new connection.
@@ -116,7 +140,7 @@ impl Plugins {
         now: Moment,
         random: &dyn Random,
     ) -> Result<Secret, &'static str> {
-        let mut known = self.lock();
+        let mut known = self.lock_to_move();
         let plugin = known.get_mut(id);
         let verdict = match (plugin.as_deref(), shown.challenge, shown.token) {
             (_, None, None) => Err("Missing challenge"),

@@ -1,9 +1,10 @@
 //! What a host knows of one connection: who it is, what it asked, what it was asked, and what it wants to hear.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -57,6 +58,8 @@ pub struct HostSession {
     connection: u64,
     /// The plugin that logged in here.
     plugin: Option<String>,
+    /// Whether its session still lived here when so many sessions had moved; looked up again after one more.
+    lives_here: Cell<(u64, bool)>,
     logins: u32,
     /// Why the last login failed, until it is followed by another or by the end.
     refused: Option<(Refusal, Moment)>,
@@ -75,6 +78,7 @@ impl HostSession {
             plugins,
             port,
             plugin: None,
+            lives_here: Cell::new((0, false)),
             logins: 0,
             refused: None,
             subscribed: BTreeSet::new(),
@@ -86,7 +90,12 @@ impl HostSession {
     /// The plugin that logged in here, as long as its session has not moved to another connection.
     fn current(&self) -> Option<&str> {
         let plugin = self.plugin.as_deref()?;
-        self.plugins.is_current(plugin, self.connection).then_some(plugin)
+        // Before the look-up, so that a move in between is seen the next time.
+        let moves = self.plugins.moves();
+        if self.lives_here.get().0 != moves {
+            self.lives_here.set((moves, self.plugins.is_current(plugin, self.connection)));
+        }
+        self.lives_here.get().1.then_some(plugin)
     }
 
     fn log_in(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
@@ -326,13 +335,11 @@ impl HostSession {
         }
     }
 
-    fn broadcast(&self, Event { route, body, .. }: Event, cx: &mut Cx<'_, Self>) {
-        if !self.subscribed.contains(&*route) || self.current().is_none() {
-            return;
+    fn broadcast(&self, event: Event, cx: &mut Cx<'_, Self>) {
+        if self.subscribed.contains(&*event.route) && self.current().is_some() {
+            let packet = self.plugins.told().packet(event, cx.now(), || cx.wall());
+            cx.write(packet);
         }
-        let since = cx.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let object = Object::new().text("type", &route).body("data", body, b"null");
-        cx.write(object.raw("timestamp", since.as_millis().to_string().as_bytes()).event("hyperHqEvent"));
     }
 
     fn ask(&mut self, call: CallId, request: Request, cx: &mut Cx<'_, Self>) {

@@ -1,5 +1,7 @@
 //! What the host tells a plugin that it launches.
 
+use std::path::PathBuf;
+
 use polywire_core::Secret;
 
 /// A variable with its legacy name, where it has one.
@@ -18,6 +20,12 @@ pub struct Environment {
     pub port: u16,
     /// `HYPERHQ_AUTH_CHALLENGE`, or `HYPERAI_PLUGIN_CHALLENGE`: good for one login within 30 s of the launch.
     pub challenge: Secret,
+    /// `HYPERHQ_PLUGIN_NAME`: the name for people; `None` from hosts that do not say it.
+    pub name: Option<String>,
+    /// `HYPERHQ_PLUGIN_VERSION`: the version in its manifest; `None` from hosts that do not say it.
+    pub version: Option<String>,
+    /// `PLUGIN_DATA_DIR`: a folder that the plugin may write to; `None` from hosts that give it none. Read in a plugin in Go.
+    pub data_folder: Option<PathBuf>,
 }
 
 /// Why the environment is none of a plugin. A program ends with exit code 2 for it.
@@ -66,7 +74,16 @@ impl Environment {
         let port =
             port.ok_or_else(|| EnvironmentError::Port { name, value: value.chars().take(40).collect() })?;
         let (_, challenge) = find(AUTH_CHALLENGE)?;
-        Ok(Self { plugin, port, challenge: Secret::from(challenge) })
+        // Nothing depends on these, so one that holds no text is as good as none.
+        let told = |name: &str| look_up(name).filter(|value| !value.trim().is_empty());
+        Ok(Self {
+            plugin,
+            port,
+            challenge: Secret::from(challenge),
+            name: told("HYPERHQ_PLUGIN_NAME"),
+            version: told("HYPERHQ_PLUGIN_VERSION"),
+            data_folder: told("PLUGIN_DATA_DIR").map(PathBuf::from),
+        })
     }
 }
 
@@ -104,6 +121,26 @@ mod tests {
             let error = read(&[id, ("HYPERHQ_SOCKET_PORT", wrong), challenge]).unwrap_err().to_string();
             assert!(error.starts_with(&format!("HYPERHQ_SOCKET_PORT = {wrong:?} is not a port")), "{error}");
         }
+    }
+
+    #[test]
+    fn name_version_and_folder_are_told_where_the_host_tells_them() {
+        let needed = [
+            ("HYPERHQ_PLUGIN_ID", "demo"),
+            ("HYPERHQ_SOCKET_PORT", "1"),
+            ("HYPERHQ_AUTH_CHALLENGE", "c0ffee"),
+        ];
+        let bare =
+            read(&[&needed[..], &[("HYPERHQ_PLUGIN_NAME", " "), ("PLUGIN_DATA_DIR", "")]].concat()).unwrap();
+        assert_eq!((bare.name, bare.version, bare.data_folder), (None, None, None));
+        let more = [
+            ("HYPERHQ_PLUGIN_NAME", "Demo plugin"),
+            ("HYPERHQ_PLUGIN_VERSION", "1.2"),
+            ("PLUGIN_DATA_DIR", "/data/demo"),
+        ];
+        let whole = read(&[&needed[..], &more].concat()).unwrap();
+        assert_eq!((whole.name.as_deref(), whole.version.as_deref()), (Some("Demo plugin"), Some("1.2")));
+        assert_eq!(whole.data_folder, Some(PathBuf::from("/data/demo")));
     }
 
     #[test]

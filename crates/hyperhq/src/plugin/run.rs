@@ -15,6 +15,8 @@ use super::{Environment, EnvironmentError, Kept, PluginSession, Subscribe};
 
 /// How long a host may take over the login. Read in the plugin guide: a challenge lives 30 s.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// The namespace of older plugins and hosts.
+pub(crate) const LEGACY: &str = "/plugin";
 /// How long an answer may take. Read in the plugin guide: its samples wait 30 s.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -43,7 +45,8 @@ pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// ```
 pub struct Plugin {
     environment: Environment,
-    namespace: String,
+    /// `None`: the one that the host has.
+    namespace: Option<String>,
     registry: Registry,
     events: Vec<String>,
     limits: Limits,
@@ -94,7 +97,7 @@ impl Plugin {
     pub fn new(environment: Environment) -> Self {
         Self {
             environment,
-            namespace: MAIN.to_owned(),
+            namespace: None,
             registry: Router::new(),
             events: Vec::new(),
             limits: Limits { login_timeout: LOGIN_TIMEOUT, call_timeout: CALL_TIMEOUT, ..Limits::default() },
@@ -102,10 +105,11 @@ impl Plugin {
         }
     }
 
-    /// Joins another namespace than `/`; older hosts have `/plugin`.
+    /// Joins this namespace alone. Without it `/` is tried, and `/plugin`, which older hosts have, where the host has no `/` or
+    /// says nothing there for 5 s.
     #[must_use]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
+        self.namespace = Some(namespace.into());
         self
     }
 
@@ -155,7 +159,7 @@ impl Plugin {
     /// # Errors
     /// [`PluginError`] when a setting is out of range.
     pub fn dial(self) -> Result<(Client, Commands<Subscribe>), PluginError> {
-        let Environment { plugin, port, challenge } = self.environment;
+        let Environment { plugin, port, challenge, .. } = self.environment;
         let endpoint = Endpoint {
             limits: Arc::new(self.limits),
             // A challenge that was refused will not become a better one.
@@ -164,7 +168,7 @@ impl Plugin {
         };
         let credentials = Arc::new(Credentials::new(plugin, challenge));
         let address = format!("127.0.0.1:{port}");
-        let dialler = dialler(&address, &self.namespace, self.events, &endpoint)?;
+        let dialler = dialler(&address, self.namespace.as_deref(), self.events, &endpoint)?;
         Ok(Client::start_with_commands(dialler, credentials, endpoint))
     }
 
@@ -191,11 +195,11 @@ impl Plugin {
     }
 }
 
-/// Dials a host in `namespace`; every connection logs in as the plugin that the credentials name, with their secret as its
+/// Dials a host in `namespace`, or in the one that it has; every connection logs in as the plugin that the credentials name, with their secret as its
 /// challenge.
 pub(crate) fn dialler(
     address: &str,
-    namespace: &str,
+    namespace: Option<&str>,
     events: Vec<String>,
     endpoint: &Endpoint,
 ) -> Result<
@@ -203,10 +207,12 @@ pub(crate) fn dialler(
     polywire_socketio::Error,
 > {
     let kept = Kept::new(events);
-    Dialler::new(address, Config::new(namespace), endpoint, move |credentials: &mut Credentials| {
+    let config = Config::new(namespace.unwrap_or(MAIN));
+    let dialler = Dialler::new(address, config, endpoint, move |credentials: &mut Credentials| {
         let (id, challenge) = (credentials.subject.take(), credentials.secret.take());
         PluginSession::new(id.unwrap_or_default(), challenge.unwrap_or_else(|| "".into()), kept.clone())
-    })
+    })?;
+    Ok(if namespace.is_none() { dialler.or_in(LEGACY) } else { dialler })
 }
 
 impl fmt::Debug for Plugin {

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use polywire_core::{
     Action, Admit, Body, ByteString, CallError, CallId, Close, Code, Count, Cx, Delivery, Event, Failure,
     Gate, Identity, JsonText, Meta, Outbound, OutboundOf, Refusal, Request, Response, Route, Secret, Session,
 };
-use polywire_socketio::{Packet, Packets, Upper};
+use polywire_socketio::{Kind, MAIN, Packet, Packets, Upper};
 
 use super::file::bytes_of;
 use super::kept::Kept;
@@ -58,6 +59,10 @@ pub struct Reply {
 /// Hears these events too, now and after every login.
 #[derive(Clone, Debug)]
 pub struct Subscribe(pub Vec<String>);
+
+/// How long a host may say nothing to the login in one namespace before the other one is tried. The official server has `/`
+/// always, and nobody there answers where the host is in `/plugin`; our own answers at once.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Where the login stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +149,7 @@ impl PluginSession {
             None => return cx.close(refused("the host sends no token")),
         }
         self.login = Login::Done;
+        cx.act(Action::WakeAt(None));
         cx.act(Action::Established(Some(Identity::user(self.id.clone()))));
         let events = self.kept.events();
         if !events.is_empty() {
@@ -369,6 +375,10 @@ impl Session for PluginSession {
     }
 
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
+        if self.login != Login::Done {
+            // Leaves this namespace for the other, where there is one to be tried; its time is the login's from then on.
+            return cx.write(Packet { namespace: MAIN.into(), kind: Kind::Disconnect });
+        }
         if let Some(status) = self.status.due(cx.now()) {
             cx.write(event("statusUpdate", status.as_bytes(), Vec::new()));
         }
@@ -379,7 +389,9 @@ impl Session for PluginSession {
 impl Upper for PluginSession {
     /// By the token of the last connection where there is one, else by the challenge.
     fn connected(&mut self, _: Identity, cx: &mut Cx<'_, Self>) {
+        self.login = Login::Before;
         self.authenticate(cx);
+        cx.act(Action::WakeAt(Some(cx.now() + SILENCE)));
     }
 
     /// An answer that is older than our question answers nothing: the login fails.

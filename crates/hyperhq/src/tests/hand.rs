@@ -84,7 +84,7 @@ impl Hand {
                 Action::Established(_) => self.established = true,
                 Action::Close(reason) => self.closed = Some(reason),
                 Action::Count(count) => self.counted.push(count),
-                Action::Open(_) | Action::Reading(_) | Action::Authenticate(_) => {}
+                Action::Open(_) | Action::Reading(_) | Action::Authenticate(_) | Action::Found(_) => {}
                 Action::ReadMode(()) | Action::WriteMode(()) => {}
             }
         }

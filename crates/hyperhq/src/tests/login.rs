@@ -1,6 +1,7 @@
 //! The login: token, then challenge, then an end.
 
-use polywire_core::{Admit, Body, Close, Count, Event, Outbound, Route};
+use polywire_core::{Admit, Body, Close, Count, Event, Identity, Outbound, Route};
+use polywire_socketio::{Kind, Upper};
 
 use super::hand::{CHALLENGE, Hand, TOKEN};
 use crate::plugin::{Kept, Subscribe};
@@ -75,6 +76,21 @@ fn h14_an_answer_from_before_the_question_fails_the_login() {
         assert!(!hand.established);
         assert_eq!(Hand::new(&kept).wrote(), shown("challenge", CHALLENGE), "no token of it is kept");
     }
+}
+
+#[test]
+fn h25_where_nobody_answers_the_other_namespace_is_asked_for_once() {
+    let kept = Kept::default();
+    let mut hand = Hand::new(&kept);
+    assert_eq!(hand.wrote(), shown("challenge", CHALLENGE));
+    hand.wake();
+    // The link below leaves for the next namespace by this, and does nothing where there is none.
+    assert!(matches!(hand.written.pop_front().unwrap().kind, Kind::Disconnect));
+    assert_eq!((hand.wake_at, hand.closed.is_none()), (None, true));
+    hand.with(|session, cx| Upper::connected(session, Identity::guest(), cx));
+    assert_eq!(hand.wrote(), shown("challenge", CHALLENGE));
+    hand.hear("authenticated", r#"{"success":true,"sessionToken":"t"}"#);
+    assert_eq!((hand.wake_at, hand.established), (None, true));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Adapter, Body, Client, ClientState, Count, Endpoint, Event, Json, Limits, Peer, Request, Route, Router,
-    Target,
+    Server, Target,
 };
 use polywire_socketio::{MAIN, ServerConfig};
 
@@ -15,6 +15,24 @@ use crate::{ADAPTER, Environment, Plugin};
 const LIMIT: Duration = Duration::from_secs(30);
 /// More than any limit on unusable messages.
 const MANY: u64 = 200;
+
+/// A Socket.IO server that is no host, with one namespace.
+async fn any_server(namespace: &str, router: Router) -> Server {
+    let config = ServerConfig::new([namespace]);
+    polywire_socketio::listen("127.0.0.1:0", config, Endpoint::new("socketio", router)).await.unwrap()
+}
+
+/// What a plugin of it is told.
+fn environment(server: &Server) -> Environment {
+    let port = server.address().rsplit(':').next().unwrap().to_owned();
+    let environment = Environment::from(|name| match name {
+        "HYPERHQ_PLUGIN_ID" => Some("demo".to_owned()),
+        "HYPERHQ_SOCKET_PORT" => Some(port.clone()),
+        "HYPERHQ_AUTH_CHALLENGE" => Some("c0ffee".to_owned()),
+        _ => None,
+    });
+    environment.unwrap()
+}
 
 /// A plugin by the adapter, which logs in at `port` with `challenge`.
 async fn dialled(port: u16, challenge: polywire_core::Secret) -> Client {
@@ -52,7 +70,6 @@ async fn events_that_no_host_listens_to_end_no_connection_however_many() {
 
 #[tokio::test]
 async fn events_that_no_plugin_knows_end_no_connection_however_many() {
-    // Any Socket.IO server: it logs everybody in, then says a lot.
     let emit = |peer: &Peer, name: &'static str, text: &str| {
         let peer = peer.clone();
         let event = Event::new(Route::from_static(name), Body::Json(json(text)));
@@ -69,17 +86,9 @@ async fn events_that_no_plugin_knows_end_no_connection_however_many() {
         .on("response", || async {})
         .build()
         .unwrap();
-    let config = ServerConfig::new([MAIN]);
-    let server =
-        polywire_socketio::listen("127.0.0.1:0", config, Endpoint::new("socketio", router)).await.unwrap();
-    let port = server.address().rsplit(':').next().unwrap().to_owned();
-    let environment = Environment::from(|name| match name {
-        "HYPERHQ_PLUGIN_ID" => Some("demo".to_owned()),
-        "HYPERHQ_SOCKET_PORT" => Some(port.clone()),
-        "HYPERHQ_AUTH_CHALLENGE" => Some("c0ffee".to_owned()),
-        _ => None,
-    });
-    let (client, _commands) = Plugin::new(environment.unwrap()).dial().unwrap();
+    // Any Socket.IO server: it logs everybody in, then says a lot.
+    let server = any_server(MAIN, router).await;
+    let (client, _commands) = Plugin::new(environment(&server)).dial().unwrap();
     let mut state = client.watch();
     let over = state.wait_for(|state| matches!(state, ClientState::Closed(_) | ClientState::Refused(_)));
     // The shutdown that follows all of it ends the plugin, and nothing before.
@@ -120,4 +129,80 @@ fn a_request_may_take_as_long_as_the_guide_says() {
         (host.call_timeout, host.progress_timeout),
         (Duration::from_secs(30), Duration::from_secs(600))
     );
+}
+
+/// A server that logs everybody in.
+fn welcoming() -> Router {
+    let router = Router::new::<()>().on("authenticate", |peer: Peer| async move {
+        let text = json(r#"{"success":true,"sessionToken":"t"}"#);
+        peer.notify(Event::new(Route::from_static("authenticated"), Body::Json(text))).await.unwrap();
+    });
+    router.build().unwrap()
+}
+
+#[tokio::test]
+async fn h25_the_namespace_that_the_host_has_is_found_and_the_next_connection_begins_with_it() {
+    for namespace in [MAIN, "/plugin"] {
+        let server = any_server(namespace, welcoming()).await;
+        let (client, _commands) = Plugin::new(environment(&server)).dial().unwrap();
+        tokio::time::timeout(LIMIT, client.ready()).await.unwrap().unwrap();
+        assert_eq!(server.peers().len(), 1, "{namespace}");
+        drop(client);
+        // The one it was told, and no other.
+        let plugin = Plugin::new(environment(&server)).namespace(MAIN);
+        let (client, _commands) = plugin.dial().unwrap();
+        let ready = tokio::time::timeout(LIMIT, client.ready()).await.unwrap();
+        assert_eq!(ready.is_ok(), namespace == MAIN, "{namespace}");
+        server.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn h25_a_host_with_neither_namespace_is_told_to_be_another_dialect() {
+    let server = any_server("/realtime", welcoming()).await;
+    let error =
+        tokio::time::timeout(LIMIT, Plugin::new(environment(&server)).run()).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("the server has none of the namespaces /, /plugin"), "{error}");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn h22_a_page_of_a_browser_and_a_name_bound_anew_are_refused_by_a_host_that_listens() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let config = HostConfig {
+        port: Some(0),
+        origins: vec!["http://localhost:3000".to_owned()],
+        ..HostConfig::default()
+    };
+    let endpoint = Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
+    let host = Host::listen(config, endpoint).await.unwrap();
+    for (headers, status) in [
+        ("Host: localhost", "200"),
+        ("Host: 127.0.0.1:52789", "200"),
+        ("Host: localhost\r\nOrigin: http://localhost:3000", "200"),
+        ("Host: localhost\r\nOrigin: https://evil.example", "403"),
+        ("Host: localhost\r\nOrigin: null", "403"),
+        ("Host: evil.example", "403"),
+        ("Host: 127.0.0.1.evil.example:52789", "403"),
+    ] {
+        for transport in ["polling", "websocket"] {
+            let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", host.port())).await.unwrap();
+            let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+            let (more, status) = match (transport, status) {
+                ("websocket", "200") => (upgrade, "101"),
+                ("websocket", _) => (upgrade, status),
+                _ => ("", status),
+            };
+            let request =
+                format!("GET /socket.io/?EIO=4&transport={transport} HTTP/1.1\r\n{headers}\r\n{more}\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = [0; 12];
+            tokio::time::timeout(LIMIT, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+            let answer = String::from_utf8_lossy(&answer);
+            assert_eq!(answer, format!("HTTP/1.1 {status}"), "{headers:?} {transport}");
+        }
+    }
+    host.shutdown().await;
 }

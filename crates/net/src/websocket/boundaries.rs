@@ -2,18 +2,12 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-/// The largest header: two bytes, a length of eight, a mask of four.
-const HEADER: usize = 14;
-const FINAL: u8 = 0x80;
-const OPCODE: u8 = 0x0f;
-const CONTROL: u8 = 0x08;
-const MASKED: u8 = 0x80;
+use super::header::Begun;
 
 #[derive(Debug, Default)]
 pub(super) struct Boundaries {
     /// The header being read.
-    header: [u8; HEADER],
-    have: usize,
+    header: Begun,
     /// Bytes of the payload that are still to come.
     payload: u64,
     /// A message of several frames has been begun.
@@ -27,7 +21,7 @@ pub(super) struct Boundaries {
 impl Boundaries {
     /// Between two messages?
     pub(super) fn between(&self) -> bool {
-        self.have == 0 && self.payload == 0 && !self.fragmented
+        self.header.is_empty() && self.payload == 0 && !self.fragmented
     }
 
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
@@ -38,47 +32,15 @@ impl Boundaries {
                 self.payload -= u64::try_from(skip).unwrap_or(self.payload);
                 continue;
             }
-            let wanted = self.header_length();
-            let take = (wanted - self.have).min(bytes.len());
-            for (place, byte) in self.header.iter_mut().skip(self.have).zip(bytes.iter().take(take)) {
-                *place = *byte;
+            if let Some(header) = self.header.take(&mut bytes) {
+                self.header.clear();
+                self.payload = header.length;
+                if !header.is_control() {
+                    self.fragmented = !header.is_final();
+                    self.frames = if header.opcode() == 0 { self.frames.saturating_add(1) } else { 1 };
+                    self.most_frames = self.most_frames.max(self.frames);
+                }
             }
-            self.have += take;
-            bytes = bytes.get(take..).unwrap_or_default();
-            if self.have == self.header_length() {
-                self.begin_payload();
-            }
-        }
-    }
-
-    /// How long the header is, as far as it is known.
-    fn header_length(&self) -> usize {
-        if self.have < 2 {
-            return 2;
-        }
-        let length = match self.header[1] & !MASKED {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        2 + length + if self.header[1] & MASKED == 0 { 0 } else { 4 }
-    }
-
-    fn begin_payload(&mut self) {
-        let extended = |count: usize| {
-            self.header.iter().skip(2).take(count).fold(0_u64, |length, byte| length << 8 | u64::from(*byte))
-        };
-        self.payload = match self.header[1] & !MASKED {
-            126 => extended(2),
-            127 => extended(8),
-            short => u64::from(short),
-        };
-        self.have = 0;
-        if self.header[0] & CONTROL == 0 {
-            self.fragmented = self.header[0] & FINAL == 0;
-            let continues = self.header[0] & OPCODE == 0;
-            self.frames = if continues { self.frames.saturating_add(1) } else { 1 };
-            self.most_frames = self.most_frames.max(self.frames);
         }
     }
 }

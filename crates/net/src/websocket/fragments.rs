@@ -6,12 +6,11 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use super::header::{Begun, Header};
+
 /// The largest payload that is handed on in one piece: below 64 KiB, and a multiple of the mask's length.
 const FRAGMENT: u16 = 65_532;
-/// The largest header: two bytes, a length of eight, a mask of four.
-const HEADER: usize = 14;
 const FINAL: u8 = 0x80;
-const CONTROL: u8 = 0x08;
 const MASKED: u8 = 0x80;
 
 #[derive(Debug, Default)]
@@ -19,8 +18,7 @@ pub(super) struct Fragments {
     /// The largest frame that is cut.
     pub(super) max: u64,
     /// The header being read.
-    header: [u8; HEADER],
-    have: usize,
+    header: Begun,
     /// Bytes to come of the frame or fragment that is passing.
     passing: u64,
     /// The large frame that is being cut.
@@ -39,25 +37,18 @@ struct Large {
 impl Fragments {
     /// Passes these bytes on unchanged if there is nothing to cut in them; the usual case, in which nothing is copied.
     pub(super) fn passes(&mut self, bytes: &[u8]) -> bool {
-        if self.have > 0 || self.large.is_some() {
+        if !self.header.is_empty() || self.large.is_some() {
             return false;
         }
         let mut at = self.passing;
         let length = bytes.len() as u64;
         while at < length {
             let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
-            let &[_, second, ..] = rest else { return false };
-            let head = header_length(second);
-            let short = match (second & !MASKED, rest) {
-                (127, _) => return false,
-                (126, &[_, _, high, low, ..]) => u64::from(u16::from_be_bytes([high, low])),
-                (126, _) => return false,
-                (short, _) => u64::from(short),
-            };
-            if head > rest.len() || short > u64::from(FRAGMENT) {
+            let Some(header) = Header::of(rest) else { return false };
+            if header.length > u64::from(FRAGMENT) {
                 return false;
             }
-            at = at.saturating_add(head as u64).saturating_add(short);
+            at = at.saturating_add(header.bytes as u64).saturating_add(header.length);
         }
         self.passing = at - length;
         true
@@ -65,7 +56,7 @@ impl Fragments {
 
     /// Appends to `out` what these bytes are with large frames cut; the beginning of a header waits for its end.
     pub(super) fn cut(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
-        while let Some(&byte) = bytes.first() {
+        while !bytes.is_empty() {
             if self.passing > 0 {
                 let take = usize::try_from(self.passing).unwrap_or(usize::MAX).min(bytes.len());
                 let (now, later) = bytes.split_at(take);
@@ -77,39 +68,24 @@ impl Fragments {
                 }
                 continue;
             }
-            if let Some(place) = self.header.get_mut(self.have) {
-                *place = byte;
-            }
-            self.have += 1;
-            bytes = bytes.get(1..).unwrap_or_default();
-            if self.have >= 2 && self.have == header_length(self.header[1]) {
-                self.begin_frame(out);
+            if let Some(header) = self.header.take(&mut bytes) {
+                self.begin_frame(header, out);
             }
         }
     }
 
-    fn begin_frame(&mut self, out: &mut Vec<u8>) {
-        let header = self.header;
-        let have = std::mem::take(&mut self.have).min(HEADER);
-        let extended = |count: usize| {
-            header.iter().skip(2).take(count).fold(0_u64, |length, byte| length << 8 | u64::from(*byte))
-        };
-        let length = match header[1] & !MASKED {
-            126 => extended(2),
-            127 => extended(8),
-            short => u64::from(short),
-        };
-        if header[0] & CONTROL != 0 || length <= u64::from(FRAGMENT) || length > self.max {
-            out.extend(header.iter().take(have));
+    fn begin_frame(&mut self, header: Header, out: &mut Vec<u8>) {
+        let Header { first, length, mask, .. } = header;
+        if header.is_control() || length <= u64::from(FRAGMENT) || length > self.max {
+            out.extend(self.header.bytes());
+            self.header.clear();
             self.passing = length;
             return;
         }
-        let mask = (header[1] & MASKED != 0)
-            .then(|| header.get(have - 4..have).and_then(|mask| <[u8; 4]>::try_from(mask).ok()))
-            .flatten();
-        write_header(header[0] & !FINAL, FRAGMENT, mask, out);
+        self.header.clear();
+        write_header(first & !FINAL, FRAGMENT, mask, out);
         self.passing = u64::from(FRAGMENT);
-        self.large = Some(Large { left: length - self.passing, is_final: header[0] & FINAL != 0, mask });
+        self.large = Some(Large { left: length - self.passing, is_final: header.is_final(), mask });
     }
 
     /// The header of the next fragment of the large frame, if there is one.
@@ -124,15 +100,6 @@ impl Fragments {
             self.large = None;
         }
     }
-}
-
-fn header_length(second: u8) -> usize {
-    let length = match second & !MASKED {
-        126 => 2,
-        127 => 8,
-        _ => 0,
-    };
-    2 + length + if second & MASKED == 0 { 0 } else { 4 }
 }
 
 fn write_header(first: u8, length: u16, mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
@@ -182,16 +149,11 @@ mod tests {
     /// The frames of a stream: first byte, mask, and payload as it is masked.
     fn frames(mut stream: &[u8]) -> Vec<(u8, Vec<u8>, Vec<u8>)> {
         let mut out = Vec::new();
-        while let [first, second, ..] = stream {
-            let head = header_length(*second);
-            let length = match second & !MASKED {
-                126 => usize::from(u16::from_be_bytes([stream[2], stream[3]])),
-                127 => usize::try_from(u64::from_be_bytes(stream[2..10].try_into().unwrap())).unwrap(),
-                short => usize::from(short),
-            };
-            let mask = if second & MASKED == 0 { Vec::new() } else { stream[head - 4..head].to_vec() };
-            out.push((*first, mask, stream[head..head + length].to_vec()));
-            stream = &stream[head + length..];
+        while let Some(Header { first, bytes, length, mask }) = Header::of(stream) {
+            let end = bytes + usize::try_from(length).unwrap();
+            let mask = mask.map(Vec::from).unwrap_or_default();
+            out.push((first, mask, stream[bytes..end].to_vec()));
+            stream = &stream[end..];
         }
         out
     }

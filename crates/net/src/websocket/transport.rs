@@ -176,6 +176,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
                     self.close_with(CloseCode::Policy);
                     own
                 }
+                // Only a close frame ends a connection in order.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => WebSocketError::Cut,
                 Err(error) => WebSocketError::Io(error),
             },
             tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, .. }) => {
@@ -395,12 +397,18 @@ where
         Pin::new(&mut socket.get_mut().io).poll_shutdown(cx).map_err(TransportError::Io)
     }
 
-    fn rest(&mut self) {
+    fn is_roomy(&self) -> bool {
+        let State::Active(socket) = &self.state else { return false };
         let clean = self.drained && !self.closing && !self.peer_closed && !self.unflushed;
+        clean && socket.get_ref().boundaries.between()
+    }
+
+    fn rest(&mut self) {
+        if !Transport::<C>::is_roomy(self) {
+            return;
+        }
         self.state = match std::mem::replace(&mut self.state, State::Changing) {
-            State::Active(socket) if clean && socket.get_ref().boundaries.between() => {
-                State::Resting(socket.into_inner())
-            }
+            State::Active(socket) => State::Resting(socket.into_inner()),
             other => other,
         };
     }

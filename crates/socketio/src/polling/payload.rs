@@ -19,7 +19,7 @@ const BYTES: u8 = b'b';
 
 /// The packets of one body, taken off one by one, so that a body of a million small ones costs no more than its bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Payload {
+pub struct Payload {
     /// What is left; `None` at the end. An empty rest is an empty packet.
     rest: Option<Bytes>,
     /// Bytes of the whole body.
@@ -31,7 +31,7 @@ impl Payload {
     ///
     /// # Errors
     /// [`FrameError::Corrupt`] when it is not UTF-8.
-    pub(crate) fn new(body: Bytes) -> Result<Self, FrameError> {
+    pub fn new(body: Bytes) -> Result<Self, FrameError> {
         match std::str::from_utf8(&body) {
             Ok(_) => Ok(Self { total: body.len(), rest: Some(body) }),
             Err(_) => Err(FrameError::Corrupt("a polling body is not UTF-8")),
@@ -39,7 +39,7 @@ impl Payload {
     }
 
     /// Have all packets been taken?
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.rest.is_none()
     }
 
@@ -49,10 +49,7 @@ impl Payload {
     ///
     /// # Errors
     /// [`FrameError`]; nothing that follows can be trusted then.
-    pub(crate) fn next(
-        &mut self,
-        (max, setting): (usize, &'static str),
-    ) -> Result<Option<Message>, FrameError> {
+    pub fn next(&mut self, (max, setting): (usize, &'static str)) -> Result<Option<Message>, FrameError> {
         let Some(mut rest) = self.rest.take() else { return Ok(None) };
         let end = rest.iter().position(|byte| *byte == SEPARATOR);
         let packet = rest.split_to(end.unwrap_or(rest.len()));
@@ -95,7 +92,7 @@ pub(crate) fn encoded_bytes(message: &Message) -> usize {
 /// Read in the source of engine.io-client 6.6: `maxPayload` of the server bounds one body. The end of the session has a body of
 /// its own: socket.io 4.8 looks at packets one tick after the body came, and by then an end in the same body has undone them
 /// (observed: a namespace that was left in order counts as a lost transport).
-pub(crate) fn take_body(messages: &mut VecDeque<Message>, max: usize) -> Option<Bytes> {
+pub fn take_body(messages: &mut VecDeque<Message>, max: usize) -> Option<Bytes> {
     let mut bytes = 0_usize;
     let mut count = 0;
     for message in &*messages {

@@ -7,9 +7,9 @@ use std::fmt;
 use std::future::{Ready, poll_fn, ready};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Incoming};
@@ -248,6 +248,23 @@ impl Door {
     }
 }
 
+/// Moves the head of a request into memory of its own. hyper's are slices of the buffer that the stream was read into, and the
+/// library keeps the head for as long as the session: eight kilobytes for a few hundred bytes.
+fn let_go_of_the_stream<B>(request: &mut Request<B>) {
+    if let Ok(uri) = request.uri().to_string().parse() {
+        *request.uri_mut() = uri;
+    }
+    let headers = request.headers_mut();
+    let mut room = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    for value in headers.values_mut() {
+        room.extend_from_slice(value.as_bytes());
+        if let Ok(mut own) = HeaderValue::from_maybe_shared(room.split().freeze()) {
+            own.set_sensitive(value.is_sensitive());
+            *value = own;
+        }
+    }
+}
+
 impl Service<Request<Incoming>> for Door {
     type Response = Response<Answer>;
     type Error = Infallible;
@@ -269,6 +286,9 @@ impl Service<Request<Incoming>> for Door {
             request.extensions_mut().insert(TurnedAway(status));
             // A path that is never the one of Socket.IO, as the settings are checked for.
             *request.uri_mut() = Uri::from_static("/");
+        }
+        if begins {
+            let_go_of_the_stream(&mut request);
         }
         let origin = Origin { address: self.address.clone(), gate: Arc::clone(&gate), place };
         request.extensions_mut().insert(origin);
@@ -309,8 +329,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn admitted(guests: &Guests, host: Option<&'static str>, origin: Option<&'static str>) -> bool {
@@ -319,6 +337,22 @@ mod tests {
             headers.extend(value.map(|value| (name, HeaderValue::from_static(value))));
         }
         guests.admit(&headers)
+    }
+
+    #[test]
+    fn a_head_that_is_kept_holds_nothing_of_the_buffer_it_was_read_into() {
+        let buffer = Bytes::from(b"/socket.io/?EIO=4 hello wide world".to_vec());
+        let mut request = Request::new(());
+        *request.uri_mut() = Uri::from_maybe_shared(buffer.slice(..17)).unwrap();
+        for (name, place) in [("x-a", 18..23), ("x-b", 24..28), ("x-b", 29..34)] {
+            let value = HeaderValue::from_maybe_shared(buffer.slice(place)).unwrap();
+            request.headers_mut().append(name, value);
+        }
+        assert!(!buffer.is_unique());
+        let before = (request.uri().to_string(), format!("{:?}", request.headers()));
+        let_go_of_the_stream(&mut request);
+        assert!(buffer.is_unique());
+        assert_eq!((request.uri().to_string(), format!("{:?}", request.headers())), before);
     }
 
     #[test]

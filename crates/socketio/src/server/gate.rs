@@ -17,7 +17,7 @@ pub(super) struct Gate {
     flushes: AtomicU64,
     /// Those that read: two streams for as long as a session moves from one to the other.
     readers: Mutex<Vec<Waker>>,
-    /// Those that wait for room in the outbound queue.
+    /// Those that wait for the next flush.
     writers: Mutex<Vec<Waker>>,
     /// The client has begun a message, and its rest is waited for.
     begun: AtomicBool,
@@ -80,8 +80,8 @@ impl Gate {
         wait(&self.watchers, usize::MAX, cx);
     }
 
-    /// Wakes this task once the stream has taken more.
-    pub(super) fn await_progress(&self, cx: &Context<'_>) {
+    /// Wakes this task once everything written so far has left.
+    pub(super) fn await_flush(&self, cx: &Context<'_>) {
         wait(&self.writers, usize::MAX, cx);
     }
 
@@ -93,11 +93,6 @@ impl Gate {
     /// Everything written so far has left.
     pub(super) fn flushed(&self) {
         self.flushes.fetch_add(1, Ordering::AcqRel);
-        self.progressed();
-    }
-
-    /// The stream has taken more.
-    pub(super) fn progressed(&self) {
         wake(&self.writers);
     }
 }

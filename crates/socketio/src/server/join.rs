@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use polywire_core::{
-    Authenticate, Body, ByteString, Close, Credentials, Endpoint, Identity, JsonText, Limits, Observe,
+    Authenticate, Body, ByteString, Clock, Close, Credentials, Endpoint, Identity, JsonText, Limits, Observe,
     Refusal,
 };
 use socketioxide::extract::SocketRef;
@@ -14,8 +14,8 @@ use socketioxide::handler::{ConnectHandler, FromConnectParts};
 use socketioxide::socket::Socket;
 use socketioxide_core::Value;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
+use super::clock::within;
 use super::door::{Origin, Sessions};
 use super::floor::Floor;
 use super::inbound::{Inbound, Push};
@@ -92,6 +92,7 @@ pub(super) struct Join {
     authenticator: Option<Arc<dyn Authenticate>>,
     observer: Option<Arc<dyn Observe>>,
     limits: Arc<Limits>,
+    clock: Arc<dyn Clock>,
     sessions: Sessions,
     joined: mpsc::Sender<Joined>,
 }
@@ -107,6 +108,7 @@ impl Join {
             authenticator: endpoint.authenticator.clone().filter(|_| judged),
             observer: endpoint.observer.clone(),
             limits: Arc::clone(&endpoint.limits),
+            clock: Arc::clone(&endpoint.surroundings.clock),
             sessions,
             joined,
         }
@@ -142,6 +144,9 @@ impl Join {
         };
         judged.map_err(|refusal| {
             let reason = refusal.reason.clone();
+            if refusal.data.is_some() {
+                tracing::debug!("a CONNECT_ERROR leaves without the data of its refusal: the library sends a message alone");
+            }
             if let Some(observer) = &self.observer {
                 observer.turned_away(&Close::Refused(refusal));
             }
@@ -184,7 +189,7 @@ impl Join {
         let data = auth.map_or(Body::Empty, Body::Json);
         let credentials = Credentials { data, ..Credentials::guest() };
         let limit: Duration = self.limits.login_timeout;
-        let judged = timeout(limit, authenticator.authenticate(credentials)).await;
-        judged.unwrap_or_else(|_| Err(Refusal::new(format!("not judged within login_timeout = {limit:?}"))))
+        let judged = within(&*self.clock, limit, authenticator.authenticate(credentials)).await;
+        judged.unwrap_or_else(|| Err(Refusal::new(format!("not judged within login_timeout = {limit:?}"))))
     }
 }

@@ -12,9 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use polywire_core::Place;
+use polywire_core::{Alarm, Clock, Place};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::gate::{Gate, Reading};
@@ -48,8 +47,8 @@ pub struct Line<Io> {
     io: Io,
     slot: Arc<Slot>,
     sieve: Sieve,
-    write_timeout: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
+    write_timeout: (Duration, Arc<dyn Clock>),
+    stalled: Option<Box<dyn Alarm>>,
     /// The server is gone.
     end: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Its place among the streams of the server.
@@ -61,7 +60,7 @@ impl<Io> Line<Io> {
         io: Io,
         slot: Arc<Slot>,
         sieve: Sieve,
-        write_timeout: Duration,
+        write_timeout: (Duration, Arc<dyn Clock>),
         end: WaitForCancellationFutureOwned,
         place: Place,
     ) -> Self {
@@ -80,12 +79,15 @@ impl<Io> Line<Io> {
     fn watched<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
-            self.gate().progressed();
             return written;
         }
-        let limit = self.write_timeout;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
-        if stalled.as_mut().poll(cx).is_pending() {
+        let (limit, clock) = &self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| {
+            let mut alarm = clock.alarm();
+            alarm.set(clock.now() + *limit);
+            alarm
+        });
+        if stalled.poll(cx).is_pending() {
             return Poll::Pending;
         }
         let why = format!("no write progress within write_timeout = {limit:?}");

@@ -25,14 +25,14 @@ use crate::session::Events;
 ///     let Some((stream, door)) = mount.guard(stream, Some(address.to_string())) else { continue };
 ///     let others = service_fn(async |_: Request<Incoming>| Ok::<_, Infallible>(Response::new("hello".to_owned())));
 ///     let mut http = http1::Builder::new();
-///     http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
+///     http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10)).max_buf_size(16 << 10);
 ///     tokio::spawn(http.serve_connection(TokioIo::new(stream), door.beside(others)).with_upgrades());
 /// }
 /// # }
 /// ```
 ///
 /// Sessions, streams and those who have joined nothing are bounded as in a server of its own, by `max_connections`,
-/// `max_connections_per_address` and `max_strangers`. The pace of accepting, the time and the size of the head of a
+/// `max_connections_per_address` and `max_strangers`. The pace of accepting, time and size of the head of a
 /// request, and TLS below the guarded stream are the program's business.
 pub struct Mount {
     streams: Streams,

@@ -196,7 +196,7 @@ impl Plug {
         let fits = |used: usize| used == 0 || used + messages(packet) <= window;
         if !fits(self.window.1) {
             // Before looking, so that a flush in between wakes this task.
-            gate.await_progress(cx);
+            gate.await_flush(cx);
         }
         let flushes = gate.flushes();
         if flushes != self.window.0 {
@@ -267,11 +267,12 @@ impl Transport<Packets> for Plug {
             if let Some(refused) = refused {
                 self.waiting.push_front(refused);
                 if let Some(gate) = &self.gate {
-                    gate.await_progress(cx);
+                    gate.await_flush(cx);
                 }
-                let retry = self.retry.insert(Box::pin(sleep(RETRY)));
-                // Polled so that it wakes this task; it is never over at once.
-                let _ = retry.as_mut().poll(cx);
+                let retry = self.retry.get_or_insert_with(|| Box::pin(sleep(RETRY)));
+                while retry.as_mut().poll(cx).is_ready() {
+                    retry.set(sleep(RETRY));
+                }
                 return Poll::Pending;
             }
             self.window.1 += messages;

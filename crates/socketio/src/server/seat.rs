@@ -1,26 +1,28 @@
 //! An upper session alone: its namespace is granted before it begins.
 
-use polywire_core::{Admit, Body, Close, Cx, FrameOf, Gate, Identity, OutboundOf, Refusal, Session};
+use std::fmt;
+
+use polywire_core::{Actions, Admit, Body, Close, Cx, FrameOf, Gate, Identity, OutboundOf, Refusal, Session};
 
 use crate::packet::{Kind, MAIN, Packet};
 use crate::stack::{Packets, Upper};
 
 /// A session of a client that has joined.
-#[derive(Debug)]
-pub struct Seat<U> {
+pub struct Seat<U: Upper> {
     upper: U,
     identity: Option<Identity>,
+    /// What the upper session wants; empty between two calls.
+    actions: Actions<U>,
 }
 
 impl<U: Upper> Seat<U> {
     pub(super) fn new(upper: U, identity: Identity) -> Self {
-        Self { upper, identity: Some(identity) }
+        Self { upper, identity: Some(identity), actions: Actions::new() }
     }
 
     fn above(&mut self, cx: &mut Cx<'_, Self>, call: impl FnOnce(&mut U, &mut Cx<'_, U>)) {
-        let mut actions = polywire_core::Actions::new();
-        call(&mut self.upper, &mut cx.nested(&mut actions));
-        for action in actions {
+        call(&mut self.upper, &mut cx.nested(&mut self.actions));
+        while let Some(action) = self.actions.pop_front() {
             cx.act(moved(action));
         }
     }
@@ -39,8 +41,15 @@ fn moved<U: Upper>(action: polywire_core::Action<U>) -> polywire_core::Action<Se
         Action::Open(gate) => Action::Open(gate),
         Action::Reading(on) => Action::Reading(on),
         Action::Established(identity) => Action::Established(identity),
+        Action::Found(capabilities) => Action::Found(capabilities),
         Action::Count(count) => Action::Count(count),
         Action::Close(reason) => Action::Close(reason),
+    }
+}
+
+impl<U: Upper> fmt::Debug for Seat<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seat")
     }
 }
 
@@ -93,6 +102,7 @@ impl<U: Upper> Session for Seat<U> {
     }
 
     fn rest(&mut self) {
+        self.actions = Actions::new();
         self.upper.rest();
     }
 }

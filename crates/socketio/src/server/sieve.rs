@@ -6,6 +6,7 @@
 //!   read until CONNECT is answered, so nothing is kept of them but what one read has brought.
 //! - A message above the limit: the library ends the stream without a word. It is replaced by the close frame with 1009 that the
 //!   library then answers, so the client is told.
+//! - Floods that the library takes without a word: see [`Flood`]. A close frame with 1008 stands for what is too much.
 //!
 //! Frames are looked at where they begin and nowhere else; what passes is not copied.
 
@@ -16,14 +17,21 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
+use polywire_net::websocket::Header;
 use tokio::io::{AsyncRead, ReadBuf};
+
+use super::flood::Flood;
 
 /// Read ahead at a time while frames are cut or held back.
 const CHUNK: usize = 4 << 10;
+/// Most chunks that are dropped once the end is decided.
+const DROPS: usize = 256;
 /// A close frame of a client: 1009, the message is too big. Its mask is zero.
 const TOO_BIG: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF1];
+/// The same with 1008: it breaks a rule of this side.
+const TOO_MUCH: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF0];
 /// The longest head of a frame, and the two bytes of its content that say what it is.
-const LOOK: usize = 14 + 2;
+const LOOK: usize = Header::MAX_BYTES + 2;
 
 /// The two directions of one stream.
 pub(super) struct Sieve {
@@ -40,6 +48,7 @@ pub(super) struct Sieve {
     open: bool,
     /// CONNECTs without an answer.
     unanswered: usize,
+    flood: Flood,
     over: bool,
     reader: Option<Waker>,
     writes: Writes,
@@ -54,15 +63,16 @@ enum Step {
     More,
     /// They wait for an answer.
     Hold,
-    TooBig,
+    /// What comes is replaced by this frame, and nothing follows it.
+    End(&'static [u8]),
 }
 
 /// What a look at a frame's head changes.
-type State = (u64, bool, u64, bool, usize);
+type State = (u64, bool, u64, bool, usize, Flood);
 
 impl Sieve {
-    /// For messages of at most `max` bytes.
-    pub(super) fn new(max: usize) -> Self {
+    /// For messages of at most `max` bytes, and at most `max_control` messages a second that are sent only to be seen.
+    pub(super) fn new(max: usize, max_control: u32) -> Self {
         Self {
             max: max as u64,
             ahead: BytesMut::new(),
@@ -72,6 +82,7 @@ impl Sieve {
             message: 0,
             open: false,
             unanswered: 0,
+            flood: Flood::new(max_control),
             over: false,
             reader: None,
             writes: Writes::default(),
@@ -136,11 +147,11 @@ impl Sieve {
             match step {
                 Step::Pass(count) => self.passed = count,
                 Step::Leave(count) => self.ahead.advance(count),
-                Step::TooBig => {
-                    tracing::debug!("a message exceeds max_frame_bytes = {}", self.max);
+                Step::End(close) => {
+                    drop_what_is_there(io.as_mut(), cx);
                     self.over = true;
-                    self.ahead = BytesMut::from(&TOO_BIG[..]);
-                    self.passed = TOO_BIG.len();
+                    self.ahead = BytesMut::from(close);
+                    self.passed = close.len();
                 }
                 Step::Hold => {
                     self.reader = Some(cx.waker().clone());
@@ -183,11 +194,11 @@ impl Sieve {
     }
 
     fn state(&self) -> State {
-        (self.rest, self.out, self.message, self.open, self.unanswered)
+        (self.rest, self.out, self.message, self.open, self.unanswered, self.flood)
     }
 
     fn set_state(&mut self, state: State) {
-        (self.rest, self.out, self.message, self.open, self.unanswered) = state;
+        (self.rest, self.out, self.message, self.open, self.unanswered, self.flood) = state;
     }
 
     /// Looks at the first bytes: the rest of a frame, or the head of the next.
@@ -199,21 +210,27 @@ impl Sieve {
             if self.unanswered > 0 {
                 return Step::Hold;
             }
-            let Some(frame) = Frame::of(bytes) else { return Step::More };
-            match frame.opcode {
-                0 => self.message = self.message.saturating_add(frame.length),
-                1 | 2 => self.message = frame.length,
+            let Some(Frame { header, look }) = Frame::of(bytes) else { return Step::More };
+            let opcode = header.opcode();
+            match opcode {
+                0 => self.message = self.message.saturating_add(header.length),
+                1 | 2 => self.message = header.length,
                 _ => {}
             }
-            if frame.opcode < 3 && self.message > self.max {
-                return Step::TooBig;
+            if opcode < 3 && self.message > self.max {
+                tracing::debug!("a message exceeds max_frame_bytes = {}", self.max);
+                return Step::End(&TOO_BIG);
             }
-            self.rest = frame.length.saturating_add(frame.head as u64);
-            if frame.opcode < 3 {
-                self.open = !frame.is_last;
+            if let Err(why) = self.flood.frame(opcode, look[0]) {
+                tracing::debug!("{why}");
+                return Step::End(&TOO_MUCH);
             }
-            self.out = frame.opcode == 1 && frame.is_last && matches!(frame.look[0], Some(b'0' | b'6'));
-            if frame.opcode == 1 && frame.look == [Some(b'4'), Some(b'0')] {
+            self.rest = header.frame_bytes();
+            if opcode < 3 {
+                self.open = !header.is_final();
+            }
+            self.out = opcode == 1 && header.is_final() && matches!(look[0], Some(b'0' | b'6'));
+            if opcode == 1 && look == [Some(b'4'), Some(b'0')] {
                 self.unanswered += 1;
             }
         }
@@ -223,13 +240,23 @@ impl Sieve {
     }
 }
 
-/// The head of a frame.
+/// Drops what the client has sent already, within bounds: a stream that is closed with bytes unread is reset, and the client may
+/// then never read why.
+fn drop_what_is_there<Io: AsyncRead>(mut io: Pin<&mut Io>, cx: &mut Context<'_>) {
+    for _ in 0..DROPS {
+        let mut chunk = [0; CHUNK];
+        let mut chunk = ReadBuf::new(&mut chunk);
+        match io.as_mut().poll_read(cx, &mut chunk) {
+            Poll::Ready(Ok(())) if !chunk.filled().is_empty() => {}
+            _ => return,
+        }
+    }
+}
+
+/// The head of a frame, and what it is.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
-    opcode: u8,
-    is_last: bool,
-    head: usize,
-    length: u64,
+    header: Header,
     /// The first bytes of its content, without the mask.
     look: [Option<u8>; 2],
 }
@@ -237,24 +264,21 @@ struct Frame {
 impl Frame {
     /// The head that these bytes begin with; `None` while it is not whole.
     fn of(bytes: &[u8]) -> Option<Self> {
-        let (first, second) = (*bytes.first()?, *bytes.get(1)?);
-        let (length, mut head) = match second & 0x7F {
-            126 => (u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
-            127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
-            short => (u64::from(short), 2),
-        };
-        let mut mask = [0; 4];
-        if second & 0x80 != 0 {
-            mask = bytes.get(head..head + 4)?.try_into().ok()?;
-            head += 4;
-        }
+        let header = Header::of(bytes)?;
         let mut look = [None; 2];
-        for ((index, place), mask) in look.iter_mut().enumerate().zip(mask) {
-            if (index as u64) < length {
-                *place = Some(bytes.get(head + index)? ^ mask);
+        for ((index, place), mask) in look.iter_mut().enumerate().zip(header.mask.unwrap_or_default()) {
+            if (index as u64) < header.length {
+                *place = Some(bytes.get(header.bytes + index)? ^ mask);
             }
         }
-        Some(Self { opcode: first & 15, is_last: first & 0x80 != 0, head, length, look })
+        Some(Self { header, look })
+    }
+}
+
+impl Frame {
+    /// Does a server answer CONNECT with it?
+    fn is_answer(&self) -> bool {
+        self.header.opcode() == 1 && matches!(self.look, [Some(b'4'), Some(b'0' | b'4')])
     }
 }
 
@@ -286,14 +310,19 @@ impl Writes {
                 let count = usize::try_from(self.rest).unwrap_or(usize::MAX).min(bytes.len());
                 self.rest -= count as u64;
                 bytes = bytes.get(count..).unwrap_or_default();
+            } else if self.begun.is_empty()
+                && let Some(frame) = Frame::of(bytes)
+            {
+                answers += usize::from(frame.is_answer());
+                self.rest = frame.header.frame_bytes();
             } else {
+                // Cut within its head.
                 let count = (LOOK - self.begun.len()).min(bytes.len());
                 let known = self.begun.len();
                 self.begun.extend_from_slice(bytes.get(..count).unwrap_or_default());
                 let Some(frame) = Frame::of(&self.begun) else { return answers };
-                answers +=
-                    usize::from(frame.opcode == 1 && matches!(frame.look, [Some(b'4'), Some(b'0' | b'4')]));
-                self.rest = frame.length.saturating_add(frame.head as u64) - known as u64;
+                answers += usize::from(frame.is_answer());
+                self.rest = frame.header.frame_bytes() - known as u64;
                 self.begun.clear();
             }
         }
@@ -374,7 +403,7 @@ mod tests {
         let mut parts = frame(1, true, b"42[\"a\",");
         parts[0] &= 0x7F;
         let stream = [parts, frame(9, true, b""), frame(0, true, b"1]")].concat();
-        let mut sieve = Sieve::new(100);
+        let mut sieve = Sieve::new(100, 1_000);
         assert!(!sieve.has_begun());
         for (at, byte) in stream.iter().enumerate() {
             read(&mut sieve, &mut pieces(&[*byte], 1), 64);
@@ -389,7 +418,7 @@ mod tests {
         let stream = [frame(1, true, b"0"), connect.clone(), event.clone(), frame(1, true, b"6")].concat();
         for size in 1..=stream.len() {
             for room in [1, 3, 64] {
-                let (mut sieve, mut pieces) = (Sieve::new(1_000), pieces(&stream, size));
+                let (mut sieve, mut pieces) = (Sieve::new(1_000, 100), pieces(&stream, size));
                 assert_eq!(read(&mut sieve, &mut pieces, room), connect, "{size} {room}");
                 sieve.written(b"HTTP/1.1 101 Switching Protocols\r\nx: y\r\n\r\n");
                 sieve.written(&frame(1, false, b"0{\"sid\":\"a\"}"));
@@ -407,7 +436,7 @@ mod tests {
         let event = frame(1, true, b"42[\"a\"]");
         let stream = [frame(1, true, &[b'0'; 500]), event.clone()].concat();
         for size in 1..=stream.len() {
-            assert_eq!(read(&mut Sieve::new(1_000), &mut pieces(&stream, size), 64), event, "{size}");
+            assert_eq!(read(&mut Sieve::new(1_000, 100), &mut pieces(&stream, size), 64), event, "{size}");
         }
     }
 
@@ -420,10 +449,10 @@ mod tests {
             ([&[0x01, 0x80 | 100][..], &[0; 104], &frame(0, true, &[0; 201])].concat(), &[0; 0]),
             ([fits.clone(), frame(2, true, &[0; 301])].concat(), &fits),
         ] {
-            let got = read(&mut Sieve::new(300), &mut pieces(&stream, 7), 64);
+            let got = read(&mut Sieve::new(300, 100), &mut pieces(&stream, 7), 64);
             assert!(got.starts_with(whole) && got.ends_with(&TOO_BIG), "{got:?}");
         }
-        assert_eq!(read(&mut Sieve::new(300), &mut pieces(&fits, 7), 64), fits);
+        assert_eq!(read(&mut Sieve::new(300, 100), &mut pieces(&fits, 7), 64), fits);
     }
 
     proptest! {
@@ -443,13 +472,13 @@ mod tests {
                 .filter(|(opcode, content)| *opcode != 0 && !concern(*opcode, content))
                 .flat_map(|(opcode, content)| frame(*opcode, true, content))
                 .collect();
-            let got = read(&mut Sieve::new(1_000), &mut pieces(&stream, size), room);
+            let got = read(&mut Sieve::new(1_000, 100), &mut pieces(&stream, size), room);
             prop_assert_eq!(got, stream);
         }
 
         #[test]
         fn no_bytes_are_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..400), size in 1_usize..50) {
-            let mut sieve = Sieve::new(1_000);
+            let mut sieve = Sieve::new(1_000, 100);
             sieve.written(&bytes);
             let got = read(&mut sieve, &mut pieces(&bytes, size), 16);
             prop_assert!(got.len() <= bytes.len() + TOO_BIG.len());

@@ -11,10 +11,11 @@ use polywire_core::{
     Refusal, Session,
 };
 
-use super::Recovery;
+use super::opening::Opening;
+use super::{Namespaces, Recovery};
 use crate::args::Args;
 use crate::codec::{Codec, Frame};
-use crate::config::{Config, MAX_HEARTBEAT};
+use crate::config::Config;
 use crate::packet::{Kind, Packet, PacketLimits, Parsed};
 use crate::stack::{Lower, Up};
 
@@ -22,6 +23,8 @@ use crate::stack::{Lower, Up};
 const SECOND: Duration = Duration::from_secs(1);
 /// What a packet has besides body and name: type, counts, id, brackets, the namespace aside.
 const OVERHEAD: usize = 64;
+/// The words with which servers refuse a namespace that they do not have. Observed with npm `socket.io` and `socketioxide`.
+const INVALID_NAMESPACE: &str = "Invalid namespace";
 /// The status code of a peer that finds a message too large.
 const TOO_LARGE: u16 = 1009;
 
@@ -49,6 +52,9 @@ pub struct Link {
     /// Most bytes of one packet with its attachments.
     max_packet_bytes: usize,
     namespace: ByteString,
+    /// Where else the session may be, and how many of these have been tried.
+    namespaces: Arc<Namespaces>,
+    tried: usize,
     auth: Option<JsonText>,
     recovery: Recovery,
     state: State,
@@ -81,6 +87,8 @@ impl Link {
             },
             max_packet_bytes: limits.max_frame_bytes,
             namespace: config.namespace.as_str().into(),
+            namespaces: Arc::new(Namespaces::new([config.namespace.as_str().into()])),
+            tried: 1,
             config,
             auth,
             recovery,
@@ -94,6 +102,49 @@ impl Link {
         }
     }
 
+    /// The same for a session that is in one of these namespaces, instead of the one of its configuration.
+    #[must_use]
+    pub fn in_one_of(mut self, namespaces: Arc<Namespaces>) -> Self {
+        self.namespace = namespaces.first();
+        self.namespaces = namespaces;
+        self
+    }
+
+    /// Asks for the namespace.
+    fn join<S: Session<Codec = Codec>>(&mut self, cx: &mut Cx<'_, S>) {
+        self.state = State::Connecting;
+        let is_last = self.tried == self.namespaces.count();
+        let auth = if is_last { self.auth.take() } else { self.auth.clone() };
+        let kind = Kind::Connect(self.recovery.payload(auth.as_ref()));
+        self.write(&Packet { namespace: self.namespace.clone(), kind }, cx);
+    }
+
+    /// Asks for the next namespace; `false` when there is none left.
+    fn join_next<S: Session<Codec = Codec>>(&mut self, cx: &mut Cx<'_, S>) -> bool {
+        if self.tried == self.namespaces.count() {
+            return false;
+        }
+        self.tried += 1;
+        self.namespace = self.namespaces.after(&self.namespace);
+        self.early.clear();
+        self.join(cx);
+        true
+    }
+
+    fn refused<S: Session<Codec = Codec>>(&mut self, data: Option<JsonText>, cx: &mut Cx<'_, S>) {
+        let mut refusal = refusal(data);
+        if refusal.reason == INVALID_NAMESPACE {
+            if self.join_next(cx) {
+                return;
+            }
+            if self.tried > 1 {
+                let why = format!("the server has none of the namespaces {}", self.namespaces);
+                refusal = Refusal { reason: why.into(), ..refusal };
+            }
+        }
+        cx.close(Close::Refused(refusal));
+    }
+
     fn opened<S: Session<Codec = Codec>>(&mut self, text: &Bytes, cx: &mut Cx<'_, S>) {
         let open = match Opening::parse(text, self.config.min_heartbeat, &self.limits.json) {
             Ok(open) => open,
@@ -102,10 +153,7 @@ impl Link {
         self.patience = open.patience;
         self.dead_at = Some(cx.now() + self.patience);
         self.max_payload = open.max_payload;
-        self.state = State::Connecting;
-        let auth = self.auth.take();
-        let kind = Kind::Connect(self.recovery.payload(auth.as_ref()));
-        self.write(&Packet { namespace: self.namespace.clone(), kind }, cx);
+        self.join(cx);
     }
 
     fn write<S: Session<Codec = Codec>>(&self, packet: &Packet, cx: &mut Cx<'_, S>) {
@@ -179,7 +227,7 @@ impl Link {
         }
         match (packet.kind, self.state) {
             (Kind::Connect(data), State::Connecting) => self.granted(data.as_ref(), up),
-            (Kind::ConnectError(data), State::Connecting) => cx.close(Close::Refused(refusal(data))),
+            (Kind::ConnectError(data), State::Connecting) => self.refused(data, cx),
             (Kind::Disconnect, _) => {
                 // It was meant: nothing is kept for us.
                 self.recovery.forget();
@@ -279,7 +327,15 @@ impl Lower for Link {
         }
     }
 
+    /// A DISCONNECT leaves the namespace for the next of those the session may be in; without one it is not sent.
     fn send<S: Session<Codec = Codec>>(&mut self, mut packet: Packet, cx: &mut Cx<'_, S>) {
+        if packet.kind == Kind::Disconnect {
+            if self.tried < self.namespaces.count() {
+                self.write(&Packet { namespace: self.namespace.clone(), kind: Kind::Disconnect }, cx);
+                self.join_next(cx);
+            }
+            return;
+        }
         packet.namespace = self.namespace.clone();
         let fits = packet.text_bytes() <= self.max_payload
             && packet
@@ -357,44 +413,6 @@ impl fmt::Debug for Link {
             .field("namespace", &self.namespace)
             .field("state", &self.state)
             .finish_non_exhaustive()
-    }
-}
-
-/// What the opening packet says.
-struct Opening {
-    patience: Duration,
-    max_payload: usize,
-}
-
-impl Opening {
-    fn parse(text: &Bytes, least: Duration, limits: &polywire_core::JsonLimits) -> Result<Self, String> {
-        let broken = |_| "the opening packet is not a JSON object".to_owned();
-        let (mut has_id, mut interval, mut timeout, mut max_payload) = (false, None, None, None);
-        let mut walk = Members::new(text, limits).map_err(broken)?;
-        while let Some((key, place)) = walk.next().map_err(broken)? {
-            let value = text.get(place).unwrap_or_default();
-            let number = || std::str::from_utf8(value).ok().and_then(|digits| digits.parse::<u64>().ok());
-            if key.is("sid") {
-                has_id = json::as_string(value).is_some_and(|id| !id.is_empty());
-            } else if key.is("pingInterval") {
-                interval = number();
-            } else if key.is("pingTimeout") {
-                timeout = number();
-            } else if key.is("maxPayload") {
-                max_payload = number().filter(|bytes| *bytes > 0);
-            }
-        }
-        if !has_id {
-            return Err("the opening packet has no sid".to_owned());
-        }
-        let span = |name, value: Option<u64>| {
-            let span = value.map(Duration::from_millis).filter(|span| (least..=MAX_HEARTBEAT).contains(span));
-            span.ok_or_else(|| format!("the opening packet has no {name} of {least:?} to {MAX_HEARTBEAT:?}"))
-        };
-        let patience = span("pingInterval", interval)? + span("pingTimeout", timeout)?;
-        let max_payload =
-            max_payload.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        Ok(Self { patience, max_payload })
     }
 }
 

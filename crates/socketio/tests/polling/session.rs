@@ -44,6 +44,35 @@ async fn h12_nothing_new_is_asked_before_what_came_was_taken() {
 }
 
 #[tokio::test]
+async fn an_answer_cut_into_chunks_at_every_byte_brings_the_same() {
+    let mut script = Script::new().await;
+    let (client, ears) = client(&script, over(Transports::Polling));
+    let mut get = script.begin(OPENING).await;
+    let body = [
+        "42[\"text\",\"€🎮\"]",
+        "451-[\"bytes\",{\"_placeholder\":true,\"num\":0}]",
+        "bAP8=",
+        "42[\"last\"]",
+    ]
+    .join("\u{1e}");
+    for cut in 1..body.len() {
+        let (first, second) = body.as_bytes().split_at(cut);
+        let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for chunk in [first, second, b""] {
+            answer.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+            answer.extend([chunk, b"\r\n"].concat());
+        }
+        get.bytes(answer);
+        assert_eq!(ears.event().await, ("text".to_owned(), Body::Json(json("\"€🎮\""))), "{cut}");
+        assert_eq!(ears.event().await, ("bytes".to_owned(), Body::binary("", vec![0, 255])), "{cut}");
+        assert_eq!(ears.event().await, ("last".to_owned(), Body::Empty), "{cut}");
+        get = script.next("GET").await;
+    }
+    drop(get);
+    leave(script, client).await;
+}
+
+#[tokio::test]
 async fn cookies_of_the_first_answer_are_in_every_request_that_follows() {
     let mut script = Script::new().await;
     let (client, _) = client(&script, over(Transports::PollingFirst));

@@ -33,9 +33,9 @@ impl Session {
             && let Some(id) = id.to_id()
             && (id.fits_frame() || self.sending == Sending::Lines)
         {
-            let reply = Reply::new(id, false);
+            let mut reply = Reply::new(id, false);
             // An id in flight is answered once, by its request.
-            if self.running.begin(&reply) {
+            if self.running.begin(&mut reply) {
                 self.running.end(&reply);
                 self.write(control::handshake_answer(asked && self.config.allows_binary(), reply.id), cx);
             }
@@ -72,6 +72,7 @@ impl Session {
             }
             cx.act(Action::Established(None));
         }
+        cx.act(Action::Found(self.found()));
         if self.config.switch == Switch::Early {
             self.switch(cx);
         }

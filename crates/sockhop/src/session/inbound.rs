@@ -93,7 +93,7 @@ impl Session {
 
     pub(super) fn on_request(
         &mut self,
-        reply: Reply,
+        mut reply: Reply,
         received: Received<'_>,
         frame: &Bytes,
         cx: &mut SessionCx<'_>,
@@ -101,13 +101,13 @@ impl Session {
         if self.sending != Sending::Lines && !reply.fits_frame() {
             return cx.count(Count::Unexpected);
         }
-        if !self.running.begin(&reply) {
+        if !self.running.begin(&mut reply) {
             return cx.count(Count::RepeatedId);
         }
         let Some(route) = self.route(&received.kind, received.data.json()) else {
             return self.refuse_route(&reply, cx);
         };
-        let meta = meta(&received, &route, true);
+        let meta = meta(&received.kind, &received.data, &route, true);
         let kind = text_of(&received.kind);
         let body = translate::to_body(received.data, &kind, frame, &self.limits);
         let request = Request { route, body, due: Due::Default, meta };
@@ -130,7 +130,7 @@ impl Session {
         let Some(route) = self.route(&received.kind, received.data.json()) else {
             return cx.count(Count::BadRoute);
         };
-        let meta = meta(&received, &route, false);
+        let meta = meta(&received.kind, &received.data, &route, false);
         let kind = text_of(&received.kind);
         let body = translate::to_body(received.data, &kind, frame, &self.limits);
         cx.deliver(Delivery::Event(Event { route, body, meta }));
@@ -143,16 +143,18 @@ impl Session {
         let fields = data.json().and_then(|data| control::members(data, names, &limits));
         let Some([Some(uuid), kind, inner]) = fields else { return cx.count(Count::Unexpected) };
         let Some(id) = Id::from_json(uuid) else { return cx.count(Count::Unexpected) };
-        let reply = Reply::new(id, true);
-        if !self.running.begin(&reply) {
+        let mut reply = Reply::new(id, true);
+        if !self.running.begin(&mut reply) {
             return cx.count(Count::RepeatedId);
         }
         let kind = kind.map_or(Name::Missing, |kind| json::as_string(kind).map_or(Name::Odd, Name::Text));
         let Some(route) = self.route(&kind, inner) else {
             return self.refuse_route(&reply, cx);
         };
+        let meta = meta(&kind, &inner.map_or(Value::Missing, Value::Line), &route, true);
         let body = translate::to_inner_body(inner, &text_of(&kind), &limits);
-        cx.deliver(Delivery::Request { request: Request::new(route, body), reply, identity: None });
+        let request = Request { route, body, due: Due::Default, meta };
+        cx.deliver(Delivery::Request { request, reply, identity: None });
     }
 
     /// One answer of a 1.x peer; all but the last are progress.
@@ -202,12 +204,14 @@ fn text_of<'a>(kind: &'a Name<'_>) -> Cow<'a, str> {
 }
 
 /// The facts beside a body: its type, where the route does not tell it, and for a request also where the data do not.
-fn meta(received: &Received<'_>, route: &Route, request: bool) -> Meta {
-    let (Name::Text(kind), Some(text)) = (&received.kind, received.data.json()) else {
-        return Meta::default();
+fn meta(kind: &Name<'_>, data: &Value<'_>, route: &Route, request: bool) -> Meta {
+    let Name::Text(kind) = kind else { return Meta::default() };
+    let tells = match data {
+        Value::Bytes(_) => true,
+        data if request => data.json().is_some_and(|text| translate::implied(text).as_str() == kind),
+        _ => route.as_str() == kind,
     };
-    let tells = if request { &translate::implied(text) } else { route };
-    if tells.as_str() == kind {
+    if tells {
         return Meta::default();
     }
     // The bytes of the route are there already.

@@ -11,7 +11,7 @@ use crate::config::Calls;
 use crate::control;
 use crate::id::Id;
 use crate::tables::Reply;
-use crate::translate;
+use crate::translate::{self, Carrier};
 use crate::wire::{Link, Message};
 
 impl Session {
@@ -21,8 +21,8 @@ impl Session {
         if self.bare() {
             return match body {
                 _ if call => no("peers of bare JSON values know no requests"),
-                Body::Json(text) if text.as_bytes().trim_ascii() != b"null" => None,
-                _ => no("peers of bare JSON values take JSON values only, and not null"),
+                Body::Json(text) => translate::check_bare(text, &self.limits).err(),
+                Body::Empty | Body::Binary(_) => no("peers of bare JSON values take JSON values only"),
             };
         }
         if let Err(failure) = translate::check(route, body) {
@@ -94,8 +94,12 @@ impl Session {
             // A line would lose the type.
             self.switch(cx);
         }
-        let framed = self.sending != Sending::Lines && !reply.packet;
-        let (kind, data) = translate::from_result(result, framed);
+        let carrier = match self.sending {
+            _ if reply.packet => Carrier::Packet,
+            Sending::Lines => Carrier::Line,
+            Sending::Draining | Sending::Fenced | Sending::Probing | Sending::Frames => Carrier::Frame,
+        };
+        let (kind, data) = translate::from_result(result, carrier);
         cx.write(Frame::Message(if reply.packet {
             control::response(&reply.id, &kind, &translate::to_text(data))
         } else {

@@ -4,7 +4,7 @@
 
 use polywire_core::{Close, Count};
 
-use super::{Greeting, Sending, Session, SessionCx};
+use super::{Sending, Session, SessionCx};
 use crate::control;
 use crate::heartbeat::Tick;
 use crate::wire::Value;
@@ -56,9 +56,10 @@ impl Session {
         if self.bare() || self.fencing() {
             return self.heartbeat.skip(now, interval);
         }
+        // Who greets or has answered a ping knows pings, and one that never said anything was waited for in vain.
+        let strict = self.greeted || self.heartbeat.ever_answered() || (self.in_vain && !self.heard);
         // Pongs of a peer that is not read wait.
-        let strict = cx.is_reading()
-            && (matches!(self.greeting, Greeting::Done { .. }) || self.heartbeat.ever_answered());
+        let strict = strict && cx.is_reading();
         match self.heartbeat.tick(now, interval, strict) {
             Tick::Ping(number) => {
                 let id = self.own.id(number);

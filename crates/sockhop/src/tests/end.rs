@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use polywire_core::{
-    Action, Actions, Admit, Body, CallError, CallId, Close, Codec as _, Count, Cx, Delivery, Event, Failure,
-    Flush, FrameError, JsonLimits, JsonText, Limits, Moment, Outbound, OutboundOf, Outgoing, Request,
-    Response, Route, SeededRandom, Session as _, StreamCodec,
+    Action, Actions, Admit, Body, CallError, CallId, Capabilities, Close, Codec as _, Count, Cx, Delivery,
+    Event, Failure, Flush, FrameError, JsonLimits, JsonText, Limits, Moment, Outbound, OutboundOf, Outgoing,
+    Request, Response, Route, SeededRandom, Session as _, StreamCodec,
 };
 
 use crate::codec::{Codec, Frame};
@@ -36,6 +36,8 @@ pub(crate) struct End {
     pub(crate) reading: bool,
     pub(crate) alarm: Option<Moment>,
     pub(crate) got: Vec<Got>,
+    /// What the connection was found to carry.
+    pub(crate) found: Option<Capabilities>,
     pub(crate) replies: VecDeque<Reply>,
     /// Writes, cut at barriers.
     pub(crate) writes: Vec<Vec<u8>>,
@@ -62,11 +64,12 @@ impl End {
         config.validate().unwrap();
         let mut end = Self {
             codec: Codec::new(config, &Limits::default()),
-            session: Session::new(Arc::new(config.clone()), JsonLimits::default(), role),
+            session: Session::new(Arc::new(config.clone()), &Limits::default(), role),
             now: Moment::from_start(Duration::from_secs(1)),
             reading: true,
             alarm: None,
             got: Vec::new(),
+            found: None,
             replies: VecDeque::new(),
             writes: Vec::new(),
             held: VecDeque::new(),
@@ -125,6 +128,7 @@ impl End {
                 }
             }
             Action::Established(_) => self.got.push(Got::Established),
+            Action::Found(capabilities) => self.found = Some(capabilities),
             Action::Count(count) => self.got.push(Got::Count(count)),
             Action::Close(reason) => {
                 self.closed = true;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use polywire_core::{Body, Close, Code, Count};
+use polywire_core::{BinaryForm, Body, Close, Code, Count, Outbound};
 
 use super::end::{End, Got, json, talk};
-use crate::config::{Config, Mode, Switch};
+use crate::config::{Config, Mode, PeerType, Switch};
 
 const HELLO: &str = "{\"type\":\"SockhopHandshake\",\"data\":{\"protocol_version\":2,\"library_version\":\"2.1.0\",\"request_binary_mode\":true},\"id\":\"theirs\"}\n";
 const YES: &str = "{\"type\":\"Object\",\"data\":{\"allow_binary_mode\":true},\"callback_id\":\"theirs\"}\n";
@@ -168,6 +168,32 @@ fn a_slow_peer_may_still_greet_a_server_that_took_it_for_1x() {
 }
 
 #[test]
+fn what_a_peer_takes_is_found_at_the_end_of_the_handshake_and_again_when_it_comes_late() {
+    let binary = |end: &End| end.found.map(|found| found.binary);
+    for (here, there, found) in [
+        (Mode::Auto, Mode::Auto, BinaryForm::Typed),
+        (Mode::Binary, Mode::Auto, BinaryForm::Typed),
+        (Mode::Auto, Mode::Json, BinaryForm::Plain),
+        (Mode::Json, Mode::Auto, BinaryForm::Plain),
+    ] {
+        let (mut client, mut server) = (End::client(&quiet(here)), End::server(&quiet(there)));
+        assert_eq!((binary(&client), binary(&server)), (None, None));
+        talk(&mut client, &mut server);
+        assert_eq!((binary(&client), binary(&server)), (Some(found), Some(found)), "{here:?} {there:?}");
+    }
+    assert_eq!(binary(&End::client(&quiet(Mode::Compat))), Some(BinaryForm::Plain));
+    let bare = Config { peer_type: PeerType::Json, ..quiet(Mode::Auto) };
+    assert_eq!(binary(&End::client(&bare)), Some(BinaryForm::None));
+    // A peer that says nothing is a 1.x peer until it greets.
+    let mut server = End::server(&quiet(Mode::Auto));
+    server.wait(timeout());
+    assert_eq!(binary(&server), Some(BinaryForm::Plain));
+    let mut client = End::client(&quiet(Mode::Auto));
+    talk(&mut client, &mut server);
+    assert_eq!((binary(&client), binary(&server)), (Some(BinaryForm::Typed), Some(BinaryForm::Typed)));
+}
+
+#[test]
 fn a_1x_application_that_answers_everything_is_no_2x_peer() {
     // Recorded in `peers-client210-server184-echo`: the application echoes the handshake, and none comes back.
     let mut client = End::client(&Config { switch: Switch::Early, ..quiet(Mode::Auto) });
@@ -273,6 +299,36 @@ fn s11_c01_a_peer_that_never_spoke_is_not_ended_for_its_silence() {
     assert_eq!(server.take(), counts.map(Got::Count));
     server.wait(Duration::from_secs(25));
     assert!(matches!(server.close_reason(), Some(Close::Dead(_))), "it knows pings, and has stopped");
+}
+
+#[test]
+fn s11_a_peer_that_goes_dark_in_its_handshake_is_found_by_pings() {
+    let config = Config::default();
+    let interval = config.ping_interval.unwrap();
+    // It greeted, so it knows pings, and answers nothing any more.
+    let mut server = End::server(&config);
+    server.feed(HELLO.as_bytes());
+    server.wait(timeout() + interval * 3);
+    assert_eq!(server.close_reason(), None);
+    server.wait(interval);
+    assert!(matches!(server.close_reason(), Some(Close::Dead(_))));
+
+    // It never said anything. That may be its way, until a call has waited for it in vain.
+    let mut client = End::client(&config);
+    let call = client.call("slow", json("{}"));
+    client.wait(timeout() + interval * 10);
+    assert_eq!(client.close_reason(), None);
+    client.send(Outbound::Abandon(call));
+    client.wait(interval);
+    assert!(matches!(client.close_reason(), Some(Close::Dead(_))));
+
+    // One that spoke lives, and may not know pings.
+    let mut client = End::client(&config);
+    let call = client.call("slow", json("{}"));
+    client.feed(b"{\"type\":\"tick\",\"data\":1}\n");
+    client.send(Outbound::Abandon(call));
+    client.wait(Duration::from_secs(3_600));
+    assert_eq!(client.close_reason(), None);
 }
 
 #[test]

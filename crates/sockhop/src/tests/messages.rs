@@ -99,6 +99,38 @@ fn a_type_that_the_data_do_not_imply_comes_back_when_the_handler_copies_the_meta
 }
 
 #[test]
+fn an_echo_of_a_callback_without_data_or_without_a_name_is_the_same() {
+    let (_, mut server) = pair(Mode::Json);
+    server.echo = true;
+    for (asked, answer) in [
+        // A function, a symbol, an instance of a class without a name.
+        (r#"{"type":"Function","id":"i"}"#, r#"{"type":"Function","callback_id":"i"}"#),
+        (r#"{"type":"Symbol","id":"i"}"#, r#"{"type":"Symbol","callback_id":"i"}"#),
+        (r#"{"type":"","data":{"x":1},"id":"i"}"#, r#"{"type":"","data":{"x":1},"callback_id":"i"}"#),
+        (r#"{"type":"Number","data":null,"id":"i"}"#, r#"{"type":"Number","data":null,"callback_id":"i"}"#),
+        // To a 1.x request an empty name is what the data imply, and nothing is an empty object.
+        (
+            r#"{"type":"SockhopRequest","data":{"uuid":"u","data":[1],"type":""}}"#,
+            r#"{"type":"SockhopResponsePacket","data":{"uuid":"u","type":"Array","data":[1],"last":true}}"#,
+        ),
+        (
+            r#"{"type":"SockhopRequest","data":{"uuid":"u","type":"Function"}}"#,
+            r#"{"type":"SockhopResponsePacket","data":{"uuid":"u","type":"Function","data":{},"last":true}}"#,
+        ),
+    ] {
+        server.feed(format!("{asked}\n").as_bytes());
+        assert_eq!(server.text(), format!("{answer}\n"));
+    }
+    let (mut client, _) = pair(Mode::Json);
+    let call = client.call("any", json("1"));
+    let asked = client.text();
+    let id = asked.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap();
+    client.feed(format!("{{\"type\":\"Function\",\"callback_id\":\"{id}\"}}\n").as_bytes());
+    let expected = Response { body: Body::Empty, meta: Meta::default().with(TYPE, "Function") };
+    assert_eq!(client.delivered(), [Got::Response(call, Ok(expected))]);
+}
+
+#[test]
 fn a_failure_crosses_in_every_mode() {
     for mode in MODES {
         let (mut client, mut server) = pair(mode);
@@ -173,14 +205,11 @@ fn s01_lines_that_are_json_but_no_message_are_counted_and_the_connection_stays()
 }
 
 #[test]
-fn s02_s09_an_answer_to_no_call_of_this_connection_is_counted() {
+fn s02_an_answer_to_no_call_is_counted() {
     let (mut client, mut server) = pair(Mode::Json);
-    let (mut stranger, _) = pair(Mode::Json);
-    stranger.call("question", Body::Empty);
-    let foreign = stranger.text().split("\"id\":\"").nth(1).unwrap()[..36].to_owned();
     client.call("question", Body::Empty);
     server.feed(&client.written());
-    for id in ["\"__proto__\"", "\"toString\"", "7", "{}", &format!("\"{}\"", foreign.replace('0', "f"))] {
+    for id in ["\"__proto__\"", "\"toString\"", "7", "{}", "\"00000000-0000-4000-8000-000000000000\""] {
         client.feed(format!("{{\"type\":\"String\",\"data\":\"x\",\"callback_id\":{id}}}\n").as_bytes());
         assert_eq!(client.take(), [Got::Count(Count::OrphanReply)], "{id}");
     }
@@ -356,4 +385,38 @@ fn bare_json_peers_exchange_values_and_nothing_else() {
     assert_eq!(client.refused.len(), 4);
     client.wait(std::time::Duration::from_secs(60));
     assert_eq!(client.text(), "", "no ping");
+}
+
+#[test]
+fn s01_a_bare_peer_never_gets_a_value_that_it_dies_of_or_takes_for_the_protocols() {
+    let mut client = End::client(&Config { peer_type: PeerType::Json, ..Config::default() });
+    let deadly = [
+        "null",
+        " null\n",
+        r#"{"type":"SockhopRequest"}"#,
+        r#"{"type":"SockhopRequest","data":{"data":null}}"#,
+        r#"{"type":"SockhopResponsePacket"}"#,
+        r#"{"type":"SockhopPing","data":null}"#,
+        r#"{"type":"SockhopPong"}"#,
+        r#"{"a":1, "\u0074ype" : "Sockhop\u0050ing"}"#,
+        r#"{"type":"fine","type":"SockhopPong","data":null}"#,
+        r#"{"constructor":null}"#,
+        r#"{ "constructor" : 1, "constructor" : null }"#,
+    ];
+    for (number, value) in deadly.into_iter().enumerate() {
+        client.event("any", json(value));
+        assert_eq!((client.refused.len(), client.text().as_str()), (number + 1, ""), "{value}");
+        assert_eq!(client.refused[number].code, Code::InvalidArgument);
+    }
+    for value in [
+        r#"{"type":"Sockhop"}"#,
+        r#"{"type":null,"constructor":{"name":null}}"#,
+        r#"{"type":"SockhopPing","type":1}"#,
+        r#"[{"type":"SockhopPing","constructor":null}]"#,
+        r#"{"inner":{"type":"SockhopRequest","constructor":null}}"#,
+        r#""SockhopPing""#,
+    ] {
+        client.event("any", json(value));
+        assert_eq!(client.text(), format!("{value}\n"));
+    }
 }

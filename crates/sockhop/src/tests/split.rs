@@ -71,6 +71,7 @@ fn message() -> impl Strategy<Value = Message> {
         "[a-z\"\\\\\n\u{1}é]{0,40}".prop_map(|text| Data::Json(serde_json::to_vec(&text).unwrap().into())),
         proptest::collection::vec(any::<u8>(), 0..2_000).prop_map(|bytes| Data::Bytes(bytes.into())),
         Just(Data::Json(Bytes::from_static(b" { \"a\" :\n[1 , 2]\t} "))),
+        Just(Data::Missing),
     ];
     let id = prop_oneof!["[!-~]{1,36}", "[a-z\"\\\\é\u{1}]{1,18}"]
         .prop_map(|text| Id::from_json(&serde_json::to_vec(&text).unwrap()).unwrap());
@@ -153,6 +154,8 @@ proptest! {
                 }.unwrap();
                 prop_assert_eq!(&received.kind, &Name::Text((&*message.kind).into()));
                 match (&message.data, &received.data) {
+                    (Data::Missing, Value::Missing) => prop_assert_eq!(mode, Framing::Json),
+                    (Data::Missing, got) => prop_assert_eq!((mode, got.json()), (Framing::Binary, Some(&b"{}"[..]))),
                     (Data::Bytes(sent), Value::Bytes(got)) => prop_assert_eq!(sent, got),
                     (Data::Bytes(sent), got) => {
                         let text: String = serde_json::from_slice(got.json().unwrap()).unwrap();

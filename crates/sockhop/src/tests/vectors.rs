@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use bytes::{Bytes, BytesMut};
-use polywire_core::{Codec as _, JsonLimits, Limits, Outgoing, Route, StreamCodec};
+use polywire_core::{Codec as _, JsonLimits, Limits, Outgoing, Route, StreamCodec, json};
 use serde_json::Value as Json;
 
 use crate::binary::read_base64;
 use crate::codec::{Codec, Frame, Framing};
 use crate::config::{Config, Terminator};
+use crate::control;
+use crate::id::Id;
 use crate::wire::{self, Data, Link, Message, Name, Received, Value, Wanted};
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/sockhop");
@@ -57,9 +59,9 @@ fn read(frame: &Frame) -> Received<'_> {
 fn again(received: Received<'_>) -> Option<Message> {
     let Name::Text(kind) = received.kind else { return None };
     let data = match received.data {
-        Value::Missing => return None,
+        Value::Missing => Data::Missing,
         Value::Line(text) if kind == "Buffer" && text[0] == b'"' => {
-            Data::Bytes(read_base64(&polywire_core::json::as_string(text).unwrap()).into())
+            Data::Bytes(read_base64(&json::as_string(text).unwrap()).into())
         }
         Value::Line(text) => Data::Json(Bytes::copy_from_slice(text)),
         Value::Framed(text) => Data::Json(text.into_owned().into()),
@@ -71,6 +73,33 @@ fn again(received: Received<'_>) -> Option<Message> {
         Wanted::Answer(id) => Link::Answer(id.to_id().unwrap()),
     };
     Some(Message { kind: Route::new(kind.into_owned()).ok()?, data, link })
+}
+
+/// The same where it is a message of the protocol: made as a session makes it, of what was read in it. `None` for any other, and
+/// for pings and pongs, whose dates are of their moment.
+fn made_again(received: &Received<'_>) -> Option<Message> {
+    let limits = JsonLimits::default();
+    let (Name::Text(kind), Some(data)) = (&received.kind, received.data.json()) else { return None };
+    let id = match received.link {
+        Wanted::Ask(id) | Wanted::Answer(id) => id.to_id(),
+        Wanted::None => None,
+    };
+    let own = |name: &str| control::members(data, [name], &limits).and_then(|[value]| value);
+    match &**kind {
+        "SockhopHandshake" => Some(control::handshake(control::asks_binary(data, &limits)?, id?)),
+        "SockhopRequest" => {
+            let kind = json::as_string(own("type")?)?;
+            Some(control::request(&Id::from_json(own("uuid")?)?, &kind, own("data")?))
+        }
+        "SockhopResponsePacket" if own("last") == Some(b"true") => {
+            let kind = json::as_string(own("type")?)?;
+            Some(control::response(&Id::from_json(own("uuid")?)?, &kind, own("data")?))
+        }
+        "Object" if own("allow_binary_mode").is_some() => {
+            Some(control::handshake_answer(control::allows_binary(Some(data), &limits), id?))
+        }
+        _ => None,
+    }
 }
 
 /// Long values and such that strict readers cannot load stand in the recordings as a text with brackets.
@@ -181,7 +210,7 @@ fn units_of(file: &Json) -> BTreeMap<(u64, String), Vec<&Json>> {
 
 #[test]
 fn every_recorded_session_is_cut_into_its_units_wherever_the_reads_end() {
-    let (mut files, mut streams) = (0, 0);
+    let (mut files, mut streams, mut messages, mut rewritten, mut made) = (0, 0, 0, 0, 0);
     for entry in fs::read_dir(DIR).unwrap() {
         let path = entry.unwrap().path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")) else {
@@ -202,12 +231,30 @@ fn every_recorded_session_is_cut_into_its_units_wherever_the_reads_end() {
             let stream = parts.concat();
             let whole = frames(&stream, &config, &[]);
             assert_eq!(whole.len(), parts.len(), "{name} {dir}");
-            for ((frame, part), unit) in whole.iter().zip(&parts).zip(&units) {
+            let written = |frame: Frame, mode: Framing| {
+                let mut codec = Codec::new(&config, &Limits::default());
+                codec.set_write_mode(mode);
                 let mut out = Outgoing::new();
-                Codec::new(&config, &Limits::default()).encode(frame.clone(), &mut out).unwrap();
-                assert_eq!(&out.take()[..], part, "{name} {dir}");
-                if name != "peers-184-184-barejson" {
-                    compare(&read(frame), &unit["decoded"]);
+                codec.encode(frame, &mut out).unwrap();
+                out.take()
+            };
+            for ((frame, part), unit) in whole.iter().zip(&parts).zip(&units) {
+                if name == "peers-184-184-barejson" {
+                    // No message, but any value.
+                    assert_eq!(&written(frame.clone(), Framing::Json)[..], part, "{name} {dir}");
+                    continue;
+                }
+                messages += 1;
+                let received = read(frame);
+                compare(&received, &unit["decoded"]);
+                let mode = if matches!(frame, Frame::Line(_)) { Framing::Json } else { Framing::Binary };
+                if let Some(message) = made_again(&received) {
+                    assert_eq!(&written(Frame::Message(message), mode)[..], part, "{name} {dir}");
+                    made += 1;
+                }
+                if let Some(message) = again(received) {
+                    assert_eq!(&written(Frame::Message(message), mode)[..], part, "{name} {dir}");
+                    rewritten += 1;
                 }
             }
             for cut in 1..stream.len() {
@@ -218,4 +265,8 @@ fn every_recorded_session_is_cut_into_its_units_wherever_the_reads_end() {
         }
     }
     assert!(files >= 22 && streams >= 40, "{files} files, {streams} streams");
+    assert!(
+        rewritten == messages && messages >= 240 && made >= 50,
+        "{messages} messages, {rewritten} written, {made} made"
+    );
 }

@@ -86,7 +86,7 @@ impl<S: Session<Codec = StonyxCodec> + std::fmt::Debug> Hand<S> {
                 Action::Close(reason) => self.closed = Some(reason),
                 Action::Count(count) => self.counted.push(count),
                 Action::Reading(on) => self.reading = on,
-                Action::Open(_) => {}
+                Action::Open(_) | Action::Found(_) => {}
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use polywire_core::Code;
 
 use super::Found;
+use super::sleep::Sleeps;
 use crate::history::{End, Record, What};
 
 /// How long after its deadline a call may end.
@@ -13,7 +14,7 @@ const LATE: Duration = Duration::from_millis(250);
 /// How long before its deadline a call may be given up as late: timers tell milliseconds.
 const EARLY: Duration = Duration::from_millis(2);
 
-pub(super) fn check(records: &[Record], found: &mut Found) {
+pub(super) fn check(records: &[Record], sleeps: &Sleeps, found: &mut Found) {
     let mut deadlines = BTreeMap::new();
     let mut ends = BTreeMap::<u64, Vec<(Duration, Option<&End>)>>::new();
     let mut runs = BTreeMap::<u64, u32>::new();
@@ -51,7 +52,13 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
     for (nonce, deadline) in &deadlines {
         match ends.get(nonce).map(Vec::as_slice) {
             None => found.add("INV-1", format!("call {nonce} never ended")),
-            Some([(at, end)]) => ended(*nonce, *deadline, *at, *end, runs.get(nonce).copied(), found),
+            Some([(at, end)]) => {
+                let late = sleeps.late(*deadline, *at);
+                if late > LATE {
+                    found.add("INV-1", format!("call {nonce} ended {late:?} after its deadline: {end:?}"));
+                }
+                ended(*nonce, *deadline, *at, *end, runs.get(nonce).copied(), found);
+            }
             Some(more) => found.add("INV-1", format!("call {nonce} ended {} times", more.len())),
         }
     }
@@ -73,9 +80,6 @@ fn ended(
     runs: Option<u32>,
     found: &mut Found,
 ) {
-    if at > deadline + LATE {
-        found.add("INV-1", format!("call {nonce} ended {:?} after its deadline: {end:?}", at - deadline));
-    }
     let Some(end) = end else { return };
     match end {
         End::Answered(told) if *told != Some(nonce) => {

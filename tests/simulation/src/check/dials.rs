@@ -22,8 +22,8 @@ struct Dials {
 pub(super) fn check(records: &[Record], found: &mut Found) {
     let mut dials = BTreeMap::<usize, Dials>::new();
     let mut hopeless = BTreeMap::<usize, u32>::new();
-    // Where nobody listens, a dial is not refused by anybody.
-    let mut served = true;
+    // Where nobody listens, a dial is not refused by anybody, and whoever comes back may refuse as often again.
+    let mut served = false;
     let mut over = BTreeMap::<usize, Duration>::new();
     for Record { at, what } in records {
         match what {
@@ -44,14 +44,18 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
                         format!("link {link} was dialled at {at:?}, refused for good at {since:?}"),
                     );
                 }
-                if let Some(times) = hopeless.get_mut(link) {
+                if let Some(times) = hopeless.get_mut(link).filter(|_| served) {
                     *times += 1;
-                    if served && *times > REFUSALS {
+                    if *times > REFUSALS {
                         found.add("INV-12", format!("link {link} is always refused, and was dialled again"));
                     }
                 }
             }
             What::Fault(Fault::CrashServer | Fault::DrainServer) => served = false,
+            What::Listens => {
+                served = true;
+                hopeless.values_mut().for_each(|times| *times = 0);
+            }
             What::Refused { link } => {
                 over.insert(*link, *at);
             }

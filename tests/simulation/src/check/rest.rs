@@ -1,9 +1,15 @@
 //! The books, strangers, drains, and service after repair.
 
+use std::time::Duration;
+
 use super::Found;
+use super::sleep::Sleeps;
 use crate::history::{Record, What};
 
-pub(super) fn check(records: &[Record], found: &mut Found) {
+pub(super) fn check(records: &[Record], sleeps: &Sleeps, found: &mut Found) {
+    let late = |at: &Duration, took: &Duration, limit: &Duration| {
+        sleeps.late(at.saturating_sub(*took) + *limit, *at)
+    };
     for Record { at, what } in records {
         match what {
             What::Books { who, frames, calls, requests, connections, closed } => {
@@ -34,7 +40,7 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
             What::Taken { given, taken } if given != taken => {
                 found.add("INV-4", format!("the bridge was given {given} messages, its routes took {taken}"));
             }
-            What::Stranger { lived, limit } if *lived > *limit + GRACE => {
+            What::Stranger { lived, limit } if late(at, lived, limit) > GRACE => {
                 found.add("INV-10", format!("a stranger lived for {lived:?}, and may for {limit:?}"));
             }
             What::Served { who, answered: false, took } => {
@@ -43,7 +49,7 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
                     format!("client {who} had no answer {took:?} after everything was repaired"),
                 );
             }
-            What::Drained { who, took, limit } if took > limit => {
+            What::Drained { who, took, limit } if !late(at, took, limit).is_zero() => {
                 found.add("INV-11", format!("{who} drained for {took:?}, and may for {limit:?}"));
             }
             _ => {}
@@ -52,4 +58,4 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
 }
 
 /// What it takes until the end is seen.
-const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(500);

@@ -6,6 +6,7 @@ use polywire_core::Code;
 
 use super::check;
 use crate::history::{End, Record, Stream, What};
+use crate::plan::Fault;
 
 const ROW: Stream = Stream { source: 0, key: 1 };
 
@@ -75,6 +76,28 @@ fn inv_1_a_call_that_never_ends_or_ends_twice_or_late_or_early_is_found() {
     let soon = What::Called { nonce: 1, deadline: Duration::from_millis(700) };
     assert_eq!(broken(&[soon, ended(1, End::Unknown(Code::DeadlineExceeded))]), ["INV-1"]);
     assert_eq!(broken(&[called(1), ended(1, End::Unknown(Code::DeadlineExceeded))]), ["INV-1"]);
+}
+
+#[test]
+fn inv_1_what_was_due_while_the_machine_slept_is_due_when_it_wakes() {
+    let sleep = What::Fault(Fault::Suspend(Duration::from_secs(100)));
+    let at = |seconds: u64, what: What| Record { at: Duration::from_millis(seconds * 1_000 + 200), what };
+    let late = What::Called { nonce: 1, deadline: Duration::from_secs(20) };
+    let end = ended(1, End::Unknown(Code::DeadlineExceeded));
+    let asleep = |woken: u64| [at(0, late.clone()), at(10, sleep.clone()), at(woken, end.clone())];
+    assert_eq!(check(&asleep(110)), []);
+    assert_eq!(check(&asleep(111)).len(), 1);
+    let limit = Duration::from_secs(10);
+    let stranger = |lived: u64| {
+        let lived = Duration::from_secs(lived);
+        check(&[at(10, sleep.clone()), at(111, What::Stranger { lived, limit })])
+    };
+    assert_eq!(stranger(102), [], "its time was over while it slept, and it was ended on waking");
+    assert_eq!(
+        stranger(111).len(),
+        1,
+        "its time was over when the machine fell asleep, and it was borne a second more"
+    );
 }
 
 #[test]
@@ -157,7 +180,13 @@ fn inv_12_dials_that_come_too_fast_or_after_a_no_are_found() {
     assert_eq!(check(&spread.collect::<Vec<_>>()).len(), 1, "more than 41 in a minute");
     assert_eq!(broken(&[What::Refused { link: 1 }, DIALLED]), ["INV-12"]);
     let started = What::Started { link: 1, who: 9, hopeless: true };
-    assert_eq!(broken(&[started, DIALLED, DIALLED, DIALLED, DIALLED]), ["INV-12"]);
+    let four = [What::Listens, started.clone(), DIALLED, DIALLED, DIALLED, DIALLED];
+    assert_eq!(broken(&four), ["INV-12"]);
+    let crash = What::Fault(Fault::CrashServer);
+    let again =
+        [&four[..5], &[crash], &[DIALLED, DIALLED], &[What::Listens, DIALLED, DIALLED, DIALLED]].concat();
+    assert_eq!(broken(&again), Vec::<&str>::new(), "nobody refused them while nobody was there");
+    assert_eq!(broken(&[&again[..], &[DIALLED]].concat()), ["INV-12"], "somebody is there again");
 }
 
 #[test]

@@ -11,10 +11,10 @@ use polywire_hyperhq::{Host, HostConfig, Process};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::HyperHq;
 use super::faults::{Plan, Reluctant, Tapped};
 use super::plugin::Plugin;
 use super::transcript::Transcript;
+use super::{HyperHq, Silence};
 use crate::exit::{Exit, Fault};
 use crate::output::{Line, say, write_out};
 use crate::{service, signals};
@@ -117,12 +117,14 @@ async fn listen(
     arrive: watch::Sender<Option<Peer>>,
 ) -> Result<Host, Fault> {
     let library = service::hyperhq::routes().build().map_err(|error| Fault::new(Exit::Bug, error))?;
-    let handler =
-        Reluctant { handler: library, late: args.faults.late, silent: AtomicBool::new(args.faults.silent) };
+    let silent = |what| AtomicBool::new(args.faults.silent == Some(what));
+    let handler = Reluctant { handler: library, silent: silent(Silence::Data) };
     let endpoint =
         Endpoint { observer: Some(Arc::new(Arrivals(arrive))), ..Endpoint::new("hyperhq", handler) };
     let plan = Arc::new(Plan {
         transcript: Arc::clone(transcript),
+        late: args.faults.late,
+        deaf: silent(Silence::Login),
         duplicate: args.faults.duplicate,
         malformed: args.faults.malformed,
         cut: AtomicBool::new(args.faults.disconnect),

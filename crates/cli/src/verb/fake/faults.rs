@@ -1,5 +1,6 @@
 //! The host's session with a tap on it, and what it does wrong on demand.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use polywire_core::{
     Action, Actions, Admit, Body, Close, Cx, FrameOf, Gate, Handler, HandlerFuture, Identity, Incoming,
-    Kind as Called, Outbound, OutboundOf, Refusal, Session,
+    Kind as Called, Moment, Outbound, OutboundOf, Refusal, Session,
 };
 use polywire_hyperhq::{HostReply, HostSession};
 use polywire_socketio::{Args, Kind, MAIN, Packet, Packets, Upper};
@@ -16,6 +17,8 @@ use super::transcript::{Speaker, Transcript};
 
 /// The request in whose middle things go wrong.
 const EXECUTE: &str = "execute";
+/// Most messages that are kept for later; further ones are said at once.
+const MAX_LATER: usize = 1_024;
 /// Broken messages: well-formed events of Socket.IO that mean nothing to a plugin.
 const BROKEN: [&str; 5] = [
     r#"["request"]"#,
@@ -29,6 +32,10 @@ const BROKEN: [&str; 5] = [
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) transcript: Arc<Transcript>,
+    /// Everything is said this much later, in order.
+    pub(super) late: Option<Duration>,
+    /// The next login is not answered; once.
+    pub(super) deaf: AtomicBool,
     pub(super) duplicate: bool,
     pub(super) malformed: bool,
     /// The next `execute` is cut; once.
@@ -39,11 +46,15 @@ pub(super) struct Plan {
 pub(super) struct Tapped {
     session: HostSession,
     plan: Arc<Plan>,
+    /// What is said later, and when.
+    later: VecDeque<(Moment, Packet)>,
+    /// When the session itself wants to be woken.
+    alarm: Option<Moment>,
 }
 
 impl Tapped {
     pub(super) fn new(session: HostSession, plan: Arc<Plan>) -> Self {
-        Self { session, plan }
+        Self { session, plan, later: VecDeque::new(), alarm: None }
     }
 
     fn within(
@@ -55,25 +66,50 @@ impl Tapped {
         call(&mut self.session, &mut cx.nested(&mut actions));
         for action in actions {
             match action {
-                Action::Write(packet, flush) => {
+                Action::Write(packet, _) => {
                     if self.plan.duplicate {
-                        self.plan.transcript.message(Speaker::Host, &packet);
-                        cx.act(Action::Write(packet.clone(), flush));
+                        self.say(packet.clone(), cx);
                     }
-                    self.plan.transcript.message(Speaker::Host, &packet);
-                    cx.act(Action::Write(packet, flush));
+                    self.say(packet, cx);
                 }
                 Action::Deliver(delivery) => cx.act(Action::Deliver(delivery)),
                 Action::ReadMode(()) => cx.act(Action::ReadMode(())),
                 Action::WriteMode(()) => cx.act(Action::WriteMode(())),
                 Action::Authenticate(credentials) => cx.act(Action::Authenticate(credentials)),
-                Action::WakeAt(at) => cx.act(Action::WakeAt(at)),
+                Action::WakeAt(at) => self.alarm = at,
                 Action::Open(gate) => cx.act(Action::Open(gate)),
                 Action::Reading(on) => cx.act(Action::Reading(on)),
                 Action::Established(identity) => cx.act(Action::Established(identity)),
+                Action::Found(capabilities) => cx.act(Action::Found(capabilities)),
                 Action::Count(count) => cx.act(Action::Count(count)),
-                Action::Close(reason) => cx.act(Action::Close(reason)),
+                Action::Close(reason) => {
+                    // Nothing is said after it.
+                    self.catch_up(None, cx);
+                    cx.act(Action::Close(reason));
+                }
             }
+        }
+        let next = self.later.front().map(|(at, _)| *at);
+        cx.act(Action::WakeAt(next.into_iter().chain(self.alarm).min()));
+    }
+
+    /// Says it, or keeps it for later.
+    fn say(&mut self, packet: Packet, cx: &mut Cx<'_, Self>) {
+        match self.plan.late {
+            Some(late) if self.later.len() < MAX_LATER => self.later.push_back((cx.now() + late, packet)),
+            _ => self.write(packet, cx),
+        }
+    }
+
+    fn write(&self, packet: Packet, cx: &mut Cx<'_, Self>) {
+        self.plan.transcript.message(Speaker::Host, &packet);
+        cx.write(packet);
+    }
+
+    /// Says what is due by then; without a moment all of it.
+    fn catch_up(&mut self, by: Option<Moment>, cx: &mut Cx<'_, Self>) {
+        while let Some((_, packet)) = self.later.pop_front_if(|(at, _)| by.is_none_or(|by| *at <= by)) {
+            self.write(packet, cx);
         }
     }
 }
@@ -90,6 +126,9 @@ impl Session for Tapped {
 
     fn receive(&mut self, packet: FrameOf<Self>, cx: &mut Cx<'_, Self>) {
         self.plan.transcript.message(Speaker::Plugin, &packet);
+        if is_login(&packet) && self.plan.deaf.swap(false, Ordering::AcqRel) {
+            return self.plan.transcript.note("the login is not answered, as --silent=login asks");
+        }
         self.within(cx, |session, cx| session.receive(packet, cx));
     }
 
@@ -111,8 +150,7 @@ impl Session for Tapped {
             for text in BROKEN {
                 let args = Args::written(Bytes::from_static(text.as_bytes()), Vec::new());
                 let packet = Packet { namespace: MAIN.into(), kind: Kind::Event { id: None, args } };
-                self.plan.transcript.message(Speaker::Host, &packet);
-                cx.write(packet);
+                self.say(packet, cx);
             }
         }
         self.within(cx, |session, cx| session.send(outbound, cx));
@@ -135,7 +173,14 @@ impl Session for Tapped {
     }
 
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
-        self.within(cx, HostSession::wake);
+        let now = cx.now();
+        self.catch_up(Some(now), cx);
+        let is_due = self.alarm.take_if(|at| *at <= now).is_some();
+        self.within(cx, |session, cx| {
+            if is_due {
+                session.wake(cx);
+            }
+        });
     }
 }
 
@@ -145,10 +190,14 @@ impl Upper for Tapped {
     }
 }
 
-/// Answers what the plugin asks for: late, or the first time not at all.
+/// Is it a login?
+fn is_login(packet: &Packet) -> bool {
+    matches!(&packet.kind, Kind::Event { args, .. } if args.text().starts_with(br#"["authenticate""#))
+}
+
+/// Answers what the plugin asks for, the first time not at all.
 pub(super) struct Reluctant<H> {
     pub(super) handler: H,
-    pub(super) late: Option<Duration>,
     pub(super) silent: AtomicBool,
 }
 
@@ -157,13 +206,6 @@ impl<H: Handler> Handler for Reluctant<H> {
         if incoming.kind == Called::Request && self.silent.swap(false, Ordering::AcqRel) {
             return Box::pin(std::future::pending());
         }
-        let answer = self.handler.call(incoming);
-        match self.late {
-            Some(late) => Box::pin(async move {
-                tokio::time::sleep(late).await;
-                answer.await
-            }),
-            None => answer,
-        }
+        self.handler.call(incoming)
     }
 }

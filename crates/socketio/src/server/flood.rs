@@ -1,0 +1,110 @@
+//! How much a client may send that the library takes without a word: pings and pongs, and the frames of one message.
+//!
+//! Observed with engineioxide 0.17.9: neither is bounded, and nothing of them reaches the engine, which bounds the like on every
+//! other wire. Over polling nothing is counted: what one request brings is bounded by its size, and the next waits for the answer.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use polywire_net::websocket::MAX_FRAGMENTS;
+use tokio::time::Instant;
+
+/// The time in which they are counted.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What one client has sent of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flood {
+    max: u32,
+    /// How many since the moment.
+    seen: (u32, Option<Instant>),
+    /// The frames of the message at hand.
+    frames: u32,
+}
+
+impl Flood {
+    /// At most `max` messages within a second that are sent only to be seen.
+    pub(super) fn new(max: u32) -> Self {
+        Self { max, seen: (0, None), frames: 0 }
+    }
+
+    /// The head of a frame has come, with the first byte of its content; the words are why it is too much.
+    pub(super) fn frame(&mut self, opcode: u8, first: Option<u8>) -> Result<(), String> {
+        match opcode {
+            0 => self.frames = self.frames.saturating_add(1),
+            1 | 2 => self.frames = 1,
+            _ => {}
+        }
+        if self.frames > MAX_FRAGMENTS {
+            return Err(format!("a message in more than {MAX_FRAGMENTS} frames"));
+        }
+        // Pings and pongs of the WebSocket, then those of Engine.IO and what it has besides; an empty frame may begin one.
+        let only_seen = opcode > 8 || opcode == 1 && matches!(first, None | Some(b'0' | b'2' | b'3' | b'6'));
+        if only_seen && self.is_too_much() {
+            return Err(format!(
+                "more than max_control_per_second = {} pings and pongs in a second",
+                self.max
+            ));
+        }
+        Ok(())
+    }
+
+    fn is_too_much(&mut self) -> bool {
+        let now = Instant::now();
+        match &mut self.seen {
+            (count, Some(since)) if now - *since < SECOND => {
+                *count = count.saturating_add(1);
+                *count > self.max
+            }
+            seen => {
+                *seen = (1, Some(now));
+                self.max == 0
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONLY_SEEN: [(u8, Option<u8>); 6] =
+        [(9, None), (10, Some(b'x')), (1, Some(b'3')), (1, Some(b'2')), (1, Some(b'6')), (1, None)];
+
+    #[tokio::test(start_paused = true)]
+    async fn h10_more_in_a_second_than_allowed_are_too_much_whatever_they_are() {
+        for (opcode, first) in ONLY_SEEN {
+            let mut flood = Flood::new(3);
+            for _ in 0..2 {
+                for _ in 0..3 {
+                    assert_eq!(flood.frame(opcode, first), Ok(()));
+                    assert_eq!(flood.frame(1, Some(b'4')), Ok(()));
+                }
+                tokio::time::advance(SECOND).await;
+            }
+            for (opcode, first) in ONLY_SEEN.iter().take(3) {
+                assert_eq!(flood.frame(*opcode, *first), Ok(()));
+            }
+            let why = flood.frame(opcode, first).unwrap_err();
+            assert_eq!(why, "more than max_control_per_second = 3 pings and pongs in a second");
+        }
+        let mut flood = Flood::new(3);
+        for _ in 0..10_000 {
+            assert_eq!(flood.frame(2, None), Ok(()), "an attachment may be empty");
+            assert_eq!(flood.frame(1, Some(b'4')), Ok(()));
+        }
+    }
+
+    #[test]
+    fn h08_a_message_in_more_frames_than_allowed_is_too_much() {
+        let mut flood = Flood::new(3);
+        for _ in 0..2 {
+            assert_eq!(flood.frame(1, Some(b'4')), Ok(()));
+            for _ in 1..MAX_FRAGMENTS {
+                assert_eq!(flood.frame(0, None), Ok(()));
+            }
+        }
+        assert_eq!(flood.frame(0, None), Err("a message in more than 1024 frames".to_owned()));
+    }
+}

@@ -1,0 +1,278 @@
+//! Our Socket.IO server against what is no HTTP head, no frame and no packet: each case ends its own connection, or is served as the
+//! table says, and a neighbour goes on.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+#[path = "support/socketio_raw.rs"]
+mod raw;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use polywire_core::{Body, Endpoint, Handler, HandlerFuture, Incoming, Kind, Limits, Response, Server};
+use polywire_socketio::{ServerConfig, listen};
+use raw::{Raw, until};
+
+/// What the handler heard: `event a [..]` or `request a [..]`.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+impl Heard {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl Handler for Heard {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        let kind = if incoming.kind == Kind::Request { "request" } else { "event" };
+        let body = match &incoming.body {
+            Body::Json(text) => text.as_str().to_owned(),
+            Body::Binary(binary) => format!("{:?}", binary.bytes),
+            Body::Empty => String::new(),
+        };
+        self.0.lock().unwrap().push(format!("{kind} {} {body}", incoming.route.as_str()).trim().to_owned());
+        Box::pin(std::future::ready(Ok(Response::default())))
+    }
+}
+
+/// How long anything may take that a test waits for.
+const LIMIT: Duration = Duration::from_secs(30);
+
+async fn serve(heard: &Heard, limits: Limits, config: ServerConfig) -> Server {
+    let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", heard.clone()) };
+    listen("127.0.0.1:0", config, endpoint).await.unwrap()
+}
+
+/// A server whose pings do not come in between.
+fn quiet() -> ServerConfig {
+    let long = Duration::from_secs(300);
+    ServerConfig { ping_interval: long, ping_timeout: long, ..ServerConfig::default() }
+}
+
+/// Still served after all that, and nothing of it was heard.
+async fn goes_on(neighbour: &mut Raw, heard: &Heard, what: &str) {
+    neighbour.send(&["421[\"n\",7]"]).await;
+    assert!(neighbour.event().await.starts_with("431["), "{what}");
+    assert_eq!(heard.take(), ["request n 7"], "{what}");
+}
+
+/// What the original refuses ends the connection; nothing of it reaches a handler.
+#[tokio::test]
+async fn h05_h06_packets_that_are_none_end_their_own_connection() {
+    let heard = Heard::default();
+    let server = serve(&heard, Limits::default(), quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
+    let placeholder = |number: &str| format!("451-[\"a\",{{\"_placeholder\":true,\"num\":{number}}}]");
+    let [beyond, fraction, negative] = ["1", "0.5", "-1"].map(placeholder);
+    let cases: &[(&[&str], &[&[u8]])] = &[
+        // Types, payloads, names, ids.
+        (&["49"], &[]),
+        (&["4x"], &[]),
+        (&["42{}"], &[]),
+        (&["42[]"], &[]),
+        (&["42"], &[]),
+        (&["42[\"a\""], &[]),
+        (&["42[\"a\",}"], &[]),
+        (&["42[null]"], &[]),
+        (&["42[7,1]"], &[]),
+        (&["42[\"connect\",1]"], &[]),
+        (&["42[\"disconnect\"]"], &[]),
+        (&["42-1[\"a\"]"], &[]),
+        (&["421.5[\"a\"]"], &[]),
+        (&["42abc[\"a\"]"], &[]),
+        (&["429007199254740992[\"a\"]"], &[]),
+        (&["429223372036854775807[\"a\"]"], &[]),
+        (&["43[]"], &[]),
+        (&["x"], &[]),
+        (&[""], &[]),
+        // Attachments: how many, when, and what stands for them.
+        (&["4511-[\"a\"]"], &[]),
+        (&["4599-[\"a\"]"], &[]),
+        (&["451000000000-[\"a\"]"], &[]),
+        (&["45-1-[\"a\"]"], &[]),
+        (&["451e3-[\"a\"]"], &[]),
+        (&["45[\"a\"]"], &[]),
+        (&["452-[\"a\"]x", "42[\"a\"]"], &[]),
+        (&[], &[b"nobody announced it"]),
+        (&[&beyond], &[b"x"]),
+        (&[&fraction], &[b"x"]),
+        (&[&negative], &[b"x"]),
+    ];
+    for (texts, attachments) in cases {
+        let what = format!("{texts:?} {attachments:?}");
+        let mut raw = Raw::join(server.address()).await;
+        raw.send(texts).await;
+        raw.send_binary(attachments).await;
+        assert_eq!(tokio::time::timeout(LIMIT, raw.end()).await, Ok(()), "{what}");
+        goes_on(&mut neighbour, &heard, &what).await;
+    }
+}
+
+#[tokio::test]
+async fn h06_attachments_that_come_too_late_end_the_connection() {
+    let heard = Heard::default();
+    let config = ServerConfig { attachment_timeout: Duration::from_millis(200), ..quiet() };
+    let server = serve(&heard, Limits::default(), config).await;
+    let mut neighbour = Raw::join(server.address()).await;
+    for came in [&[][..], &[&b"x"[..]]] {
+        let mut raw = Raw::join(server.address()).await;
+        raw.send(&["452-[\"a\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]"]).await;
+        raw.send_binary(came).await;
+        // The library looks at its own clock, and only when the next one comes.
+        let sent = std::time::Instant::now();
+        until("that is over", || sent.elapsed() > Duration::from_millis(400)).await;
+        raw.send_binary(&[b"y"]).await;
+        assert_eq!(tokio::time::timeout(LIMIT, raw.end()).await, Ok(()), "{} came", came.len());
+        goes_on(&mut neighbour, &heard, "attachments that come too late").await;
+    }
+}
+
+/// What is odd and served: as the original does it, or because the library below has taken it apart before this side can judge.
+#[tokio::test]
+async fn h05_h06_h07_what_is_odd_and_served_and_what_becomes_of_it() {
+    let heard = Heard::default();
+    let server = serve(&heard, Limits::default(), quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
+    let swapped = "452-[\"a\",[{\"_placeholder\":true,\"num\":1},{\"_placeholder\":true,\"num\":0}]]";
+    let repeated = "451-[\"a\",[{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":0}]]";
+    let huge = format!("421{}[\"a\",1]", "0".repeat(30));
+    let cases: &[(&str, &[&[u8]], &str)] = &[
+        // The library reads no id above 2^63 and takes the request for an event: its sender waits for an answer in vain.
+        (&huge, &[], "event a 1"),
+        // A binary packet without attachments is a plain one, as the row says; the original refuses it.
+        ("450-[\"a\",1]", &[], "event a 1"),
+        // By their numbers, whatever their order; one may stand for several, and one for none, as in the original.
+        (
+            swapped,
+            &[b"x", b"y"],
+            "event a [{\"_placeholder\":true,\"num\":1},{\"_placeholder\":true,\"num\":0}]",
+        ),
+        (repeated, &[b"x"], "event a [{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":0}]"),
+        ("451-[\"a\",1]", &[b"x"], "event a 1"),
+        // Half a pair is text that some wires cannot hold, and is carried as it is spelled.
+        (r#"42["a","\ud800"]"#, &[], r#"event a "\ud800""#),
+    ];
+    for (text, attachments, wanted) in cases {
+        let mut raw = Raw::join(server.address()).await;
+        raw.send(&[text]).await;
+        raw.send_binary(attachments).await;
+        raw.send(&["42[\"n\"]"]).await;
+        until(&format!("{text} and another"), || heard.0.lock().unwrap().len() >= 2).await;
+        assert_eq!(heard.take(), [*wanted, "event n"], "{text}");
+    }
+    // A DISCONNECT with a payload, which the original refuses, is one all the same.
+    let mut raw = Raw::join(server.address()).await;
+    until("a second peer", || server.peers().len() == 2).await;
+    raw.send(&["41{}"]).await;
+    until("it has left", || server.peers().len() == 1).await;
+    // A ping of a client, which the original refuses too, counts as its pong.
+    let mut raw = Raw::join(server.address()).await;
+    raw.send(&["2", "2\u{1}x4", "42[\"n\"]"]).await;
+    until("it is served", || !heard.0.lock().unwrap().is_empty()).await;
+    assert_eq!(heard.take(), ["event n"]);
+    goes_on(&mut neighbour, &heard, "all of that").await;
+}
+
+/// One empty frame that is not the last of its message.
+const FRAGMENT: [u8; 6] = [0x00, 0x80, 0, 0, 0, 0];
+
+#[tokio::test]
+async fn h08_a_message_in_a_million_fragments_ends_its_connection_early() {
+    let heard = Heard::default();
+    let server = serve(&heard, Limits::default(), quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
+    for fragment in [&FRAGMENT[..], &[0x00, 0x81, 0, 0, 0, 0, b'x']] {
+        let mut raw = Raw::join(server.address()).await;
+        raw.write(&[0x01, 0x81, 0, 0, 0, 0, b'4']).await;
+        let mut sent = 0;
+        while sent < 1_000_000 && raw.write(&fragment.repeat(1_000)).await {
+            sent += 1_000;
+        }
+        assert_eq!(tokio::time::timeout(LIMIT, raw.end()).await, Ok(()));
+        assert!(sent < 1_000_000, "nobody took the rest");
+        goes_on(&mut neighbour, &heard, "fragments").await;
+    }
+    // As many as are allowed are one message.
+    let mut raw = Raw::join(server.address()).await;
+    let event = b"42[\"n\"]";
+    let mut message = vec![0x01, 0x81, 0, 0, 0, 0, event[0]];
+    message.extend(FRAGMENT.repeat(1_022));
+    message.extend([0x80, 0x80 | u8::try_from(event.len() - 1).unwrap(), 0, 0, 0, 0]);
+    message.extend(&event[1..]);
+    assert!(raw.write(&message).await);
+    until("it is heard", || !heard.0.lock().unwrap().is_empty()).await;
+    assert_eq!(heard.take(), ["event n"]);
+    message.splice(7..7, FRAGMENT);
+    assert!(raw.write(&message).await);
+    assert_eq!(raw.close_code().await, Some(1008));
+    goes_on(&mut neighbour, &heard, "one fragment more").await;
+}
+
+#[tokio::test]
+async fn h10_floods_of_pings_and_pongs_end_their_own_connection() {
+    let heard = Heard::default();
+    let limits = Limits { max_control_per_second: 50, ..Limits::default() };
+    let server = serve(&heard, limits, quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
+    let text = |payload: &str| {
+        [&[0x81, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0], payload.as_bytes()].concat()
+    };
+    let floods = [
+        ("pings of the WebSocket", vec![0x89, 0x80, 0, 0, 0, 0]),
+        ("pongs of the WebSocket", vec![0x8a, 0x81, 0, 0, 0, 0, b'x']),
+        ("pings", text("2")),
+        ("pongs", text("3")),
+        ("packets that say nothing", text("6")),
+        ("pongs in two frames", [&[0x01, 0x80, 0, 0, 0, 0][..], &[0x80, 0x81, 0, 0, 0, 0, b'3']].concat()),
+    ];
+    for (what, one) in floods {
+        let mut raw = Raw::join(server.address()).await;
+        // Faster than any clock of a test machine: a thousand in one write.
+        assert!(raw.write(&one.repeat(1_000)).await);
+        assert_eq!(raw.close_code().await, Some(1008), "{what}");
+        goes_on(&mut neighbour, &heard, what).await;
+        let mut raw = Raw::join(server.address()).await;
+        assert!(raw.write(&one.repeat(40)).await);
+        raw.send(&["42[\"n\"]"]).await;
+        until("as many as are allowed do no harm", || !heard.0.lock().unwrap().is_empty()).await;
+        assert_eq!(heard.take(), ["event n"], "{what}");
+    }
+}
+
+/// The head of a request, without its end.
+const HEAD: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\n";
+
+#[tokio::test]
+async fn h01_a_head_that_is_too_large_or_never_ends_is_refused() {
+    let heard = Heard::default();
+    let limits = Limits { login_timeout: Duration::from_millis(500), ..Limits::default() };
+    let server = serve(&heard, limits, quiet()).await;
+    let large = format!("{HEAD}X: {}", "y".repeat(1 << 20));
+    let many = format!("{HEAD}{}\r\n", "X: y\r\n".repeat(10_000));
+    let more_than_hundred = format!("{HEAD}{}\r\n", "X: y\r\n".repeat(101));
+    for (what, head) in
+        [("10 MB", large.repeat(10)), ("10 000 headers", many), ("103 headers", more_than_hundred)]
+    {
+        let mut raw = Raw::dial(server.address()).await;
+        // It may be reset before all of it was taken.
+        let whole = raw.write(head.as_bytes()).await;
+        let answer = raw.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 431 ") || !whole && answer.is_empty(), "{what}: {answer:?}");
+    }
+    let sixteen = format!("{HEAD}X: {}\r\n", "y".repeat(16 << 10));
+    let mut raw = Raw::dial(server.address()).await;
+    assert!(raw.write(sixteen.as_bytes()).await);
+    let answer = raw.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "a head of little more than 16 KiB: {answer:?}");
+    let fits = format!("{HEAD}X: {}\r\n\r\n", "y".repeat(15 << 10));
+    let mut raw = Raw::dial(server.address()).await;
+    assert!(raw.write(fits.as_bytes()).await);
+    assert_eq!(raw.answer().await.0, 200);
+    // One byte now and then does not help: the time for the head is one for all of it.
+    let mut raw = Raw::dial(server.address()).await;
+    assert!(raw.write(HEAD.as_bytes()).await);
+    let began = tokio::time::Instant::now();
+    assert_eq!(raw.rest().await, "", "no end of headers");
+    assert!(began.elapsed() < LIMIT);
+}

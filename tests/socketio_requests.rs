@@ -1,0 +1,110 @@
+//! What our Socket.IO server makes of requests that are cut, too large, given up or never finished.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+#[path = "support/socketio_mirror.rs"]
+mod mirror;
+#[path = "support/socketio_raw.rs"]
+mod raw;
+
+use std::time::Instant;
+
+use mirror::{events, polling, serve};
+use raw::{Raw, until};
+
+/// A POST whose body comes in these chunks.
+fn chunked(query: &str, chunks: &[&[u8]]) -> Vec<u8> {
+    let head = format!("POST /socket.io/?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: localhost\r\n");
+    let mut request = [head.as_bytes(), b"Transfer-Encoding: chunked\r\n\r\n"].concat();
+    for chunk in chunks {
+        request.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+        request.extend([*chunk, b"\r\n"].concat());
+    }
+    request.extend(b"0\r\n\r\n");
+    request
+}
+
+/// Lets the server, which has this thread too, take in all that was written, and see what was closed.
+async fn settle() {
+    for _ in 0..2_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn engine_a_body_cut_into_chunks_at_every_byte_brings_the_same() {
+    let server = serve().await;
+    let (mut raw, query) = polling(&server).await;
+    let mut poll = Raw::dial(server.address()).await;
+    let messages = ["42[\"message\",\"€🎮\"]", "42[\"message\",[1,{\"a\":null}]]"];
+    let body = messages.join("\u{1e}");
+    let expected = messages.map(|message| message.replace("message", "message-back"));
+    let cuts = (1..body.len()).map(|cut| {
+        let (first, second) = body.as_bytes().split_at(cut);
+        vec![first, second]
+    });
+    for pieces in cuts.chain([body.as_bytes().chunks(1).collect()]) {
+        raw.write(&chunked(&query, &pieces)).await;
+        assert_eq!(raw.answer().await, (200, "ok".to_owned()), "{pieces:?}");
+        assert_eq!(events(&mut poll, &query, 2).await, expected, "{pieces:?}");
+    }
+}
+
+#[tokio::test]
+async fn h12_a_body_over_the_limit_ends_the_session_announced_or_not() {
+    let server = serve().await;
+    let large = format!("42[\"message\",\"{}\"]", "x".repeat(1_000_000));
+    for announced in [true, false] {
+        let (mut raw, query) = polling(&server).await;
+        let status = if announced {
+            raw.ask(&query, Some(&large)).await.0
+        } else {
+            let pieces: Vec<_> = large.as_bytes().chunks(100_000).collect();
+            raw.write(&chunked(&query, &pieces)).await;
+            raw.answer().await.0
+        };
+        assert!(matches!(status, 400 | 413), "{announced}: {status}");
+        assert_eq!(Raw::dial(server.address()).await.ask(&query, None).await.0, 400, "{announced}");
+        until("no peer", || server.peers().is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn h12_a_poll_that_its_client_gives_up_loses_nothing() {
+    let server = serve().await;
+    let (mut raw, query) = polling(&server).await;
+    let full = format!("EIO=4&transport=polling{query}");
+    let mut seen = Vec::new();
+    for number in 0..10 {
+        let mut given_up = Raw::dial(server.address()).await;
+        given_up.begin("GET", &full, "").await;
+        settle().await;
+        drop(given_up);
+        settle().await;
+        assert_eq!(raw.ask(&query, Some(&format!("42[\"message\",{number}]"))).await.0, 200);
+        let mut poll = Raw::dial(server.address()).await;
+        seen.extend(events(&mut poll, &query, 1).await);
+    }
+    let expected: Vec<_> = (0..10).map(|number| format!("42[\"message-back\",{number}]")).collect();
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn h12_an_upgrade_that_is_never_finished_has_its_time_and_ends_the_session() {
+    let server = serve().await;
+    for probes in [true, false] {
+        let (_requests, query) = polling(&server).await;
+        let begun = Instant::now();
+        let mut stream = Raw::dial(server.address()).await;
+        let head = stream.upgrade_of(&query, "").await;
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        if probes {
+            stream.send(&["2probe"]).await;
+            assert_eq!(stream.text().await, "3probe");
+        }
+        stream.end().await;
+        let took = begun.elapsed().as_millis();
+        assert!((900..10_000).contains(&took), "login_timeout is a second: {took} ms");
+        until("no peer", || server.peers().is_empty()).await;
+    }
+}
