@@ -219,7 +219,7 @@ async fn p01_a_server_without_a_greeting_is_left() -> Result<(), ProcessError> {
         let arguments = ["--fault", "no-greeting", "--profile", profile];
         let Some((_server, address)) = server(test, &arguments).await? else { return Ok(()) };
         let mut config = ClientConfig::default();
-        config.wire.limits.login_timeout = Duration::from_millis(200);
+        Arc::make_mut(&mut config.wire.limits).login_timeout = Duration::from_millis(200);
         let client = connect(&address, alice(), config);
         let outcome = client.call(request("echo", "{}").timeout(Duration::from_millis(600))).await;
         assert!(matches!(outcome, Err(CallError::NotSent(_))), "{profile}: {outcome:?}");
