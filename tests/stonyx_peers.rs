@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polywire_core::{
-    Adapter, Body, Client, ClientState, Code, Count, Credentials, Endpoint, Event, Handler, HandlerFuture,
-    Incoming, JsonText, Limits, Options, Reconnect, Request, Response, Route, Secret, Server, Target,
+    Adapter, Body, CallError, Client, ClientState, Close, Code, Count, Credentials, Endpoint, Event, Handler,
+    HandlerFuture, Incoming, JsonText, Limits, Observe, Options, Peer, Reconnect, Request, Response, Route,
+    Secret, Server, Target,
 };
 use polywire_stonyx::{ADAPTER, Config};
 use polywire_tests::install::WS;
+use polywire_tests::process::Process;
 use polywire_tests::{peer, skip};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -102,6 +104,20 @@ impl Heard {
 struct End {
     client: Client,
     heard: Heard,
+    ends: Arc<Mutex<Vec<Close>>>,
+}
+
+/// Notes how connections end.
+struct Ends(Arc<Mutex<Vec<Close>>>);
+
+impl Observe for Ends {
+    fn connected(&self, _: &Peer) {}
+
+    fn disconnected(&self, _: &Peer, reason: &Close) {
+        self.0.lock().unwrap().push(reason.clone());
+    }
+
+    fn turned_away(&self, _: &Close) {}
 }
 
 impl End {
@@ -109,10 +125,12 @@ impl End {
         let heard = Heard::default();
         let data = JsonText::new(r#"{"meta":{"tag":"ours"}}"#, &Limits::default().json).unwrap();
         let credentials = Arc::new(Credentials { data: Body::Json(data), ..Credentials::guest() });
-        let endpoint = Endpoint { reconnect, ..Endpoint::new("stonyx", heard.clone()) };
+        let ends = Arc::<Mutex<Vec<Close>>>::default();
+        let observer = Some(Arc::new(Ends(Arc::clone(&ends))) as _);
+        let endpoint = Endpoint { reconnect, observer, ..Endpoint::new("stonyx", heard.clone()) };
         let address = format!("127.0.0.1:{port}");
         let client = polywire_stonyx::dial(&address, config, credentials, endpoint).unwrap();
-        Self { client, heard }
+        Self { client, heard, ends }
     }
 
     async fn ask(&self, name: &'static str, data: Value) -> Value {
@@ -196,42 +214,135 @@ async fn ten_thousand_calls_of_our_client_come_back_each_to_its_own_caller() {
 async fn a_server_that_misbehaves_is_survived() {
     let Some(package) = skip::package("a_server_that_misbehaves_is_survived", &WS) else { return };
     // After these the connection still works, and a good push of the server's arrives.
-    for fault in
-        ["garbage-before-auth", "tampered-push", "replayed-push", "global-key-push", "double-heartbeat"]
-    {
-        let flags = ["--auth-key", KEY, "--fault", fault];
-        let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
-        let end = End::dial(port, config(true), quickly());
-        assert_eq!(end.ask("echo", json!(fault)).await, json!(fault));
-        if fault.ends_with("push") {
-            let heard = end.heard.wait_for(1).await;
-            assert!(heard.iter().all(|push| push.0 == "pushed"), "{fault}: {heard:?}");
-            assert_eq!(heard.last().unwrap().1, json!("after fault"), "{fault}: {heard:?}");
-            assert!(end.client.ledger().get(Count::Undecodable) >= 1, "{fault}");
+    let lived = [
+        "garbage-before-auth",
+        "tampered-push",
+        "replayed-push",
+        "global-key-push",
+        "rekey",
+        "double-heartbeat",
+    ];
+    for (fault, encryption) in lived.into_iter().flat_map(|fault| [(fault, true), (fault, false)]) {
+        let case = format!("{fault}, encryption {encryption}");
+        let (_server, port) = misbehaving(&package, fault, encryption).await;
+        let end = End::dial(port, config(encryption), quickly());
+        if fault.ends_with("push") || fault == "rekey" {
+            // Plain messages bear nothing that tells a second one from the first.
+            let count = if fault == "replayed-push" { 2 + usize::from(!encryption) } else { 1 };
+            let heard = end.heard.wait_for(count).await;
+            assert!(heard.iter().all(|push| push.0 == "pushed"), "{case}: {heard:?}");
+            assert_eq!(heard.last().unwrap().1, json!("after fault"), "{case}: {heard:?}");
         }
+        assert_eq!(end.ask("echo", json!(fault)).await, json!(fault), "{case}");
+        let refused = end.client.ledger().get(Count::Undecodable);
+        let harmless = matches!(fault, "rekey" | "double-heartbeat")
+            || !encryption && matches!(fault, "replayed-push" | "global-key-push");
+        assert_eq!(refused > 0, !harmless, "{case}: {refused} undecodable");
+        assert_eq!(end.client.ledger().get(Count::Connections), 1, "{case}");
         end.client.shutdown().await;
     }
     // After these it is another connection.
     for fault in ["mute-heartbeat", "drop-after-auth", "close-4001-after-auth"] {
-        let flags = ["--auth-key", KEY, "--fault", fault];
-        let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
-        let config = Config { heartbeat_timeout: Duration::from_millis(60), ..config(true) };
-        let end = End::dial(port, config, quickly());
-        let again = end.heard_gap().await;
-        assert!(again, "{fault}");
-        end.client.shutdown().await;
+        for encryption in [true, false] {
+            let (_server, port) = misbehaving(&package, fault, encryption).await;
+            // Only the first of them has to be found out, and soon.
+            let heartbeat_timeout =
+                Duration::from_millis(if fault == "mute-heartbeat" { 60 } else { 10_000 });
+            let config = Config { heartbeat_timeout, ..config(encryption) };
+            let end = End::dial(port, config, quickly());
+            assert!(end.heard_gap().await, "{fault}, encryption {encryption}");
+            let ends = end.ends.lock().unwrap().clone();
+            match (fault, &ends[0]) {
+                ("mute-heartbeat", Close::Dead(_))
+                | ("drop-after-auth", Close::Peer | Close::Transport(_)) => {}
+                ("close-4001-after-auth", Close::Goodbye { code: 4001, reason }) if reason == "go away" => {}
+                other => panic!("{other:?}"),
+            }
+            end.client.shutdown().await;
+        }
     }
     // These never let us in.
-    for fault in ["no-session-key", "short-session-key", "auth-false", "no-auth-answer"] {
-        let flags = ["--auth-key", KEY, "--fault", fault];
-        let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
-        let end = End::dial(port, config(true), Reconnect::never());
-        let request = Request::new(Route::from_static("echo"), Body::null()).timeout(Duration::from_secs(12));
-        let error = end.client.caller().call(request).await.unwrap_err();
-        assert!(matches!(error, polywire_core::CallError::NotSent(_)), "{fault}: {error}");
-        assert_ne!(end.client.state(), ClientState::Ready, "{fault}");
+    for (fault, encryption) in [
+        ("no-session-key", true),
+        ("short-session-key", true),
+        ("auth-false", true),
+        ("auth-false", false),
+        ("no-auth-answer", true),
+        ("no-auth-answer", false),
+    ] {
+        let (_server, port) = misbehaving(&package, fault, encryption).await;
+        never_let_in(port, encryption, fault).await;
+    }
+}
+
+async fn misbehaving(package: &Path, fault: &str, encryption: bool) -> (Process, u16) {
+    let sealed = encryption.to_string();
+    let flags = ["--auth-key", KEY, "--fault", fault, "--encryption", &sealed];
+    peer::stonyx_server(package, &flags).await.unwrap()
+}
+
+async fn never_let_in(port: u16, encryption: bool, why: &str) {
+    let end = End::dial(port, config(encryption), Reconnect::never());
+    let request = Request::new(Route::from_static("echo"), Body::null()).timeout(Duration::from_secs(12));
+    let error = end.client.caller().call(request).await.unwrap_err();
+    assert!(matches!(error, CallError::NotSent(_)), "{why}: {error}");
+    assert_ne!(end.client.state(), ClientState::Ready, "{why}");
+    end.client.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_login_is_waited_for_and_only_success_is_one() {
+    let Some(package) = skip::package("a_login_is_waited_for_and_only_success_is_one", &WS) else { return };
+    for encryption in [true, false] {
+        let sealed = encryption.to_string();
+        let shared = ["--auth-key", KEY, "--encryption", &sealed];
+        let late = [&shared[..], &["--auth-delay-ms", "300"]].concat();
+        let (_server, port) = peer::stonyx_server(&package, &late).await.unwrap();
+        let end = End::dial(port, config(encryption), quickly());
+        assert_eq!(end.ask("echo", json!("held")).await, json!("held"));
+        assert_eq!(end.client.ledger().get(Count::Connections), 1);
+        end.client.shutdown().await;
+        let object = [&shared[..], &["--auth-mode", "object"]].concat();
+        let (_server, port) = peer::stonyx_server(&package, &object).await.unwrap();
+        never_let_in(port, encryption, "answered with an object").await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_restart_of_the_server_our_client_logs_in_again_and_calls() {
+    let name = "after_a_restart_of_the_server_our_client_logs_in_again_and_calls";
+    let Some(package) = skip::package(name, &WS) else { return };
+    for encryption in [true, false] {
+        let sealed = encryption.to_string();
+        let shared = ["--auth-key", KEY, "--encryption", &sealed];
+        let (server, port) = peer::stonyx_server(&package, &shared).await.unwrap();
+        let end = End::dial(port, config(encryption), quickly());
+        assert_eq!(end.ask("echo", json!(1)).await, json!(1));
+        // Killed: nobody says goodbye.
+        drop(server);
+        let port = port.to_string();
+        let again = [&shared[..], &["--port", &port]].concat();
+        let (_server, _) = peer::stonyx_server(&package, &again).await.unwrap();
+        assert!(end.heard_gap().await);
+        let who = end.ask("whoAmI", json!({})).await;
+        assert_eq!((&who["authenticated"], &who["meta"]["tag"]), (&json!(true), &json!("ours")));
         end.client.shutdown().await;
     }
+}
+
+/// File names of the original are kebab-case, names on the wire camelCase.
+#[tokio::test]
+async fn kebab_routes_are_camel_case_for_the_independent_peers() {
+    let Some(package) = skip::package("kebab_routes_are_camel_case_for_the_independent_peers", &WS) else {
+        return;
+    };
+    let (_server, port) = peer::stonyx_server(&package, &["--auth-key", KEY]).await.unwrap();
+    let end = End::dial(port, Config { kebab_routes: true, ..config(true) }, quickly());
+    assert_eq!(end.ask("who-am-i", json!({})).await["authenticated"], json!(true));
+    let push = json!({"request": "newScore", "value": 3});
+    assert_eq!(end.ask("push-me", push).await, json!({"pushed": 1}));
+    assert_eq!(end.heard.wait_for(1).await, [("new-score".to_owned(), json!(3))]);
+    end.client.shutdown().await;
 }
 
 impl End {

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
-    Adapter, Body, Client, ClientState, Close, Count, Credentials, Endpoint, Event, Handler, HandlerFuture,
-    Incoming, JsonText, Limits, Observe, Options, Peer, Response, Route, Secret, Target,
+    Adapter, Body, Client, ClientState, Close, Code, Count, Credentials, Endpoint, Event, Failure, Handler,
+    HandlerFuture, Incoming, JsonText, Limits, Observe, Options, Peer, Reconnect, Response, Route, Secret,
+    Target,
 };
+use polywire_net::websocket::WebSocketError;
 use polywire_stonyx::{ADAPTER, Config};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -23,8 +25,10 @@ const KNOWN: [&str; 9] =
 /// How often a probe looks at its counts.
 const LOOK: Duration = Duration::from_millis(5);
 
-fn say(event: &Value) {
-    println!("{event}");
+/// One line: the event, then its members in this order, because the suites compare texts.
+fn say(event: &str, members: &[(&str, Value)]) {
+    let members: String = members.iter().map(|(name, value)| format!(",{}:{value}", json!(name))).collect();
+    println!("{{\"event\":{}{members}}}", json!(event));
 }
 
 #[tokio::main]
@@ -79,7 +83,7 @@ async fn server(flags: &HashMap<String, String>) {
     let endpoint = polywire_cli::service::endpoint(&ADAPTER, &target.options, None).unwrap();
     let server = ADAPTER.listen(target, endpoint).await.unwrap();
     let port: u16 = server.address().rsplit(':').next().unwrap().parse().unwrap();
-    say(&json!({"event": "listening", "port": port}));
+    say("listening", &[("port", json!(port))]);
     let mut lines = lines();
     while lines.recv().await.is_some() {}
 }
@@ -89,13 +93,17 @@ struct Application;
 
 impl Handler for Application {
     fn call(&self, incoming: Incoming) -> HandlerFuture {
-        let name = incoming.route.as_str();
+        let (name, value) = (incoming.route.as_str(), shown(&incoming.body));
+        let mut answer = Ok(Response::default());
         if KNOWN.contains(&name) {
-            say(&json!({"event": "delivered", "name": name, "value": shown(&incoming.body)}));
+            say("delivered", &[("name", json!(name)), ("value", value.clone())]);
+            if value["throwInHandler"] == true {
+                answer = Err(Failure::new(Code::Internal, "thrown by the application"));
+            }
         } else {
-            say(&json!({"event": "no-handler", "name": name}));
+            say("no-handler", &[("name", json!(name))]);
         }
-        Box::pin(async { Ok(Response::default()) })
+        Box::pin(async { answer })
     }
 }
 
@@ -111,9 +119,24 @@ impl Observe for Application {
     }
 }
 
+/// The close as the original's application hears it.
 fn closed(reason: &Close) {
-    let code = if matches!(reason, Close::Peer | Close::PeerSaid(_)) { 1005 } else { 1006 };
-    say(&json!({"event": "closed", "code": code, "reason": ""}));
+    let (code, text) = match reason {
+        Close::Goodbye { code, reason } => (*code, &**reason),
+        // A close frame without a code. Where there was none at all the original has 1006.
+        Close::Peer => (1005, ""),
+        _ => (1006, ""),
+    };
+    // What breaks the protocol is an error there; a stream that only ends is not.
+    let broken = match reason {
+        Close::Transport(why) => *why != WebSocketError::Cut.to_string(),
+        Close::Limit(_) => true,
+        _ => false,
+    };
+    if broken {
+        say("connection-error", &[]);
+    }
+    say("closed", &[("code", json!(code)), ("reason", json!(text))]);
 }
 
 fn shown(body: &Body) -> Value {
@@ -130,18 +153,18 @@ async fn probe(flags: &HashMap<String, String>) {
         config.heartbeat = Duration::from_millis(heartbeat.parse().unwrap());
     }
     let address = format!("127.0.0.1:{}", flags["port"]);
-    let mut endpoint =
-        Endpoint { observer: Some(Arc::new(Application)), ..Endpoint::new("stonyx", Application) };
-    let ledger = Arc::clone(&endpoint.ledger);
     // The suite looks at what happens before the original would dial again.
     let never = Duration::from_secs(100_000);
-    endpoint.reconnect.first_pause = never;
-    endpoint.reconnect.max_pause = never;
-    say(&json!({"event": "connecting"}));
+    let reconnect = Reconnect { first_pause: never, max_pause: never, ..Reconnect::default() };
+    let observer = Some(Arc::new(Application) as _);
+    let endpoint = Endpoint { observer, reconnect, ..Endpoint::new("stonyx", Application) };
+    let ledger = Arc::clone(&endpoint.ledger);
+    say("connecting", &[]);
     let credentials = Arc::new(Credentials::guest());
     let client = polywire_stonyx::dial(&address, config, credentials, endpoint).unwrap();
     let (mut lines, mut look) = (lines(), tokio::time::interval(LOOK));
-    let (mut unusable, mut attempts, mut settled, mut last) = (0, 0, false, ClientState::Connecting);
+    let (mut counted, mut attempts, mut settled) = ([0; 2], 0, false);
+    let mut last = ClientState::Connecting;
     loop {
         tokio::select! {
             line = lines.recv() => match line {
@@ -150,27 +173,38 @@ async fn probe(flags: &HashMap<String, String>) {
             },
             _ = look.tick() => {}
         }
+        let unusable =
+            ledger.get(Count::Undecodable) + ledger.get(Count::BadBody) + ledger.get(Count::EventsFailed);
+        for _ in std::mem::replace(&mut counted[0], unusable)..unusable {
+            say("unusable-message", &[]);
+        }
+        // JSON without a name: the original looks for the handler of that.
+        let nameless = ledger.get(Count::UnknownKind);
+        for _ in std::mem::replace(&mut counted[1], nameless)..nameless {
+            say("no-handler", &[("name", json!("undefined"))]);
+        }
         let state = client.state();
-        if state != last {
-            let first = !std::mem::replace(&mut settled, true);
-            if state == ClientState::Ready {
-                say(&json!({"event": "delivered", "name": "auth", "value": "success"}));
-                say(&json!({"event": if first { "init-resolved" } else { "reconnected" }}));
-            } else {
-                if first {
-                    say(&json!({"event": "init-rejected", "with": "connection error"}));
-                }
-                if matches!(state, ClientState::Waiting(_) | ClientState::Denied(_)) {
-                    attempts += 1;
-                    say(&json!({"event": "reconnecting", "attempt": attempts}));
-                }
+        if state == last {
+            continue;
+        }
+        if state == ClientState::Ready {
+            say("delivered", &[("name", json!("auth")), ("value", json!("success"))]);
+            say(if settled { "reconnected" } else { "init-resolved" }, &[]);
+        } else if matches!(state, ClientState::Waiting(_) | ClientState::Denied(_)) {
+            // No connection was made at all: nobody was told of its end.
+            let never = ledger.get(Count::Connections) == 0;
+            if never {
+                say("connection-error", &[]);
+                say("closed", &[("code", json!(1006)), ("reason", json!(""))]);
             }
-            last = state;
+            attempts += 1;
+            say("reconnecting", &[("attempt", json!(attempts))]);
+            if never && !settled {
+                say("init-rejected", &[("with", json!("connection error"))]);
+            }
         }
-        let seen = ledger.get(Count::Undecodable) + ledger.get(Count::BadBody);
-        for _ in std::mem::replace(&mut unusable, seen)..seen {
-            say(&json!({"event": "unusable-message"}));
-        }
+        settled = true;
+        last = state;
     }
 }
 
@@ -182,9 +216,9 @@ fn command(line: &str, client: &Client) {
             let data = JsonText::new(message["data"].to_string(), &Limits::default().json).unwrap();
             let route = Route::new(message["request"].as_str().unwrap().to_owned()).unwrap();
             client.caller().try_notify(Event::new(route, data)).unwrap();
-            say(&json!({"event": "sent"}));
+            say("sent", &[]);
         }
-        "send" => say(&json!({"event": "command-failed", "word": word, "message": "no session key"})),
+        "send" => say("command-failed", &[("word", json!(word)), ("message", json!("no session key"))]),
         "quit" => std::process::abort(),
         other => panic!("no command {other:?}"),
     }

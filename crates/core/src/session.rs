@@ -210,9 +210,14 @@ pub enum Close {
     /// The peer closed it.
     #[error("the peer closed the connection")]
     Peer,
-    /// The peer closed it and said why, which means nothing to the protocol, but something to people.
-    #[error("the peer closed the connection: {0}")]
-    PeerSaid(String),
+    /// The peer closed it and said why, with a code of its wire and perhaps a text.
+    #[error("the peer closed the connection with code {code} {reason:?}")]
+    Goodbye {
+        /// The code, as the wire defines them.
+        code: u16,
+        /// What the peer adds for people; shown quoted, because it may be any text.
+        reason: String,
+    },
     /// This side asked for it.
     #[error("closed by this side")]
     Local,

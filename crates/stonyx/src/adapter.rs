@@ -67,6 +67,24 @@ const OPTIONS: &[OptionSpec] = &[
         about: "dialling: an answer with the single member error is a failure",
     },
     OptionSpec {
+        name: "owed_for",
+        takes: OptionKind::Duration,
+        default: "15s",
+        about: "dialling: how long calls of a name wait for the answer of one that was given up",
+    },
+    OptionSpec {
+        name: "max_messages_per_key",
+        takes: OptionKind::Number,
+        default: "2147483648",
+        about: "messages under one session key after which the connection is replaced",
+    },
+    OptionSpec {
+        name: "max_unknown_names",
+        takes: OptionKind::Number,
+        default: "1000",
+        about: "listening: requests of unknown names in one second above which a connection is closed",
+    },
+    OptionSpec {
         name: "on_failure",
         takes: OptionKind::OneOf(&["answer", "close"]),
         default: "answer",
@@ -161,6 +179,14 @@ impl Config {
         }
         config.heartbeat = options.duration("heartbeat")?.unwrap_or(config.heartbeat);
         config.heartbeat_timeout = options.duration("heartbeat_timeout")?.unwrap_or(config.heartbeat_timeout);
+        config.owed_for = options.duration("owed_for")?.unwrap_or(config.owed_for);
+        config.max_messages_per_key =
+            options.number("max_messages_per_key")?.unwrap_or(config.max_messages_per_key);
+        if let Some(names) = options.number("max_unknown_names")? {
+            config.max_unknown_names = u32::try_from(names).map_err(|_| {
+                AdapterError::option("max_unknown_names", names.to_string(), "at most 4294967295")
+            })?;
+        }
         let flag = |name| Ok::<_, AdapterError>(options.flag(name)?.unwrap_or(false));
         config.kebab_routes = flag("kebab_routes")?;
         config.concurrent_names = flag("concurrent_names")?;
@@ -302,6 +328,16 @@ mod tests {
             assert_eq!(error, format!("option encryption = {word:?} is not on or off"));
         }
         assert!(!Config::from_options(&options(&[("encryption", "off")])).unwrap().encryption);
+    }
+
+    #[test]
+    fn bounds_are_options_too() {
+        let set = [("owed_for", "3s"), ("max_messages_per_key", "1000"), ("max_unknown_names", "5")];
+        let config = Config::from_options(&options(&set)).unwrap();
+        assert_eq!(config.owed_for, std::time::Duration::from_secs(3));
+        assert_eq!((config.max_messages_per_key, config.max_unknown_names), (1_000, 5));
+        let error = Config::from_options(&options(&[("max_unknown_names", "5000000000")])).unwrap_err();
+        assert_eq!(error.to_string(), "option max_unknown_names = \"5000000000\" is not at most 4294967295");
     }
 
     #[test]

@@ -14,11 +14,19 @@ const MOST: usize = 64;
 
 static KEPT: Mutex<Vec<(Secret, WeakKey)>> = Mutex::new(Vec::new());
 
+/// Held by whoever derives: ends that start at once with one secret derive it once, and those with many secrets hold the memory
+/// of one derivation at a time.
+static DERIVING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// The key both directions of a connection begin with, derived off the runtime's threads unless an end with the same secret has it.
 pub(crate) async fn derive(config: &Arc<Config>) -> io::Result<Key> {
     if !config.encryption {
         return Ok(Key::none());
     }
+    if let Some(key) = kept(&config.key) {
+        return Ok(key);
+    }
+    let _only = DERIVING.lock().await;
     if let Some(key) = kept(&config.key) {
         return Ok(key);
     }
@@ -42,6 +50,32 @@ fn kept(secret: &Secret) -> Option<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn x16_ends_that_start_at_once_derive_their_key_once() {
+        let config = Arc::new(Config::new("a secret of two ends"));
+        let (first, second) = tokio::join!(derive(&config), derive(&config));
+        assert!(first.unwrap().is_same(&second.unwrap()), "derived twice");
+    }
+
+    /// This runtime has one thread: were the key derived on it, nothing else would run meanwhile.
+    #[tokio::test]
+    async fn x16_a_key_is_derived_off_the_threads_of_the_runtime() {
+        let config = Arc::new(Config::new("a secret that takes its time"));
+        let mut turns = 0;
+        let others = async {
+            loop {
+                tokio::task::yield_now().await;
+                turns += 1;
+            }
+        };
+        tokio::select! {
+            biased;
+            key = derive(&config) => assert!(key.unwrap().seals()),
+            () = others => {}
+        }
+        assert!(turns > 0, "nothing else ran");
+    }
 
     #[tokio::test]
     async fn x16_a_key_is_derived_once_while_it_is_in_use() {

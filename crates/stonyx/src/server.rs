@@ -10,6 +10,7 @@ use polywire_core::{
 use polywire_net::tcp::is_loopback;
 use polywire_net::websocket::{Settings, WebSocket, accept};
 use polywire_net::{Socket, Stream};
+use serde_json::Value;
 
 use crate::codec::Codec;
 use crate::config::Config;
@@ -18,7 +19,6 @@ use crate::guard::Nonces;
 use crate::keys::derive;
 use crate::seal::Key;
 use crate::session::ServerSession;
-use crate::wire::member;
 
 /// Listens at `address` and serves `endpoint`'s handler to every peer that logs in.
 ///
@@ -145,17 +145,59 @@ impl Accept<Socket> for Accepting {
     }
 }
 
-/// The first peer, oldest first, whose user data have the member `key` with exactly this value; the original's `sendToByMeta`
-/// pushes to that one.
-pub fn by_meta(audience: &Audience, key: &str, value: &JsonText) -> Option<Peer> {
-    audience.peers().into_iter().find(|peer| match peer.identity().map(|identity| identity.data) {
-        Some(Body::Json(data)) => member(data.as_bytes(), key) == Some(value.as_bytes()),
-        _ => false,
+/// The first of `peers` whose meta has the member `key` with this value; among [`Audience::peers`], which are in the order in
+/// which they came, that is the one the original's `sendToByMeta` pushes to.
+///
+/// Meta is the object `meta` in the user data, where there is one, as interop programs of this wire log in; otherwise the user
+/// data themselves. Values are compared as `===` does: texts by their characters and numbers as doubles, however they are
+/// spelled; objects and lists are never the same.
+pub fn by_meta(peers: impl IntoIterator<Item = Peer>, key: &str, value: &JsonText) -> Option<Peer> {
+    let value = value.parse::<Value>().ok()?;
+    peers.into_iter().find(|peer| peer.identity().is_some_and(|identity| has(&identity.data, key, &value)))
+}
+
+fn has(data: &Body, key: &str, value: &Value) -> bool {
+    let Body::Json(data) = data else { return false };
+    data.parse::<Value>().is_ok_and(|data| {
+        let meta = data.get("meta").filter(|meta| meta.is_object()).unwrap_or(&data);
+        meta.get(key).is_some_and(|known| is_same(known, value))
     })
+}
+
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one.as_f64() == other.as_f64(),
+        (Value::Object(_) | Value::Array(_), _) => false,
+        _ => one == other,
+    }
 }
 
 /// Pushes `event` to the peer [`by_meta`] finds; says whether there was one and its queue had room.
 pub fn send_by_meta(audience: &Audience, key: &str, value: &JsonText, event: Event) -> bool {
-    let found = by_meta(audience, key, value);
+    let found = by_meta(audience.peers(), key, value);
     found.is_some_and(|peer| peer.caller().is_some_and(|caller| caller.try_notify(event).is_ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use polywire_core::Limits;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn meta_has_a_value_as_the_original_compares_it() {
+        let meta = |data: &str| Body::Json(JsonText::new(data.to_owned(), &Limits::default().json).unwrap());
+        let nested = meta(r#"{"meta":{"room":"caf\u00e9","seat":2.0,"list":[1],"none":null}}"#);
+        let flat = meta(r#"{"room":"café","meta":null,"seat":3}"#);
+        assert!(has(&nested, "room", &json!("café")), "by its characters");
+        assert!(has(&nested, "seat", &json!(2)), "as a number");
+        assert!(has(&nested, "none", &Value::Null));
+        assert!(has(&flat, "room", &json!("café")), "meta that is no object is not what is looked in");
+        assert!(has(&flat, "seat", &json!(3)));
+        assert!(!has(&nested, "seat", &json!("2")));
+        assert!(!has(&nested, "list", &json!([1])), "a list is never the same");
+        assert!(!has(&nested, "absent", &Value::Null));
+        assert!(!has(&Body::Empty, "room", &json!("café")));
+    }
 }

@@ -16,16 +16,10 @@ use crate::wire::{Writer, camel, kebab};
 /// Everything waits behind it until the login is done.
 pub(crate) const LOGIN: Gate = Gate(0);
 
-/// The words of a peer that closes, with its status code; quoted, because they may be any.
-fn farewell(close: Option<(u16, ByteString)>) -> Option<String> {
-    let (code, reason) = close?;
-    (!reason.is_empty()).then(|| format!("{code} {:?}", &*reason))
-}
-
-/// The peer closed in order. Without words that is all there is to say, and the end of its stream says so.
+/// The peer closed in order. Without a code that is all there is to say, and the end of its stream says so.
 fn on_closed<S: Session>(close: Option<(u16, ByteString)>, cx: &mut Cx<'_, S>) {
-    if let Some(words) = farewell(close) {
-        cx.close(Close::PeerSaid(words));
+    if let Some((code, reason)) = close {
+        cx.close(Close::Goodbye { code, reason: reason.to_string() });
     }
 }
 
@@ -73,10 +67,10 @@ impl Frames {
     }
 
     /// Why the connection should be replaced by one with a new key, if it should.
-    pub(crate) fn worn_out(&self, config: &Config) -> Option<Close> {
+    pub(crate) fn worn_out(&self, config: &Config) -> Option<String> {
         let max = config.max_messages_per_key;
         (self.seals && self.under_key >= max)
-            .then(|| Close::GivenUp(format!("{max} messages under one key reach max_messages_per_key")))
+            .then(|| format!("{max} messages under one key reach max_messages_per_key"))
     }
 }
 

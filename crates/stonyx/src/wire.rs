@@ -125,19 +125,6 @@ pub(crate) fn take_text(object: &JsonText, name: &str, limits: &JsonLimits) -> (
     (found, Body::Json(JsonText::from_validated(rest.freeze())))
 }
 
-/// The text of one member of an object.
-pub(crate) fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let limits = JsonLimits::default();
-    let mut members = Members::new(object, &limits).ok()?;
-    let mut found = None;
-    while let Some((key, place)) = members.next().ok()? {
-        if key.is(name) {
-            found = object.get(place);
-        }
-    }
-    found
-}
-
 /// Writes one message; `seals` leaves room in front for what sealing adds, and draws a nonce.
 pub(crate) struct Writer<'a> {
     pub(crate) seals: bool,

@@ -11,7 +11,8 @@
 //! | `pushMe` | `{request, value, count}` | that many pushes, then `{pushed}` |
 //! | `announce` | anything | an `announcement` to everybody, then `{clients}` |
 //! | `toMeta` | `{key, value, payload}` | a push to the first whose `meta` matches, then `{delivered}` |
-//! | `dropMe` | `{code, reason}` | closes with that code |
+//! | `dropMe` | `{code, reason, terminate}` | closes with that code, or cuts the connection |
+//! | `odd` | `{kind}` | what an original makes of values that JSON cannot carry |
 //!
 //! Names that nobody knows are ignored on this wire, so there is no echo for them.
 
@@ -23,8 +24,8 @@ use polywire_core::{
     Body, Close, Event, Failure, Handler, HandlerFuture, Identity, Incoming, Json, Observe, Peer,
     RegistryError, Response, Route, Router,
 };
-use polywire_stonyx::CLOSE;
-use serde::Deserialize;
+use polywire_stonyx::{CLOSE, by_meta};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -90,6 +91,7 @@ impl Service {
             .handle("slow", slow)
             .handle("pushMe", push_me)
             .handle("dropMe", drop_me)
+            .handle("odd", odd)
             .build()?;
         Ok(Self { router, members })
     }
@@ -126,8 +128,15 @@ async fn silent(_: Body) -> Response {
     Response::default()
 }
 
+/// Its members in this order, as others answer.
+#[derive(Serialize)]
+struct Open {
+    open: bool,
+    authenticated: bool,
+}
+
 async fn open_value(peer: Peer) -> Result<Body, Failure> {
-    to_body(&json!({"open": true, "authenticated": peer.identity().is_some()}))
+    to_body(&Open { open: true, authenticated: peer.identity().is_some() })
 }
 
 async fn fail(peer: Peer) -> Response {
@@ -198,7 +207,7 @@ fn tell(peer: &Peer, event: Event) -> bool {
 #[derive(Deserialize)]
 struct ToMeta {
     key: String,
-    value: Value,
+    value: Box<RawValue>,
     payload: Option<Box<RawValue>>,
 }
 
@@ -207,7 +216,8 @@ fn to_meta(members: &Members, body: &Body) -> Result<Body, Failure> {
     let Body::Json(text) = body else { return Err(wrong()) };
     let asked: ToMeta = text.parse().map_err(|_| wrong())?;
     let event = event("pushed", asked.payload.as_deref())?;
-    let found = members.all().into_iter().find(|peer| meta_of(peer.identity())[&asked.key] == asked.value);
+    let Body::Json(value) = to_body(&*asked.value)? else { return Err(wrong()) };
+    let found = by_meta(members.all(), &asked.key, &value);
     to_body(&json!({"delivered": found.is_some_and(|peer| tell(&peer, event))}))
 }
 
@@ -215,11 +225,44 @@ fn to_meta(members: &Members, body: &Body) -> Result<Body, Failure> {
 struct DropMe {
     code: Option<u16>,
     reason: Option<String>,
+    terminate: Option<bool>,
 }
 
 async fn drop_me(Json(asked): Json<DropMe>) -> Response {
     let mut response = Response::default();
-    let code = asked.code.map(|code| code.to_string()).unwrap_or_default();
+    let cut = asked.terminate.unwrap_or(false).then_some(1006);
+    let code = cut.or(asked.code).map(|code| code.to_string()).unwrap_or_default();
     response.meta.set(CLOSE, format!("{code} {}", asked.reason.unwrap_or_default()));
     response
+}
+
+#[derive(Deserialize)]
+struct Odd {
+    kind: String,
+}
+
+/// The text that `JSON.stringify` makes of such a value; where it makes none or throws, so does the handler.
+async fn odd(peer: Peer, Json(asked): Json<Odd>) -> Result<Body, Failure> {
+    match asked.kind.as_str() {
+        "nan" => to_body(&Value::Null),
+        "date" => to_body("1970-01-01T00:00:00.000Z"),
+        "buffer" => to_body(&Buffer { kind: "Buffer", data: [1, 2, 3] }),
+        "map" => to_body(&json!({})),
+        "undefinedField" => to_body(&json!({"b": 1})),
+        "promise" => to_body(&json!({"later": true})),
+        "function" => Ok(Body::Empty),
+        "bigint" | "circular" | "reject" => {
+            peer.close();
+            Ok(Body::Empty)
+        }
+        _ => to_body("unknown kind"),
+    }
+}
+
+/// Bytes as Node spells them in JSON.
+#[derive(Serialize)]
+struct Buffer {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    data: [u8; 3],
 }

@@ -135,8 +135,5 @@ impl<T, S: Session> Drop for Connection<T, S> {
 
 /// Does nobody read any more what is written?
 fn is_gone(reason: &Close) -> bool {
-    matches!(
-        reason,
-        Close::Peer | Close::PeerSaid(_) | Close::Transport(_) | Close::SlowConsumer(_) | Close::Dead(_)
-    )
+    matches!(reason, Close::Peer | Close::Transport(_) | Close::SlowConsumer(_) | Close::Dead(_))
 }

@@ -176,6 +176,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
                     self.close_with(CloseCode::Policy);
                     own
                 }
+                // Only a close frame ends a connection in order.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => WebSocketError::Cut,
                 Err(error) => WebSocketError::Io(error),
             },
             tungstenite::Error::Capacity(CapacityError::MessageTooLong { size, .. }) => {

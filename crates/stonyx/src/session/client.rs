@@ -9,7 +9,7 @@ use polywire_core::{
 };
 
 use super::server::is_reserved;
-use super::{Frames, LOGIN, farewell, incoming, on_closed, outgoing, session_mode};
+use super::{Frames, LOGIN, incoming, on_closed, outgoing, session_mode};
 use crate::codec::{Codec, Frame, Text};
 use crate::config::Config;
 use crate::guard::Nonces;
@@ -123,6 +123,7 @@ impl ClientSession {
                 self.pulse = Pulse::BeatAt(cx.now() + self.config.heartbeat);
                 self.set_alarm(cx);
             }
+            (name, _) if *name == AUTH => self.rekeyed(&message, cx),
             (name, _) if is_reserved(name) => cx.count(Count::Unexpected),
             _ if !self.established && self.config.encryption => {
                 // Under the shared key anybody who has it could have said it.
@@ -130,6 +131,20 @@ impl ClientSession {
             }
             _ => self.heard(message, cx),
         }
+    }
+
+    /// Another answer to the login, under the key that it replaces: clients of every revision follow it. Observed:
+    /// `rekey-under-session-key`.
+    fn rekeyed(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+        let Some(Ok(key)) = &message.session_key else { return cx.count(Count::Unexpected) };
+        if !self.config.encryption {
+            return cx.count(Count::Unexpected);
+        }
+        cx.count(Count::Control);
+        let mode = session_mode(true, key);
+        cx.act(Action::WriteMode(mode.clone()));
+        cx.act(Action::ReadMode(mode));
+        self.frames.new_key();
     }
 
     /// An answer, if somebody waits for one of that name, or a push.
@@ -148,7 +163,8 @@ impl ClientSession {
             Some(Awaited::Owed(_) | Awaited::Missing(_)) => {
                 cx.count(Count::OrphanReply);
                 cx.act(Action::Open(gate(&name)));
-                if self.leaving.is_some() && !self.awaited.values().any(has_missing) {
+                let worn_out = self.frames.worn_out(&self.config).is_some();
+                if self.leaving.is_some() && !worn_out && !self.awaited.values().any(has_missing) {
                     // It came after all, so every name means one call again.
                     self.leaving = None;
                     cx.act(Action::Open(NEXT));
@@ -164,6 +180,16 @@ impl ClientSession {
         let Some(why) = &self.leaving else { return };
         if !self.awaited.values().flatten().any(|awaited| matches!(awaited, Awaited::By(_))) {
             cx.close(Close::GivenUp(why.clone()));
+        }
+    }
+
+    /// Has the connection replaced before its key is worn out.
+    fn spare_the_key(&mut self, cx: &mut Cx<'_, Self>) {
+        if self.leaving.is_none()
+            && let Some(why) = self.frames.worn_out(&self.config)
+        {
+            self.leaving = Some(why);
+            self.leave_if_idle(cx);
         }
     }
 
@@ -245,9 +271,11 @@ impl Session for ClientSession {
             Frame::Shut(_) => return cx.count(Count::Undecodable),
             Frame::Closed(close) if !self.established => {
                 // How the originals refuse; one that is shut down drops the connection without a close frame.
-                let words = farewell(close).map(|words| format!(" ({words})")).unwrap_or_default();
-                let why = "the server closed the connection instead of answering";
-                let why = format!("{why}{words}: the key or encryption differs");
+                let with =
+                    close.map(|(code, reason)| format!(" ({code} {:?})", &*reason)).unwrap_or_default();
+                let why = format!(
+                    "the server closed the connection{with} instead of answering: the key or encryption differs"
+                );
                 return cx.close(Close::Refused(Refusal::new(why)));
             }
             Frame::Pong => return cx.count(Count::Control),
@@ -269,9 +297,7 @@ impl Session for ClientSession {
             Read::Limit => cx.count(Count::BadBody),
             Read::Nothing => cx.count(Count::Undecodable),
         }
-        if let Some(reason) = self.frames.worn_out(&self.config) {
-            cx.close(reason);
-        }
+        self.spare_the_key(cx);
     }
 
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit {
@@ -345,9 +371,7 @@ impl Session for ClientSession {
             }
             Outbound::Response { .. } | Outbound::Command(()) => {}
         }
-        if let Some(reason) = self.frames.worn_out(&self.config) {
-            cx.close(reason);
-        }
+        self.spare_the_key(cx);
     }
 
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {

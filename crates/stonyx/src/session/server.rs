@@ -16,7 +16,8 @@ use crate::guard::Nonces;
 use crate::wire::{AUTH, HEARTBEAT, Message, Read, literal, read, take_text};
 
 /// The meta fact of an answer that closes the connection instead: a status code and a reason, such as `4001 bye`, or an empty
-/// text for a close frame without either.
+/// text for a close frame without either. `1006`, which stands for an end without a close frame (RFC 6455, section 7.1.5), cuts
+/// the connection, and what waits to be written is lost.
 pub const CLOSE: &str = "stonyx.close";
 
 /// The time in which unknown names are counted.
@@ -48,6 +49,10 @@ pub struct ServerSession {
     pong_due: Option<Moment>,
     /// Requests of unknown names since the moment.
     unknown: (u32, Moment),
+    /// Requests that a handler has.
+    running: u32,
+    /// Why this connection is to be replaced. It takes nothing more; requests that a handler has may end first.
+    leaving: Option<String>,
 }
 
 impl ServerSession {
@@ -63,6 +68,8 @@ impl ServerSession {
             heard: false,
             pong_due: None,
             unknown: (0, Moment::default()),
+            running: 0,
+            leaving: None,
         }
     }
 
@@ -110,7 +117,20 @@ impl ServerSession {
 
     fn deliver(&mut self, name: Route, data: Body, cx: &mut Cx<'_, Self>) {
         let request = Request::new(incoming(name.clone(), &self.config), data);
+        self.running = self.running.saturating_add(1);
         cx.deliver(Delivery::Request { request, reply: Reply(name), identity: None });
+    }
+
+    /// Has the connection replaced before its key is worn out, and not under a request that is being served.
+    fn spare_the_key(&mut self, cx: &mut Cx<'_, Self>) {
+        let Some(why) = self.frames.worn_out(&self.config) else { return };
+        if self.leaving.is_none() {
+            cx.act(Action::Reading(false));
+        }
+        let why = self.leaving.get_or_insert(why);
+        if self.running == 0 {
+            cx.close(Close::GivenUp(why.clone()));
+        }
     }
 
     fn authenticate(&mut self, data: Body, cx: &mut Cx<'_, Self>) {
@@ -196,9 +216,7 @@ impl Session for ServerSession {
             Read::Limit => cx.count(Count::BadBody),
             Read::Nothing => self.refuse(Count::Undecodable, "a message that cannot be read", cx),
         }
-        if let Some(reason) = self.frames.worn_out(&self.config) {
-            cx.close(reason);
-        }
+        self.spare_the_key(cx);
     }
 
     fn authenticated(&mut self, verdict: Result<Identity, Refusal>, cx: &mut Cx<'_, Self>) {
@@ -241,7 +259,10 @@ impl Session for ServerSession {
 
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
-            Outbound::Response { reply, result } => self.answer(&reply.0, result, cx),
+            Outbound::Response { reply, result } => {
+                self.running = self.running.saturating_sub(1);
+                self.answer(&reply.0, result, cx);
+            }
             Outbound::Event(event) => {
                 let name = outgoing(&event.route, &self.config);
                 // As later revisions do; clients of every revision read it.
@@ -249,9 +270,7 @@ impl Session for ServerSession {
             }
             Outbound::Request { .. } | Outbound::Abandon(_) | Outbound::Command(()) => {}
         }
-        if let Some(reason) = self.frames.worn_out(&self.config) {
-            cx.close(reason);
-        }
+        self.spare_the_key(cx);
     }
 
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
@@ -275,6 +294,9 @@ impl Session for ServerSession {
 /// `"4001 bye"`, or anything else for an empty close frame.
 fn close_as_told(close: &str, cx: &mut Cx<'_, ServerSession>) {
     let (code, reason) = close.split_once(' ').unwrap_or((close, ""));
+    if code == "1006" {
+        return cx.close(Close::Transport("cut by this side, as its handler told".to_owned()));
+    }
     // Codes that a program may send. RFC 6455, section 7.4.
     if let Some(code) =
         code.parse().ok().filter(|code| matches!(code, 1000..=1003 | 1007..=1011 | 3000..=4999))

@@ -85,7 +85,8 @@ impl<S: Session<Codec = StonyxCodec> + std::fmt::Debug> Hand<S> {
                 Action::Established(_) => self.established = true,
                 Action::Close(reason) => self.closed = Some(reason),
                 Action::Count(count) => self.counted.push(count),
-                Action::Open(_) | Action::Reading(_) | Action::Found(_) => {}
+                Action::Reading(on) => self.reading = on,
+                Action::Open(_) | Action::Found(_) => {}
             }
         }
     }

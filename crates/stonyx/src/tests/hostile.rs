@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use polywire_core::{
-    Admit, Body, Close, Code, Count, Credentials, Delivery, Event, Failure, Identity, JsonLimits, Kind,
-    Message, Outbound, Random, Request, Response, Route, SystemRandom,
+    Admit, Body, CallId, Close, Code, Count, Credentials, Delivery, Event, Failure, Gate, Identity,
+    JsonLimits, Kind, Message, Moment, Outbound, OutboundOf, Random, Request, Response, Route, SystemRandom,
 };
 
 use super::hand::Hand;
@@ -91,6 +91,20 @@ where
 {
     assert!(matches!(hand.closed, Some(Close::Protocol(_))), "{what}: {:?}", hand.closed);
     assert!(hand.written.is_empty() && hand.delivered.is_empty(), "{what}");
+}
+
+/// A client that has logged in, under [`SESSION`].
+fn client_of(config: Config) -> Hand<ClientSession> {
+    let mut hand = dialler_with(config);
+    hand.receive(sealed(&GLOBAL, &welcome(&STANDARD.encode(SESSION))));
+    hand.written.clear();
+    assert!(hand.established);
+    hand
+}
+
+fn call(number: u64, name: &'static str) -> OutboundOf<ClientSession> {
+    let request = Request::new(Route::from_static(name), crate::wire::literal("1"));
+    Outbound::Request { call: CallId(number), deadline: Moment::default(), request }
 }
 
 #[test]
@@ -353,14 +367,56 @@ fn x11_every_sign_of_life_is_counted_towards_max_control_per_second() {
 }
 
 #[test]
-fn x14_a_key_is_given_up_before_it_is_worn_out() {
+fn x14_a_server_gives_a_key_up_once_its_requests_are_answered() {
     let mut hand = member_of(Config { max_messages_per_key: 3, ..config() });
-    for _ in 0..2 {
+    for _ in 0..3 {
         hand.receive(ask("a"));
     }
-    assert!(hand.closed.is_none());
-    hand.receive(ask("a"));
+    assert!(hand.closed.is_none() && !hand.reading, "what was asked is answered, and nothing more is read");
+    for _ in 0..3 {
+        assert!(hand.closed.is_none());
+        let Some(Delivery::Request { reply, .. }) = hand.delivered.pop_front() else { panic!("not served") };
+        hand.drawn.push(&fresh());
+        hand.send(Outbound::Response { reply, result: Ok(Response::from(crate::wire::literal("1"))) });
+    }
+    assert_eq!(hand.written.len(), 3);
     assert!(matches!(hand.closed, Some(Close::GivenUp(_))), "{:?}", hand.closed);
+}
+
+#[test]
+fn x14_a_client_gives_a_key_up_once_its_calls_are_answered() {
+    let mut hand = client_of(Config { max_messages_per_key: 2, ..config() });
+    for (number, name) in ["a", "b"].into_iter().enumerate() {
+        hand.drawn.push(&fresh());
+        hand.send(call(number as u64, name));
+    }
+    assert_eq!(hand.admits(&call(2, "c")), Admit::Hold(Gate(2)), "a new call waits for the next connection");
+    assert!(hand.closed.is_none());
+    hand.receive(sealed(&SESSION, r#"{"request":"a","response":1}"#));
+    assert!(hand.closed.is_none(), "b is in flight");
+    hand.receive(sealed(&SESSION, r#"{"request":"b","response":1}"#));
+    assert_eq!(hand.delivered.len(), 2);
+    assert!(matches!(hand.closed, Some(Close::GivenUp(_))), "{:?}", hand.closed);
+}
+
+/// An answer carries its name alone, so a second one is what any message of that name is: a push.
+#[test]
+fn x12_a_second_answer_is_a_push_where_no_call_of_its_name_is_out() {
+    let mut hand = client_of(config());
+    hand.drawn.push(&fresh());
+    hand.send(call(0, "a"));
+    let answer = r#"{"request":"a","response":1}"#;
+    hand.receive(sealed(&SESSION, answer));
+    assert!(matches!(hand.delivered.pop_front(), Some(Delivery::Response { call: CallId(0), .. })));
+    hand.receive(sealed(&SESSION, answer));
+    assert!(matches!(hand.delivered.pop_front(), Some(Delivery::Event(_))));
+    hand.drawn.push(&fresh());
+    hand.send(call(1, "b"));
+    hand.receive(sealed(&SESSION, answer));
+    assert!(
+        matches!(hand.delivered.pop_front(), Some(Delivery::Event(_))),
+        "no call of another name gets it"
+    );
 }
 
 #[test]
@@ -389,17 +445,13 @@ fn a_close_frame_instead_of_an_answer_to_the_login_is_a_refusal() {
 
 #[test]
 fn what_a_peer_says_when_it_closes_is_told_and_cannot_be_taken_for_words_of_ours() {
-    for close in [None, Some((1001, "".into()))] {
-        let mut hand = dialler();
-        hand.receive(sealed(&GLOBAL, &welcome(&STANDARD.encode(SESSION))));
-        hand.receive(Message::Close(close.clone()));
-        assert!(hand.closed.is_none(), "the transport says that it is over");
-        let mut hand = member();
-        hand.receive(Message::Close(close));
-        assert!(hand.closed.is_none());
-    }
-    let words = Some((1001, "restart\n2026 WARN".into()));
-    let said = Some(Close::PeerSaid("1001 \"restart\\n2026 WARN\"".into()));
+    let mut hand = member();
+    hand.receive(Message::Close(None));
+    assert!(hand.closed.is_none(), "the transport says that it is over");
+    let words = Some((4001, "restart\n2026 WARN".into()));
+    let said = Some(Close::Goodbye { code: 4001, reason: "restart\n2026 WARN".into() });
+    let shown = "the peer closed the connection with code 4001 \"restart\\n2026 WARN\"";
+    assert_eq!(said.as_ref().unwrap().to_string(), shown);
     let mut hand = dialler();
     hand.receive(sealed(&GLOBAL, &welcome(&STANDARD.encode(SESSION))));
     hand.receive(Message::Close(words.clone()));
@@ -426,8 +478,7 @@ fn names_of_the_wire_itself_and_bytes_are_refused_before_they_leave() {
     for (name, body) in [("auth", Body::Empty), ("heartBeat", Body::Empty), ("a", Body::binary("", vec![1]))]
     {
         let request = Request::new(Route::from_static(name), body);
-        let outbound =
-            Outbound::Request { call: polywire_core::CallId(1), deadline: Default::default(), request };
+        let outbound = Outbound::Request { call: CallId(1), deadline: Default::default(), request };
         let Admit::Refuse(failure) = session.admit(&outbound) else { panic!("{name}") };
         assert_eq!(failure.code, Code::Unimplemented);
     }

@@ -309,9 +309,121 @@ fn what_comes_before_the_login_is_ignored_or_closes() {
 
 #[test]
 fn an_answer_that_is_not_success_refuses_us() {
-    replay(&["auth-handler-returns-value"], &[true, false], |recording| {
-        assert!(matches!(replay_client(recording).closed, Some(Close::Refused(_))));
+    for (name, sealed) in
+        [("auth-handler-returns-value", &[true, false][..]), ("auth-handler-returns-false", &[false])]
+    {
+        replay(&[name], sealed, |recording| {
+            assert!(matches!(replay_client(recording).closed, Some(Close::Refused(_))), "{name}");
+        });
+    }
+}
+
+/// The original answers such a login, or says nothing and waits; with us whoever is not let in is sent away.
+#[test]
+fn a_login_that_the_original_leaves_undecided_is_refused() {
+    let undecided = ["auth-handler-returns-value", "auth-handler-returns-false", "auth-handler-returns-null"];
+    replay(&undecided, &[true, false], |recording| {
+        let mut hand = recording.server();
+        hand.open();
+        hand.receive(message(&recording.frames()[0]));
+        let credentials = hand.judging.take().unwrap();
+        assert!(!credentials.secret.unwrap().matches(recording.server_key.as_bytes()));
+        hand.judge(Err(Refusal::new("another key")));
+        assert_eq!(hand.written, []);
+        assert!(matches!(hand.closed, Some(Close::Refused(_))) && !hand.established);
     });
+}
+
+/// The original makes a new key for it, which its client cannot follow.
+#[test]
+fn a_second_login_ends_the_connection_of_a_server_and_changes_nothing_for_a_client() {
+    replay(&["second-auth"], &[true, false], |recording| {
+        let mut hand = recording.server();
+        hand.open();
+        recording.draw(&recording.frames()[1], &hand);
+        hand.receive(message(&recording.frames()[0]));
+        hand.judging.take().unwrap();
+        hand.judge(Ok(Identity::guest()));
+        assert_eq!(hand.written.pop_front(), Some(message(&recording.frames()[1])));
+        hand.receive(message(&recording.frames()[2]));
+        assert_eq!((hand.written.len(), hand.judging.is_none()), (0, true));
+        assert!(matches!(hand.closed, Some(Close::Protocol(_))));
+
+        let mut hand = recording.client(Credentials::guest());
+        hand.drawn.push(&[9; 12]);
+        hand.open();
+        hand.written.clear();
+        hand.receive(message(&recording.frames()[1]));
+        assert!(hand.established);
+        hand.receive(message(&recording.frames()[3]));
+        assert!(hand.closed.is_none() && hand.delivered.is_empty());
+    });
+}
+
+/// The original closes where messages are sealed, because it has no key yet; its clients read an answer under the shared one.
+#[test]
+fn an_open_route_is_answered_before_the_login() {
+    replay(&["skip-auth-with-response"], &[true, false], |recording| {
+        let config =
+            Config { open_routes: vec![Route::from_static("openValue")], ..(*recording.config()).clone() };
+        let session = ServerSession::new(Arc::new(config), JsonLimits::default(), Arc::default());
+        let mut hand = Hand::new(session, &recording.key());
+        hand.open();
+        hand.receive(message(&recording.frames()[0]));
+        let Some(Delivery::Request { reply, .. }) = hand.delivered.pop_front() else { panic!("not served") };
+        let text = r#"{"open":true,"authenticated":false}"#;
+        let body = Body::Json(JsonText::new(text.to_owned(), &JsonLimits::default()).unwrap());
+        let nonce = [3; 12];
+        hand.drawn.push(&nonce);
+        hand.send(Outbound::Response { reply, result: Ok(Response::from(body)) });
+        let answer = format!(r#"{{"request":"openValue","response":{text}}}"#);
+        let expected = match recording.encrypted {
+            true => Message::Binary(seal(&recording.key(), nonce, answer.as_bytes())),
+            false => message(&recording.frames()[1]),
+        };
+        assert_eq!(hand.written.pop_front(), Some(expected));
+        assert!(hand.closed.is_none() && !hand.established);
+    });
+}
+
+/// The oldest revision answers both, later ones close without a word: here the second waits for the verdict.
+#[test]
+fn a_plain_request_behind_the_login_is_served_after_it() {
+    replay(&["pipelined-after-auth"], &[false], |recording| {
+        let mut hand = recording.server();
+        hand.open();
+        hand.receive(message(&recording.frames()[0]));
+        hand.judging.take().unwrap();
+        hand.judge(Ok(Identity::guest()));
+        hand.receive(message(&recording.frames()[1]));
+        let Some(Delivery::Request { request, .. }) = hand.delivered.pop_front() else {
+            panic!("not served")
+        };
+        assert_eq!(Some(request.body), member(&recording.frames()[1], "data"));
+        assert_eq!((hand.written.len(), hand.closed), (1, None));
+    });
+}
+
+/// Every transcript is replayed by one of these tests.
+#[test]
+fn no_transcript_is_left_out() {
+    let undecided = ["auth-handler-returns-value", "auth-handler-returns-false", "auth-handler-returns-null"];
+    let others = [
+        "rejected-by-handler",
+        "rejected-wrong-key",
+        "unauthenticated",
+        "second-auth",
+        "skip-auth-with-response",
+        "pipelined-after-auth",
+    ];
+    let known = [&WHOLE[..], &undecided, &others].concat();
+    for (revision, mode) in REVISIONS.into_iter().flat_map(|of| [(of, "encrypted"), (of, "plain")]) {
+        let file = load(&format!("transcripts-{revision}-{mode}"));
+        for transcript in file["transcripts"].as_array().unwrap() {
+            let name = transcript["name"].as_str().unwrap();
+            assert!(known.contains(&name), "{revision}, {mode}: {name}");
+        }
+    }
 }
 
 #[test]
