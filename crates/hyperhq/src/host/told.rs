@@ -104,7 +104,7 @@ mod tests {
         let launched = event("gameLaunched", "1");
         let first = told.packet(launched.clone(), at(1), wall);
         for (other, now) in [
-            (launched.clone(), at(2)),
+            (launched, at(2)),
             (event("gameClosed", "1"), at(2)),
             (event("gameClosed", "2"), at(2)),
             (event("gameClosed", "2"), at(2)),
