@@ -269,7 +269,7 @@ async fn s12_a_call_that_was_never_answered_has_left_the_table_at_its_deadline()
     endpoint.limits = Arc::new(Limits { max_pending: 1, ..Limits::default() });
     let client = dial(address, Config::default(), Endpoint { reconnect: Reconnect::never(), ..endpoint })
         .expect("good settings");
-    let call = client.caller().call(request("first", json("1")).timeout(Duration::from_millis(50)));
+    let call = client.caller().call(request("first", json("1")).timeout(Duration::from_secs(1)));
     let accept = async { Raw::new(listener.accept().await.expect("the client dials").0) };
     let (outcome, mut raw) = tokio::join!(call, accept);
     let error = outcome.expect_err("nobody answered");

@@ -88,8 +88,8 @@ impl Caller {
         }
     }
 
-    /// Makes one call, now and not only when its future is first polled; the future is small. While the queue is full the call
-    /// waits for room.
+    /// Makes one call, as a small future. Over a queue with room the call is queued now; while the queue is full, and over a
+    /// [`Call`] of its own, it is made when the future is first polled.
     pub fn begin<C: Borrow<Caller>>(caller: C, request: Request) -> Calling<C> {
         Calling::new(caller, request)
     }

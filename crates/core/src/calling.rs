@@ -59,7 +59,8 @@ impl<C: Borrow<Caller>> Calling<C> {
         Self { caller, stage }
     }
 
-    /// What leads to the caller. Another caller put in its place would not know this call.
+    /// What leads to the caller. It must go on leading to the same one: a call that is dropped is given up there, by a number
+    /// that another caller has given to a call of its own.
     pub fn by(&mut self) -> &mut C {
         &mut self.caller
     }

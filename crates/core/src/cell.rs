@@ -1,7 +1,8 @@
 //! Where one call meets its one outcome: a cell that the caller waits at and the connection fills.
 //!
-//! Each cell has two ends, and each end is a value that is used up. Who is left last gives the cell back to its thread for the
-//! next call, so a cell is used again only when nobody is left who could fill it: no outcome can come late to another call.
+//! Each cell has two ends, and each end is a value that is used up. A caller that has its outcome and is left alone gives the cell
+//! back to its thread for the next call, so a cell is used again only when nobody is left who could fill it: no outcome can
+//! come late to another call.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -4,6 +4,7 @@
 mod events;
 mod hand;
 mod malformed;
+mod namespaces;
 mod properties;
 mod replay;
 pub(crate) mod vectors;

@@ -90,6 +90,14 @@ impl Transport<Codec> for Carrier {
         self.way().poll_close(cx)
     }
 
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        self.way().poll_end(cx)
+    }
+
+    fn is_roomy(&self) -> bool {
+        self.seen().is_roomy()
+    }
+
     fn rest(&mut self) {
         self.way().rest();
     }

@@ -78,7 +78,9 @@ where
                 }
                 self.end_calls(&reason);
                 // Until there is nothing: only then is it told of the next one.
-                while self.outbox.take(cx).is_some() {}
+                while let Some(taken) = self.outbox.take(cx) {
+                    self.outbox.asked = self.outbox.asked.take().or(taken.close);
+                }
                 self.set_alarm(cx);
                 return Poll::Pending;
             }

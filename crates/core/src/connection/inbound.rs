@@ -70,7 +70,7 @@ where
         match self.transport.poll_end(cx) {
             Poll::Pending => return false,
             // At a limit of ours: what it said before it left comes first, for it may be events.
-            Poll::Ready(Ok(())) if self.reading && self.judging.is_none() && self.transport.has_partial() => {
+            Poll::Ready(_) if self.reading && self.judging.is_none() && self.transport.has_partial() => {
                 return false;
             }
             Poll::Ready(Ok(())) => self.close(Close::Peer),

@@ -11,7 +11,7 @@ use crate::envelope::CallId;
 use crate::failure::{CallError, Code, Failure};
 use crate::ledger::{Count, Ledger};
 use crate::moment::Moment;
-use crate::queue::{Job, Numbered, Queue, Taken};
+use crate::queue::{Job, Numbered, Outlet, Queue, Taken};
 use crate::session::{Admit, Close, Cx, Gate, Outbound, OutboundOf, Session};
 use crate::transport::Transport;
 
@@ -34,6 +34,8 @@ pub(super) struct Outbox<S: Session> {
     earliest: Option<Moment>,
     /// The call that is being encoded.
     encoding: Option<CallId>,
+    /// A close that was asked for while this connection was closing already: it is for the next one.
+    pub(super) asked: Option<Close>,
 }
 
 /// How many waiting calls were ended.
@@ -55,6 +57,7 @@ impl<S: Session> Outbox<S> {
             opened: VecDeque::new(),
             earliest: None,
             encoding: None,
+            asked: None,
         }
     }
 
@@ -166,6 +169,9 @@ impl<S: Session> Outbox<S> {
         left.extend(self.jobs.drain(..));
         left.sort_unstable_by_key(|job| job.number);
         self.queue.put_back(left.into());
+        if let Some(close) = self.asked.take() {
+            self.queue.close(close);
+        }
         if !self.keep {
             let (calls, events) = self.queue.end(Code::Unavailable, &format!("connection closed: {reason}"));
             ledger.add(Count::Calls, calls);

@@ -22,7 +22,7 @@ use polywire_core::{
 use super::pool::{Lead, Pool};
 use super::{ServerCommand, flush};
 use crate::codec::{Frame, HpxCodec};
-use crate::config::{ClientConfig, Dialect};
+use crate::config::{ClientConfig, Dialect, NonFinite};
 use crate::translate;
 use crate::wire::{self, AUTHENTICATED, Message};
 
@@ -207,7 +207,7 @@ impl ClientSession {
     }
 
     fn message(&mut self, message: &Message, cx: Context<'_, '_>) {
-        if message.mended.is_some() {
+        if message.mended.is_some() && self.config.wire.non_finite == NonFinite::Null {
             cx.count(Count::Mended);
         }
         let data = message.data();

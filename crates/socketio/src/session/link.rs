@@ -55,6 +55,8 @@ pub struct Link {
     /// Where else the session may be, and how many of these have been tried.
     namespaces: Arc<Namespaces>,
     tried: usize,
+    /// The one that was granted and left again, because nobody spoke in it.
+    left: Option<ByteString>,
     auth: Option<JsonText>,
     recovery: Recovery,
     state: State,
@@ -89,6 +91,7 @@ impl Link {
             namespace: config.namespace.as_str().into(),
             namespaces: Arc::new(Namespaces::new([config.namespace.as_str().into()])),
             tried: 1,
+            left: None,
             config,
             auth,
             recovery,
@@ -125,6 +128,9 @@ impl Link {
             return false;
         }
         self.tried += 1;
+        if self.state == State::Connected {
+            self.left = Some(self.namespace.clone());
+        }
         self.namespace = self.namespaces.after(&self.namespace);
         self.early.clear();
         self.join(cx);
@@ -136,6 +142,10 @@ impl Link {
         if refusal.reason == INVALID_NAMESPACE {
             if self.join_next(cx) {
                 return;
+            }
+            if let Some(granted) = &self.left {
+                // It is there, and only slow: the next connection asks it again.
+                return cx.close(Close::GivenUp(format!("nobody answers the login in {granted}")));
             }
             if self.tried > 1 {
                 let why = format!("the server has none of the namespaces {}", self.namespaces);

@@ -32,14 +32,15 @@ impl ClientSession {
             }
             return self.done(Err(CallError::Failure(failure)), cx);
         }
+        let refused = message.mended.as_ref().filter(|_| self.config.wire.non_finite == NonFinite::Refuse);
         if let Some(outcome) = self.answer_to_command(&message.data()) {
-            return self.done(outcome, cx);
+            return self.done(refused.map_or(outcome, |error| Err(no_json(error))), cx);
         }
         match data {
             Data::Results if self.command().is_none() => {
-                let outcome = match &message.mended {
-                    Some(error) if self.config.wire.non_finite == NonFinite::Refuse => Err(no_json(error)),
-                    _ => self.outcome(&message.data()),
+                let outcome = match refused {
+                    Some(error) => Err(no_json(error)),
+                    None => self.outcome(&message.data()),
                 };
                 self.done(outcome, cx);
             }
