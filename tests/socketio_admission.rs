@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
-    Authenticate, Body, BoxFuture, Close, Count, Credentials, Endpoint, Event, Identity, Limits, Refusal,
-    Route, Server,
+    Authenticate, Body, BoxFuture, Close, Count, Credentials, Endpoint, Event, Handler, HandlerFuture,
+    Identity, Incoming, Limits, Reconnect, Refusal, Request, Route, Server,
 };
-use polywire_socketio::{ServerConfig, listen};
+use polywire_socketio::{Config, ServerConfig, dial, listen};
 use polywire_tests::socketio::{Ears, LIMIT};
 use raw::{Raw, until};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 /// Lets everybody in, once it is told to.
@@ -130,4 +130,46 @@ async fn c03_half_a_message_of_a_websocket_costs_its_connection() {
     timeout(LIMIT, ears.ended(1)).await.expect("an end in time");
     let ends = ears.ends();
     assert_eq!(ends, [Close::SlowFrame(Duration::from_millis(300))], "{ends:?}");
+}
+
+/// Answers once it is told to, and tells that it was asked.
+#[derive(Clone, Default)]
+struct Late(Arc<(Notify, Notify)>);
+
+impl Handler for Late {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        let late = self.clone();
+        Box::pin(async move {
+            late.0.0.notify_one();
+            late.0.1.notified().await;
+            Ok(incoming.body.into())
+        })
+    }
+}
+
+/// The streams are cut when the server has ended, and what it answered last has left by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_answer_of_a_server_that_drains_reaches_its_client() {
+    for round in 0..40 {
+        let late = Late::default();
+        let endpoint = Endpoint::new("socketio", late.clone());
+        let server = listen("127.0.0.1:0", ServerConfig::default(), endpoint).await.unwrap();
+        let endpoint =
+            Endpoint { reconnect: Reconnect::never(), ..Endpoint::new("socketio", Ears::default()) };
+        let client =
+            dial(server.address(), Config::default(), Arc::new(Credentials::guest()), endpoint).unwrap();
+        client.ready().await.unwrap();
+        let body = Body::json(&round).unwrap();
+        let request = Request::new(Route::from_static("late"), body.clone());
+        let caller = client.caller().clone();
+        let call = tokio::spawn(async move { caller.call(request).await });
+        timeout(LIMIT, late.0.0.notified()).await.unwrap();
+        let closing = tokio::spawn(server.shutdown());
+        tokio::task::yield_now().await;
+        late.0.1.notify_one();
+        let outcome = timeout(LIMIT, call).await.unwrap().unwrap();
+        assert_eq!(outcome.map(|answer| answer.body), Ok(body), "round {round}");
+        timeout(LIMIT, closing).await.unwrap().unwrap();
+        client.shutdown().await;
+    }
 }

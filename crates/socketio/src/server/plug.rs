@@ -282,7 +282,15 @@ impl Transport<Packets> for Plug {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+    /// What was handed over leaves first, because the library drops what it has not written when it ends a session.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        if let Some(gate) = self.gate.as_ref().filter(|_| self.window.1 > 0 && self.member.streams()) {
+            // Before looking, so that a flush in between wakes this task.
+            gate.await_flush(cx);
+            if gate.flushes() == self.window.0 {
+                return Poll::Pending;
+            }
+        }
         self.member.leave();
         Poll::Ready(Ok(()))
     }
