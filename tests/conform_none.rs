@@ -108,12 +108,16 @@ async fn a_program_that_says_nothing_is_ended_and_one_that_dies_fails_its_cases(
     }
 }
 
+/// The most hexadecimal digits in a row: a secret has 32.
+fn digits(text: &str) -> Option<usize> {
+    text.as_bytes().split(|byte| !byte.is_ascii_hexdigit()).map(<[u8]>::len).max()
+}
+
 #[tokio::test]
 async fn the_secret_of_a_launch_is_shown_nowhere() {
     let script = "echo $POLYWIRE_SECRET >&2; echo \"say $POLYWIRE_SECRET\"";
     let ran = conform(&["--mode", "server"], &["sh", "-c", script]).await.ends(8);
     assert!(ran.errors.contains("say …"), "{}", ran.errors);
-    let digits = |text: &str| text.as_bytes().split(|byte| !byte.is_ascii_hexdigit()).map(<[u8]>::len).max();
     assert!(digits(&ran.errors) < Some(32), "{}", ran.errors);
     // In its hello, and in what a dial says, which is before any step.
     let target = "sockhop://127.0.0.1:0?mode=$POLYWIRE_SECRET";
@@ -143,7 +147,6 @@ async fn the_secret_of_a_login_in_plain_text_is_not_in_the_trace() {
     let ran = conform(&options, &["sh", "-c", &script]).await.ends(9);
     let trace = ran.cases()[0]["trace"].as_str().unwrap().to_owned();
     assert!(trace.contains("tester") && trace.contains('…'), "{trace}");
-    let digits = |text: &str| text.as_bytes().split(|byte| !byte.is_ascii_hexdigit()).map(<[u8]>::len).max();
     assert!(digits(&ran.output).max(digits(&ran.errors)) < Some(32), "{}{}", ran.output, ran.errors);
 }
 
@@ -186,9 +189,7 @@ async fn a_signal_ends_the_run_and_the_program_with_everything_that_it_started()
     run.wait_for_error_line(|line| line.ends_with("as server"), LIMIT).await.unwrap();
     let (own, child) = (number(&own).await, number(&child).await);
     assert!(runs(&own) && runs(&child));
-    let terminate =
-        std::process::Command::new("kill").args(["-TERM", &run.id().unwrap().to_string()]).status();
-    assert!(terminate.unwrap().success());
+    run.signal("TERM").await.unwrap();
     run.wait_for_error_line(|line| line.contains("a signal: the program is ended"), LIMIT).await.unwrap();
     assert_eq!(run.finish(LIMIT).await.unwrap().code(), Some(9));
     gone(&own).await;

@@ -203,11 +203,6 @@ async fn in_flight(route: &'static str) -> Rig {
 }
 
 impl Rig {
-    async fn signal(&self) {
-        let id = self.bridge.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-    }
-
     async fn outcomes(&mut self) -> (u64, u64) {
         let (mut answered, mut failed) = (0, 0);
         while let Some(outcome) = timeout(LIMIT, self.calls.join_next()).await.expect("every call ends") {
@@ -223,7 +218,7 @@ async fn g16_a_bridge_that_drains_with_a_thousand_calls_in_flight_lets_each_have
     let rounds = size(1, 100);
     for _ in 0..rounds {
         let mut rig = in_flight("slow").await;
-        rig.signal().await;
+        rig.bridge.signal("TERM").await.unwrap();
         rig.bridge.wait_for_error_line(|line| line.contains("draining"), LIMIT).await.unwrap();
         let since = Instant::now();
         rig.slow.answer.send_replace(true);
@@ -240,9 +235,9 @@ async fn g16_a_second_signal_ends_a_bridge_at_once_and_every_call_has_its_outcom
     let rounds = size(1, 100);
     for _ in 0..rounds {
         let mut rig = in_flight("hang").await;
-        rig.signal().await;
+        rig.bridge.signal("TERM").await.unwrap();
         rig.bridge.wait_for_error_line(|line| line.contains("draining"), LIMIT).await.unwrap();
-        rig.signal().await;
+        rig.bridge.signal("TERM").await.unwrap();
         let since = Instant::now();
         rig.bridge.finish(Duration::from_secs(5)).await.unwrap();
         longest = longest.max(since.elapsed());

@@ -144,12 +144,7 @@ async fn g05_mixed_traffic_over_every_wire_and_the_bridge_loses_nothing_and_doub
     }
     let far = serve("stonyx", &upstream).await;
     let between = bridge("sockhop", "stonyx", far.address(), &onward("")).await;
-    let state = between.snapshot();
-    let door = state.endpoints.iter().find_map(|endpoint| match &endpoint.state {
-        polywire_bridge::EndpointState::Server { address, .. } => Some(address.clone()),
-        _ => None,
-    });
-    let through = Arc::new(dial("sockhop", &door.unwrap(), &Arc::new(App::default())).await);
+    let through = Arc::new(dial("sockhop", between.address("in").unwrap(), &Arc::new(App::default())).await);
     let times = Arc::new(Mutex::new(Times::new()));
     let (began, until) = (Instant::now(), Instant::now() + span);
     let (mut calls, mut events) = (JoinSet::new(), JoinSet::new());

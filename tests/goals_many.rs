@@ -3,7 +3,6 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use polywire_core::{
 };
 use polywire_hpx::{HpxServer, ServerConfig, Wire};
 use polywire_sockhop::{Config, dial, listen};
+use polywire_tests::framed::framed;
 use polywire_tests::process::Process;
 use polywire_tests::size::size;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -335,12 +335,6 @@ async fn g27_ten_thousand_idle_connections_fit_into_400_mib() {
     let cost = usage(&process).0 - before;
     println!("g27: {peers} idle connections cost {} KiB, {} B each", cost >> 10, cost / peers);
     assert!(cost <= (400 << 20) * peers / 10_000 + (8 << 20), "{cost}");
-}
-
-fn framed(text: &str) -> Vec<u8> {
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(text.as_bytes()).unwrap();
-    [&gzip.finish().unwrap()[..], b"<EOF>"].concat()
 }
 
 /// HPX says so in a second frame behind its greeting, Stonyx closes the WebSocket behind its handshake.

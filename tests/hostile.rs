@@ -124,5 +124,8 @@ fn every_test_of_a_row_is_named_there() {
             missing.entry(id).or_default().push(test);
         }
     }
-    assert!(missing.is_empty(), "hostile.toml does not name these tests in `where`: {missing:#?}");
+    assert!(
+        missing.is_empty(),
+        "hostile.toml and goals.toml do not name these tests in `where`: {missing:#?}"
+    );
 }

@@ -5,8 +5,8 @@
 #[path = "support/bridged.rs"]
 mod bridged;
 
-use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex};
+use std::io::Read;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridged::{WIRES, registry};
@@ -14,6 +14,8 @@ use polywire_core::layer::Trace;
 use polywire_core::{
     Body, Credentials, Endpoint, Identity, Options, Refusal, Response, Router, Secret, Surroundings, Target,
 };
+use polywire_tests::framed::framed;
+use polywire_tests::log::Log;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,28 +25,6 @@ use tokio::time::timeout;
 const LIMIT: Duration = Duration::from_secs(30);
 /// Connections of each kind of peer.
 const PEERS: usize = 20;
-
-/// Everything that is logged by this process.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// What was logged since the last time, and nothing of it is kept.
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-    }
-}
 
 fn endpoint(wire: &'static str) -> Endpoint {
     let router = Router::new()
@@ -85,14 +65,6 @@ async fn say(address: &str, parts: &[Vec<u8>]) {
     // It may be closed before everything was said.
     let _ = stream.shutdown().await;
     let _ = timeout(LIMIT, stream.read_to_end(&mut Vec::new())).await.expect("the server closes");
-}
-
-fn framed(text: &str) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(text.as_bytes()).unwrap();
-    let mut frame = encoder.finish().unwrap();
-    frame.extend_from_slice(b"<EOF>");
-    frame
 }
 
 /// The text of the next frame of HPX.
@@ -176,7 +148,7 @@ async fn ask(wire: &str, address: &str) {
         let welcome: serde_json::Value = serde_json::from_str(&next_frame(&mut stream).await).unwrap();
         for (number, name) in asked.chain([(99, "echo".to_owned())]) {
             let call = json!({ "session": welcome["session"], "name": "n", "data": [{ "fname": name }] });
-            stream.write_all(&framed(&call.to_string())).await.unwrap();
+            stream.write_all(&framed(call.to_string())).await.unwrap();
             let answer = next_frame(&mut stream).await;
             assert_eq!(answer.contains("\"error\""), number != 99, "{answer}");
         }

@@ -3,7 +3,6 @@
 
 use std::any::Any;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
@@ -17,6 +16,7 @@ use polywire_net::websocket::{Settings, accept};
 use polywire_sockhop::{Codec, Config, Role};
 use polywire_stonyx::Key;
 use polywire_tests::bomb::bomb;
+use polywire_tests::framed::framed;
 use polywire_tests::size::size;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -98,13 +98,6 @@ async fn reserved_by_a_websocket() -> usize {
         kept.push((socket, far));
     }
     reserved().saturating_sub(before) / connections()
-}
-
-/// A whole frame of HPX.
-fn framed(text: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
-    encoder.write_all(text).expect("memory takes it");
-    [encoder.finish().expect("memory takes it"), b"<EOF>".to_vec()].concat()
 }
 
 fn limits() -> Limits {

@@ -9,9 +9,10 @@ use std::time::Duration;
 use leave::{LEAVES, leave};
 use polywire_core::{
     Body, CallError, Client, Code, Count, Endpoint, Handler, HandlerFuture, Incoming, JsonLimits, JsonText,
-    Ledger, Limits, Reconnect, Request, Response, Route, Server,
+    Limits, Reconnect, Request, Response, Route, Server,
 };
 use polywire_sockhop::{Config, dial, listen};
+use polywire_tests::books::check_books;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -95,23 +96,6 @@ impl Raw {
             self.says(&format!("{{\"type\":\"SockhopPong\",\"data\":{{\"_id\":\"{id}\"}}}}\n")).await;
         }
     }
-}
-
-/// Every call of ours has ended, and every frame has been accounted for.
-#[track_caller]
-fn check_books(ledger: &Ledger) {
-    let of = |counts: &[Count]| counts.iter().map(|count| ledger.get(*count)).sum::<u64>();
-    let books = format!("{:?}", ledger.snapshot());
-    assert_eq!(ledger.unaccounted_frames(), 0, "{books}");
-    assert_eq!(of(&[Count::Connections]), of(&[Count::Closed]), "{books}");
-    let ended = [
-        Count::CallsAnswered,
-        Count::CallsFailed,
-        Count::CallsNotSent,
-        Count::CallsUnknown,
-        Count::CallsCancelled,
-    ];
-    assert_eq!(of(&[Count::Calls]), of(&ended), "{books}");
 }
 
 /// How far a server is when it goes.

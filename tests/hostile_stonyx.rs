@@ -1,13 +1,17 @@
 //! Rows of hostile input on the socket of a Stonyx server, spoken by a raw WebSocket.
 
+#[path = "../crates/net/tests/support/plain.rs"]
+mod plain;
+
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use plain::Plain;
 use polywire_core::{
-    Close, Codec, Credentials, Endpoint, Failure, Flush, FrameError, Handler, HandlerFuture, Identity,
-    Incoming, Limits, Message, MessageCodec, Observe, Peer, Refusal, Server, Transport,
+    Close, Credentials, Endpoint, Failure, Flush, Handler, HandlerFuture, Identity, Incoming, Limits,
+    Message, Observe, Peer, Refusal, Server, Transport,
 };
 use polywire_net::websocket::{Opening, Settings, WebSocket, connect};
 use polywire_stonyx::{Config, listen};
@@ -18,29 +22,6 @@ use tokio::time::timeout;
 /// How long anything may take that a test waits for.
 const LIMIT: Duration = Duration::from_secs(30);
 const LOGIN: &str = r#"{"request":"auth","data":{"authKey":"the shared key of these tests"}}"#;
-
-/// Frames are messages.
-struct Plain;
-
-impl Codec for Plain {
-    type Frame = Message;
-    type Mode = ();
-
-    fn set_read_mode(&mut self, (): ()) {}
-
-    fn set_write_mode(&mut self, (): ()) {}
-}
-
-impl MessageCodec for Plain {
-    fn decode(&mut self, message: Message) -> Result<Option<Message>, FrameError> {
-        Ok(Some(message))
-    }
-
-    fn encode(&mut self, frame: Message, out: &mut dyn FnMut(Message)) -> Result<(), FrameError> {
-        out(frame);
-        Ok(())
-    }
-}
 
 /// Serves nothing.
 struct Nothing;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leave::{LEAVES, leave};
-
 use polywire_core::{
     Body, CallError, Close, Code, Count, Credentials, Endpoint, Failure, Handler, HandlerFuture, Identity,
     Incoming, JsonLimits, JsonText, Limits, Observe, Peer, Reconnect, Refusal, Request, Route, Server,
 };
 use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig, Wire};
 use polywire_sockhop::{Config, dial, listen};
+use polywire_tests::books::check_books;
 use polywire_tests::size::size;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -121,21 +121,7 @@ impl Rig {
     /// Nothing is left of any connection.
     #[track_caller]
     fn check_books(&self) {
-        let ledger = self.server.ledger();
-        let of = |counts: &[Count]| counts.iter().map(|count| ledger.get(*count)).sum::<u64>();
-        let books = format!("{:?}", ledger.snapshot());
-        assert_eq!(ledger.unaccounted_frames(), 0, "{books}");
-        assert_eq!(of(&[Count::Connections]), of(&[Count::Closed]), "{books}");
-        let ended = [Count::RequestsAnswered, Count::RequestsFailed, Count::RequestsAbandoned];
-        assert_eq!(of(&[Count::Requests]), of(&ended), "{books}");
-        let ended = [
-            Count::CallsAnswered,
-            Count::CallsFailed,
-            Count::CallsNotSent,
-            Count::CallsUnknown,
-            Count::CallsCancelled,
-        ];
-        assert_eq!(of(&[Count::Calls]), of(&ended), "{books}");
+        check_books(self.server.ledger());
         assert!(self.server.peers().is_empty());
     }
 }

@@ -274,8 +274,7 @@ async fn p12_a_broadcast_of_the_server_is_no_answer_and_is_followed_by_its_end()
             };
             let (waiting, telling) =
                 (connect(&address, alice(), one(dialect)), connect(&address, alice(), one(dialect)));
-            let (waiting, state) = (Arc::new(waiting), telling.core().watch());
-            let mut states = [waiting.core().watch(), state];
+            let mut states = [waiting.core().watch(), telling.core().watch()];
             waiting.ready().await.expect("the login is accepted");
             let caller = waiting.caller().clone();
             let call = tokio::spawn(async move { caller.call(request("sleep", r#"{"seconds":0.5}"#)).await });

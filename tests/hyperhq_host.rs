@@ -15,6 +15,7 @@ use polywire_core::{
 };
 use polywire_hyperhq::{FileEncoding, Host, HostConfig, Launch, Line, Process, Reauth};
 use polywire_tests::install::{PYTHON_SOCKETIO, SOCKET_IO_CLIENT};
+use polywire_tests::plugin_folder::plugin_folder;
 use polywire_tests::{peer, skip};
 use serde_json::{Value, json};
 
@@ -46,16 +47,8 @@ impl Stage {
         let endpoint = Endpoint::new("hyperhq", polywire_cli::service::hyperhq::routes().build().unwrap());
         let ledger = Arc::clone(&endpoint.ledger);
         let host = Host::listen(HostConfig { port: Some(0), ..config }, endpoint).await.unwrap();
-        let folder = std::env::temp_dir().join(format!("polywire-host-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let own = folder.join("plugin");
-        std::fs::create_dir_all(own.join("assets")).unwrap();
-        std::fs::write(own.join("README.md"), "hello from the plugin folder\n").unwrap();
-        std::fs::write(own.join("assets/blob.bin"), (0..=255).collect::<Vec<u8>>()).unwrap();
-        std::fs::write(own.join("empty.txt"), "").unwrap();
-        std::fs::write(folder.join("secret.txt"), "must never be served\n").unwrap();
-        std::os::unix::fs::symlink(folder.join("secret.txt"), own.join("escape.txt")).unwrap();
-        host.serve_files(ID, &own).unwrap();
+        let folder = plugin_folder(&format!("host-{name}")).unwrap();
+        host.serve_files(ID, &folder.join("plugin")).unwrap();
         Self { host, folder, program, ledger }
     }
 
@@ -74,7 +67,7 @@ impl Stage {
                 if let Some(plugin) = self.host.plugin(ID) {
                     return plugin;
                 }
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(LIMIT, wait).await.expect("it logs in")
@@ -280,7 +273,7 @@ async fn status_updates_keep_a_request_alive_up_to_progress_timeout_and_silence_
         let orphans = || stage.ledger.get(Count::OrphanReply);
         let late = async {
             while orphans() == 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(LIMIT, late).await.expect("the late answer is counted");

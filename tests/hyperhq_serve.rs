@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use polywire_tests::install::{PYTHON_SOCKETIO, SOCKET_IO_CLIENT};
+use polywire_tests::plugin_folder::plugin_folder;
 use polywire_tests::process::Process;
 use polywire_tests::{peer, place, skip};
 use tokio::process::Command;
@@ -13,21 +14,6 @@ use tokio::process::Command;
 const LIMIT: Duration = Duration::from_secs(60);
 const ID: &str = "peer-plugin";
 const CHALLENGE: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
-
-/// The files of the plugin, which its scenario `file` asks for, and one beside them that it must not get.
-fn folder(name: &str) -> std::path::PathBuf {
-    let folder = std::env::temp_dir().join(format!("polywire-serve-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    let own = folder.join("plugin");
-    std::fs::create_dir_all(own.join("assets")).unwrap();
-    std::fs::write(own.join("README.md"), "hello from the plugin folder\n").unwrap();
-    std::fs::write(own.join("assets/blob.bin"), (0..=255).collect::<Vec<u8>>()).unwrap();
-    std::fs::write(own.join("empty.txt"), "").unwrap();
-    std::fs::write(folder.join("secret.txt"), "must never be served\n").unwrap();
-    #[cfg(unix)]
-    std::os::unix::fs::symlink(folder.join("secret.txt"), own.join("escape.txt")).unwrap();
-    folder
-}
 
 /// A server of its own for one run of a plugin, because its challenge is good for one login.
 async fn served(folder: &Path, scenario: &[&str], mut plugin: Command) {
@@ -59,7 +45,7 @@ const SCENARIOS: [&[&str]; 4] = [
 async fn a_node_plugin_finds_at_serve_what_it_finds_at_a_host() {
     let name = "a_node_plugin_finds_at_serve_what_it_finds_at_a_host";
     let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
-    let folder = folder("node");
+    let folder = plugin_folder("serve-node").unwrap();
     for scenario in SCENARIOS {
         let mut node = Command::new("node");
         node.arg(peer::hyperhq_plugin(&package));
@@ -72,7 +58,7 @@ async fn a_node_plugin_finds_at_serve_what_it_finds_at_a_host() {
 async fn a_python_plugin_finds_at_serve_what_it_finds_at_a_host() {
     let name = "a_python_plugin_finds_at_serve_what_it_finds_at_a_host";
     let Some(package) = skip::package(name, &PYTHON_SOCKETIO) else { return };
-    let folder = folder("python");
+    let folder = plugin_folder("serve-python").unwrap();
     for scenario in SCENARIOS {
         let mut python = Command::new("python3");
         python.env("PYTHONPATH", &package).env("PYTHONDONTWRITEBYTECODE", "1");

@@ -6,7 +6,11 @@
 //! |---|---|
 //! | [`place`] | folders of the workspace |
 //! | [`install`] | npm and PyPI packages in exact versions, prepared once per machine |
+//! | [`books`] | what must be true of a ledger at rest |
 //! | [`bomb`] | a frame of HPX that is small on the wire and large in memory |
+//! | [`framed`] | a frame of HPX as its peers make it |
+//! | [`log`] | what this process logs, to be read |
+//! | [`plugin_folder`] | the files that a HyperHQ plugin asks for |
 //! | [`size`] | how much of something a test does |
 //! | [`skip`] | the one way to leave out a test whose foreign peer is missing |
 //! | [`process`] | a child process spoken to line by line |
@@ -20,18 +24,26 @@
 
 #[path = "support/bomb.rs"]
 pub mod bomb;
+#[path = "support/books.rs"]
+pub mod books;
 #[path = "support/driver.rs"]
 pub mod driver;
+#[path = "support/framed.rs"]
+pub mod framed;
 #[path = "support/harm.rs"]
 pub mod harm;
 #[path = "support/install.rs"]
 pub mod install;
+#[path = "support/log.rs"]
+pub mod log;
 #[path = "support/odd.rs"]
 pub mod odd;
 #[path = "support/peer.rs"]
 pub mod peer;
 #[path = "support/place.rs"]
 pub mod place;
+#[path = "support/plugin_folder.rs"]
+pub mod plugin_folder;
 #[path = "support/process.rs"]
 pub mod process;
 #[path = "support/relay.rs"]

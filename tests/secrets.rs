@@ -5,8 +5,7 @@
 #[path = "support/bridged.rs"]
 mod bridged;
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bridged::{EVENT, WIRES, bridge, event, json, onward, registry, request};
@@ -14,26 +13,12 @@ use polywire_core::{
     Authenticate, Body, BoxFuture, ClientState, Code, Credentials, Endpoint, Event, Failure, Identity,
     Reconnect, Refusal, Request, Response, Route, Router, Secret, Target,
 };
+use polywire_tests::log::Log;
 use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// A part of every secret and every body here, and of nothing else.
 const MARK: &str = "7c1fd0b3";
-
-/// Everything that is logged by this process.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Lets in whoever shows the right one; the adapters that have a login of their own judge before it.
 struct Judge;
@@ -157,7 +142,7 @@ async fn inv9_what_peers_say_and_log_in_with_is_in_no_log_on_any_wire() {
         }
         between.shutdown().await;
     }
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.take();
     for expected in ["connection opened", "connection closed", "shown", "call failed"] {
         assert!(log.contains(expected), "the log is one: {expected}");
     }

@@ -66,6 +66,10 @@ async fn h12_a_body_over_the_limit_ends_the_session_announced_or_not() {
         assert!(matches!(status, 400 | 413), "{announced}: {status}");
         assert_eq!(Raw::dial(server.address()).await.ask(&query, None).await.0, 400, "{announced}");
         until("no peer", || server.peers().is_empty()).await;
+        let (mut other, query) = polling(&server).await;
+        assert_eq!(other.ask(&query, Some("42[\"echo\",1]")).await.0, 200, "others are served");
+        assert_eq!(other.ask(&query, Some("1")).await.0, 200);
+        until("it has gone too", || server.peers().is_empty()).await;
     }
 }
 

@@ -81,16 +81,6 @@ async fn engine_an_invalid_request_ends_the_session() {
 }
 
 #[tokio::test]
-async fn h12_a_body_over_the_limit_is_refused_by_a_server_and_others_are_served() {
-    let server = serve().await;
-    let (mut raw, query) = polling(&server).await;
-    let status = raw.ask(&query, Some(&format!("4{}", "x".repeat(1_000_001)))).await.0;
-    assert!(matches!(status, 400 | 413), "{status}");
-    let (mut other, query) = polling(&server).await;
-    assert_eq!(other.ask(&query, Some("42[\"echo\",1]")).await.0, 200);
-}
-
-#[tokio::test]
 async fn engine_two_polls_at_once_end_the_session() {
     let server = serve().await;
     let (mut first, query) = polling(&server).await;

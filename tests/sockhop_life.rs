@@ -95,14 +95,13 @@ async fn a_21_peer_that_answers_no_more_pings_is_left() {
     let server = end.serve("127.0.0.1:0", lively(Config::default())).await;
     let port = server.address().rsplit(':').next().unwrap();
     let flags = ["--port", port, "--expect-push", "10", "--hold", "100000", "--timeout", "100000"];
-    let mut theirs = peer::sockhop_21_client(&flags).unwrap();
+    let theirs = peer::sockhop_21_client(&flags).unwrap();
     end.wait_for(|heard| heard.requests == 100).await;
     theirs.freeze().await.unwrap();
     died(&end).await;
 
     let end = End::new(0);
-    let (mut theirs, port) =
-        peer::sockhop_21_server(&["--duration", "100000", "--push", "10"]).await.unwrap();
+    let (theirs, port) = peer::sockhop_21_server(&["--duration", "100000", "--push", "10"]).await.unwrap();
     let _client = end.dial(format!("127.0.0.1:{port}"), lively(Config::default()));
     end.wait_for(|heard| heard.events.len() == 10).await;
     theirs.freeze().await.unwrap();

@@ -116,8 +116,6 @@ impl Observe for Ends {
     fn disconnected(&self, _: &Peer, reason: &Close) {
         self.0.lock().unwrap().push(reason.clone());
     }
-
-    fn turned_away(&self, _: &Close) {}
 }
 
 impl End {

@@ -199,11 +199,19 @@ impl Process {
     ///
     /// # Errors
     /// When it has ended, or the system knows no such thing.
-    pub async fn freeze(&mut self) -> Result<(), ProcessError> {
+    pub async fn freeze(&self) -> Result<(), ProcessError> {
+        self.signal("STOP").await
+    }
+
+    /// Sends the child the signal of this name, such as `TERM`.
+    ///
+    /// # Errors
+    /// When it has ended, or the system knows no such thing.
+    pub async fn signal(&self, name: &str) -> Result<(), ProcessError> {
         let id = self.id().ok_or_else(|| self.error("it has ended"))?.to_string();
-        let status = Command::new("kill").args(["-STOP", &id]).status().await;
-        let stopped = status.is_ok_and(|status| status.success());
-        if stopped { Ok(()) } else { Err(self.error("it could not be stopped")) }
+        let status = Command::new("kill").args([format!("-{name}"), id]).status().await;
+        let taken = status.is_ok_and(|status| status.success());
+        if taken { Ok(()) } else { Err(self.error(&format!("it took no signal {name}"))) }
     }
 
     /// Waits until the child ends by itself.

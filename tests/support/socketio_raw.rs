@@ -112,16 +112,6 @@ impl Raw {
         }
     }
 
-    /// Bytes as they are.
-    pub(crate) async fn say(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.unwrap();
-    }
-
-    /// The status of an answer, whatever else it says.
-    pub(crate) async fn status(&mut self) -> String {
-        self.head().await.lines().next().unwrap_or_default().to_owned()
-    }
-
     /// Bytes as they are; `false` when the stream takes no more.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> bool {
         timeout(LIMIT, self.0.write_all(bytes)).await.is_ok_and(|written| written.is_ok())

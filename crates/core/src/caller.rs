@@ -48,11 +48,6 @@ pub trait Call: Send + Sync + 'static {
     fn has_ended(&self) -> bool {
         false
     }
-
-    /// What waits to be sent; `None` unless implemented.
-    fn queued(&self) -> Option<Queued> {
-        None
-    }
 }
 
 /// What waits in front of a connection: calls and events that were accepted and are not written yet.
@@ -141,7 +136,7 @@ impl Caller {
     pub fn queued(&self) -> Option<Queued> {
         match &self.0 {
             Way::Queue(way) => Some(way.outlet.queued()),
-            Way::Custom(call) => call.queued(),
+            Way::Custom(_) => None,
         }
     }
 

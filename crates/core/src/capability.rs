@@ -92,8 +92,8 @@ pub struct Particulars {
     pub empty_request: Option<&'static str>,
     /// The same of an event of the side that listens.
     pub empty_push: Option<&'static str>,
-    /// What a request of the side that dialled arrives as when its body is `null`; a request of the other side and an event arrive as
-    /// they are.
+    /// What a request of the side that dialled arrives as when its body is `null`; a request of the other side and an event
+    /// arrive as they are.
     pub null_client_request: &'static str,
     /// What an answer without a body arrives as.
     pub empty_reply: EmptyReply,

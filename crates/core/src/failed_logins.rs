@@ -18,8 +18,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// Counts the failed logins of each of many: of addresses, of names. It remembers 4 096 of them.
 ///
-/// Every server counts those of addresses, for all wires that end a connection over one. A wire that answers a failed login and goes
-/// on counts here by itself.
+/// Every server counts those of addresses, for all wires that end a connection over one. A wire that answers a failed login and
+/// goes on counts here by itself.
 #[derive(Debug)]
 pub struct FailedLogins<K> {
     /// What somebody may do whose logins have not failed.
@@ -51,7 +51,7 @@ impl<K: Eq + Hash + Clone> FailedLogins<K> {
             return;
         }
         if failed.len() >= MAX_FAILED {
-            failed.retain(|_, pace| !pace.is_even(now));
+            failed.retain(|_, pace| pace.even() > now);
         }
         if failed.len() >= MAX_FAILED {
             let soonest = failed.iter().min_by_key(|(_, pace)| pace.even()).map(|(who, _)| who.clone());

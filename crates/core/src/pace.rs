@@ -23,18 +23,18 @@ impl Pace {
     /// One more is spent at `now`; says when the next may be, `None` for at once.
     pub(crate) fn spend(&mut self, now: Moment) -> Option<Moment> {
         self.even = self.even.max(now) + self.interval;
-        let next = now + (self.even - now).saturating_sub(self.burst.saturating_sub(self.interval));
+        let next = now + (self.even - now).saturating_sub(self.slack());
         (self.even - now >= self.burst).then_some(next.max(now + Duration::from_nanos(1)))
     }
 
     /// Nobody waits longer than `pause` for the next one.
     pub(crate) fn forgive_beyond(&mut self, pause: Duration, now: Moment) {
-        self.even = self.even.min(now + self.burst.saturating_sub(self.interval) + pause);
+        self.even = self.even.min(now + self.slack() + pause);
     }
 
     /// How long it is until there is one left, `None` when there is.
     pub(crate) fn pause(&self, now: Moment) -> Option<Duration> {
-        let left = (self.even - now).saturating_sub(self.burst.saturating_sub(self.interval));
+        let left = (self.even - now).saturating_sub(self.slack());
         (!left.is_zero()).then_some(left)
     }
 
@@ -43,9 +43,9 @@ impl Pace {
         self.even
     }
 
-    /// Is the whole burst there again?
-    pub(crate) fn is_even(&self, now: Moment) -> bool {
-        self.even <= now
+    /// How far ahead of an even pace one may be and still spend.
+    fn slack(&self) -> Duration {
+        self.burst.saturating_sub(self.interval)
     }
 }
 

@@ -53,9 +53,9 @@ pub trait Session: Send + Sized + 'static {
     /// abandoned calls and commands are sent without.
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit;
 
-    /// Something has begun to wait behind this gate, as [`Session::admit`] said. Nothing unless implemented, which is right where the
-    /// peer opens the gate in its time. A session that can never open it closes here, as soon as it may, with [`Close::GivenUp`]:
-    /// what waits then leaves on the next connection.
+    /// Something has begun to wait behind this gate, as [`Session::admit`] said. Nothing unless implemented, which is right where
+    /// the peer opens the gate in its time. A session that can never open it closes here, as soon as it may, with
+    /// [`Close::GivenUp`]: what waits then leaves on the next connection.
     fn held(&mut self, gate: Gate, cx: &mut Cx<'_, Self>) {
         let _ = (gate, cx);
     }

@@ -27,8 +27,8 @@ pub(crate) async fn batch(caller: &Caller, calls: Vec<Request>, terms: Terms) ->
     let mut list = BytesMut::from("[");
     let mut sent: Vec<Route> = Vec::new();
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(calls.len());
-    let mut first = None;
-    let mut due: Option<Moment> = None;
+    // The name and the deadline of the message.
+    let mut message: Option<(Route, Moment)> = None;
     for call in calls {
         if let Some(failure) = translate::refusal(&call, &limits) {
             outcomes.push(Some(Err(CallError::NotSent(failure))));
@@ -42,12 +42,14 @@ pub(crate) async fn batch(caller: &Caller, calls: Vec<Request>, terms: Terms) ->
         sent.push(call.route.clone());
         outcomes.push(None);
         let own = call.due.moment(terms.now, terms.timeout);
-        due = Some(due.map_or(own, |earliest| earliest.min(own)));
-        first.get_or_insert(call.route);
+        message = Some(match message {
+            Some((first, due)) => (first, due.min(own)),
+            None => (call.route, own),
+        });
     }
     list.extend_from_slice(b"]");
-    let answers = match (first, due) {
-        (Some(route), Some(due)) => {
+    let answers = match message {
+        Some((route, due)) => {
             let body = Body::Json(JsonText::from_validated(list.freeze()));
             let meta = Meta::default().with(BATCH, "1");
             let message = Request { route, body, due: Due::At(due), meta };
@@ -56,7 +58,7 @@ pub(crate) async fn batch(caller: &Caller, calls: Vec<Request>, terms: Terms) ->
                 Err(error) => vec![Err(error); sent.len()],
             }
         }
-        _ => Vec::new(),
+        None => Vec::new(),
     };
     let mut answers = answers.into_iter();
     outcomes

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/plain.rs"]
+mod plain;
+
 use std::future::poll_fn;
 
-use polywire_core::{Codec, FrameError, Message, MessageCodec, Transport};
+use plain::Plain;
+use polywire_core::Transport;
 use polywire_net::websocket::{Opening, Settings, WebSocket, accept, connect};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -17,29 +21,6 @@ const RECORDINGS: [&str; 6] = [
     include_str!("../../../tests/vectors/stonyx/transcripts-beta39-encrypted.json"),
     include_str!("../../../tests/vectors/stonyx/transcripts-beta39-plain.json"),
 ];
-
-/// Frames are messages.
-struct Plain;
-
-impl Codec for Plain {
-    type Frame = Message;
-    type Mode = ();
-
-    fn set_read_mode(&mut self, (): ()) {}
-
-    fn set_write_mode(&mut self, (): ()) {}
-}
-
-impl MessageCodec for Plain {
-    fn decode(&mut self, message: Message) -> Result<Option<Message>, FrameError> {
-        Ok(Some(message))
-    }
-
-    fn encode(&mut self, frame: Message, out: &mut dyn FnMut(Message)) -> Result<(), FrameError> {
-        out(frame);
-        Ok(())
-    }
-}
 
 /// The frames of each recorded connection that went this way, behind the head that opened it.
 fn streams(direction: &str, head: &str) -> Vec<(String, Vec<u8>)> {

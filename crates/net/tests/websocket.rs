@@ -2,39 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/plain.rs"]
+mod plain;
+
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use polywire_core::{
-    Codec, Flush, FrameError, Message, MessageCodec, Random, SeededRandom, Transport, TransportError,
-};
+use plain::Plain;
+use polywire_core::{Flush, Message, Random, SeededRandom, Transport, TransportError};
 use polywire_net::websocket::{Denial, Opening, Settings, WebSocket, WebSocketError, accept, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-
-/// Frames are messages.
-struct Plain;
-
-impl Codec for Plain {
-    type Frame = Message;
-    type Mode = ();
-
-    fn set_read_mode(&mut self, (): ()) {}
-
-    fn set_write_mode(&mut self, (): ()) {}
-}
-
-impl MessageCodec for Plain {
-    fn decode(&mut self, message: Message) -> Result<Option<Message>, FrameError> {
-        Ok(Some(message))
-    }
-
-    fn encode(&mut self, frame: Message, out: &mut dyn FnMut(Message)) -> Result<(), FrameError> {
-        out(frame);
-        Ok(())
-    }
-}
 
 type Socket = WebSocket<DuplexStream>;
 

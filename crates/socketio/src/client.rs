@@ -115,7 +115,7 @@ impl<Make> Dialler<Make> {
     }
 
     /// The session may be in `namespace` too: it is joined where the server has no other, and when the upper session leaves the
-    /// one before with a DISCONNECT. The next connection begins with the one that was joined last.
+    /// one before with a DISCONNECT. The next connection begins with the one that was tried last.
     #[must_use]
     pub fn or_in(mut self, namespace: &str) -> Self {
         let names = [self.config.namespace.as_str().into(), namespace.into()];

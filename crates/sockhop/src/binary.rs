@@ -15,7 +15,7 @@ use polywire_core::{FrameError, Outgoing};
 
 use crate::codec::{Frame, too_long};
 use crate::id::FIELD;
-use crate::wire::{Bad, Data, Link, Message};
+use crate::wire::{Bad, Data, Link, Message, NOTHING};
 
 /// Is this one of the six message ids?
 pub(crate) fn is_known(id: u8) -> bool {
@@ -62,7 +62,7 @@ pub(crate) fn read(id: u8, payload: &[u8]) -> Result<Fields<'_>, Bad> {
 pub(crate) fn write(message: Message, out: &mut Outgoing) -> Result<(), FrameError> {
     let Message { kind, data, link } = message;
     let (data, base) = match data {
-        Data::Missing => (Bytes::from_static(b"{}"), 10),
+        Data::Missing => (Bytes::from_static(NOTHING), 10),
         Data::Json(text) => (text, 10),
         Data::Bytes(bytes) => (bytes, 13),
     };
@@ -96,7 +96,7 @@ pub(crate) fn write(message: Message, out: &mut Outgoing) -> Result<(), FrameErr
 pub(crate) fn beheadable(message: &Message) -> Frame {
     let kind = message.kind.as_bytes();
     let data: &[u8] = match &message.data {
-        Data::Missing => b"{}",
+        Data::Missing => NOTHING,
         Data::Json(data) | Data::Bytes(data) => data,
     };
     let mut payload = BytesMut::with_capacity(data.len().saturating_add(kind.len()).saturating_add(5));

@@ -81,10 +81,9 @@ impl Dial for Dialler {
         let stream = match &self.address {
             Address::Tcp(address) => self.connect(address).await,
             #[cfg(unix)]
-            Address::Unix(path) => match tokio::net::UnixStream::connect(path).await {
-                Ok(stream) => Ok(Socket::Other(Box::new(stream))),
-                Err(error) => Err(error),
-            },
+            Address::Unix(path) => {
+                tokio::net::UnixStream::connect(path).await.map(|stream| Socket::Other(Box::new(stream)))
+            }
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(DialError::Settings("this system has no Unix sockets".into())),
         };

@@ -32,7 +32,6 @@ use polywire_core::{
 };
 
 use crate::adapter::capabilities;
-
 use crate::codec::{Codec, Frame};
 use crate::config::{Config, Mode, PeerType, Switch};
 use crate::heartbeat::Heartbeat;

@@ -29,7 +29,7 @@ use polywire_core::{
 
 use crate::binary::read_base64;
 use crate::control::{Control, members};
-use crate::wire::{Data, Value};
+use crate::wire::{Data, NOTHING, Value};
 
 /// The name of the meta fact that holds a message type which the data do not imply.
 pub const TYPE: &str = "sockhop.type";
@@ -129,7 +129,7 @@ fn numbers(bytes: &[u8]) -> Bytes {
 /// Data of the 1.x library, where everything is JSON.
 pub(crate) fn to_text(data: Data) -> Bytes {
     match data {
-        Data::Missing => Bytes::from_static(b"{}"),
+        Data::Missing => Bytes::from_static(NOTHING),
         Data::Json(text) => text,
         Data::Bytes(bytes) => numbers(&bytes),
     }
@@ -138,7 +138,7 @@ pub(crate) fn to_text(data: Data) -> Bytes {
 /// The data that carry the body of a request or event.
 pub(crate) fn from_body(body: Body) -> Data {
     match body {
-        Body::Empty => Data::Json(Bytes::from_static(b"{}")),
+        Body::Empty => Data::Json(Bytes::from_static(NOTHING)),
         Body::Json(text) => Data::Json(text.into_bytes()),
         Body::Binary(binary) => Data::Bytes(binary.bytes),
     }

@@ -27,6 +27,9 @@ pub struct Message {
     pub(crate) link: Link,
 }
 
+/// What stands for no data where a message cannot do without.
+pub(crate) const NOTHING: &[u8] = b"{}";
+
 /// What a message carries.
 #[derive(Clone, PartialEq)]
 pub(crate) enum Data {

@@ -48,11 +48,10 @@
 //! - **256 nonces each way for a connection, 100 000 logins for a server.** The wire cannot tell a replay; a memory
 //!   can, and honest peers never notice. Remembering all of a connection's nonces would grow without bound.
 //! - **A name whose call was given up is owed**, for as long as `owed_for`: its late answer is swallowed, and the next
-//!   call of that name waits. Then all new calls wait, the connection is replaced once nothing is in flight, and they
-//!   leave on the next. Without ids anything else hands one caller's answer to another; the simulation showed that it
-//!   does when a network is silent for longer than `owed_for`.
-//! - **Sealing takes no pauses.** What comes of the first half of a message may not be believed before its tag, at the
-//!   end, and the cipher that was reviewed has no steps; a smaller `max_frame_bytes` bounds what one message holds up.
+//!   call of that name waits. After that another call of that name has the connection replaced: it and all new calls
+//!   wait until nothing is in flight (`Session::held`), and leave on the next. Without ids anything else hands one
+//!   caller's answer to another; the simulation showed that it does when a network is silent for longer than
+//!   `owed_for`.
 //! - **Null is answered, nothing is not.** The original is silent for both; here they are two values, and its clients
 //!   take null.
 //! - **Before the login only a login is heard.** The original ignores unknown names and closes for known ones, and so

@@ -1,15 +1,13 @@
 //! The HPX codec: however a stream is cut, the same frames come out; what a plain reader takes for whole frames is read the
 //! same; what is written holds the delimiter at its end and nowhere else.
 
-use std::sync::Arc;
-
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
-
 use polywire_core::{Codec as _, FrameError, Limits, Outgoing, StreamCodec};
 use polywire_hpx::{Frame, HpxCodec, Trust, Wire};
 use serde_json::Value;

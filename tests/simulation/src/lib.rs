@@ -27,19 +27,13 @@ pub mod pipe;
 pub mod plan;
 pub mod server;
 pub mod service;
+#[path = "../../support/size.rs"]
+pub mod size;
 pub mod stranger;
 pub mod sweep;
 pub mod wires;
 pub mod world;
 
 pub use plan::Plan;
+pub use size::size;
 pub use world::{Report, run};
-
-/// How much of something is enough here: `small` in tests, `full` where `POLYWIRE_SOAK` is set, as `cargo xtask soak` does: 1 is all of it,
-/// 0.1 a tenth, and never less than `small`.
-pub fn size(small: u64, full: u64) -> u64 {
-    let part = std::env::var("POLYWIRE_SOAK").ok().and_then(|part| part.parse::<f64>().ok()).unwrap_or(0.0);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    let part = (full as f64 * part) as u64;
-    part.max(small)
-}

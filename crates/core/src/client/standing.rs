@@ -34,7 +34,7 @@ pub trait Follow: Send + Sync + 'static {
 
 /// How a client stands. A clone is the same client's.
 ///
-/// Most clients are only asked, so what it takes to follow one exists from the first [`watch`](Self::watch) on.
+/// Most clients are only asked, so what it takes to follow one exists from the first that follows it on.
 #[derive(Clone)]
 pub struct Standing(Arc<Inner>);
 
@@ -68,7 +68,7 @@ impl Standing {
     }
 
     /// Follows where the client stands; the last state is followed by an error.
-    pub fn watch(&self) -> watch::Receiver<ClientState> {
+    pub(super) fn watch(&self) -> watch::Receiver<ClientState> {
         let mut now = self.lock();
         if now.over {
             return watch::channel(now.state.clone()).1;
@@ -78,13 +78,7 @@ impl Standing {
     }
 
     /// Waits until the client is connected and logged in.
-    ///
-    /// # Errors
-    /// `unauthenticated` when the login was refused for good, `unavailable` when the client is over.
-    ///
-    /// # Cancel safety
-    /// Safe.
-    pub async fn ready(&self) -> Result<(), Failure> {
+    pub(super) async fn ready(&self) -> Result<(), Failure> {
         loop {
             // Registered before the state is looked at, so that no change falls between.
             let mut changed = std::pin::pin!(self.0.changed.notified());

@@ -73,9 +73,7 @@ impl<S: Session> Link<S> {
         self.was_established = Some(established);
         established
     }
-}
 
-impl<S: Session> Link<S> {
     /// What tells that the connection is established, alone.
     pub(crate) fn into_established(self) -> oneshot::Receiver<()> {
         self.established

@@ -169,10 +169,11 @@ impl<S: Session> Outbox<S> {
         left.extend(self.jobs.drain(..));
         left.sort_unstable_by_key(|job| job.number);
         self.queue.put_back(left.into());
-        if let Some(close) = self.asked.take() {
-            self.queue.close(close);
-        }
-        if !self.keep {
+        if self.keep {
+            if let Some(close) = self.asked.take() {
+                self.queue.close(close);
+            }
+        } else {
             let (calls, events) = self.queue.end(Code::Unavailable, &format!("connection closed: {reason}"));
             ledger.add(Count::Calls, calls);
             ledger.add(Count::CallsNotSent, calls);

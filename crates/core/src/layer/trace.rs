@@ -63,15 +63,14 @@ impl<H: Handler> Handler for TraceHandler<H> {
             return self.inner.call(incoming);
         }
         let (surroundings, warned) = (self.surroundings.clone(), Arc::clone(&self.warned));
-        let clock = Arc::clone(&surroundings.clock);
         let end = End { began: surroundings.clock.now(), surroundings, outcome: "dropped" };
         let mut inner = span.in_scope(|| self.inner.call(incoming));
         let call = async move {
             let mut end = end;
             let answer = poll_fn(|cx| {
-                let began = clock.now();
+                let began = end.surroundings.clock.now();
                 let polled = inner.as_mut().poll(cx);
-                warn_if_held(began, clock.now(), &warned);
+                warn_if_held(began, end.surroundings.clock.now(), &warned);
                 polled
             })
             .await;

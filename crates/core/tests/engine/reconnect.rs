@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polywire_core::{
-    Body, ByteStream, CallError, Client, ClientState, Code, Count, CredentialSource, Credentials, Dial,
-    DialError, Event, Ledger, Parts, Reconnect, Refusal, Request, Route, Secret,
+    Body, ByteStream, CallError, Client, ClientState, Close, Code, Count, CredentialSource, Credentials,
+    Dial, DialError, Event, Ledger, Observe, Parts, Peer, Reconnect, Refusal, Request, Route, Secret,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::mpsc;
@@ -441,5 +441,41 @@ async fn progress_that_was_queued_when_the_connection_died_keeps_no_place_in_the
     assert_eq!(far.hear().await, "? 1 a");
     far.say("! 1").await;
     call.await.unwrap().unwrap();
+    bench.end().await;
+}
+
+/// Keeps the peer that was there last.
+#[derive(Default)]
+struct Last(Mutex<Option<Peer>>);
+
+impl Observe for Last {
+    fn connected(&self, peer: &Peer) {
+        *self.0.lock().unwrap() = Some(peer.clone());
+    }
+
+    fn disconnected(&self, _: &Peer, _: &Close) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_is_asked_for_while_a_connection_is_being_closed_ends_the_client() {
+    let last = Arc::new(Last::default());
+    let mut setup = Setup::new();
+    setup.endpoint.observer = Some(Arc::clone(&last) as _);
+    let mut bench = bench_with(setup, Reconnect::default(), 16);
+    let mut far = bench.accept().await;
+    far.welcome().await;
+    // More than the pipe takes, so that its close waits for a peer that does not read.
+    let large = json(&format!("\"{}\"", "x".repeat(100_000)));
+    bench.client.caller().notify(Event::new(Route::from_static("large"), large)).await.unwrap();
+    settle().await;
+    far.say("mode strange").await;
+    settle().await;
+    let peer = last.0.lock().unwrap().take().unwrap();
+    peer.close();
+    let error = bench.client.caller().call(Request::new(Route::from_static("a"), Body::Empty)).await;
+    assert!(matches!(error.unwrap_err(), CallError::NotSent(_)));
+    assert_eq!(bench.client.state(), ClientState::Closed("closed by this side".to_owned()));
+    assert!(bench.dialled.try_recv().is_err(), "it did not dial again");
+    drop(far);
     bench.end().await;
 }

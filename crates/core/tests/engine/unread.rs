@@ -1,13 +1,17 @@
 //! Peers that leave while this side takes no frames: noticed at once, and what they had said before is not lost.
 
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use polywire_core::{Body, Close, Code, Count, Handler, Response};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
-use crate::toy::{Login, Serve, Setup, settle};
+use crate::toy::{Login, Serve, Setup, check_books, settle};
 
 #[tokio::test(start_paused = true)]
 async fn c07_a_peer_that_leaves_while_it_is_judged_is_noticed_at_once() {
@@ -105,4 +109,49 @@ async fn c07_a_peer_that_leaves_at_max_in_flight_loses_its_handlers_at_once() {
     assert_eq!(rig.hang_up().await.reason, Close::Peer);
     assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
     assert_eq!(Arc::strong_count(&running), 1);
+}
+
+/// Gives what its peer said, then the reset with which that peer left, then nothing more.
+struct Reset(VecDeque<Option<&'static [u8]>>);
+
+impl AsyncRead for Reset {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.0.pop_front() {
+            Some(Some(said)) => buffer.put_slice(said),
+            Some(None) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            None => {}
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Reset {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c07_events_that_wait_at_max_in_flight_are_served_though_their_peer_has_reset_the_connection() {
+    let mut setup = Setup::new();
+    setup.limits.max_in_flight = 1;
+    let heard = setup.heard.clone();
+    let said = Reset([Some(&b". late 1\n. late 2\n. late 3\n"[..]), None].into());
+    let (connection, _link, endpoint) = setup.connect(said);
+    let ended = tokio::time::timeout(Duration::from_secs(100), connection).await.expect("it ends");
+    assert_eq!(ended.reason, Close::Peer);
+    assert_eq!(heard.all(), [". late 1", ". late 2", ". late 3"]);
+    check_books(&endpoint.ledger);
 }

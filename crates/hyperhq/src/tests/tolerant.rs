@@ -1,4 +1,5 @@
-//! What a peer says beyond the flow ends nothing, and no limit of another setting is put in its place. Over real sockets.
+//! Over real sockets: what a peer says beyond the flow ends nothing, no limit of another setting is put in its place, the
+//! namespace is found, and pages of browsers are refused.
 
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ pub(super) struct Blocking<Io> {
     /// Cuts large frames; apart, because it is seldom looked at.
     pub(super) fragments: Box<Fragments>,
     /// Most frames of one message.
-    pub(super) max_fragments: u32,
+    max_fragments: u32,
     /// What was cut and is not taken yet, and how much of it was.
     cut: (Vec<u8>, usize),
     /// Bytes written so far.

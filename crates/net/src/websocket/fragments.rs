@@ -6,12 +6,10 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use super::header::{Begun, Header};
+use super::header::{Begun, FINAL, Header, MASKED};
 
 /// The largest payload that is handed on in one piece: below 64 KiB, and a multiple of the mask's length.
 const FRAGMENT: u16 = 65_532;
-const FINAL: u8 = 0x80;
-const MASKED: u8 = 0x80;
 
 #[derive(Debug, Default)]
 pub(super) struct Fragments {

@@ -2,9 +2,9 @@
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-const FINAL: u8 = 0x80;
+pub(super) const FINAL: u8 = 0x80;
 const CONTROL: u8 = 0x08;
-const MASKED: u8 = 0x80;
+pub(super) const MASKED: u8 = 0x80;
 
 /// What the head of a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Header {
     }
 
     /// How long the head with this second byte is.
-    pub fn size(second: u8) -> usize {
+    fn size(second: u8) -> usize {
         let length = match second & !MASKED {
             126 => 2,
             127 => 8,
@@ -85,12 +85,12 @@ impl Begun {
         self.bytes.get(..self.have).unwrap_or_default()
     }
 
-    /// Takes what belongs to it off the front of `bytes`. Once it is whole, it is given back, and the next one is begun by the next
-    /// bytes.
+    /// Takes what belongs to it off the front of `bytes`. Once it is whole it is given back, and stays until
+    /// [`clear`](Self::clear).
     pub(super) fn take(&mut self, bytes: &mut &[u8]) -> Option<Header> {
         loop {
             let wanted = if self.have < 2 { 2 } else { Header::size(self.bytes[1]) };
-            if self.have >= 2 && self.have == wanted {
+            if self.have == wanted {
                 return Header::of(self.bytes());
             }
             if bytes.is_empty() {
@@ -106,7 +106,7 @@ impl Begun {
         }
     }
 
-    /// The next one.
+    /// Forgets it: the next bytes begin the next one.
     pub(super) fn clear(&mut self) {
         self.have = 0;
     }

@@ -1,7 +1,7 @@
 //! What carries the packets of one client in one namespace: a queue in, the library's own queue out.
 //!
 //! The library's queue takes a number of packets and refuses more. What it refuses waits here, where the connection sees that
-//! it waits, and goes on when the stream has taken something.
+//! it waits, and goes on when the stream has been flushed.
 
 use std::collections::VecDeque;
 use std::future::Future;

@@ -273,9 +273,7 @@ impl Frame {
         }
         Some(Self { header, look })
     }
-}
 
-impl Frame {
     /// Does a server answer CONNECT with it?
     fn is_answer(&self) -> bool {
         self.header.opcode() == 1 && matches!(self.look, [Some(b'4'), Some(b'0' | b'4')])

@@ -13,6 +13,7 @@ use super::{Frames, LOGIN, incoming, on_closed, outgoing, session_mode};
 use crate::codec::{Codec, Frame, Text};
 use crate::config::Config;
 use crate::guard::Nonces;
+use crate::seal::Key;
 use crate::wire::{AUTH, HEARTBEAT, Message, Read, literal, read};
 
 /// What every object has in the language of the original, whose server closes the connection over such a name: it takes what it
@@ -67,8 +68,8 @@ pub struct ClientSession {
     frames: Frames,
     awaited: BTreeMap<Route, VecDeque<Awaited>>,
     pulse: Pulse,
-    /// Why this connection is to be replaced, after which every name means one call again. Calls wait for the next one; those in
-    /// flight may end first.
+    /// Why this connection is to be replaced: the answer of a name is missing, or the key is worn out. Calls wait for the next
+    /// one; those in flight may end first.
     leaving: Option<String>,
 }
 
@@ -136,14 +137,17 @@ impl ClientSession {
     /// Another answer to the login, under the key that it replaces: clients of every revision follow it. Observed:
     /// `rekey-under-session-key`.
     fn rekeyed(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
-        let Some(Ok(key)) = &message.session_key else { return cx.count(Count::Unexpected) };
-        if !self.config.encryption {
+        let (Some(Ok(key)), true) = (&message.session_key, self.config.encryption) else {
             return cx.count(Count::Unexpected);
-        }
+        };
         cx.count(Count::Control);
-        let mode = session_mode(true, key);
-        cx.act(Action::WriteMode(mode.clone()));
-        cx.act(Action::ReadMode(mode));
+        self.switch(session_mode(true, key), cx);
+    }
+
+    /// From here on both directions go under this key.
+    fn switch(&mut self, key: Key, cx: &mut Cx<'_, Self>) {
+        cx.act(Action::WriteMode(key.clone()));
+        cx.act(Action::ReadMode(key));
         self.frames.new_key();
     }
 
@@ -239,9 +243,7 @@ impl ClientSession {
                 return cx.close(Close::Protocol(why.into()));
             }
         };
-        cx.act(Action::WriteMode(mode.clone()));
-        cx.act(Action::ReadMode(mode));
-        self.frames.new_key();
+        self.switch(mode, cx);
         self.established = true;
         cx.act(Action::Established(None));
         cx.act(Action::Open(LOGIN));

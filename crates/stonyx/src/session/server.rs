@@ -51,8 +51,8 @@ pub struct ServerSession {
     unknown: (u32, Moment),
     /// Requests that a handler has.
     running: u32,
-    /// Why this connection is to be replaced. It takes nothing more; requests that a handler has may end first.
-    leaving: Option<String>,
+    /// The key is worn out: nothing more is taken, and requests that a handler has may end first.
+    leaving: bool,
 }
 
 impl ServerSession {
@@ -69,7 +69,7 @@ impl ServerSession {
             pong_due: None,
             unknown: (0, Moment::default()),
             running: 0,
-            leaving: None,
+            leaving: false,
         }
     }
 
@@ -124,12 +124,11 @@ impl ServerSession {
     /// Has the connection replaced before its key is worn out, and not under a request that is being served.
     fn spare_the_key(&mut self, cx: &mut Cx<'_, Self>) {
         let Some(why) = self.frames.worn_out(&self.config) else { return };
-        if self.leaving.is_none() {
+        if !std::mem::replace(&mut self.leaving, true) {
             cx.act(Action::Reading(false));
         }
-        let why = self.leaving.get_or_insert(why);
         if self.running == 0 {
-            cx.close(Close::GivenUp(why.clone()));
+            cx.close(Close::GivenUp(why));
         }
     }
 
@@ -291,7 +290,7 @@ impl Session for ServerSession {
     }
 }
 
-/// `"4001 bye"`, or anything else for an empty close frame.
+/// `"4001 bye"`, `"1006"` for a cut, or anything else for an empty close frame.
 fn close_as_told(close: &str, cx: &mut Cx<'_, ServerSession>) {
     let (code, reason) = close.split_once(' ').unwrap_or((close, ""));
     if code == "1006" {

@@ -32,7 +32,7 @@ const BROKEN: [&str; 5] = [
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) transcript: Arc<Transcript>,
-    /// Everything is said this much later, in order.
+    /// Everything is said this much later, in order, while no more than [`MAX_LATER`] messages wait.
     pub(super) late: Option<Duration>,
     /// The next login is not answered; once.
     pub(super) deaf: AtomicBool,

@@ -38,10 +38,8 @@ impl ClientSession {
         }
         match data {
             Data::Results if self.command().is_none() => {
-                let outcome = match refused {
-                    Some(error) => Err(no_json(error)),
-                    None => self.outcome(&message.data()),
-                };
+                let outcome =
+                    refused.map_or_else(|| self.outcome(&message.data()), |error| Err(no_json(error)));
                 self.done(outcome, cx);
             }
             Data::Authenticated => self.taken_for_a_login(message, cx),
@@ -52,7 +50,7 @@ impl ClientSession {
     }
 
     /// The session was not accepted, so the call surely did not run: it is sent once more under another session.
-    pub(super) fn renew(&mut self, failure: Failure, cx: Context<'_, '_>) {
+    fn renew(&mut self, failure: Failure, cx: Context<'_, '_>) {
         match &mut self.call {
             Some(call) if !call.renewed => call.renewed = true,
             _ => return self.done(Err(translate::not_logged_in(failure)), cx),
@@ -68,7 +66,7 @@ impl ClientSession {
 
     /// The server took the call for a guest's login, because it did not know the session. A guest takes the new session over;
     /// somebody with a name would have become a guest and logs in again.
-    pub(super) fn taken_for_a_login(&mut self, message: &Message, cx: Context<'_, '_>) {
+    fn taken_for_a_login(&mut self, message: &Message, cx: Context<'_, '_>) {
         let failure = Failure::new(Code::Unauthenticated, "the server does not know the session any more");
         match (self.given_to_a_guest(message), &mut self.call) {
             (Some(fresh), Some(call)) if !call.renewed => {
@@ -81,7 +79,7 @@ impl ClientSession {
     }
 
     /// The server is not ready: the call did not run and is sent again later, if there is time for it.
-    pub(super) fn pause(&mut self, cx: Context<'_, '_>) {
+    fn pause(&mut self, cx: Context<'_, '_>) {
         let again = cx.now() + self.config.wait_backoff;
         if self.call.as_ref().is_some_and(|call| call.deadline > again) {
             self.phase = Phase::CallPaused;
@@ -92,7 +90,7 @@ impl ClientSession {
         }
     }
 
-    pub(super) fn outcome(&self, data: &Bytes) -> Outcome {
+    fn outcome(&self, data: &Bytes) -> Outcome {
         let Some(InFlight { request, .. }) = &self.call else {
             return Err(CallError::unknown(Code::Internal, "nobody waits for this answer"));
         };

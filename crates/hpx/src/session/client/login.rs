@@ -82,7 +82,7 @@ impl ClientSession {
         }
     }
 
-    pub(super) fn login_failed(&mut self, failure: Failure, cx: Context<'_, '_>) {
+    fn login_failed(&mut self, failure: Failure, cx: Context<'_, '_>) {
         let refused = matches!(failure.code, Code::Unauthenticated | Code::PermissionDenied);
         let reason = failure.message.clone().into_owned();
         let lead = self.lead.take();
