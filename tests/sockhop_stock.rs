@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ends::{End, LIMIT, assert_bursts, assert_same, echoes, json, request};
 use kinds::assert_kinds;
-use polywire_core::{Body, CallError, Code, Count, Event, Route};
+use polywire_core::{Body, CallError, Code, Count, Event, JsonLimits, JsonText, Route};
 use polywire_sockhop::{Calls, Config, Mode, PeerType, Switch, TYPE, Terminator};
 use polywire_tests::driver::Driver;
 use polywire_tests::harm::spell;
@@ -93,6 +93,10 @@ async fn stock_184_server_answers_every_kind_of_call_of_ours() {
         assert_same(&answer.body, &json(&body), 0);
         assert_eq!(answer.meta.get(TYPE), None, "{route} comes back as {kind}");
     }
+    // As deep as the limit lets it be.
+    let deep = "[".repeat(127) + &"]".repeat(127);
+    let deep = Body::Json(JsonText::new(deep, &JsonLimits::default()).unwrap());
+    assert_eq!(client.caller().call(request("Array", deep.clone())).await.unwrap().body, deep);
     // The stock echo answers nothing and null with an empty object; a buffer of 2.x is text to it.
     for (body, answer) in [
         (Body::Empty, value!({})),

@@ -104,6 +104,9 @@
 //!   give up the order of a connection.
 //! - **One try.** A retry at the bridge would run a call twice that its caller believes was made once.
 
+// A peer reaches this code: it never panics.
+#![deny(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod check;
 mod config;
 mod conversion;

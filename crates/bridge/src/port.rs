@@ -1,7 +1,5 @@
 //! Where messages leave the bridge: the connection of a client endpoint, or the peers of a server endpoint.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::future::ready;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};

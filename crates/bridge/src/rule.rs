@@ -1,7 +1,5 @@
 //! One route at work: takes a message, gives it a name, a body and a deadline for the other wire, and brings the outcome back.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::borrow::Borrow;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -5,8 +5,6 @@
 //! (`\ud800`) are grammar and pass; text that is not UTF-8 does not. [`Members`] walks the members of one object, so an
 //! adapter reads its envelope and validates the body inside it in the same pass.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 mod scan;
 mod text;
 

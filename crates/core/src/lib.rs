@@ -37,6 +37,9 @@
 //! |---|---|
 //! | `tower` | handlers as tower services and back, so that any tower middleware can be used |
 
+// A peer reaches this code: it never panics.
+#![deny(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 // The modules stand in reading order.
 
 // What is carried.

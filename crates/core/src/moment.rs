@@ -194,7 +194,11 @@ thread_local! {
 impl Random for SystemRandom {
     /// # Panics
     /// When the operating system has no randomness to give: nothing here could go on safely.
-    #[allow(clippy::expect_used, reason = "without randomness every id and nonce would be predictable")]
+    #[allow(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        reason = "without randomness every id and nonce would be predictable"
+    )]
     fn fill(&self, bytes: &mut [u8]) {
         SYSTEM.with_borrow_mut(|block| {
             for byte in bytes {

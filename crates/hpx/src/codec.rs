@@ -4,8 +4,6 @@
 //! the inflater still wants input is data. Only a body that is no gzip ends at the first delimiter, whatever comes after.
 //! What goes out never holds the delimiter.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::fmt;
 use std::sync::LazyLock;
 

@@ -9,8 +9,6 @@
 //!         crc32(4, little endian) length(4, little endian)                        trailer
 //! ```
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::cell::Cell;
 use std::fmt;
 

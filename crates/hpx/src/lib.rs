@@ -78,6 +78,9 @@
 //! - **NaN and Infinity are refused**, because JSON has no word for them and `null` in their place would be a silent change.
 //!   With `lenient_python` they are `null`, and counted.
 
+// A peer reaches this code: it never panics.
+#![deny(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 // Bytes to frames to envelopes.
 mod codec;
 mod gzip;

@@ -12,8 +12,6 @@
 //!
 //! Read in source: `ClientHandler.parse` and `message.Function` of the 2018 server; observed in the captures `py-*`, `js1-*`, `js2-*`.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;

@@ -49,6 +49,9 @@
 //!   what a plugin's author can see: logins, answers, the end. Long rows of hexadecimal digits are never shown,
 //!   whoever prints them.
 
+// A peer reaches this code: it never panics.
+#![deny(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 // Packets to envelopes.
 mod message;
 mod plugin;

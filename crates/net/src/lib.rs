@@ -22,6 +22,9 @@
 //! - **The opening handshake is ours**, on `httparse`: it is one request and one answer, and both need a bound, a
 //!   check and a status of their own.
 
+// A peer reaches this code: it never panics.
+#![deny(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod ends;
 mod stream;
 pub mod tcp;

@@ -94,6 +94,9 @@
 //! - **Places are counted twice**: sessions have theirs besides streams, because one stream of requests can open any
 //!   number of sessions.
 
+// A peer reaches this code: it never panics.
+#![deny(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 // Messages to packets.
 mod codec;
 mod placeholder;

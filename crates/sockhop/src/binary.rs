@@ -6,8 +6,6 @@
 //! ```
 //! Source: observed (`codec-binary-210`). Called by `codec` and `wire`.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};

@@ -7,8 +7,6 @@
 //! binary mode    length u32 LE | id u8 | payload of `length` bytes
 //! ```
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};

@@ -3,8 +3,6 @@
 //! Their data are read member by member and written by hand. `data` of a handshake or a ping is always an object, because
 //! anything else ends a stock peer (observed in `malformed`). Called by `session`.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes, BytesMut};

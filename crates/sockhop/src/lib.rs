@@ -47,9 +47,14 @@
 //!   `"exact"` in its pong, is no stock peer and costs one round trip.
 //! - **The default is `Switch::Late`.** Lines lose nothing and a stock peer reads them fastest; the fence is paid for
 //!   by the first typed buffer, which needs it. `Early` is a choice, `Never` another.
+//! - **An event for many is encoded for each**, because its form differs by peer (lines, frames, 1.x); what is in it is
+//!   shared. One text for all of one form would save a copy of small messages and cost a table of forms.
 //! - **Ids carry the number of the call behind a random prefix**, so the answer finds its call without a table, and
 //!   an abandoned call leaves nothing behind. Requests of the peer are known by a fingerprint in a short list;
 //!   hashing costs more than looking through it.
+
+// A peer reaches this code: it never panics.
+#![deny(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 // Bytes to frames to envelopes.
 mod codec;

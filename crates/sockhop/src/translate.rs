@@ -17,8 +17,6 @@
 //! | a bare value, in | its route is the type that it implies | |
 //! | a bare value, out | as it is; what its peer would take for a message of the protocol, or die of, is refused | the route |
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};

@@ -8,8 +8,6 @@
 //! One scan validates the envelope and the data inside it; nothing is parsed into values. Source: observed
 //! (`json-kinds-210`, `callbacks-json-210`).
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::borrow::Cow;
 use std::fmt;
 

@@ -59,6 +59,9 @@
 //! - **A binary message is refused where messages are plain**, and the other way round, because a peer that mixes
 //!   them has another configuration.
 
+// A peer reaches this code: it never panics.
+#![deny(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 // Messages to frames to envelopes.
 mod seal;
 mod keys;

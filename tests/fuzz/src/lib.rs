@@ -120,3 +120,24 @@ pub const TARGETS: &[Target] = &[
         words: words::STONYX,
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::TARGETS;
+
+    /// Its folder is a workspace of its own that nothing here builds.
+    #[test]
+    fn cargo_fuzz_has_the_same_targets() {
+        let place = concat!(env!("CARGO_MANIFEST_DIR"), "/cargo-fuzz");
+        let manifest = std::fs::read_to_string(format!("{place}/Cargo.toml")).unwrap();
+        for target in TARGETS {
+            let name = target.name;
+            let bin = format!("[[bin]]\nname = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"\n");
+            assert!(manifest.contains(&bin), "{name} is no binary there");
+            let file = std::fs::read_to_string(format!("{place}/fuzz_targets/{name}.rs")).unwrap();
+            assert!(file.contains(&format!("polywire_fuzz::{name}::run(")), "{name} runs another");
+        }
+        let files = std::fs::read_dir(format!("{place}/fuzz_targets")).unwrap().count();
+        assert_eq!((files, manifest.matches("[[bin]]").count()), (TARGETS.len(), TARGETS.len()));
+    }
+}

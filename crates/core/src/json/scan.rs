@@ -1,7 +1,5 @@
 //! The scan itself: where one value ends, and whether it is JSON within bounds.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use super::{JsonError, JsonFault, JsonLimits};
 
 /// Is there a control character? In wide steps, the last of which may look at some bytes again.

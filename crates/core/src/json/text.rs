@@ -1,7 +1,5 @@
 //! Strings in and out of JSON text, and text without its white space.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::borrow::Cow;
 
 use bytes::BytesMut;

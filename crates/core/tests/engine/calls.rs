@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use polywire_core::{Body, CallError, Code, Count, Event, Limits, Request, Response, Route};
+use polywire_core::{
+    Body, CallError, Code, Count, Event, Handler, Incoming, Limits, Request, Response, Route,
+};
 use tokio::time::Instant;
 
 use crate::toy::{Login, Setup, json, settle};
@@ -296,5 +298,21 @@ async fn progress_keeps_a_call_for_progress_timeout_at_most() {
     }
     assert_eq!(start.elapsed().as_secs(), Limits::default().progress_timeout.as_secs());
     unknown(&call.await.unwrap(), Code::DeadlineExceeded);
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_is_a_handler_that_hands_on_requests_and_events() {
+    let mut rig = Setup::new().start();
+    let caller = rig.caller().clone();
+    let memory = polywire_core::Peer::in_memory;
+    let request = Incoming::request(Route::from_static("a"), json("1"), memory());
+    let answer = tokio::spawn(Handler::call(&caller, request));
+    assert_eq!(rig.hear().await, "? 1 a 1");
+    rig.say("! 1 \"one\"").await;
+    assert_eq!(answer.await.unwrap().unwrap().body, json("\"one\""));
+    let event = Incoming::event(Route::from_static("b"), json("2"), memory());
+    assert_eq!(Handler::call(&caller, event).await.unwrap().body, Body::Empty);
+    assert_eq!(rig.hear().await, ". b 2");
     rig.hang_up().await;
 }

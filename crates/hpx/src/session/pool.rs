@@ -3,8 +3,6 @@
 //! Whichever connection needs a session first becomes the leader and logs in; the others wait for what comes of it. So a session
 //! that expires under four connections at once costs one login.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 

@@ -27,7 +27,7 @@ fn awkward(most: usize) -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2_000)))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(10_000)))]
 
     #[test]
     fn p18_our_output_holds_the_delimiter_at_its_end_only(text in awkward(40), stored in any::<bool>()) {

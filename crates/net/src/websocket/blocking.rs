@@ -1,7 +1,5 @@
 //! A stream of bytes as tungstenite wants it: calls that fail with `WouldBlock` instead of being polled.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};

@@ -1,8 +1,6 @@
 //! Watches bytes go by and knows whether a message has been begun and not ended, and the most frames one came in. It judges
 //! nothing.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use super::header::Begun;
 
 #[derive(Debug, Default)]

@@ -4,8 +4,6 @@
 //! Of a fragment it can reserve no more than [`FRAGMENT`], and what it puts together grows with what is there. A frame above the limit
 //! passes as it is, to be refused by its header.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use super::header::{Begun, FINAL, Header, MASKED};
 
 /// The largest payload that is handed on in one piece: below 64 KiB, and a multiple of the mask's length.

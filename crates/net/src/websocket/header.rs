@@ -1,7 +1,5 @@
 //! The head of a frame, as RFC 6455 section 5.2 has it.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 pub(super) const FINAL: u8 = 0x80;
 const CONTROL: u8 = 0x08;
 pub(super) const MASKED: u8 = 0x80;

@@ -1,7 +1,5 @@
 //! The transport: messages of an adapter's codec over one WebSocket.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::fmt;
 use std::io::{self, Read};
 use std::pin::Pin;

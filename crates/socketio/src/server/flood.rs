@@ -3,8 +3,6 @@
 //! Observed with engineioxide 0.17.9: neither is bounded, and nothing of them reaches the engine, which bounds the like on every
 //! other wire. Over polling nothing is counted: what one request brings is bounded by its size, and the next waits for the answer.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::time::Duration;
 
 use polywire_net::websocket::MAX_FRAGMENTS;

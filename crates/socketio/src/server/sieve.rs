@@ -10,8 +10,6 @@
 //!
 //! Frames are looked at where they begin and nowhere else; what passes is not copied.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};

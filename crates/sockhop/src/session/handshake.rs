@@ -1,7 +1,5 @@
 //! Who greets whom, and what both agree on.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use polywire_core::{Action, Close, Count, Refusal};
 
 use super::{Greeting, READY, Role, Sending, Session, SessionCx};

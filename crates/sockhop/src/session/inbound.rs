@@ -1,7 +1,5 @@
 //! From frames to deliveries.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::borrow::Cow;
 
 use bytes::Bytes;

@@ -1,7 +1,5 @@
 //! From envelopes to frames.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use bytes::BytesMut;
 use polywire_core::{Body, CallId, Code, Event, Failure, Request, Response, Route, json};
 

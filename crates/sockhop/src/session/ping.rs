@@ -1,7 +1,5 @@
 //! Pings both ways: those of the heartbeat and those of a fence.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use polywire_core::{Close, Count};
 
 use super::{Sending, Session, SessionCx};

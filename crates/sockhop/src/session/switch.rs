@@ -1,7 +1,5 @@
 //! The fenced switch of our direction, and the peer's.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::time::Duration;
 
 use bytes::Bytes;

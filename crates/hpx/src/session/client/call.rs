@@ -1,7 +1,5 @@
 //! The call in flight: sent, sent again where it surely did not run, and answered or given up.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use bytes::Bytes;
 use polywire_core::{Action, Body, CallError, CallId, Close, Code, Count, Failure, JsonText, Outcome, Retry};
 

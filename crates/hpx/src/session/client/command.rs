@@ -1,7 +1,5 @@
 //! Commands to the server: sent like a call, answered by a word, by a greeting, or by the broadcast that they cause.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use bytes::Bytes;
 use polywire_core::{Body, JsonText, Outcome, Request};
 

@@ -1,7 +1,5 @@
 //! Coming by a session: the pool's, or one that this connection logs in for.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use bytes::Bytes;
 use polywire_core::{Action, Close, Code, Count, Credentials, Failure, Refusal, json};
 

@@ -3,8 +3,6 @@
 //! A server may cut a connection that has shown no session for a while, and ours does. A list without functions shows it and
 //! runs nothing, so no call is at stake whatever the answer is.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use bytes::Bytes;
 use polywire_core::{Action, Count};
 

@@ -1,7 +1,5 @@
 //! A list of function calls: its entries run one after the other, and what they give is gathered into one reply.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};

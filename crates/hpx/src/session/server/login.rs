@@ -1,7 +1,5 @@
 //! Logging in: who asks, whether that is judged now, and the session that comes of it.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use bytes::Bytes;
 use polywire_core::{Action, ByteString, Credentials, Identity, Refusal, Secret, json};
 

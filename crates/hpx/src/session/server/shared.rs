@@ -1,7 +1,5 @@
 //! What the connections of one server share: its sessions, its failed logins, the command that was given.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
