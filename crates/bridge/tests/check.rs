@@ -25,6 +25,7 @@ fn registry() -> Registry {
         }))
         .with(Toy::new("bare", FULL).with(Particulars {
             empty_request: Some("{}"),
+            empty_push: Some("\"\""),
             null_client_request: "[]",
             ..Particulars::default()
         }))
@@ -362,6 +363,16 @@ fn what_a_wire_does_besides_is_told_too() {
     assert_eq!(between("bare", "full", requests), [""; 0], "they have become it on the way to the bridge");
     let back = across(("full", "b"), ("bare", "a"), requests);
     assert_eq!(back, [empty], "clients are asked with null as it is");
+    let (events, told) = ("match = \"*\", kind = \"event\"", "D-EMPTY event: a missing body becomes");
+    assert_eq!(
+        between("full", "bare", events),
+        [format!("{told} {{}}")],
+        "those of who dials are as requests"
+    );
+    assert_eq!(across(("full", "b"), ("bare", "a"), events), [format!("{told} \"\"")]);
+    assert_eq!(between("bare", "full", events), [""; 0]);
+    assert_eq!(between("bare", "bare", events), [""; 0], "they have become it on the way to the bridge");
+    assert_eq!(across(("bare", "b"), ("full", "a"), events), [""; 0]);
     let choosy = "D-EVENT-NAMES event: only these are heard over choosy: moved, scanned";
     for (matched, found) in [
         (all, vec![choosy]),
