@@ -49,6 +49,7 @@ async fn execute(heard: Heard, progress: Progress, data: Value) -> Result<Respon
             }
             json!({ "success": true })
         }
+        "crash" => std::process::abort(),
         other => return Err(Failure::new(Code::NotFound, format!("Unknown action: {other}"))),
     };
     Ok(Response::from(body(&answer)))
