@@ -1,5 +1,5 @@
-//! The recorded decisions of a host on the official packages, with our host in its place: what it sends, then whether the connection
-//! stays. Our host listens, and the plugin is a client of raw frames.
+//! The recorded decisions of a host on the official packages, with our host in its place: what it sends, then whether the
+//! connection stays. Our host listens, and the plugin is a client of raw frames.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 

@@ -88,6 +88,13 @@ async fn misbehaviour_on_demand_is_survived_by_a_good_plugin() {
         .await;
 }
 
+#[tokio::test]
+async fn a_plugin_that_does_not_come_back_is_told() {
+    let told =
+        ["FAIL  it comes back and logs in again: not within 1s; it did not log in again", "sessionToken"];
+    fails(&["--disconnect", "--timeout", "1s"], &[PLUGIN, "--no-return"], 9, &told).await;
+}
+
 /// When this message passed, in seconds, and whether it did at all.
 fn passed(output: &str, from: &str, event: &str) -> Vec<f64> {
     let lines = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

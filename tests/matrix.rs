@@ -214,6 +214,8 @@ async fn what_nobody_serves_is_not_found_wherever_a_wire_tells_it() {
         let error = rig.ask("unserved", json("{}")).await.unwrap_err();
         assert_eq!(error.code(), (particulars(from).code)(code), "{from} > {to}: {error}");
         assert_eq!(silent, tells(from, to, "errors: a name that nobody serves"), "{from} > {to}");
+        let silent = particulars(to).silent_refusal;
+        assert_eq!(silent, tells(from, to, "errors: a wrong secret"), "{from} > {to}");
         rig.end();
     }
 }

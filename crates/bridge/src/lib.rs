@@ -40,7 +40,7 @@
 //! user     = "bridge"
 //! password = "file:hpx.pass"        # secrets are named: env:NAME, or file:PATH beside this file
 //! prefix   = "hpx."                 # names of this endpoint as they stand in routes begin so
-//! timeout  = "10s"                  # of calls to it where neither caller nor route says; default what its wire has, mostly 15s
+//! timeout  = "10s"                  # of calls to it where neither caller nor route says; default its wire's, mostly 15s
 //! required = true                   # the bridge is not ready without it; default false
 //!
 //! [[route]]

@@ -217,6 +217,16 @@ impl Losses<'_> {
             let text = "a name that nobody serves there is not answered: the caller waits until its deadline";
             self.lose("errors", Problem::Errors, text.to_owned(), "carry only names that are served");
         }
+        if to.role == Role::Client && to.particulars.silent_refusal {
+            let text =
+                "a wrong secret of ours is refused there without a word, as if the connection were lost";
+            self.lose(
+                "errors",
+                Problem::Errors,
+                text.to_owned(),
+                "check the secret where it does not get ready",
+            );
+        }
         match from.capabilities.errors {
             Errors::Codes => {
                 if let Some(codes) = codes(from) {

@@ -81,7 +81,7 @@ impl Bridge {
             let (Some(port), Some(egress)) = (ports.get(route.to), endpoints.get(route.to)) else { continue };
             let from = route.from;
             if let Some(longest) = longest.get_mut(from) {
-                *longest = most(&route, egress).max(*longest);
+                *longest = lasts_at_most(&route, egress).max(*longest);
             }
             let rule = Arc::new(Stripes::new(bind(route, port, &node, &surroundings)));
             if let Some(ingress) = by_ingress.get_mut(from) {
@@ -207,7 +207,7 @@ impl fmt::Debug for Bridge {
 }
 
 /// How long a call along this route may last. It ends by itself, so its handler is given a little longer.
-fn most(route: &PlannedRoute, egress: &Resolved) -> Duration {
+fn lasts_at_most(route: &PlannedRoute, egress: &Resolved) -> Duration {
     let alive = match egress.capabilities.progress {
         ProgressForm::None => Duration::ZERO,
         _ => egress.adapter.limits().progress_timeout,

@@ -20,6 +20,7 @@ fn registry() -> Registry {
             empty_reply: EmptyReply::Silence,
             null_client_request: "{}",
             silent_unserved: true,
+            silent_refusal: true,
             code: |_| Code::Unknown,
             ..Particulars::default()
         }))
@@ -343,6 +344,7 @@ fn what_a_wire_does_besides_is_told_too() {
             "D-EMPTY reply: a reply without a body never comes: the caller waits until its deadline",
             "D-ERRORS errors: of the codes, the other wire tells only unknown",
             "D-ERRORS errors: a name that nobody serves there is not answered: the caller waits until its deadline",
+            "D-ERRORS errors: a wrong secret of ours is refused there without a word, as if the connection were lost",
         ]
     );
     assert_eq!(

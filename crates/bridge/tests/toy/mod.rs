@@ -1,7 +1,7 @@
 //! A wire made for these tests: one line a message, over pipes in memory, so that time can be simulated.
 //!
-//! `Q id name body`, `P id`, `A id body`, `F id code message`, `E name body`; a body is `-`, `j` and JSON, or `b`, a type, `:` and bytes
-//! in hexadecimal.
+//! `Q id name body`, `P id`, `A id body`, `F id code message`, `E name body`; a body is `-`, `j` and JSON, or `b`, a type, `:` and
+//! bytes in hexadecimal.
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test support file: a fault of its own should stop the test")]

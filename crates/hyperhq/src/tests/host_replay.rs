@@ -136,13 +136,13 @@ fn config(flags: &Value) -> HostConfig {
     let flags: Vec<&str> = flags.as_array().unwrap().iter().map(|flag| flag.as_str().unwrap()).collect();
     let value =
         |name: &str| flags.iter().position(|flag| *flag == name).and_then(|at| flags.get(at + 1)).copied();
-    let mut config = HostConfig::default();
-    config.reauth = match value("--reauth") {
+    let reauth = match value("--reauth") {
         Some("none") => Reauth::None,
         Some("challenge") => Reauth::Challenge,
         Some("token") => Reauth::Token,
         _ => Reauth::Both,
     };
+    let mut config = HostConfig { reauth, ..HostConfig::default() };
     if let Some(millis) = value("--challenge-life-ms") {
         config.challenge_life = Duration::from_millis(millis.parse().unwrap());
     }

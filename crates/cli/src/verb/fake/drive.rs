@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::faults::{Plan, Reluctant, Tapped};
 use super::plugin::Plugin;
-use super::transcript::Transcript;
+use super::transcript::{Seen, Transcript};
 use super::{HyperHq, Silence};
 use crate::exit::{Exit, Fault};
 use crate::output::{Line, say, write_out};
@@ -171,6 +171,34 @@ fn how(code: Option<i32>) -> String {
     code.map_or_else(|| "crashed or was killed".to_owned(), |code| format!("ended with code {code}"))
 }
 
+/// What a plugin does whose connection was lost.
+const RETURN: &str =
+    "a lost connection is no reason to end: connect again and emit `authenticate` with the last sessionToken";
+
+/// Why a plugin that runs is not logged in, and what it should do.
+fn absence(seen: Seen, again: bool) -> (String, &'static str) {
+    let (why, hint) = match (seen.refused, seen.connected) {
+        (Some(why), _) => {
+            let hint = "emit `authenticate` with {pluginId, challenge} as they stand in HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE";
+            return (format!("the login was refused: {why}"), hint);
+        }
+        _ if again => ("it did not log in again", RETURN),
+        (None, true) if seen.logins > 0 => (
+            "it asked once to be let in, got no answer, and did not ask again",
+            "wait for `authenticated` for a time of your own, such as 10 s; then disconnect, connect again and emit `authenticate` anew",
+        ),
+        (None, true) => (
+            "it connected and did not log in",
+            "emit `authenticate` with {pluginId, challenge} as soon as Socket.IO says `connect`",
+        ),
+        (None, false) => (
+            "nothing came from it",
+            "connect a Socket.IO 4 client to http://localhost and the port in HYPERHQ_SOCKET_PORT",
+        ),
+    };
+    (why.to_owned(), hint)
+}
+
 /// The plugin did not answer this because it has ended.
 fn ended_before(method: &'static str, end: Ended) -> Check {
     let words = format!("it answers `{method}`: no, it {} before that", how(end.flatten()));
@@ -237,32 +265,10 @@ impl Stage {
             Ok(Err(end)) => checks.push(Check::failed(
                 name,
                 format!("{words}: no, it {} before that", how(end.flatten())),
-                if again {
-                    "a lost connection is no reason to end: connect again and emit `authenticate` with the last sessionToken"
-                } else {
-                    "what it printed stands above; its port, id and challenge are in HYPERHQ_SOCKET_PORT, HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE"
-                },
+                if again { RETURN } else { "what it printed stands above; its port, id and challenge are in HYPERHQ_SOCKET_PORT, HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE" },
             )),
             Err(_) => {
-                let seen = self.transcript.seen();
-                let (why, hint) = match (seen.refused, seen.connected) {
-                    (Some(why), _) => (
-                        format!("the login was refused: {why}"),
-                        "emit `authenticate` with {pluginId, challenge} as they stand in HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE",
-                    ),
-                    (None, true) if seen.logins > 0 => (
-                        "it asked once to be let in, got no answer, and did not ask again".to_owned(),
-                        "wait for `authenticated` for a time of your own, such as 10 s; then disconnect, connect again and emit `authenticate` anew",
-                    ),
-                    (None, true) => (
-                        "it connected and did not log in".to_owned(),
-                        "emit `authenticate` with {pluginId, challenge} as soon as Socket.IO says `connect`",
-                    ),
-                    (None, false) => (
-                        "nothing came from it".to_owned(),
-                        "connect a Socket.IO 4 client to http://localhost and the port in HYPERHQ_SOCKET_PORT",
-                    ),
-                };
+                let (why, hint) = absence(self.transcript.seen(), again);
                 let limit = self.limit;
                 checks.push(Check::failed(name, format!("{words}: not within {limit:?}; {why}"), hint));
             }
