@@ -141,6 +141,47 @@ fn p15_guessed_sessions_run_nothing_and_close_after_ten() {
     assert_ne!(desk.next()["session"], json!(chosen));
 }
 
+/// A connection over TLS from another machine.
+fn elsewhere(shared: &Arc<Shared>, last: u8) -> Engine<ServerSession> {
+    let address = Some(std::net::IpAddr::from([192, 0, 2, last]));
+    let codec = HpxCodec::new(&Wire::default(), Trust::Stranger);
+    let mut desk = Engine::new(ServerSession::new(Arc::clone(shared), address, true), codec, reference);
+    desk.written.clear();
+    desk
+}
+
+#[test]
+fn p15_a_session_may_be_used_from_another_address_than_it_was_made_at() {
+    let shared = shared(false);
+    let mut first = elsewhere(&shared, 7);
+    first.message(&login("alice", "s3cret"));
+    let session = first.next()["session"].as_str().unwrap().to_owned();
+    for mut desk in [elsewhere(&shared, 8), desk(&shared)] {
+        desk.written.clear();
+        desk.message(&call(&session, &json!([{"fname": "get_version"}])));
+        assert_eq!(desk.next()["data"][0]["fname"], "get_version");
+        assert_eq!(desk.established, Some(Identity::user("alice")));
+    }
+}
+
+#[test]
+fn p16_an_address_that_guesses_pauses_and_another_does_not() {
+    let shared = shared(false);
+    for guess in 0..20 {
+        let mut desk = elsewhere(&shared, 7);
+        desk.message(&login(&format!("user {guess}"), "guess"));
+        assert_eq!(desk.next()["error"]["msg"], "Wrong credentials", "{guess}");
+    }
+    let mut guesser = elsewhere(&shared, 7);
+    guesser.message(&login("alice", "s3cret"));
+    assert_eq!(guesser.next()["error"]["msg"], "too many failed logins: try again in 7 s");
+    for mut desk in [elsewhere(&shared, 8), desk(&shared)] {
+        desk.written.clear();
+        desk.message(&login("alice", "s3cret"));
+        assert_eq!(desk.next()["data"], "Authenticated");
+    }
+}
+
 #[test]
 fn p16_failed_logins_pause_and_strangers_have_four_messages() {
     let shared = shared(false);
