@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use polywire_core::{
-    Answer, Body, CallError, ClientState, Code, Count, CredentialSource, Credentials, Endpoint, Failure, Handler,
-    HandlerFuture, Incoming, JsonLimits, JsonText, Outcome, Request, Route, Secret,
+    Answer, Body, CallError, ClientState, Code, Count, CredentialSource, Credentials, Endpoint, Failure,
+    Handler, HandlerFuture, Incoming, JsonLimits, JsonText, Outcome, Request, Route, Secret,
 };
 use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig, Users};
 use tokio::net::TcpListener;
