@@ -120,9 +120,7 @@ impl Load {
             }
         }
     }
-}
 
-impl Load {
     /// What its figures are for: one, and many.
     fn unit(self) -> (&'static str, &'static str) {
         match self {
@@ -356,7 +354,7 @@ async fn compare(
             server_cpu: of(&format!("server CPU us a {unit}"), |run| run.server_cpu),
             client_cpu: of(&format!("client CPU us a {unit}"), |run| run.client_cpu),
             per_second: of(&format!("{units} a second"), |run| run.per_second),
-            per_read: of(&format!("{units} a read"), |run| run.per_read),
+            per_read: of(&format!("{units} a read of the load"), |run| run.per_read),
         };
         let first = medians.first().map_or(middle.server_cpu, |first| first.server_cpu);
         let times = &mut [middle.server_cpu / first];
