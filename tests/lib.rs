@@ -10,6 +10,7 @@
 //! | [`bomb`] | a frame of HPX that is small on the wire and large in memory |
 //! | [`framed`] | a frame of HPX as its peers make it |
 //! | [`log`] | what this process logs, to be read |
+//! | [`memory`] | the memory this process holds |
 //! | [`plugin_folder`] | the files that a HyperHQ plugin asks for |
 //! | [`size`] | how much of something a test does |
 //! | [`skip`] | the one way to leave out a test whose foreign peer is missing |
@@ -36,6 +37,8 @@ pub mod harm;
 pub mod install;
 #[path = "support/log.rs"]
 pub mod log;
+#[path = "support/memory.rs"]
+pub mod memory;
 #[path = "support/odd.rs"]
 pub mod odd;
 #[path = "support/peer.rs"]
