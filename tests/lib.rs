@@ -18,6 +18,7 @@
 //! | [`driver`] | a child process that answers commands in JSON lines: every program of `tests/drivers` |
 //! | [`peer`] | the foreign peers of `tests/peers`, started |
 //! | [`odd`] | odd but legal messages, made from a seed |
+//! | [`ends`] | the WebSocket wires with somebody else's program at the other end |
 //! | [`harm`] | a trial of what our ends do to somebody else's |
 //! | [`relay`] | a TCP or Unix relay that records, slices and cuts |
 //! | [`socketio`] | what the tests of the Socket.IO client share |
@@ -29,6 +30,8 @@ pub mod bomb;
 pub mod books;
 #[path = "support/driver.rs"]
 pub mod driver;
+#[path = "support/ends.rs"]
+pub mod ends;
 #[path = "support/framed.rs"]
 pub mod framed;
 #[path = "support/harm.rs"]

@@ -59,6 +59,9 @@
 //!   without one (volatile) a last argument that is a string would be taken for it; `keep_offset` leaves all as they
 //!   came.
 //! - **Recovery is forgotten when either side ends the session on purpose**, for then the server keeps nothing.
+//! - **Right behind an event a client sends no DISCONNECT**: npm `socket.io` drops an event that it reads together with
+//!   one (observed), and an event has no receipt to wait for. The end of the transport tells the rest, as `transport
+//!   close` there.
 //! - **A binary packet without attachments ends the connection**, as the official parser decides, though it could be
 //!   read.
 //! - **Polling is one more transport** (`transport`, `polling`): it hands up the same messages, and what carries them

@@ -56,7 +56,17 @@ pub(crate) fn polywire(args: &[&str]) -> Ran {
 
 /// Runs to the end with this on standard input.
 pub(crate) fn fed(args: &[&str], input: &[u8]) -> Ran {
+    ran(command(args), input)
+}
+
+/// Runs to the end on a system that trusts the authorities in this file and nobody else.
+pub(crate) fn trusting(authorities: &str, args: &[&str]) -> Ran {
     let mut command = command(args);
+    command.env("SSL_CERT_FILE", authorities).env_remove("SSL_CERT_DIR");
+    ran(command, &[])
+}
+
+fn ran(mut command: Command, input: &[u8]) -> Ran {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // One that does not read it may have ended already.

@@ -115,7 +115,13 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
                 read
             }
             Poll::Ready(Reading::Go) => Pin::new(&mut self.io).poll_read(cx, buf),
-            Poll::Ready(Reading::Cut) => Poll::Ready(Ok(())),
+            Poll::Ready(Reading::Cut) => {
+                if self.is_websocket() {
+                    let this = &mut *self;
+                    this.sieve.cut(Pin::new(&mut this.io), cx, buf);
+                }
+                Poll::Ready(Ok(()))
+            }
             Poll::Pending => Poll::Pending,
         }
     }

@@ -6,6 +6,8 @@
 //!   read until CONNECT is answered, so nothing is kept of them but what one read has brought.
 //! - A message above the limit: the library ends the stream without a word. It is replaced by the close frame with 1009 that the
 //!   library then answers, so the client is told.
+//! - An end that this side wants: the library ends a session in order when its client closes, so it is handed the close frame of
+//!   one, with 1000, and its answer is what the client gets.
 //! - Floods that the library takes without a word: see [`Flood`]. A close frame with 1008 stands for what is too much.
 //!
 //! Frames are looked at where they begin and nowhere else; what passes is not copied.
@@ -24,6 +26,8 @@ use super::flood::Flood;
 const CHUNK: usize = 4 << 10;
 /// Most chunks that are dropped once the end is decided.
 const DROPS: usize = 256;
+/// A close frame of a client: 1000, it is done. Its mask is zero.
+const DONE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8];
 /// A close frame of a client: 1009, the message is too big. Its mask is zero.
 const TOO_BIG: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF1];
 /// The same with 1008: it breaks a rule of this side.
@@ -126,13 +130,7 @@ impl Sieve {
         }
         loop {
             if self.passed > 0 {
-                let count = self.passed.min(buf.remaining());
-                buf.put_slice(self.ahead.get(..count).unwrap_or_default());
-                self.ahead.advance(count);
-                self.passed -= count;
-                if self.ahead.is_empty() {
-                    self.ahead = BytesMut::new();
-                }
+                self.hand_on(buf);
                 return Poll::Ready(Ok(()));
             }
             if self.over {
@@ -145,12 +143,7 @@ impl Sieve {
             match step {
                 Step::Pass(count) => self.passed = count,
                 Step::Leave(count) => self.ahead.advance(count),
-                Step::End(close) => {
-                    drop_what_is_there(io.as_mut(), cx);
-                    self.over = true;
-                    self.ahead = BytesMut::from(close);
-                    self.passed = close.len();
-                }
+                Step::End(close) => self.end_with(close, io.as_mut(), cx),
                 Step::Hold => {
                     self.reader = Some(cx.waker().clone());
                     return Poll::Pending;
@@ -171,6 +164,38 @@ impl Sieve {
                     self.ahead.extend_from_slice(chunk.filled());
                 }
             }
+        }
+    }
+
+    /// Nobody wants more: for the library the client closes in order, and it answers with the same code. In the middle of a frame
+    /// there is no place for that, and the stream ends.
+    pub(super) fn cut<Io: AsyncRead>(
+        &mut self,
+        io: Pin<&mut Io>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) {
+        if self.passed == 0 && !self.over {
+            self.end_with(if self.rest == 0 { &DONE } else { &[] }, io, cx);
+        }
+        self.hand_on(buf);
+    }
+
+    /// What comes is replaced by this frame, and nothing follows it.
+    fn end_with<Io: AsyncRead>(&mut self, frame: &'static [u8], io: Pin<&mut Io>, cx: &mut Context<'_>) {
+        drop_what_is_there(io, cx);
+        self.over = true;
+        self.ahead = BytesMut::from(frame);
+        self.passed = frame.len();
+    }
+
+    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = self.passed.min(buf.remaining());
+        buf.put_slice(self.ahead.get(..count).unwrap_or_default());
+        self.ahead.advance(count);
+        self.passed -= count;
+        if self.ahead.is_empty() {
+            self.ahead = BytesMut::new();
         }
     }
 
@@ -449,6 +474,27 @@ mod tests {
             assert!(got.starts_with(whole) && got.ends_with(&TOO_BIG), "{got:?}");
         }
         assert_eq!(read(&mut Sieve::new(300, 100), &mut pieces(&fits, 7), 64), fits);
+    }
+
+    #[test]
+    fn a_stream_that_nobody_wants_more_of_ends_with_a_close_where_a_frame_may_stand() {
+        let event = frame(1, true, b"42[\"a\"]");
+        for begun in 0..event.len() {
+            let (mut sieve, mut pieces) =
+                (Sieve::new(1_000, 100), pieces(&[&event, &event[..begun]].concat(), 64));
+            let passed = read(&mut sieve, &mut pieces, 64);
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut end = Vec::new();
+            for _ in 0..8 {
+                let mut room = [0; 3];
+                let mut buf = ReadBuf::new(&mut room);
+                sieve.cut(Pin::new(&mut pieces), &mut cx, &mut buf);
+                end.extend_from_slice(buf.filled());
+            }
+            // The library knows nothing of a frame whose head was not handed on.
+            let expected = if passed.len() == event.len() { &DONE[..] } else { &[] };
+            assert_eq!(end, expected, "{begun} bytes of the next frame");
+        }
     }
 
     proptest! {

@@ -70,6 +70,8 @@ pub struct Link {
     assembling: Option<Box<Assembling>>,
     /// Events that came before the namespace was granted.
     early: Vec<Packet>,
+    /// An event of ours was written that wants no answer, and nothing was heard since.
+    told: bool,
 }
 
 impl Link {
@@ -102,6 +104,7 @@ impl Link {
             max_payload: usize::MAX,
             assembling: None,
             early: Vec::new(),
+            told: false,
         }
     }
 
@@ -193,6 +196,7 @@ impl Link {
     }
 
     fn text<S: Session<Codec = Codec>>(&mut self, text: &Bytes, cx: &mut Cx<'_, S>, up: &mut Vec<Up>) {
+        self.told = false;
         if self.assembling.is_some() {
             return cx.close(Close::Protocol("a text message while attachments are due".into()));
         }
@@ -358,6 +362,7 @@ impl Lower for Link {
             let text: Bytes = [b"[", failure.as_bytes(), b"]"].concat().into();
             *args = Args::parse(text, &self.limits.json).unwrap_or_else(|_| Args::none());
         }
+        self.told |= matches!(packet.kind, Kind::Event { id: None, .. });
         self.write(&packet, cx);
         for bytes in packet.attachments() {
             cx.write(Frame::Attachment(bytes.clone()));
@@ -389,6 +394,11 @@ impl Lower for Link {
             return;
         }
         self.recovery.forget();
+        if self.told {
+            // npm `socket.io` hands an event on one tick after it was read, and drops it when it has read a DISCONNECT by then
+            // (observed): right behind an event it is the transport that tells the end, once everything is written.
+            return;
+        }
         if self.state == State::Connected {
             self.write(&Packet { namespace: self.namespace.clone(), kind: Kind::Disconnect }, cx);
         }

@@ -188,6 +188,23 @@ fn what_the_server_does_not_take_fails_here() {
     assert!(hand.wrote().starts_with(r#"437[{"error":{"code":"resource_exhausted""#));
 }
 
+/// The official server drops an event that it reads together with what ends its namespace.
+#[test]
+fn no_disconnect_is_sent_right_behind_an_event() {
+    let mut hand = Hand::connected(Config::new("/"));
+    hand.send(Outbound::Event(Event::new(Route::from_static("last"), Body::Empty)));
+    assert_eq!(hand.wrote(), r#"42["last"]"#);
+    hand.leave();
+    assert!(hand.written.is_empty(), "{:?}", hand.written);
+    // Once the server has said something since, it has the event.
+    let mut hand = Hand::connected(Config::new("/"));
+    hand.send(Outbound::Event(Event::new(Route::from_static("last"), Body::Empty)));
+    assert_eq!(hand.wrote(), r#"42["last"]"#);
+    hand.say(r#"42["heard"]"#);
+    hand.leave();
+    assert_eq!((hand.wrote(), hand.wrote()), ("41".to_owned(), "1".to_owned()));
+}
+
 #[test]
 fn nothing_leaves_before_the_namespace_is_granted() {
     let mut hand = Hand::new(Config::new("/n"), Some(json("{\"token\":1}")), Recovery::default());
