@@ -125,9 +125,11 @@ async fn an_upstream_that_is_killed_in_mid_call_gives_the_caller_a_definite_answ
         match (front.name, &answer["error"]) {
             // Failures are words alone on this wire.
             ("hyperhq", Value::String(words)) => {
-                assert!(words.contains("connection was lost"), "{pair}: {words}")
+                assert!(words.contains("connection was lost"), "{pair}: {words}");
             }
-            ("stonyx" | "socketio", error) => assert_eq!(error["code"], "unavailable", "{pair}: {answer}"),
+            ("stonyx" | "socketio", error) => {
+                assert_eq!(error["code"], "unavailable", "{pair}: {answer}");
+            }
             _ => panic!("{pair}: {answer}"),
         }
     }

@@ -53,7 +53,8 @@
 //! ```
 //!
 //! A server endpoint whose wire has a login takes `users = { NAME = "env:..." }`; guests come in where the adapter's options
-//! let them. What a client endpoint logs in with is read from its file anew before every login. A route may also have `via = "MEMBER"` and `allow_loop = true`, see below.
+//! let them. What a client endpoint logs in with is read from its file anew before every login. A route may also have
+//! `via = "MEMBER"` and `allow_loop = true`, see below.
 //!
 //! # How messages are carried
 //!

@@ -124,3 +124,34 @@ impl Authenticate for Users {
         Box::pin(std::future::ready(verdict))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use polywire_core::{CredentialSource, LoginOptions};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_file_holds_is_read_anew_before_every_login() {
+        let folder = std::env::temp_dir();
+        let name = format!("polywire-{}.secret", std::process::id());
+        let write = |secret: &str| std::fs::write(folder.join(&name), format!("{secret}\n")).unwrap();
+        write("first");
+        let value = At { value: Scalar::Text(format!("file:{name}")), line: 1 };
+        let secret = read("password", &value, &folder, &mut Findings::default()).unwrap();
+        let mut options = Options::new();
+        set(&mut options, "password", secret, &value, &folder);
+        let make =
+            |options: &Options| Ok(Credentials::new("ann", options.secret("password").unwrap().clone()));
+        let login = LoginOptions::new(options, "password", make).unwrap();
+        for secret in ["first", "second"] {
+            write(secret);
+            let shown = CredentialSource::credentials(&login, 1).await.unwrap().secret.unwrap();
+            assert!(shown.matches(secret.as_bytes()), "{secret}");
+        }
+        write("");
+        let failure = CredentialSource::credentials(&login, 1).await.unwrap_err().to_string();
+        assert!(failure.ends_with(&format!("{name} is empty")), "{failure}");
+        std::fs::remove_file(folder.join(&name)).unwrap();
+    }
+}

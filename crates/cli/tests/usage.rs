@@ -124,7 +124,10 @@ fn mistakes() -> Vec<(String, &'static str)> {
         // The option of the secret may be among the others already; then it is the one that is told twice.
         let others = if wire == "hyperhq" { "plugin=demo&" } else { "" };
         all.push((format!("{url}{options}&nope=1"), "has no option \"nope\""));
-        all.push((format!("{url}{options}&{}", options.split('&').next_back().unwrap()), "is given twice"));
+        all.push((
+            format!("{url}{options}&{}", options.rsplit('&').next().unwrap_or(options)),
+            "is given twice",
+        ));
         for (value, told) in [
             ("env:POLYWIRE_TEST_NOT_SET", "the variable POLYWIRE_TEST_NOT_SET is not set"),
             ("env:", "env: names nothing; write env:NAME or file:PATH"),

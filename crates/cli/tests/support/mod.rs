@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -135,9 +136,16 @@ impl Drop for Running {
     }
 }
 
+/// Files written so far, so that no two parts have one name.
+static PARTS: AtomicU64 = AtomicU64::new(0);
+
 /// A file in a folder of this test run.
 pub(crate) fn file(name: &str, content: &[u8]) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
-    std::fs::write(&path, content).unwrap();
+    // Put there whole: another test may write the same file while a run reads it.
+    let number = PARTS.fetch_add(1, Ordering::Relaxed);
+    let part = path.with_added_extension(format!("{number}.part"));
+    std::fs::write(&part, content).unwrap();
+    std::fs::rename(part, &path).unwrap();
     path
 }
