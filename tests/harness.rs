@@ -49,7 +49,7 @@ async fn process_is_killed_when_it_does_not_end_in_time() {
 
 /// The lines of a test file that are neither empty nor comments.
 fn lines(path: &std::path::Path) -> usize {
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = std::fs::read_to_string(path).expect("it can be read");
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count()
 }
 

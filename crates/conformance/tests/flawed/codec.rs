@@ -128,7 +128,7 @@ impl Adapter for Spinning {
     fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
         Box::pin(async move {
             let listener = TcpListener::bind(&target.address).await;
-            let listener = listener.map_err(|error| AdapterError::Settings(error.to_string().into()))?;
+            let listener = listener.map_err(|error| AdapterError::Settings(error.to_string()))?;
             Ok(Server::start(listener, Self, endpoint))
         })
     }
