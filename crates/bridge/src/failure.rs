@@ -16,19 +16,21 @@ const MAX_TEXT: usize = 512;
 const MAX_DETAIL: usize = 4 << 10;
 
 /// How a call that failed counts, and what its caller is told.
-pub(crate) fn told(error: CallError) -> (Ending, Failure) {
+///
+/// `absent` says why the other side is not connected, in words of our own; `None` while it is.
+pub(crate) fn told(error: CallError, absent: Option<&str>) -> (Ending, Failure) {
     match error {
         CallError::Failure(failure) => (Ending::Failed, clean(failure)),
         CallError::NotSent(failure) => match failure.code {
             Code::InvalidArgument | Code::Unimplemented => (Ending::Unsuitable, clean(failure)),
             Code::ResourceExhausted => (Ending::NotSent, clean(failure)),
             Code::DeadlineExceeded => {
-                let text = "the deadline passed before the call could be sent";
+                let text = because("the deadline passed before the call could be sent", absent);
                 (Ending::OutOfTime, Failure::new(Code::DeadlineExceeded, text).with_retry(Retry::Safe))
             }
             _ => {
-                let text = "nothing was sent: the other side of the bridge is not connected";
-                (Ending::NotSent, Failure::new(Code::Unavailable, text))
+                let text = because("nothing was sent", absent.or(Some("its connection has ended")));
+                (Ending::NotSent, Failure::new(Code::Unavailable, text).with_retry(Retry::Safe))
             }
         },
         CallError::Unknown(failure) => {
@@ -43,12 +45,20 @@ pub(crate) fn told(error: CallError) -> (Ending, Failure) {
     }
 }
 
+fn because(what: &str, absent: Option<&str>) -> String {
+    match absent {
+        Some(why) => format!("{what}: the other side of the bridge is not connected, {why}"),
+        None => what.to_owned(),
+    }
+}
+
 fn clean(failure: Failure) -> Failure {
     let detail = failure.detail.filter(|detail| detail.as_bytes().len() <= MAX_DETAIL);
     Failure { message: clean_text(failure.message), detail, ..failure }
 }
 
-fn clean_text(text: Cow<'static, str>) -> Cow<'static, str> {
+/// The text of a peer as it may be shown: short, and without what moves a cursor.
+pub(crate) fn clean_text(text: Cow<'static, str>) -> Cow<'static, str> {
     if text.len() <= MAX_TEXT && !text.contains(char::is_control) {
         return text;
     }
@@ -72,7 +82,7 @@ mod tests {
         let text = format!("no such\r\n\u{1b}[31m {}é", "x".repeat(600));
         let failed = |detail: JsonText| {
             let failure = Failure::new(Code::NotFound, text.clone()).with_detail(detail);
-            told(CallError::Failure(failure))
+            told(CallError::Failure(failure), None)
         };
         let number = JsonText::new("{\"code\":303}", &JsonLimits::default()).unwrap();
         let (ending, told) = failed(number.clone());
@@ -108,9 +118,11 @@ mod tests {
             ),
         ] {
             let shown = error.to_string();
-            let (counted, told) = told(error);
+            let (counted, told) = told(error, Some("it cannot be reached"));
             assert_eq!((counted, told.code, told.retry), (ending, code, retry), "{shown}");
             assert!(!told.message.contains("10.0.0.5"), "{}", told.message);
+            let connected = counted != Ending::Unknown;
+            assert_eq!(told.message.ends_with("not connected, it cannot be reached"), connected, "{shown}");
         }
     }
 }

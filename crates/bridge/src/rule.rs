@@ -129,7 +129,7 @@ impl Future for SentOn {
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(route = %rule.title, %error, "call failed");
-                let (ending, failure) = told(error);
+                let (ending, failure) = told(error, rule.port.absent());
                 return Poll::Ready(Err(underway.refuse(ending, failure)));
             }
         };
@@ -154,11 +154,13 @@ async fn emit(mut underway: Underway, event: Event, from: Peer) -> Answer {
             Ok(Response::default())
         }
         Emitted::Overflow => {
-            let failure = Failure::new(Code::ResourceExhausted, "no room: the receiver is too slow");
+            let failure = Failure::new(Code::ResourceExhausted, "no room: the receiver is too slow")
+                .with_retry(Retry::Safe);
             Err(underway.refuse(Ending::Overflow, failure))
         }
         Emitted::Nobody => {
-            let failure = Failure::new(Code::Unavailable, "nobody is connected to receive it");
+            let failure =
+                Failure::new(Code::Unavailable, "nobody is connected to receive it").with_retry(Retry::Safe);
             Err(underway.refuse(Ending::NotSent, failure))
         }
     }

@@ -1,5 +1,7 @@
 //! `demo`, `run` and `check`, with the real binary.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot run has failed")]
+
 mod support;
 
 use serde_json::{Value, json};
@@ -93,6 +95,59 @@ fn run_says_where_it_listens_carries_calls_and_drains() {
     );
     running.terminate();
     assert_eq!(running.wait().code(), Some(0));
+}
+
+/// A bridge to a library where `alice` has the password of this file.
+#[cfg(unix)]
+fn bridge_of(library: &str, password: &std::path::Path) -> String {
+    let login = format!("role = \"client\"\nuser = \"alice\"\npassword = \"file:{}\"", password.display());
+    bridge(library.trim_start_matches("hpx://")).replace("role = \"client\"", &login)
+}
+
+#[cfg(unix)]
+fn password(name: &str, text: &str) -> std::path::PathBuf {
+    let path = file(name, text.as_bytes());
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+#[cfg(unix)]
+#[test]
+fn run_tells_the_operator_and_its_callers_that_an_upstream_refuses_the_login() {
+    let (right, wrong) = (password("right", "s3cret"), password("wrong", "guessed-wr0ng"));
+    let (_library, url) = serve(&format!("hpx://alice@127.0.0.1:0?password=file:{}", right.display()));
+    let text = bridge_of(&url, &wrong).replace("wrap =", "timeout = \"300ms\"\nwrap =");
+    let path = file("refused.toml", text.as_bytes());
+    let mut running = start(&["run", path.to_str().unwrap()]);
+    let url = format!("sockhop://{}", running.line()["address"].as_str().unwrap());
+    let line = running.says("endpoint out");
+    for words in ["WARN", "login refused: ", "; tries again within 30s", "endpoint=library"] {
+        assert!(line.contains(words), "{line}");
+    }
+    assert!(!line.contains("guessed-wr0ng"), "{line}");
+    let told = polywire(&["call", &url, "echo", "{}"]).ends(4).line();
+    assert_eq!((&told["outcome"], &told["retry"]), (&json!("failure"), &json!("safe")), "{told}");
+    let message = told["message"].as_str().unwrap();
+    assert!(message.ends_with("is not connected, it refuses the login of the bridge"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn run_tells_when_an_upstream_is_lost_and_when_it_is_back() {
+    let right = password("key", "s3cret");
+    let serving = |place: &str| serve(&format!("hpx://alice@{place}?password=file:{}", right.display()));
+    let (library, at) = serving("127.0.0.1:0");
+    let path = file("lost.toml", bridge_of(&at, &right).as_bytes());
+    let mut running = start(&["-v", "run", path.to_str().unwrap()]);
+    let url = format!("sockhop://{}", running.line()["address"].as_str().unwrap());
+    polywire(&["call", &url, "echo", "{}"]).ends(0);
+    drop(library);
+    let line = running.says("endpoint out");
+    assert!(line.contains("WARN") && line.contains("tries again within 30s"), "{line}");
+    let (_library, _) = serving(at.trim_start_matches("hpx://"));
+    let line = running.says("endpoint back after");
+    assert!(line.contains("WARN") && line.contains("endpoint=library"), "{line}");
+    polywire(&["call", &url, "echo", "{}"]).ends(0);
 }
 
 #[test]

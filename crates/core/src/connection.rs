@@ -204,7 +204,8 @@ where
         self.stage = Stage::Open { draining: false };
         self.tally.add(Count::Connections);
         self.deadlines.login.get_or_insert(self.now + self.endpoint.limits.login_timeout);
-        tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), "connection opened");
+        let address = self.peer.address().unwrap_or_default();
+        tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), address, "connection opened");
         self.with_session(|session, cx| session.open(cx));
         self.apply(false);
     }
@@ -273,8 +274,9 @@ where
         let Some(judging) = &mut self.judging else { return false };
         let Poll::Ready(verdict) = judging.as_mut().poll(cx) else { return false };
         self.judging = None;
-        if let Ok(identity) = &verdict {
-            self.peer.identify(identity.clone());
+        match &verdict {
+            Ok(identity) => self.peer.identify(identity.clone()),
+            Err(why) => tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %why, "not let in"),
         }
         self.with_session(|session, cx| session.authenticated(verdict, cx));
         self.apply(false);

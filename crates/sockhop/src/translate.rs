@@ -21,8 +21,8 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::{
-    Binary, Body, ByteString, CallError, Code, Failure, JsonLimits, JsonText, Meta, Response, Route, copied,
-    json,
+    Binary, Body, ByteString, CallError, Code, Failure, JsonLimits, JsonText, Meta, Response, Retry, Route,
+    copied, json,
 };
 
 use crate::binary::read_base64;
@@ -275,9 +275,9 @@ fn is_error(text: &JsonText, limits: &JsonLimits) -> bool {
     }
 }
 
-/// The failure in the data of an answer: `{"error":{code,message}}`, `{"error":"text"}`, `{code,message}`, or anything else.
+/// The failure in the data of an answer: what [`Failure::to_json`] writes, `{"error":"text"}`, `{code,message}`, or anything else.
 fn to_failure(text: Option<&JsonText>, limits: &JsonLimits) -> Failure {
-    const NAMES: [&str; 3] = ["code", "message", "detail"];
+    const NAMES: [&str; 4] = ["code", "message", "retry", "detail"];
     let string = |value: Option<&[u8]>| Some(json::as_string(value?)?.into_owned());
     let whole = text.map(JsonText::as_bytes).unwrap_or_default();
     let error = members(whole, ["error"], limits).and_then(|[error]| error);
@@ -285,11 +285,14 @@ fn to_failure(text: Option<&JsonText>, limits: &JsonLimits) -> Failure {
         Some(fields) => (fields, true),
         None => (members(whole, NAMES, limits).unwrap_or_default(), false),
     };
-    let [code, message, detail] = fields;
+    let [code, message, retry, detail] = fields;
     let code = string(code).and_then(|code| Code::from_name(&code)).unwrap_or(Code::Unknown);
     let message = string(message).or_else(|| string(error));
     let message = message.unwrap_or_else(|| "the peer answered with an error".to_owned());
     let failure = Failure::new(code, message);
+    let retry = string(retry).filter(|_| ours).and_then(|retry| Retry::from_name(&retry));
+    let retry = retry.unwrap_or(failure.retry);
+    let failure = failure.with_retry(retry);
     match (detail, text) {
         (Some(detail), _) if ours => {
             failure.with_detail(JsonText::from_validated(Bytes::copy_from_slice(detail)))
@@ -386,6 +389,7 @@ mod tests {
         for failure in [
             Failure::new(Code::NotFound, "no \"such\" route\n"),
             Failure::new(Code::Unknown, "told").with_detail(detail),
+            Failure::new(Code::Unavailable, "nothing was sent").with_retry(Retry::Safe),
         ] {
             let (kind, Data::Json(text)) = from_result(Err(failure.clone()), Carrier::Frame) else {
                 panic!("json")

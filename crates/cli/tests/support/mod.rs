@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot run has failed")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,15 +84,26 @@ fn ran(mut command: Command, input: &[u8]) -> Ran {
 pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
+    words: Receiver<String>,
 }
 
 /// Starts a run that goes on.
 pub(crate) fn start(args: &[&str]) -> Running {
-    let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
+    let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (lines, words) = (read(child.stdout.take().unwrap()), read(child.stderr.take().unwrap()));
+    Running { child, lines, words }
+}
+
+/// The lines of an output, as they come. It is read to its end, whether somebody looks at them or not.
+fn read(output: impl Read + Send + 'static) -> Receiver<String> {
     let (send, lines) = channel();
-    std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
-    Running { child, lines }
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            // The test may have ended.
+            let _ = send.send(line);
+        }
+    });
+    lines
 }
 
 /// Serves the demo service at `url` and gives back the URL with the real address.
@@ -113,6 +124,25 @@ impl Running {
     #[track_caller]
     pub(crate) fn line(&mut self) -> Value {
         serde_json::from_str(&self.text()).unwrap()
+    }
+
+    /// Waits until standard error has a line with these words, and gives it back.
+    #[track_caller]
+    pub(crate) fn says(&mut self, words: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            match self.words.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(words) => return line,
+                Ok(line) => before.push(line),
+                Err(_) => panic!("never said {words:?}, but: {before:#?}"),
+            }
+        }
+    }
+
+    /// Kills it; gives back all that standard error has still to say.
+    pub(crate) fn last_words(mut self) -> String {
+        self.child.kill().unwrap();
+        self.words.iter().collect::<Vec<_>>().join("\n")
     }
 
     /// Sends SIGTERM.

@@ -136,15 +136,16 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
             // Nothing is wrong with the peer: the connection is replaced at once, at the pace of `DialRate`.
             pause = Duration::ZERO;
         }
+        let why = attempt.why;
         let state = if course.refusals >= reconnect.max_refusals {
-            let refusal = attempt.refused.unwrap_or_else(|| Refusal::new(attempt.why));
+            let refusal = attempt.refused.unwrap_or_else(|| Refusal::new(why.clone()));
             let Some(slow) = reconnect.refused_pause else { return Err(ClientState::Refused(refusal)) };
             pause = slow;
             ClientState::Refused(refusal)
         } else {
-            tracing::debug!(wire = self.endpoint.wire, why = %attempt.why, ?pause, "no connection");
-            attempt.refused.map_or(ClientState::Waiting(attempt.why), ClientState::Denied)
+            attempt.refused.map_or_else(|| ClientState::Waiting(why.clone()), ClientState::Denied)
         };
+        tracing::debug!(wire = self.endpoint.wire, why, ?pause, "no connection");
         self.follow.stands(state, false);
         Ok(now + pause)
     }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::codec::Codec;
 use crate::credentials::{Identity, Refusal};
 use crate::envelope::{Event, Request};
-use crate::failure::{CallError, Code, Failure};
+use crate::failure::{CallError, Code, Failure, Retry};
 use crate::handler::{Incoming, Kind, RunId};
 use crate::ledger::Count;
+use crate::limits::too_large;
 use crate::runs::Finished;
 use crate::session::{Action, Close, Delivery, FrameOf, Outbound, Session};
 use crate::transport::Transport;
@@ -257,6 +258,9 @@ where
             None
         };
         if let Some(failure) = refusal {
+            // It never reached a handler.
+            let failure = failure.with_retry(Retry::Safe);
+            tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %failure, "request refused");
             self.tally.add(Count::RequestsRefused);
             return self.send(Outbound::Response { reply, result: Err(failure) });
         }
@@ -332,7 +336,13 @@ where
 
     fn finished(&mut self, finished: Finished<S::Reply>) {
         match (finished.reply, finished.answer) {
-            (Some(reply), result) => {
+            (Some(reply), mut result) => {
+                let max = self.endpoint.limits.max_frame_bytes;
+                if let Ok(response) = &result
+                    && let Some(failure) = too_large("answer", response.body.len(), max)
+                {
+                    result = Err(failure);
+                }
                 self.tally.add(if result.is_ok() { Count::RequestsAnswered } else { Count::RequestsFailed });
                 self.send(Outbound::Response { reply, result });
             }

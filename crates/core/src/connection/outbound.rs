@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use crate::cell::Owed;
 use crate::codec::FrameError;
 use crate::envelope::CallId;
-use crate::failure::{CallError, Code, Failure};
+use crate::failure::{CallError, Code, Failure, Retry};
 use crate::ledger::{Count, Ledger};
 use crate::moment::Moment;
 use crate::queue::{Job, Numbered, Outlet, Queue, Taken};
@@ -300,7 +300,7 @@ where
                         let Outbound::Request { call, deadline, request } = outbound else { return None };
                         return Some((Some(gate), Job::Request { call, deadline, request, answer }));
                     }
-                    Admit::Refuse(failure) => self.not_sent(answer, CallError::NotSent(failure)),
+                    Admit::Refuse(failure) => self.not_sent(answer, CallError::refused(failure)),
                 }
             }
             Job::Event(event) => {
@@ -356,8 +356,12 @@ where
         {
             Some((call, answer)) => {
                 self.tally.add(Count::CallsNotSent);
-                let failure = Failure::new(Code::InvalidArgument, error.to_string());
-                answer.tell(Err(CallError::NotSent(failure)));
+                let code = match error {
+                    FrameError::TooLarge { .. } | FrameError::TooMany { .. } => Code::ResourceExhausted,
+                    _ => Code::InvalidArgument,
+                };
+                let failure = Failure::new(code, error.to_string()).with_retry(Retry::Never);
+                answer.tell(Err(CallError::refused(failure)));
                 self.with_session(|session, cx| session.send(Outbound::Abandon(call), cx));
             }
             None => self.close(Close::Protocol(format!("cannot send: {error}"))),

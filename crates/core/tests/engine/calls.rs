@@ -1,13 +1,14 @@
 //! Calls of ours: one outcome each, and it says whether the peer may have acted.
 
+use std::future::ready;
 use std::time::Duration;
 
 use polywire_core::{
-    Body, CallError, Code, Count, Event, Handler, Incoming, Limits, Request, Response, Route,
+    Body, CallError, Code, Count, Event, Handler, Incoming, Limits, Request, Response, Retry, Route,
 };
 use tokio::time::Instant;
 
-use crate::toy::{Login, Setup, json, settle};
+use crate::toy::{Login, Serve, Setup, json, settle};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -233,14 +234,33 @@ async fn a_call_the_wire_cannot_hold_is_not_sent_and_the_connection_lives() {
     let mut rig = setup.start();
     let broken = rig.call("two\nlines", "1").await.unwrap();
     not_sent(&broken, Code::InvalidArgument);
-    let big = rig.call("big", &format!("\"{}\"", "x".repeat(2_000))).await.unwrap();
-    assert!(big.unwrap_err().to_string().ends_with("frame of 2010 bytes exceeds max_frame_bytes = 1024"));
+    let big = rig.call("big", &format!("\"{}\"", "x".repeat(1_018))).await.unwrap();
+    assert!(big.unwrap_err().to_string().ends_with("frame of 1028 bytes exceeds max_frame_bytes = 1024"));
     let bytes = rig.ask(Request::new(Route::from_static("a"), Body::binary("png", vec![0])));
     not_sent(&bytes.await.unwrap(), Code::Unimplemented);
     let fine = rig.call("fine", "1");
     assert_eq!(rig.hear().await, "? 3 fine 1");
     rig.say("! 3").await;
     fine.await.unwrap().unwrap();
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_body_larger_than_this_side_would_take_is_sent() {
+    let large = format!("\"{}\"", "x".repeat(2_000));
+    let answer = json(&large);
+    let mut setup = Setup::new().handler(Serve(move |_| ready(Ok(Response::from(answer.clone())))));
+    setup.limits.max_frame_bytes = 1_024;
+    let mut rig = setup.start();
+    let call = rig.call("large", &large).await.unwrap().unwrap_err();
+    let event = Event::new(Route::from_static("large"), json(&large));
+    for error in [call, rig.caller().notify(event).await.unwrap_err()] {
+        let told = "not sent: resource_exhausted: message of 2007 bytes exceeds max_frame_bytes = 1024";
+        assert_eq!((error.to_string().as_str(), error.failure().retry), (told, Retry::Never));
+    }
+    rig.say("? 1 echo 1").await;
+    let told = "x 1 resource_exhausted answer of 2002 bytes exceeds max_frame_bytes = 1024";
+    assert_eq!(rig.hear().await, told);
     rig.hang_up().await;
 }
 
