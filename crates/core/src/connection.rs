@@ -203,7 +203,7 @@ where
         self.deadlines.login.get_or_insert(self.now + self.endpoint.limits.login_timeout);
         tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), "connection opened");
         self.with_session(|session, cx| session.open(cx));
-        self.apply(false);
+        self.apply();
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
@@ -273,7 +273,7 @@ where
             self.peer.identify(identity.clone());
         }
         self.with_session(|session, cx| session.authenticated(verdict, cx));
-        self.apply(false);
+        self.apply();
         true
     }
 

@@ -2,6 +2,7 @@
 //! idle connection holds none.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
@@ -11,12 +12,14 @@ const KEPT: usize = 4;
 const ROOM: usize = 16 << 10;
 /// Room that copies share.
 const PIECE: usize = 4 << 10;
+/// Most full pieces a thread keeps in sight.
+const PIECES: usize = 16;
 /// A buffer with more room than this is not kept.
 const MAX_ROOM: usize = 256 << 10;
 
 thread_local! {
     static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
-    static COPIES: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static COPIES: RefCell<Copies> = RefCell::new(Copies::new());
 }
 
 /// An empty buffer with some room.
@@ -29,14 +32,39 @@ pub(crate) fn take() -> BytesMut {
 /// Copies made one after the other share a piece of memory of 4 KiB: a copy costs no allocation of its own, and one that is kept
 /// keeps its piece.
 pub fn copied(part: &[u8]) -> Bytes {
-    COPIES.with_borrow_mut(|piece| {
-        if piece.capacity() < part.len() {
-            // The same piece again if nobody holds a part of it any more.
-            piece.reserve(part.len().max(PIECE));
+    COPIES.with_borrow_mut(|copies| copies.copy(part))
+}
+
+/// The piece that copies are made into, and those before it.
+struct Copies {
+    piece: BytesMut,
+    /// Full pieces, oldest first: what is copied in a burst is mostly let go in the same order.
+    full: VecDeque<BytesMut>,
+}
+
+impl Copies {
+    fn new() -> Self {
+        Self { piece: BytesMut::with_capacity(PIECE), full: VecDeque::new() }
+    }
+
+    fn copy(&mut self, part: &[u8]) -> Bytes {
+        if self.piece.capacity() < part.len() {
+            self.make_room(part.len().max(PIECE));
         }
-        piece.extend_from_slice(part);
-        piece.split().freeze()
-    })
+        self.piece.extend_from_slice(part);
+        self.piece.split().freeze()
+    }
+
+    /// In the same piece or in the oldest one, if nobody holds a part of it any more, else in a fresh one.
+    fn make_room(&mut self, room: usize) {
+        if self.piece.try_reclaim(room) {
+            return;
+        }
+        let free = self.full.front_mut().is_some_and(|oldest| oldest.try_reclaim(room));
+        let oldest = if free || self.full.len() >= PIECES { self.full.pop_front() } else { None };
+        let next = oldest.filter(|_| free).unwrap_or_else(|| BytesMut::with_capacity(room));
+        self.full.push_back(std::mem::replace(&mut self.piece, next));
+    }
 }
 
 /// Gives a buffer back. It is kept when nobody else holds a part of it.
@@ -67,6 +95,27 @@ mod tests {
         drop(copies);
         let places: std::collections::HashSet<_> = (0..1_000).map(|_| copied(&[1; 100]).as_ptr()).collect();
         assert!(places.len() <= 2 * PIECE / 100, "memory that nobody holds is used again");
+    }
+
+    #[test]
+    fn a_full_piece_is_used_again_once_nobody_holds_a_part_of_it() {
+        let mut copies = Copies::new();
+        let first = copies.copy(&[1; PIECE]);
+        let place = first.as_ptr();
+        let second = copies.copy(&[2; PIECE]);
+        assert_ne!(second.as_ptr(), place, "the first is still held");
+        drop(first);
+        let third = copies.copy(&[3; PIECE]);
+        assert_eq!(third.as_ptr(), place);
+        assert_eq!((&second[..], &third[..]), (&[2; PIECE][..], &[3; PIECE][..]));
+    }
+
+    #[test]
+    fn a_thread_keeps_a_bounded_number_of_full_pieces() {
+        let mut copies = Copies::new();
+        let held: Vec<_> = (0..2 * PIECES).map(|_| copies.copy(&[1; PIECE])).collect();
+        assert_eq!(copies.full.len(), PIECES);
+        assert!(held.iter().all(|copy| *copy == [1; PIECE][..]));
     }
 
     #[test]
