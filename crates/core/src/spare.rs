@@ -10,8 +10,10 @@ use bytes::{Bytes, BytesMut};
 const KEPT: usize = 4;
 /// Room in a fresh buffer.
 const ROOM: usize = 16 << 10;
-/// Room that copies share.
+/// Room that small copies share.
 const PIECE: usize = 4 << 10;
+/// Up to this size a copy is a small one.
+const SMALL: usize = 1 << 10;
 /// Most full pieces a thread keeps in sight.
 const PIECES: usize = 16;
 /// A buffer with more room than this is not kept.
@@ -27,15 +29,18 @@ pub(crate) fn take() -> BytesMut {
     SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(ROOM))
 }
 
-/// A copy of a small part of a read buffer, so that the part does not keep all of the buffer.
+/// A copy of a part of a read buffer, so that the part does not keep all of the buffer.
 ///
-/// Copies made one after the other share a piece of memory of 4 KiB: a copy costs no allocation of its own, and one that is kept
-/// keeps its piece.
+/// Copies of at most 1 KiB that are made one after the other share a piece of memory of 4 KiB: they cost no allocation of their
+/// own, and one that is kept keeps its piece.
 pub fn copied(part: &[u8]) -> Bytes {
+    if part.len() > SMALL {
+        return Bytes::copy_from_slice(part);
+    }
     COPIES.with_borrow_mut(|copies| copies.copy(part))
 }
 
-/// The piece that copies are made into, and those before it.
+/// The piece that small copies are made into, and those before it.
 struct Copies {
     piece: BytesMut,
     /// Full pieces, oldest first: what is copied in a burst is mostly let go in the same order.
@@ -49,20 +54,20 @@ impl Copies {
 
     fn copy(&mut self, part: &[u8]) -> Bytes {
         if self.piece.capacity() < part.len() {
-            self.make_room(part.len().max(PIECE));
+            self.make_room();
         }
         self.piece.extend_from_slice(part);
         self.piece.split().freeze()
     }
 
     /// In the same piece or in the oldest one, if nobody holds a part of it any more, else in a fresh one.
-    fn make_room(&mut self, room: usize) {
-        if self.piece.try_reclaim(room) {
+    fn make_room(&mut self) {
+        if self.piece.try_reclaim(PIECE) {
             return;
         }
-        let free = self.full.front_mut().is_some_and(|oldest| oldest.try_reclaim(room));
+        let free = self.full.front_mut().is_some_and(|oldest| oldest.try_reclaim(PIECE));
         let oldest = if free || self.full.len() >= PIECES { self.full.pop_front() } else { None };
-        let next = oldest.filter(|_| free).unwrap_or_else(|| BytesMut::with_capacity(room));
+        let next = oldest.filter(|_| free).unwrap_or_else(|| BytesMut::with_capacity(PIECE));
         self.full.push_back(std::mem::replace(&mut self.piece, next));
     }
 }

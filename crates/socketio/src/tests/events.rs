@@ -1,8 +1,8 @@
 //! Calls and events by hand: bodies and arguments, answers, failures, and the limits on both.
 
 use polywire_core::{
-    Admit, Binary, Body, ByteString, CallError, Code, Count, Delivery, Event, Failure, Meta, Outbound,
-    Request, Response, Route,
+    Admit, Body, ByteString, CallError, Code, Count, Delivery, Event, Failure, Meta, Outbound, Request,
+    Response, Route,
 };
 
 use super::hand::Hand;
