@@ -207,7 +207,7 @@ where
         let address = self.peer.address().unwrap_or_default();
         tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), address, "connection opened");
         self.with_session(|session, cx| session.open(cx));
-        self.apply(false);
+        self.apply();
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
@@ -279,7 +279,7 @@ where
             Err(why) => tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %why, "not let in"),
         }
         self.with_session(|session, cx| session.authenticated(verdict, cx));
-        self.apply(false);
+        self.apply();
         true
     }
 

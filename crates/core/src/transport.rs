@@ -98,8 +98,8 @@ pub enum TransportError {
 
 /// Room made for a read when nothing is known of what comes.
 const READ_BYTES: usize = 16 << 10;
-/// Most room made for one read.
-const MAX_READ_BYTES: usize = 256 << 10;
+/// Most room made for one read; a buffer for it, and for what is left of the read before, is one that threads keep.
+const MAX_READ_BYTES: usize = 128 << 10;
 /// Most room made on a peer's word alone, before its bytes are there.
 const TRUSTED_BYTES: usize = 64 << 10;
 

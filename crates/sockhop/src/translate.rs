@@ -66,9 +66,9 @@ fn share(part: &[u8], frame: &Bytes) -> Bytes {
 pub(crate) fn to_body(data: Value<'_>, kind: &str, frame: &Bytes, limits: &JsonLimits) -> Body {
     match data {
         Value::Missing => Body::Empty,
-        Value::Bytes(bytes) => Body::Binary(Binary { kind: name(kind), bytes: share(bytes, frame) }),
+        Value::Bytes(bytes) => Body::binary(name(kind), share(bytes, frame)),
         Value::Line(text) => match buffer(kind, text, limits) {
-            Some(bytes) => Body::Binary(Binary { kind: name(kind), bytes }),
+            Some(bytes) => Body::binary(name(kind), bytes),
             None => Body::Json(JsonText::from_validated(share(text, frame))),
         },
         Value::Framed(Cow::Borrowed(text)) => Body::Json(JsonText::from_validated(share(text, frame))),
@@ -81,7 +81,7 @@ pub(crate) fn to_inner_body(text: Option<&[u8]>, kind: &str, limits: &JsonLimits
     match text {
         None => Body::Empty,
         Some(text) => match buffer(kind, text, limits) {
-            Some(bytes) => Body::Binary(Binary { kind: name(kind), bytes }),
+            Some(bytes) => Body::binary(name(kind), bytes),
             None => Body::Json(JsonText::from_validated(Bytes::copy_from_slice(text))),
         },
     }
@@ -220,7 +220,8 @@ pub(crate) fn from_result(result: Result<Response, Failure>, carrier: Carrier) -
         Body::Json(text) => {
             (named(meta).unwrap_or_else(|| implied(text.as_bytes())), Data::Json(text.into_bytes()))
         }
-        Body::Binary(Binary { kind, bytes }) => {
+        Body::Binary(binary) => {
+            let Binary { kind, bytes } = *binary;
             let named = carrier == Carrier::Frame && !kind.is_empty() && is_free(&kind);
             let kind = if named { Route::new(kind).unwrap_or(BUFFER) } else { BUFFER };
             (kind, Data::Bytes(bytes))

@@ -105,7 +105,7 @@ where
         if due(&mut self.deadlines.session) {
             worked = true;
             self.with_session(|session, cx| session.wake(cx));
-            self.apply(false);
+            self.apply();
         }
         for reply in self.runs.expired(now) {
             worked = true;

@@ -233,7 +233,7 @@ where
                 let Some(gate) = to else { break };
                 if from != to {
                     self.with_session(|session, cx| session.held(gate, cx));
-                    self.apply(false);
+                    self.apply();
                 }
                 continue;
             }
@@ -326,7 +326,7 @@ where
                         Cx::new(*now, &wall, &*endpoint.surroundings.random, actions).reading(reading);
                     session.progress(reply, body, &mut cx);
                 }
-                self.apply(false);
+                self.apply();
             }
             Job::Command(command) => self.send(Outbound::Command(command)),
         }
@@ -342,7 +342,7 @@ where
     /// Hands something to the session and applies what it wants.
     pub(super) fn send(&mut self, outbound: OutboundOf<S>) {
         self.with_session(|session, cx| session.send(outbound, cx));
-        self.apply(false);
+        self.apply();
     }
 
     /// A frame could not be encoded: if it was a call of ours, that call was not sent; anything else ends the connection,
