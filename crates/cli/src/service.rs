@@ -47,14 +47,14 @@ pub fn endpoint(
         let members = Arc::new(stonyx::Members::new(observer));
         let service = stonyx::Service::new(Arc::clone(&members));
         let service = service.map_err(|error| AdapterError::Settings(error.to_string()))?;
-        return Ok(Endpoint { observer: Some(members), ..Endpoint::new(adapter.name(), service) });
+        return Ok(Endpoint { observer: Some(members), ..Endpoint::on(adapter, service) });
     }
     if adapter.name() == "hyperhq" {
         let library = hyperhq::routes();
         let router = demo(library).build().map_err(|error| AdapterError::Settings(error.to_string()))?;
-        return Ok(Endpoint { observer, ..Endpoint::new(adapter.name(), router) });
+        return Ok(Endpoint { observer, ..Endpoint::on(adapter, router) });
     }
-    Ok(Endpoint { observer, ..Endpoint::new(adapter.name(), service(adapter, options)?) })
+    Ok(Endpoint { observer, ..Endpoint::on(adapter, service(adapter, options)?) })
 }
 
 /// The service as it is on the wire of `adapter` with these options.

@@ -6,5 +6,6 @@ mod host;
 mod host_replay;
 mod login;
 mod messages;
+mod recording;
 mod tolerant;
 mod replay;

@@ -1,12 +1,10 @@
 //! Every recorded run of a host written on the official packages, with our host's session in its place: given what the plugins
 //! said and what the application wanted, it says what that host said.
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use bytes::Bytes;
 use polywire_core::{
     Body, CallId, Code, Delivery, Event, Failure, JsonText, Outbound, Request, Response, Route,
 };
@@ -16,66 +14,10 @@ use serde_json::value::RawValue;
 
 use super::hand::{json, packet};
 use super::host::{Host, Line};
+use super::recording::{Said, messages, recordings};
 use crate::host::{FileEncoding, HostConfig, HostReply, Reauth};
 
 const CHALLENGE: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
-
-/// One message of Socket.IO in a recording, or the end of a connection.
-struct Said {
-    at: Duration,
-    line: String,
-    by_plugin: bool,
-    /// Without the Engine.IO type; nothing for the end.
-    text: Option<String>,
-    attachments: Vec<Bytes>,
-}
-
-/// The messages of a recording, whatever carried them.
-fn messages(entries: &[Value]) -> Vec<Said> {
-    let mut lines: HashMap<u64, String> = HashMap::new();
-    let mut streams = HashSet::new();
-    let mut all: Vec<Said> = Vec::new();
-    for entry in entries {
-        let conn = entry["conn"].as_u64().unwrap();
-        if let Some(url) = entry["url"].as_str() {
-            let sid = url.split("sid=").nth(1).map(|rest| rest.split('&').next().unwrap().to_owned());
-            lines.insert(conn, sid.unwrap_or_else(|| format!("stream {conn}")));
-        }
-        let kind = entry["kind"].as_str().unwrap();
-        let (line, by_plugin) = (lines[&conn].clone(), entry["dir"] == "c2s");
-        let at = Duration::from_millis(entry["ms"].as_u64().unwrap());
-        let said =
-            |text: Option<String>| Said { at, line: line.clone(), by_plugin, text, attachments: Vec::new() };
-        match kind {
-            "ws-text" => {
-                all.extend(
-                    entry["text"].as_str().unwrap().strip_prefix('4').map(|text| said(Some(text.to_owned()))),
-                );
-            }
-            "ws-binary" => {
-                let bytes = BASE64_STANDARD.decode(entry["base64"].as_str().unwrap()).unwrap();
-                all.last_mut().unwrap().attachments.push(bytes.into());
-            }
-            "http-request" | "http-response" => {
-                for part in entry["body"].as_str().unwrap_or_default().split('\u{1e}') {
-                    match part.split_at_checked(1) {
-                        Some(("4", text)) => all.push(said(Some(text.to_owned()))),
-                        Some(("b", text)) => {
-                            let bytes = BASE64_STANDARD.decode(text).unwrap();
-                            all.last_mut().unwrap().attachments.push(bytes.into());
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            "ws-open" => drop(streams.insert(conn)),
-            // One that is cut ends without a close.
-            "ws-close" | "tcp-close" if streams.contains(&conn) => all.push(said(None)),
-            _ => {}
-        }
-    }
-    all
-}
 
 /// Name and argument of an event, as they are spelled; `None` for other packets.
 fn event(text: &str) -> Option<(String, String)> {
@@ -194,13 +136,13 @@ fn config(flags: &Value) -> HostConfig {
     let flags: Vec<&str> = flags.as_array().unwrap().iter().map(|flag| flag.as_str().unwrap()).collect();
     let value =
         |name: &str| flags.iter().position(|flag| *flag == name).and_then(|at| flags.get(at + 1)).copied();
-    let mut config = HostConfig { max_logins: 100, ..HostConfig::default() };
-    config.reauth = match value("--reauth") {
+    let reauth = match value("--reauth") {
         Some("none") => Reauth::None,
         Some("challenge") => Reauth::Challenge,
         Some("token") => Reauth::Token,
         _ => Reauth::Both,
     };
+    let mut config = HostConfig { reauth, ..HostConfig::default() };
     if let Some(millis) = value("--challenge-life-ms") {
         config.challenge_life = Duration::from_millis(millis.parse().unwrap());
     }
@@ -210,45 +152,47 @@ fn config(flags: &Value) -> HostConfig {
     config
 }
 
+/// What ours says besides: a recording, the events, and why.
+const ONLY_OURS: [(&str, &[&str], &str); 1] = [(
+    "29-sdk-opening-burst",
+    &["authenticated"],
+    "an opening in one go is served, which the official server closes",
+)];
+
 /// How many events of the recorded host were compared with ours.
 fn replay(name: &str, recording: &Value) -> usize {
     let host = Host::with_challenge(config(&recording["host"]["flags"]), CHALLENGE);
     let mut lines: HashMap<String, Line<'_>> = HashMap::new();
     let mut replay = Replay { name, ours: HashMap::new(), compared: 0 };
+    let mut more: Vec<String> = Vec::new();
+    let names = |line: &Line<'_>| line.written.iter().map(|packet| written(packet).0).collect::<Vec<_>>();
     for said in messages(recording["entries"].as_array().unwrap()) {
         host.at(said.at);
         let Some(text) = &said.text else {
-            lines.remove(&said.line);
+            // Dropped, so that its session is lost.
+            more.extend(lines.remove(&said.line).iter().flat_map(names));
             continue;
         };
         let Some((event, argument)) = event(text) else { continue };
         let line = lines.entry(said.line.clone()).or_insert_with(|| host.connect());
+        line.wakes_when_due();
+        assert!(line.closed.is_none(), "{name}: ours has closed before {text}");
         if said.by_plugin {
             line.receive(packet(&replay.with_ours(text), said.attachments.clone()));
         } else {
             replay.said(line, &said, &event, &argument);
         }
     }
-    for line in lines.values() {
-        assert!(line.written.is_empty(), "{name}: only ours says {:?}", line.written);
-    }
+    more.extend(lines.values().flat_map(names));
+    let known = ONLY_OURS.iter().find(|(known, ..)| *known == name);
+    assert_eq!(more, known.map_or(&[][..], |(_, more, _)| more), "{name}: only ours says this");
     replay.compared
 }
 
 #[test]
 fn our_host_says_what_the_recorded_ones_said() {
-    let folder = format!("{}/../../tests/vectors/hyperhq", env!("CARGO_MANIFEST_DIR"));
-    let (mut recordings, mut compared) = (0, 0);
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        if !name.starts_with(|first: char| first.is_ascii_digit()) {
-            continue;
-        }
-        let recording: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        compared += replay(name, &recording);
-        recordings += 1;
-    }
-    assert_eq!(recordings, 34);
+    let all = recordings();
+    assert_eq!(all.len(), 34);
+    let compared: usize = all.iter().map(|(name, recording)| replay(name, recording)).sum();
     assert!(compared > 200, "{compared}");
 }
