@@ -345,7 +345,7 @@ where
             if let Some(observer) = &self.endpoint.observer {
                 observer.connected(&self.peer);
             }
-            if let Some((since, reason)) = self.gap.take() {
+            if let Some((since, reason)) = self.gap.take().filter(|_| !self.session.resumes()) {
                 self.deliver_event(gap_event(self.now - since, &reason));
             }
         }
