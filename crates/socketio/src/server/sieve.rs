@@ -195,7 +195,7 @@ impl Sieve {
         buf: &mut ReadBuf<'_>,
     ) {
         if self.passed == 0 && !self.over {
-            self.end_with(if self.rest == 0 { &DONE } else { &[] }, io, cx);
+            self.end_with(if self.seen.rest == 0 { &DONE } else { &[] }, io, cx);
         }
         self.hand_on(buf);
     }
