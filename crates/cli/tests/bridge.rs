@@ -207,7 +207,9 @@ fn the_pairs_are_told_as_a_table_and_as_lines() {
     let of = |from: &str, to: &str, way: &str| {
         lines.iter().find(|line| line["from"] == from && line["to"] == to && line["way"] == way).unwrap()
     };
-    assert_eq!(of("socketio", "sockhop", "events")["lost"], json!([]));
+    let lost = "event: a missing body becomes {} [D-EMPTY]";
+    assert_eq!(of("socketio", "sockhop", "events")["lost"], json!([lost]));
+    assert_eq!(of("socketio", "socketio", "events")["lost"], json!([]));
     let why = of("sockhop", "hpx", "events");
     assert_eq!(
         (&why["carried"], why["why"].as_str()),
