@@ -152,7 +152,9 @@ fn the_pairs_are_told_as_a_table_and_as_lines() {
     let of = |from: &str, to: &str, way: &str| {
         lines.iter().find(|line| line["from"] == from && line["to"] == to && line["way"] == way).unwrap()
     };
-    assert_eq!(of("socketio", "sockhop", "events")["lost"], json!([]));
+    assert_eq!(of("socketio", "socketio", "events")["lost"], json!([]));
+    let told = of("socketio", "sockhop", "events");
+    assert_eq!(told["lost"], json!(["event: a missing body becomes {} [D-EMPTY]"]));
     let why = of("sockhop", "hpx", "events");
     assert_eq!(
         (&why["carried"], why["why"].as_str()),
