@@ -1,12 +1,11 @@
 //! Every recorded run of a host written on the official packages, with our host's session in its place: given what the plugins
 //! said and what the application wanted, it says what that host said.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use bytes::Bytes;
 use polywire_core::{
     Body, CallId, Code, Delivery, Event, Failure, JsonText, Outbound, Request, Response, Route,
 };
@@ -16,66 +15,10 @@ use serde_json::value::RawValue;
 
 use super::hand::{json, packet};
 use super::host::{Host, Line};
+use super::recording::{Said, load, said};
 use crate::host::{FileEncoding, HostConfig, HostReply, Reauth};
 
 const CHALLENGE: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
-
-/// One message of Socket.IO in a recording, or the end of a connection.
-struct Said {
-    at: Duration,
-    line: String,
-    by_plugin: bool,
-    /// Without the Engine.IO type; nothing for the end.
-    text: Option<String>,
-    attachments: Vec<Bytes>,
-}
-
-/// The messages of a recording, whatever carried them.
-fn messages(entries: &[Value]) -> Vec<Said> {
-    let mut lines: HashMap<u64, String> = HashMap::new();
-    let mut streams = HashSet::new();
-    let mut all: Vec<Said> = Vec::new();
-    for entry in entries {
-        let conn = entry["conn"].as_u64().unwrap();
-        if let Some(url) = entry["url"].as_str() {
-            let sid = url.split("sid=").nth(1).map(|rest| rest.split('&').next().unwrap().to_owned());
-            lines.insert(conn, sid.unwrap_or_else(|| format!("stream {conn}")));
-        }
-        let kind = entry["kind"].as_str().unwrap();
-        let (line, by_plugin) = (lines[&conn].clone(), entry["dir"] == "c2s");
-        let at = Duration::from_millis(entry["ms"].as_u64().unwrap());
-        let said =
-            |text: Option<String>| Said { at, line: line.clone(), by_plugin, text, attachments: Vec::new() };
-        match kind {
-            "ws-text" => {
-                all.extend(
-                    entry["text"].as_str().unwrap().strip_prefix('4').map(|text| said(Some(text.to_owned()))),
-                );
-            }
-            "ws-binary" => {
-                let bytes = BASE64_STANDARD.decode(entry["base64"].as_str().unwrap()).unwrap();
-                all.last_mut().unwrap().attachments.push(bytes.into());
-            }
-            "http-request" | "http-response" => {
-                for part in entry["body"].as_str().unwrap_or_default().split('\u{1e}') {
-                    match part.split_at_checked(1) {
-                        Some(("4", text)) => all.push(said(Some(text.to_owned()))),
-                        Some(("b", text)) => {
-                            let bytes = BASE64_STANDARD.decode(text).unwrap();
-                            all.last_mut().unwrap().attachments.push(bytes.into());
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            "ws-open" => drop(streams.insert(conn)),
-            // One that is cut ends without a close.
-            "ws-close" | "tcp-close" if streams.contains(&conn) => all.push(said(None)),
-            _ => {}
-        }
-    }
-    all
-}
 
 /// Name and argument of an event, as they are spelled; `None` for other packets.
 fn event(text: &str) -> Option<(String, String)> {
@@ -215,12 +158,12 @@ fn replay(name: &str, recording: &Value) -> usize {
     let host = Host::with_challenge(config(&recording["host"]["flags"]), CHALLENGE);
     let mut lines: HashMap<String, Line<'_>> = HashMap::new();
     let mut replay = Replay { name, ours: HashMap::new(), compared: 0 };
-    for said in messages(recording["entries"].as_array().unwrap()) {
+    for said in said(recording) {
         host.at(said.at);
-        let Some(text) = &said.text else {
+        if said.text.is_none() {
             lines.remove(&said.line);
-            continue;
-        };
+        }
+        let Some(text) = said.packet() else { continue };
         let Some((event, argument)) = event(text) else { continue };
         let line = lines.entry(said.line.clone()).or_insert_with(|| host.connect());
         if said.by_plugin {
@@ -245,8 +188,7 @@ fn our_host_says_what_the_recorded_ones_said() {
         if !name.starts_with(|first: char| first.is_ascii_digit()) {
             continue;
         }
-        let recording: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        compared += replay(name, &recording);
+        compared += replay(name, &load(name));
         recordings += 1;
     }
     assert_eq!(recordings, 34);

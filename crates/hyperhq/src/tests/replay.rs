@@ -1,16 +1,17 @@
-//! Recorded runs of plugins written on the official packages, with our plugin in their place: given what the host said and
-//! what the program wanted, it says what they said.
+//! Recorded runs of plugins written on the official packages, with our plugin in their place: given the bytes that the host sent
+//! and what the program wanted, it writes what they wrote, from the first packet of Engine.IO to the leave.
 
 use std::collections::HashMap;
-use std::fs;
 
-use base64::prelude::{BASE64_STANDARD, Engine};
-use bytes::Bytes;
-use polywire_core::{Body, CallError, Count, Delivery, Event, Failure, Outbound, Response, Route, Session};
+use polywire_core::{
+    Body, CallError, Count, Delivery, Event, Failure, Message, Outbound, Response, Route, Session,
+};
 use serde_json::Value;
 
-use super::hand::{Hand, json, packet, text};
-use crate::plugin::{Kept, Reply, Subscribe};
+use super::hand::json;
+use super::recording::{Said, load, said};
+use super::stacked::{Connection, frame, messages, program};
+use crate::plugin::{Reply, Subscribe};
 
 /// A recording, and whether every byte is compared: a Python program orders members and spells numbers otherwise.
 const RECORDINGS: [(&str, bool); 16] = [
@@ -33,7 +34,7 @@ const RECORDINGS: [(&str, bool); 16] = [
 ];
 
 /// What one recording came to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Outcome {
     logins: usize,
     answers: usize,
@@ -44,7 +45,7 @@ struct Outcome {
 }
 
 struct Replay {
-    hand: Hand,
+    hand: Connection,
     /// Our request ids by the recorded ones.
     ids: HashMap<String, String>,
     asked: Vec<(String, Reply)>,
@@ -52,11 +53,14 @@ struct Replay {
 }
 
 impl Replay {
-    fn heard(&mut self, mut said: String, attachments: Vec<Bytes>, outcome: &mut Outcome) {
+    fn heard(&mut self, packet: &Said, outcome: &mut Outcome) {
+        let mut said = packet.text.clone().unwrap();
         for (recorded, ours) in &self.ids {
             said = said.replace(&format!("\"{recorded}\""), &format!("\"{ours}\""));
         }
-        self.hand.receive(packet(&said, attachments));
+        for message in messages(said.clone(), &packet.attachments) {
+            self.hand.hear(&message);
+        }
         while let Some(delivery) = self.hand.delivered.pop_front() {
             match delivery {
                 Delivery::Request { reply, .. } => {
@@ -76,8 +80,17 @@ impl Replay {
         }
     }
 
-    /// The program wanted what was recorded, unless the session says it by itself.
+    /// The recorded plugin wrote this, and ours writes the same: by itself, or because the program wants what that one wanted.
     fn said(&mut self, said: &str, name: &str) {
+        let Some(said) = said.strip_prefix("42").map(|_| &said[1..]) else {
+            if said == "41" {
+                self.hand.leave();
+            }
+            // In Python a CONNECT always has a payload.
+            let said = if said == "40{}" && !self.exact { "40" } else { said };
+            assert_eq!(self.hand.wrote().as_deref(), Some(said), "{name}");
+            return;
+        };
         let (event, value): (String, Value) = event(said);
         let member = |name: &str| value[name].as_str().map(str::to_owned);
         if self.hand.written.is_empty() {
@@ -123,7 +136,8 @@ impl Replay {
                 }
             }
         }
-        let wrote = text(&self.hand.written.pop_front().unwrap_or_else(|| panic!("{name}: {said}")));
+        let wrote = self.hand.wrote().unwrap_or_else(|| panic!("{name}: {said}"));
+        let wrote = wrote.strip_prefix('4').unwrap().to_owned();
         let mut recorded = said.replace("\"request_data\"", "\"requestData\"");
         if let Some(id) = member("requestId") {
             let ours = wrote.split("\"requestId\":\"").nth(1).unwrap().split('"').next().unwrap();
@@ -165,56 +179,63 @@ fn on_purpose(said: &str, used: &HashMap<String, String>, token: &str, exact: bo
         || value["requestId"].as_str().is_none_or(|id| id == "same-id" || used.contains_key(id)))
 }
 
-fn replay(name: &str, exact: bool) -> Outcome {
-    let path = format!("{}/../../tests/vectors/hyperhq/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    let recording: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    let entries: Vec<_> = recording["entries"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|entry| matches!(entry["kind"].as_str(), Some("ws-text" | "ws-binary")))
-        .collect();
+/// Replays a recording; of every frame of the host the first `cut` bytes come alone.
+fn replay(name: &str, exact: bool, cut: usize) -> Outcome {
     let mut outcome = Outcome::default();
     let mut token = String::new();
-    let (kept, mut order, mut open) = (Kept::default(), Vec::new(), HashMap::<u64, Replay>::new());
-    for (at, entry) in entries.iter().enumerate() {
-        let number = entry["conn"].as_u64().unwrap();
-        let said = entry["text"].as_str().unwrap_or_default();
-        if !said.starts_with("42[") && !said.starts_with("45") {
-            continue;
-        }
-        let said = said[1..].to_owned();
-        let replay = open.entry(number).or_insert_with(|| {
-            order.push(number);
-            Replay { hand: Hand::new(&kept), ids: HashMap::new(), asked: Vec::new(), exact }
+    let program = program();
+    let (mut order, mut open) = (Vec::new(), HashMap::<String, Replay>::new());
+    for packet in said(&load(name)) {
+        let Some(text) = &packet.text else { continue };
+        let replay = open.entry(packet.line.clone()).or_insert_with(|| {
+            order.push(packet.line.clone());
+            Replay { hand: program.dial(cut), ids: HashMap::new(), asked: Vec::new(), exact }
         });
-        let attachments: Vec<Bytes> = entries[at + 1..]
-            .iter()
-            .take_while(|later| later["kind"] == "ws-binary")
-            .map(|later| BASE64_STANDARD.decode(later["base64"].as_str().unwrap()).unwrap().into())
-            .collect();
-        if entry["dir"] == "s2c" {
-            if let Some(new) = event(&said).1["sessionToken"].as_str() {
+        let is_event = text.starts_with("42") || text.starts_with("45");
+        if !packet.by_plugin {
+            if is_event && let Some(new) = event(text).1["sessionToken"].as_str() {
                 token = new.to_owned();
             }
-            replay.heard(said, attachments, &mut outcome);
-        } else if !on_purpose(&said, &replay.ids, &token, exact) {
-            replay.said(&said, name);
+            replay.heard(&packet, &mut outcome);
+        } else if !(is_event && on_purpose(text, &replay.ids, &token, exact)) {
+            replay.said(text, name);
         }
     }
-    for number in order {
-        let replay = &open[&number];
-        assert!(replay.hand.written.is_empty(), "{name}: {:?}", replay.hand.written);
+    for line in order {
+        let replay = &open[&line];
+        // A leave ends the session of Engine.IO too; theirs closed the WebSocket and said no more.
+        let unsaid = replay.hand.written.iter().filter(|message| **message != Message::Text("1".into()));
+        assert_eq!(unsaid.collect::<Vec<_>>(), Vec::<&Message>::new(), "{name}");
         outcome.logins += usize::from(replay.hand.established);
         outcome.orphans += replay.hand.counted.iter().filter(|count| **count == Count::OrphanReply).count();
     }
     outcome
 }
 
+/// What most recordings have of everything: a login, answers and failures, a request of the host, events, attachments.
+const CUT: [&str; 4] = ["01-auth-node-websocket", "07-lifecycle-node", "09-events-node", "25-file-binary"];
+
 #[test]
-fn our_plugin_says_what_the_recorded_ones_said() {
+fn where_the_bytes_of_the_host_are_cut_changes_nothing() {
+    for (name, exact) in RECORDINGS.into_iter().filter(|(name, _)| CUT.contains(name)) {
+        let whole = replay(name, exact, 0);
+        let frames =
+            said(&load(name)).into_iter().filter(|packet| !packet.by_plugin && packet.text.is_some());
+        let sizes = frames.flat_map(|packet| {
+            let sizes =
+                messages(packet.text.unwrap(), &packet.attachments).map(|message| frame(&message).len());
+            sizes.collect::<Vec<_>>()
+        });
+        for cut in 1..sizes.max().unwrap() {
+            assert_eq!(replay(name, exact, cut), whole, "{name}, {cut}");
+        }
+    }
+}
+
+#[test]
+fn our_plugin_writes_what_the_recorded_ones_wrote() {
     let outcomes: HashMap<_, _> =
-        RECORDINGS.iter().map(|(name, exact)| (*name, replay(name, *exact))).collect();
+        RECORDINGS.iter().map(|(name, exact)| (*name, replay(name, *exact, 0))).collect();
     for (name, outcome) in &outcomes {
         let logins = match *name {
             "13-reconnect-by-token-node" => outcome.logins.max(2),
