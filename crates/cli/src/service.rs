@@ -54,16 +54,18 @@ pub fn endpoint(
         let router = demo(library).build().map_err(|error| AdapterError::Settings(error.to_string()))?;
         return Ok(Endpoint { observer, ..Endpoint::new(adapter.name(), router) });
     }
-    Ok(Endpoint { observer, ..Endpoint::new(adapter.name(), service(adapter, options)?) })
+    let router = router().map_err(|error| AdapterError::Settings(error.to_string()))?;
+    let service = behind(router, adapter, options)?;
+    Ok(Endpoint { observer, ..Endpoint::new(adapter.name(), service) })
 }
 
-/// The service as it is on the wire of `adapter` with these options.
-///
-/// # Errors
-/// When an option has a value that it cannot have.
-fn service(adapter: &dyn Adapter, options: &Options) -> Result<impl Handler + Clone, AdapterError> {
+/// `router` as it stands behind the wire of `adapter` with these options: the same everywhere, but for the argument `value`.
+pub(crate) fn behind(
+    router: Router,
+    adapter: &dyn Adapter,
+    options: &Options,
+) -> Result<impl Handler + Clone, AdapterError> {
     let by_name = adapter.capabilities(options)?.object_arguments;
-    let router = router().map_err(|error| AdapterError::Settings(error.to_string()))?;
     Ok(ByName { router, by_name })
 }
 
@@ -72,7 +74,11 @@ fn service(adapter: &dyn Adapter, options: &Options) -> Result<impl Handler + Cl
 /// # Errors
 /// None: every name is there once.
 pub fn router() -> Result<Router, RegistryError> {
-    demo(Router::new()).fallback(echo).handle("fail", fail).build()
+    routes().build()
+}
+
+pub(crate) fn routes() -> Registry {
+    demo(Router::new()).fallback(echo).handle("fail", fail)
 }
 
 /// The routes that are the same on every wire.

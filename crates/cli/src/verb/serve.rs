@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use polywire_core::{Count, Observe, Server, Shutdown};
+use polywire_core::{Count, Endpoint, Server, Shutdown};
 
 use crate::exit::Fault;
 use crate::output::{Line, say};
@@ -33,7 +33,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
     let mut servers = Vec::new();
     for url in urls {
-        let server = listen(&url, &shutdown, None).await?;
+        let endpoint = service::endpoint(&*url.adapter, &url.target.options, None)?;
+        // What a peer may end on a wire is this program.
+        let server = listen(&url, Endpoint { shutdown: shutdown.clone(), ..endpoint }).await?;
         Line::new()
             .text("listening", url.adapter.name())
             .text("address", server.address())
@@ -55,20 +57,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Serves the demo service at `url`. Where a wire has a login, the URL's user may log in; without one, guests may.
-pub(crate) async fn listen(
-    url: &Url,
-    shutdown: &Shutdown,
-    observer: Option<Arc<dyn Observe>>,
-) -> Result<Server, Fault> {
-    let mut url = url.clone();
-    let target = &mut url.target;
+/// Serves at `url`. Where a wire has a login, the URL's user may log in; without one, guests may.
+pub(crate) async fn listen(url: &Url, endpoint: Endpoint) -> Result<Server, Fault> {
+    let mut target = url.target.clone();
     let knows_guests = url.adapter.options().iter().any(|spec| spec.name == GUESTS);
     if knows_guests && target.user.is_none() && target.options.text(GUESTS).is_none() {
         target.options.set(GUESTS, "1");
     }
-    let mut endpoint = service::endpoint(&*url.adapter, &url.target.options, observer)?;
-    // What a peer may end on a wire is this program.
-    endpoint.shutdown = shutdown.clone();
-    Ok(url.adapter.listen(url.target.clone(), endpoint).await?)
+    Ok(url.adapter.listen(target, endpoint).await?)
 }

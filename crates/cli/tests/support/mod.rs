@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot run has failed")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -73,15 +74,58 @@ pub(crate) fn fed(args: &[&str], input: &[u8]) -> Ran {
 pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
+    said: Receiver<String>,
 }
 
 /// Starts a run that goes on.
 pub(crate) fn start(args: &[&str]) -> Running {
-    let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
+    begin(command(args).stdout(Stdio::piped()).stderr(Stdio::inherit()))
+}
+
+/// Starts a run that goes on, and listens to standard error too.
+pub(crate) fn start_heard(args: &[&str]) -> Running {
+    begin(command(args).stdout(Stdio::piped()).stderr(Stdio::piped()))
+}
+
+/// Starts a run that goes on and whose standard output is `terminal`.
+pub(crate) fn start_on(args: &[&str], terminal: File) -> Running {
+    begin(command(args).stdout(terminal).stderr(Stdio::inherit()))
+}
+
+fn begin(command: &mut Command) -> Running {
+    let mut child = command.spawn().unwrap();
+    let lines = lines_of(child.stdout.take());
+    let said = lines_of(child.stderr.take());
+    Running { child, lines, said }
+}
+
+fn lines_of(output: Option<impl Read + Send + 'static>) -> Receiver<String> {
     let (send, lines) = channel();
-    std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
-    Running { child, lines }
+    if let Some(output) = output {
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        std::thread::spawn(move || lines.try_for_each(|line| send.send(line)));
+    }
+    lines
+}
+
+/// What comes out of a terminal up to and with the `times`th `mark`; the rest is read and dropped, so that nobody who writes waits.
+pub(crate) fn read_until(mut terminal: File, mark: &str, times: usize) -> String {
+    let (send, pieces) = channel();
+    std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(count @ 1..) = terminal.read(&mut piece) {
+            // After the mark nobody listens.
+            let _ = send.send(piece[..count].to_vec());
+        }
+    });
+    let mut bytes = Vec::new();
+    loop {
+        bytes.extend(pieces.recv_timeout(PATIENCE).expect("the terminal shows something"));
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((at, _)) = text.match_indices(mark).nth(times - 1) {
+            return text[..at + mark.len()].to_owned();
+        }
+    }
 }
 
 /// Serves the demo service at `url` and gives back the URL with the real address.
@@ -104,11 +148,33 @@ impl Running {
         serde_json::from_str(&self.text()).unwrap()
     }
 
+    /// The next line of standard error that has these words in it.
+    #[track_caller]
+    pub(crate) fn heard(&mut self, words: &str) -> String {
+        loop {
+            let line = self.said.recv_timeout(PATIENCE).expect("the run says these words");
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
     /// Sends SIGTERM.
     #[cfg(unix)]
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    #[cfg(unix)]
+    pub(crate) fn interrupt(&self) {
+        self.signal("-INT");
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     /// Waits for the end.
