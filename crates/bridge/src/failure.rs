@@ -5,6 +5,7 @@
 //! addresses. Identity ends at the bridge: a login of the bridge that was refused is `unavailable` to its callers.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use polywire_core::{CallError, Code, Failure, Retry};
 
@@ -15,15 +16,17 @@ const MAX_TEXT: usize = 512;
 /// Longest detail of a failure in bytes; a longer one is left out.
 const MAX_DETAIL: usize = 4 << 10;
 
-/// How a call that failed counts, and what its caller is told.
-pub(crate) fn told(error: CallError) -> (Ending, Failure) {
+/// How a call that failed counts, and what its caller is told; `timeout` is that of the route.
+pub(crate) fn told(error: CallError, timeout: Duration) -> (Ending, Failure) {
+    let deadline =
+        || format!("the deadline (timeout = {timeout:?} of the route, or less where the caller gives less)");
     match error {
         CallError::Failure(failure) => (Ending::Failed, clean(failure)),
         CallError::NotSent(failure) => match failure.code {
             Code::InvalidArgument | Code::Unimplemented => (Ending::Unsuitable, clean(failure)),
             Code::ResourceExhausted => (Ending::NotSent, clean(failure)),
             Code::DeadlineExceeded => {
-                let text = "the deadline passed before the call could be sent";
+                let text = format!("{} passed before the call could be sent", deadline());
                 (Ending::OutOfTime, Failure::new(Code::DeadlineExceeded, text).with_retry(Retry::Safe))
             }
             _ => {
@@ -32,12 +35,11 @@ pub(crate) fn told(error: CallError) -> (Ending, Failure) {
             }
         },
         CallError::Unknown(failure) => {
-            let text = match failure.code {
-                Code::DeadlineExceeded => {
-                    "no answer came before the deadline; the other side of the bridge may have acted"
-                }
-                _ => "the connection was lost before the answer; the other side of the bridge may have acted",
+            let lost = match failure.code {
+                Code::DeadlineExceeded => format!("no answer came before {}", deadline()),
+                _ => "the connection was lost before the answer".to_owned(),
             };
+            let text = format!("{lost}; the other side of the bridge may have acted");
             (Ending::Unknown, Failure::new(failure.code, text).with_retry(Retry::Unknown))
         }
     }
@@ -72,7 +74,7 @@ mod tests {
         let text = format!("no such\r\n\u{1b}[31m {}é", "x".repeat(600));
         let failed = |detail: JsonText| {
             let failure = Failure::new(Code::NotFound, text.clone()).with_detail(detail);
-            told(CallError::Failure(failure))
+            told(CallError::Failure(failure), Duration::ZERO)
         };
         let number = JsonText::new("{\"code\":303}", &JsonLimits::default()).unwrap();
         let (ending, told) = failed(number.clone());
@@ -108,9 +110,11 @@ mod tests {
             ),
         ] {
             let shown = error.to_string();
-            let (counted, told) = told(error);
+            let (counted, told) = told(error, Duration::from_secs(15));
             assert_eq!((counted, told.code, told.retry), (ending, code, retry), "{shown}");
             assert!(!told.message.contains("10.0.0.5"), "{}", told.message);
+            let names_the_limit = told.message.contains("timeout = 15s of the route");
+            assert_eq!(names_the_limit, code == Code::DeadlineExceeded, "{}", told.message);
         }
     }
 }
