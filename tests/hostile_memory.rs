@@ -101,7 +101,12 @@ async fn reserved_by_a_websocket() -> usize {
 }
 
 fn limits() -> Limits {
-    Limits { max_frame_bytes: 1 << 20, max_queue_bytes: 1 << 20, ..Limits::default() }
+    Limits {
+        max_frame_bytes: 1 << 20,
+        max_queue_bytes: 1 << 20,
+        max_in_flight_bytes: 4 << 20,
+        ..Limits::default()
+    }
 }
 
 /// What one of many peers costs that have said all this and go on waiting. They do so until `kept` is dropped: memory given
@@ -236,12 +241,25 @@ async fn c22_p05_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
     };
     let requests = (0..limits.max_in_flight).flat_map(request).collect::<Vec<_>>();
     let each = cost(SOME, sockhop, &requests, kept).await;
-    // Each body keeps the read buffer that it is a slice of, and has a future of this handler with its slot.
-    let promised = limits.max_in_flight * ((16 << 10) + (4 << 10)) + besides;
+    // Each body is a copy, and has a future of this handler with its slot.
+    let promised = limits.max_in_flight * ((4 << 10) + (4 << 10)) + besides;
     assert!(
         each > limits.max_in_flight * (4 << 10) && each < promised,
         "{each} bytes of {promised} for {} requests at once",
         limits.max_in_flight
+    );
+
+    let request = |n: usize| {
+        format!("{{\"type\":\"wait\",\"data\":\"{}\",\"id\":\"{n}\"}}\n", "x".repeat(500 << 10)).into_bytes()
+    };
+    let count = limits.max_in_flight_bytes / (500 << 10) + 1;
+    let requests = (0..count).flat_map(request).collect::<Vec<_>>();
+    let each = cost(FEW, sockhop, &requests, kept).await;
+    // Not the many that `max_in_flight` allows: their bodies, the last one taken whole, each in a buffer that doubles.
+    let promised = 2 * (limits.max_in_flight_bytes + limits.max_frame_bytes) + besides;
+    assert!(
+        each > limits.max_in_flight_bytes / 2 && each < promised,
+        "{each} bytes of {promised} for {count} large requests at once"
     );
 
     let each = cost_of_deaf(&config, kept).await;

@@ -17,13 +17,15 @@ mod wakes;
 mod window;
 
 use std::fmt;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::task::coop::unconstrained;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::client::gap_event;
@@ -38,14 +40,13 @@ use crate::transport::Transport;
 
 use deadlines::Deadlines;
 pub use endpoint::{Endpoint, Observe};
+use inbound::Taken;
 pub(crate) use link::Reach;
 pub use link::{Ended, Link};
 use outbound::Outbox;
 use wakes::Wakes;
 use window::Window;
 
-/// Most frames handled before the task lets others run.
-const FRAMES_PER_TURN: usize = 64;
 /// Most turns that callers who were told an outcome wait for the others of one read.
 const TURNS_HELD: u32 = 8;
 /// Written bytes waiting from which on there is no use in waiting for more.
@@ -90,6 +91,7 @@ pub struct Connection<T, S: Session> {
     bad_in_a_row: u32,
     bad_lately: Window,
     control_lately: Window,
+    taken: Taken,
     /// What the handler is told once this connection is established: since when events may be missing, and why.
     gap: Option<(Moment, String)>,
     now: Moment,
@@ -170,6 +172,7 @@ where
             bad_in_a_row: 0,
             bad_lately: Window::default(),
             control_lately: Window::default(),
+            taken: Taken::default(),
             gap: None,
             now: endpoint.surroundings.clock.now(),
             endpoint,
@@ -211,7 +214,8 @@ where
         if self.stage == Stage::New {
             self.open();
         }
-        let (mut frames, mut active) = (0, false);
+        self.taken = Taken::default();
+        let mut active = false;
         for round in 0.. {
             let mut worked = self.meet_deadlines(cx);
             worked |= self.heed_signals(cx, round == 0);
@@ -221,8 +225,8 @@ where
             }
             worked |= self.judge(cx);
             let mut woken = self.take_jobs(cx);
-            worked |= self.receive(cx, &mut frames);
-            if frames < FRAMES_PER_TURN || self.wakes.have_waited(TURNS_HELD) {
+            worked |= self.receive(cx);
+            if !self.taken.is_enough() || self.wakes.have_waited(TURNS_HELD) {
                 self.wakes.wake();
             }
             woken |= self.answer(cx);
@@ -235,7 +239,7 @@ where
             if matches!(self.stage, Stage::Closing(_)) {
                 continue;
             }
-            if frames >= FRAMES_PER_TURN || round >= ROUNDS {
+            if self.taken.is_enough() || round >= ROUNDS {
                 // Others first: come back at once.
                 cx.waker().wake_by_ref();
                 break;
@@ -306,7 +310,9 @@ where
         if before == 0 {
             return false;
         }
-        match self.transport.poll_flush(cx) {
+        // Reads and handlers may have used up what tokio lets a task do in one poll, and a peer that is never silent would keep it so.
+        let flush = pin!(unconstrained(poll_fn(|cx| self.transport.poll_flush(cx))));
+        match flush.poll(cx) {
             Poll::Ready(Ok(())) => {
                 self.deadlines.write = None;
                 true

@@ -54,13 +54,13 @@ counts! {
     RequestsFailed => "requests_failed",
     /// Requests whose caller was gone before the answer.
     RequestsAbandoned => "requests_abandoned",
-    /// Requests refused because `max_in_flight` was reached.
+    /// Requests refused because `max_in_flight` or `max_in_flight_bytes` was reached.
     RequestsRefused => "requests_refused",
     /// Events handed to a handler.
     Events => "events",
     /// Events whose handler failed or had no handler.
     EventsFailed => "events_failed",
-    /// Events dropped because `max_in_flight` handlers of events were running.
+    /// Events dropped because as many were being handled as `max_in_flight` or `max_in_flight_bytes` allow.
     EventsRefused => "events_refused",
     /// Calls of ours that were accepted.
     Calls => "calls",

@@ -25,6 +25,9 @@ pub struct Limits {
     pub max_queue_bytes: usize,
     /// Most requests and events of one peer being handled at once; default 256.
     pub max_in_flight: usize,
+    /// Bytes of the bodies of those from which on no more is taken, in bytes; default 32 MiB. Whatever is being handled, the one that
+    /// reaches it is taken whole.
+    pub max_in_flight_bytes: usize,
     /// Most calls of ours one peer may owe an answer; default 1 024.
     pub max_pending: usize,
     /// Default deadline of a call of ours; default 15 s, at most 1 h.
@@ -72,6 +75,7 @@ impl Default for Limits {
             max_queue_messages: 1_024,
             max_queue_bytes: 8 << 20,
             max_in_flight: 256,
+            max_in_flight_bytes: 32 << 20,
             max_pending: 1_024,
             call_timeout: Duration::from_secs(15),
             progress_timeout: Duration::from_secs(600),
@@ -134,6 +138,7 @@ impl Limits {
         size("max_queue_messages", self.max_queue_messages, 1, 65_536, "1 to 65536")?;
         size("max_queue_bytes", self.max_queue_bytes, 1_024, 1 << 30, "1 KiB to 1 GiB")?;
         size("max_in_flight", self.max_in_flight, 1, 65_536, "1 to 65536")?;
+        size("max_in_flight_bytes", self.max_in_flight_bytes, 1_024, 1 << 30, "1 KiB to 1 GiB")?;
         size("max_pending", self.max_pending, 1, 65_536, "1 to 65536")?;
         span("call_timeout", self.call_timeout, Duration::from_secs(3_600), "more than 0, at most 1 h")?;
         let day = Duration::from_secs(86_400);

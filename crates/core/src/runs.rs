@@ -21,6 +21,7 @@ pub(crate) struct Runs<R> {
     woken: VecDeque<usize>,
     running: usize,
     requests: usize,
+    bytes: usize,
     connection: u64,
     next: u64,
     earliest: Option<Moment>,
@@ -45,6 +46,8 @@ struct Run<R> {
     /// What a response must carry back; events have none.
     reply: Option<R>,
     deadline: Option<Moment>,
+    /// Of the body that it was given.
+    bytes: usize,
 }
 
 /// A handler that has ended.
@@ -62,6 +65,7 @@ impl<R> Runs<R> {
             woken: VecDeque::new(),
             running: 0,
             requests: 0,
+            bytes: 0,
             connection,
             next: 1,
             earliest: None,
@@ -78,16 +82,22 @@ impl<R> Runs<R> {
         self.running
     }
 
+    /// How many bytes the bodies have that running handlers were given.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// No deadline of a running handler is before this moment.
     pub(crate) fn earliest(&self) -> Option<Moment> {
         self.earliest
     }
 
-    /// Starts a handler; gives its answer back when it is ready at once.
+    /// Starts a handler that is given a body of so many bytes; gives its answer back when it is ready at once.
     pub(crate) fn start(
         &mut self,
         reply: Option<R>,
         deadline: Option<Moment>,
+        bytes: usize,
         call: impl FnOnce(RunId) -> HandlerFuture,
     ) -> Option<Finished<R>> {
         let id = RunId { connection: self.connection, run: self.next };
@@ -103,7 +113,7 @@ impl<R> Runs<R> {
         let Some(slot) = self.slots.get_mut(index) else {
             return Some(Finished { reply, answer: Err(panicked()) });
         };
-        let mut run = Run { id, future, reply, deadline };
+        let mut run = Run { id, future, reply, deadline, bytes };
         match poll(&mut run, &slot.waker) {
             Poll::Ready(answer) => {
                 self.free.push(index);
@@ -112,6 +122,7 @@ impl<R> Runs<R> {
             Poll::Pending => {
                 self.running += 1;
                 self.requests += usize::from(run.reply.is_some());
+                self.bytes += bytes;
                 if let Some(deadline) = deadline {
                     self.earliest = Some(self.earliest.map_or(deadline, |known| known.min(deadline)));
                 }
@@ -183,6 +194,7 @@ impl<R> Runs<R> {
         self.woken.clear();
         self.running = 0;
         self.requests = 0;
+        self.bytes = 0;
         self.earliest = None;
         left
     }
@@ -204,7 +216,7 @@ impl<R> Runs<R> {
 
     fn clear(&mut self, index: usize, request: bool) {
         if let Some(slot) = self.slots.get_mut(index) {
-            slot.run = None;
+            self.bytes -= slot.run.take().map_or(0, |run| run.bytes);
             self.free.push(index);
             self.running -= 1;
             self.requests -= usize::from(request);

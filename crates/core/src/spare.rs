@@ -9,8 +9,10 @@ use bytes::{Bytes, BytesMut};
 const KEPT: usize = 4;
 /// Room in a fresh buffer.
 const ROOM: usize = 16 << 10;
-/// Room that copies share.
+/// Room that small copies share.
 const PIECE: usize = 4 << 10;
+/// Up to this size a copy is a small one.
+const SMALL: usize = 1 << 10;
 /// A buffer with more room than this is not kept.
 const MAX_ROOM: usize = 256 << 10;
 
@@ -24,15 +26,18 @@ pub(crate) fn take() -> BytesMut {
     SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(ROOM))
 }
 
-/// A copy of a small part of a read buffer, so that the part does not keep all of the buffer.
+/// A copy of a part of a read buffer, so that the part does not keep all of the buffer.
 ///
-/// Copies made one after the other share a piece of memory of 4 KiB: a copy costs no allocation of its own, and one that is kept
-/// keeps its piece.
+/// Copies of at most 1 KiB that are made one after the other share a piece of memory of 4 KiB: they cost no allocation of their
+/// own, and one that is kept keeps its piece.
 pub fn copied(part: &[u8]) -> Bytes {
+    if part.len() > SMALL {
+        return Bytes::copy_from_slice(part);
+    }
     COPIES.with_borrow_mut(|piece| {
         if piece.capacity() < part.len() {
             // The same piece again if nobody holds a part of it any more.
-            piece.reserve(part.len().max(PIECE));
+            piece.reserve(PIECE);
         }
         piece.extend_from_slice(part);
         piece.split().freeze()

@@ -42,8 +42,9 @@ const NUMBER: Route = Route::from_static("Number");
 const BOOLEAN: Route = Route::from_static("Boolean");
 const ERROR: Route = Route::from_static("Error");
 
-/// Bodies up to this size are copied out of the read buffer; larger ones share it and keep it alive.
-const COPY_UP_TO: usize = 1 << 10;
+/// Bodies up to this size are copied out of the read buffer; larger ones share it and keep it alive, which is up to 256 KiB: no
+/// more than eight times what is counted for them.
+const COPY_UP_TO: usize = 32 << 10;
 
 /// The type name that the original gives to a value of this kind. Null has none there; here it is an object.
 pub(crate) fn implied(text: &[u8]) -> Route {

@@ -16,12 +16,30 @@ use crate::session::{Action, Close, Delivery, FrameOf, Outbound, Session};
 use crate::transport::Transport;
 
 use super::fate::{Fate, fate_of};
-use super::{Connection, FRAMES_PER_TURN, Stage};
+use super::{Connection, Stage};
 
 /// Written bytes waiting from which on no more requests are read, unless we wait for answers on this connection ourselves.
 const UNSENT_PAUSE: usize = 256 << 10;
+/// Most frames handled before the task lets others run.
+const FRAMES_PER_TURN: usize = 64;
+/// Bytes of bodies after which the task lets others run: large frames take as long as many small ones.
+const BYTES_PER_TURN: usize = 1 << 20;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// What one turn has taken from the peer.
+#[derive(Default)]
+pub(super) struct Taken {
+    frames: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    /// Is it the turn of others?
+    pub(super) fn is_enough(&self) -> bool {
+        self.frames >= FRAMES_PER_TURN || self.bytes >= BYTES_PER_TURN
+    }
+}
 
 impl<T, S> Connection<T, S>
 where
@@ -29,12 +47,12 @@ where
     T: Transport<S::Codec>,
 {
     /// Decodes and handles frames until there are none, the budget of this turn is used up, or the peer has to wait.
-    pub(super) fn receive(&mut self, cx: &mut Context<'_>, frames: &mut usize) -> bool {
+    pub(super) fn receive(&mut self, cx: &mut Context<'_>) -> bool {
         let mut worked = false;
-        while *frames < FRAMES_PER_TURN && self.wants_frames() {
+        while !self.taken.is_enough() && self.wants_frames() {
             match self.transport.poll_receive(cx, &mut self.codec) {
                 Poll::Ready(Ok(Some(frame))) => {
-                    *frames += 1;
+                    self.taken.frames += 1;
                     worked = true;
                     self.deadlines.frame = None;
                     self.receive_one(frame);
@@ -86,7 +104,9 @@ where
         }
         let limits = &self.endpoint.limits;
         if self.pending.is_empty() {
-            self.runs.len() < limits.max_in_flight && self.transport.unsent() < UNSENT_PAUSE
+            self.runs.len() < limits.max_in_flight
+                && self.runs.bytes() < limits.max_in_flight_bytes
+                && self.transport.unsent() < UNSENT_PAUSE
         } else {
             // The peer may be waiting for us as we wait for it: go on reading, refuse what is too much.
             self.transport.unsent() < limits.max_queue_bytes
@@ -205,6 +225,7 @@ where
             Delivery::Response { call, outcome } => {
                 // One that nobody waits for any more was counted as the fate of its frame.
                 let Some(answer) = self.pending.remove(call) else { return };
+                self.taken.bytes += outcome.as_ref().map_or(0, |response| response.body.len());
                 self.tally.add(match &outcome {
                     Ok(_) => Count::CallsAnswered,
                     Err(CallError::Failure(_)) => Count::CallsFailed,
@@ -228,6 +249,10 @@ where
         } else if self.runs.requests() >= limits.max_in_flight {
             let text = format!("too many requests at once: max_in_flight = {}", limits.max_in_flight);
             Some(Failure::new(Code::ResourceExhausted, text))
+        } else if self.runs.bytes() >= limits.max_in_flight_bytes {
+            let (bytes, max) = (self.runs.bytes(), limits.max_in_flight_bytes);
+            let text = format!("{bytes} bytes of bodies in hand reach max_in_flight_bytes = {max}");
+            Some(Failure::new(Code::ResourceExhausted, text))
         } else {
             None
         };
@@ -242,6 +267,8 @@ where
         let received = Some(self.now);
         let peer = self.peer.clone();
         let handler = &self.endpoint.handler;
+        let bytes = body.len();
+        self.taken.bytes += bytes;
         let call = |run: RunId| {
             handler.call(Incoming {
                 kind: Kind::Request,
@@ -255,22 +282,26 @@ where
                 run,
             })
         };
-        if let Some(finished) = self.runs.start(Some(reply), Some(deadline), call) {
+        if let Some(finished) = self.runs.start(Some(reply), Some(deadline), bytes, call) {
             self.finished(finished);
         }
     }
 
     pub(super) fn deliver_event(&mut self, event: Event) {
-        if self.runs.len() - self.runs.requests() >= self.endpoint.limits.max_in_flight {
+        let limits = &self.endpoint.limits;
+        let events = self.runs.len() - self.runs.requests();
+        if events >= limits.max_in_flight || self.runs.bytes() >= limits.max_in_flight_bytes {
             // Only while we wait for answers of this peer: otherwise it would not have been read.
             return self.tally.add(Count::EventsRefused);
         }
         self.tally.add(Count::Events);
         let Event { route, body, meta } = event;
-        let deadline = self.now + self.endpoint.limits.handler_timeout;
+        let deadline = self.now + limits.handler_timeout;
         let received = Some(self.now);
         let peer = self.peer.clone();
         let handler = &self.endpoint.handler;
+        let bytes = body.len();
+        self.taken.bytes += bytes;
         let call = |run: RunId| {
             handler.call(Incoming {
                 kind: Kind::Event,
@@ -284,7 +315,7 @@ where
                 run,
             })
         };
-        if let Some(finished) = self.runs.start(None, Some(deadline), call) {
+        if let Some(finished) = self.runs.start(None, Some(deadline), bytes, call) {
             self.finished(finished);
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use polywire_core::{Body, Count, Incoming};
 use tokio::time::Instant;
 
-use crate::toy::{Order, Serve, Setup, settle};
+use crate::toy::{Order, Serve, Setup, json, settle};
 
 #[tokio::test(start_paused = true)]
 async fn every_request_is_answered_once_and_slow_ones_hold_up_nobody() {
@@ -95,6 +95,50 @@ async fn c13_at_max_in_flight_nothing_more_is_decoded_until_an_answer() {
         assert!(answers.insert(rig.hear().await), "each is answered once");
     }
     assert_eq!((answers.len(), rig.count(Count::RequestsRefused)), (1_000, 0));
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c13_at_max_in_flight_bytes_nothing_more_is_decoded_until_an_answer() {
+    let mut setup = Setup::new();
+    setup.limits.max_in_flight_bytes = 4_000;
+    let mut rig = setup.start();
+    for id in 0..10 {
+        rig.say(&format!("? {id} late \"{}\"", "x".repeat(1_500))).await;
+    }
+    settle().await;
+    assert_eq!(rig.count(Count::FramesReceived), 3, "the third reaches the limit and is taken whole");
+    for _ in 0..10 {
+        assert!(rig.hear().await.starts_with("! "));
+    }
+    // One that is larger than the limit is taken as well, alone.
+    for id in 10..12 {
+        rig.say(&format!("? {id} late \"{}\"", "x".repeat(9_000))).await;
+    }
+    settle().await;
+    assert_eq!(rig.count(Count::FramesReceived), 11);
+    assert!(rig.hear().await.starts_with("! 10 "));
+    assert!(rig.hear().await.starts_with("! 11 "));
+    assert_eq!(rig.count(Count::RequestsRefused), 0);
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c13_while_we_wait_for_an_answer_what_exceeds_max_in_flight_bytes_is_refused_by_name() {
+    let mut setup = Setup::new();
+    setup.limits.max_in_flight_bytes = 4_000;
+    let mut rig = setup.start();
+    let call = rig.call("a", "1");
+    rig.hear().await;
+    for id in 0..4 {
+        rig.say(&format!("? {id} hang \"{}\"", "x".repeat(1_498))).await;
+    }
+    rig.say(". event 1").await;
+    let text = "4500 bytes of bodies in hand reach max_in_flight_bytes = 4000";
+    assert_eq!(rig.hear().await, format!("x 3 resource_exhausted {text}"));
+    rig.say("! 1 \"one\"").await;
+    assert_eq!(call.await.unwrap().unwrap().body, json("\"one\""));
+    assert_eq!((rig.count(Count::RequestsRefused), rig.count(Count::EventsRefused)), (1, 1));
     rig.hang_up().await;
 }
 

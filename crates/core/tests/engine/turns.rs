@@ -1,13 +1,16 @@
 //! A connection with much to do lets others run in between.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
-use polywire_core::{Caller, Count, Ledger, Request, Route};
+use polywire_core::{Caller, Count, Incoming, Ledger, Request, Response, Route};
+use tokio::io::AsyncBufReadExt;
+use tokio::task::coop::consume_budget;
 
-use crate::toy::{Setup, check_books, json, settle};
+use crate::toy::{Serve, Setup, check_books, json, settle};
 
 /// Lets every other task that can run do so once. Tokio's own `yield_now` waits for longer, until it has looked for input.
 async fn stand_back() {
@@ -22,9 +25,9 @@ async fn stand_back() {
     .await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn c09_a_flood_of_tiny_messages_is_handled_in_turns_of_64() {
-    let mut rig = Setup::new().start();
+/// Sends `messages` copies of `message`; gives how many were handled at most before a neighbour ran, and in how many turns.
+async fn flood(setup: Setup, message: &[u8], messages: usize) -> (u64, usize) {
+    let mut rig = setup.start();
     let (ledger, over) = (Arc::clone(&rig.ledger), Arc::new(AtomicBool::new(false)));
     // The neighbour: it runs whenever the connection lets it, and notes how far that one has come.
     let stop = Arc::clone(&over);
@@ -33,24 +36,75 @@ async fn c09_a_flood_of_tiny_messages_is_handled_in_turns_of_64() {
         while !stop.load(Ordering::Relaxed) {
             let now = ledger.get(Count::FramesReceived);
             most = most.max(now - last);
-            turns += u32::from(now > last);
+            turns += usize::from(now > last);
             last = now;
             stand_back().await;
         }
         (most, turns)
     });
-    rig.write(&b". e\n".repeat(10_000)).await;
-    while rig.count(Count::FramesReceived) < 10_000 {
+    rig.write(&message.repeat(messages)).await;
+    while rig.count(Count::FramesReceived) < messages as u64 {
         tokio::task::yield_now().await;
     }
     over.store(true, Ordering::Relaxed);
-    let (most, turns) = neighbour.await.unwrap();
-    assert!(most <= 64, "{most} messages in one turn");
-    assert!(turns >= 10_000 / 64, "{turns} turns");
+    let seen = neighbour.await.unwrap();
     settle().await;
     let ledger = Arc::clone(&rig.ledger);
     rig.hang_up().await;
     check_books(&ledger);
+    seen
+}
+
+#[tokio::test(start_paused = true)]
+async fn c09_a_flood_of_tiny_messages_is_handled_in_turns_of_64() {
+    let (most, turns) = flood(Setup::new(), b". e\n", 10_000).await;
+    assert!(most <= 64, "{most} messages in one turn");
+    assert!(turns >= 10_000 / 64, "{turns} turns");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c09_large_messages_are_handled_in_turns_of_a_mebibyte() {
+    let mut setup = Setup::new();
+    setup.pipe = 16 << 20;
+    let message = format!(". e \"{}\"\n", "x".repeat(300 << 10));
+    let (most, turns) = flood(setup, message.as_bytes(), 40).await;
+    assert!(most <= 4, "{most} messages of 300 KiB in one turn");
+    assert!(turns >= 10, "{turns} turns");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c09_what_a_turn_has_to_say_leaves_though_its_handlers_used_up_what_tokio_lets_a_task_do() {
+    let busy = Serve(|incoming: Incoming| async move {
+        for _ in 0..3 {
+            consume_budget().await;
+        }
+        Ok(Response::from(incoming.body))
+    });
+    let mut rig = Setup::new().handler(busy).start();
+    let questions: String = (0..2_000).map(|id| format!("? {id} e {id}\n")).collect();
+    rig.write(questions.as_bytes()).await;
+    let (mut left, mut most) = (0, 0);
+    while left < 2_000 {
+        stand_back().await;
+        let said = rig.count(Count::FramesSent);
+        while let Some(text) = now_or_never(rig.far.fill_buf()) {
+            let text = text.unwrap();
+            left += text.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let length = text.len();
+            rig.far.consume(length);
+        }
+        most = most.max(said - left);
+    }
+    assert_eq!(most, 0, "answers stayed behind");
+    rig.hang_up().await;
+}
+
+/// What the future has at once.
+fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
 }
 
 /// Makes a call; gives how far `count` was when its caller had the outcome.
