@@ -11,6 +11,9 @@
 //! | `whoami` | nothing | wire, address and login of the caller |
 //! | `emit` | `{"event":"tick","count":3,"body":…}` | how many events it has sent back, after them |
 //!
+//! `polywire demo` has one router of these routes behind every wire, whatever it is; `polywire serve` adds what programs of Stonyx and
+//! HyperHQ expect of their peers, and leaves unknown names there to the wire.
+//!
 //! Echoing the facts too means that on Sockhop a callback of any JavaScript type is answered with that value and type. Where a
 //! wire passes arguments by name, as HPX does, a body that is an object with the one member `value` stands for that member:
 //! `echo(value=1)` answers `1`.
@@ -77,6 +80,7 @@ pub fn router() -> Result<Router, RegistryError> {
     routes().build()
 }
 
+/// The same, open for layers.
 pub(crate) fn routes() -> Registry {
     demo(Router::new()).fallback(echo).handle("fail", fail)
 }

@@ -222,13 +222,17 @@ impl CallError {
     /// A call that waited for something until its deadline: `waited` says for what, `call_timeout` is that of its
     /// [`Limits`](crate::Limits).
     pub fn too_late(waited: &str, call_timeout: Duration) -> Self {
-        let why = format!("{waited} until its {}; nothing was sent", deadline(call_timeout));
+        let why =
+            format!("{waited} until {}; nothing was sent, so it can be sent again", deadline(call_timeout));
         Self::not_sent(Code::DeadlineExceeded, why)
     }
 
     /// A call that was sent and not answered before its deadline.
     pub(crate) fn unanswered(call_timeout: Duration) -> Self {
-        let why = format!("no answer came before its {}; the peer may have acted", deadline(call_timeout));
+        let why = format!(
+            "no answer came before {}; the peer may have acted: send again only what may run twice",
+            deadline(call_timeout)
+        );
         Self::unknown(Code::DeadlineExceeded, why)
     }
 
@@ -258,7 +262,7 @@ impl From<CallError> for Failure {
 
 /// The deadline of a call in words: which setting it comes from, and what goes before that.
 fn deadline(call_timeout: Duration) -> String {
-    format!("deadline (call_timeout = {call_timeout:?}, unless it was given a time of its own)")
+    format!("the deadline (call_timeout = {call_timeout:?}, unless the call was given a time of its own)")
 }
 
 /// How one call ended. Every call ends exactly once.

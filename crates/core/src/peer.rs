@@ -164,7 +164,8 @@ mod tests {
     fn the_data_kept_with_a_peer_are_those_of_every_clone_and_found_by_their_type() {
         let peer = Peer::in_memory();
         assert_eq!(peer.data::<u32>(), None);
-        peer.clone().set_data(7_u32);
+        let keep = |peer: Peer| peer.set_data(7_u32);
+        keep(peer.clone());
         assert_eq!((peer.data::<u32>().as_deref(), peer.data::<String>()), (Some(&7), None));
         let kept = peer.data::<u32>().unwrap();
         peer.set_data("a name".to_owned());

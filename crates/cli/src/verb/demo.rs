@@ -119,7 +119,7 @@ async fn perform(args: Args, context: &Context, router: Router) -> Result<(), Fa
     if args.json {
         stage.rows().try_for_each(|row| row.line().print())?;
     } else if !live {
-        write_out(table::text(stage.rows()).as_bytes())?;
+        write_out(table::text(stage.rows(), terminal::is_there()).as_bytes())?;
     }
     if !args.once {
         stage.go_on(live, &shutdown).await?;

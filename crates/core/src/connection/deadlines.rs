@@ -112,7 +112,7 @@ where
             self.tally.add(Count::RequestsFailed);
             let max = self.endpoint.limits.handler_timeout;
             let why = format!(
-                "the handler did not answer by its deadline (handler_timeout = {max:?}, or less if asked for), and may have acted"
+                "the handler did not answer by its deadline (handler_timeout = {max:?}, or less if asked for) and may have acted: send again only what may run twice"
             );
             let failure = Failure::new(Code::DeadlineExceeded, why);
             self.send(Outbound::Response { reply, result: Err(failure) });

@@ -72,8 +72,8 @@ async fn the_default_deadline_is_call_timeout() {
     let start = Instant::now();
     assert_eq!(
         rig.call("a", "1").await.unwrap().unwrap_err().to_string(),
-        "outcome unknown: deadline_exceeded: no answer came before its deadline \
-         (call_timeout = 15s, unless it was given a time of its own); the peer may have acted"
+        "outcome unknown: deadline_exceeded: no answer came before the deadline \
+         (call_timeout = 15s, unless the call was given a time of its own); the peer may have acted: send again only what may run twice"
     );
     assert_eq!(start.elapsed().as_secs(), Limits::default().call_timeout.as_secs());
     rig.hang_up().await;
@@ -172,8 +172,8 @@ async fn a_full_queue_makes_calls_wait_until_their_deadline_and_no_longer() {
     let gets_in = rig.ask(Request::new(Route::from_static("d"), json("4")).timeout(secs(20)));
     assert_eq!(
         waits.await.unwrap().unwrap_err().to_string(),
-        "not sent: deadline_exceeded: the call waited for room in the queue until its deadline \
-         (call_timeout = 15s, unless it was given a time of its own); nothing was sent"
+        "not sent: deadline_exceeded: the call waited for room in the queue until the deadline \
+         (call_timeout = 15s, unless the call was given a time of its own); nothing was sent, so it can be sent again"
     );
     rig.say("login ann s3cret").await;
     rig.hear().await;

@@ -321,8 +321,8 @@ async fn deadlines_of_waiting_calls_are_kept_while_there_is_no_connection() {
     let call = ask(&bench.client, "a", 40).await.unwrap();
     assert_eq!(
         call.unwrap_err().to_string(),
-        "not sent: deadline_exceeded: the call waited for a connection until its deadline \
-         (call_timeout = 15s, unless it was given a time of its own); nothing was sent"
+        "not sent: deadline_exceeded: the call waited for a connection until the deadline \
+         (call_timeout = 15s, unless the call was given a time of its own); nothing was sent, so it can be sent again"
     );
     let late = start.elapsed() - Duration::from_secs(40);
     assert!(late <= Duration::from_millis(250), "{late:?}");

@@ -66,7 +66,8 @@ impl<D: Dial<Session = Stacked, Transport = Carrier>> Program<D> {
         let (parts, host) = runtime.block_on(async {
             let host = async {
                 let mut host = loop {
-                    match self.pipes.0.lock().unwrap().take() {
+                    let dialled = self.pipes.0.lock().unwrap().take();
+                    match dialled {
                         Some(host) => break host,
                         None => tokio::task::yield_now().await,
                     }

@@ -87,9 +87,10 @@ impl Row {
     }
 }
 
-/// The table as text, whole and plain.
-pub(super) fn text<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
-    lines(rows).into_iter().map(|(_, line)| line + "\n").collect()
+/// The whole table as text. Colour is for terminals only.
+pub(super) fn text<'a>(rows: impl Iterator<Item = &'a Row>, colour: bool) -> String {
+    let shown = |(paint, line): (Paint, String)| if colour { paint.over(&line) } else { line };
+    lines(rows).into_iter().map(|line| shown(line) + "\n").collect()
 }
 
 /// Room for text, in characters.
@@ -220,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_text_has_a_line_for_each_row_and_says_which_failed() {
-        let text = text(rows().iter());
+        let text = text(rows().iter(), false);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "         wire  direction    calls  failures     p50     p99  checked");
         assert_eq!(lines[1], " ok      toy   client asks      1         0  3.0 ms  3.0 ms  all of it");
@@ -252,7 +253,7 @@ mod tests {
             let room = Room { rows: height, columns: 200 };
             screen(&Live::default().draw(rows.iter(), room), room, Vec::new())
         };
-        assert_eq!(drawn(10), text(rows.iter()).lines().collect::<Vec<_>>());
+        assert_eq!(drawn(10), text(rows.iter(), false).lines().collect::<Vec<_>>());
         assert_eq!(drawn(9).last().unwrap(), " 2 more rows, 1 of them FAILED; make the window taller");
         assert_eq!(drawn(4).len(), 3);
     }
@@ -264,7 +265,7 @@ mod tests {
         let on = screen(&live.draw(rows.iter(), small), small, Vec::new());
         assert_eq!(
             screen(&live.draw(rows.iter(), WIDE), WIDE, on),
-            text(rows.iter()).lines().collect::<Vec<_>>()
+            text(rows.iter(), false).lines().collect::<Vec<_>>()
         );
     }
 
@@ -273,5 +274,6 @@ mod tests {
         let drawn = Live::default().draw(rows().iter(), WIDE);
         assert!(drawn.contains("\u{1b}[32m ok    \u{1b}[0m  toy"), "{drawn:?}");
         assert!(drawn.contains("\u{1b}[31m FAILED\u{1b}[0m  toy"), "{drawn:?}");
+        assert_eq!(text(rows().iter(), true), drawn);
     }
 }
