@@ -1,6 +1,5 @@
-//! A HyperHQ plugin: the four methods of a host, a call for data, an event, and signs of life while it works.
-//!
-//! The host starts it with the variables that say where it listens; without them it says which is missing and ends with 2.
+//! A HyperHQ plugin: the four methods of a host, a call for data, an event, and signs of life while it works. The host starts it
+//! with the variables that say where it listens; without them it says which is missing and ends with 2.
 
 use std::process::ExitCode;
 
@@ -14,7 +13,7 @@ pub(crate) fn plugin(environment: Environment) -> Result<Plugin, PluginError> {
         .handle("test", || async { Json(true) })?
         .handle("execute", sync)?
         .handle("shutdown", || async { "ok".to_owned() })?
-        .on("gameLaunched", |game: Body| async move { eprintln!("launched: {game:?}") })
+        .on("gameLaunched", |Json(game): Json<Value>| async move { eprintln!("launched: {game}") })
 }
 
 /// Counts the host's systems.
@@ -29,13 +28,10 @@ async fn sync(host: Peer, progress: Progress) -> Result<Json<Value>, Failure> {
     Ok(Json(json!({ "systems": count })))
 }
 
-async fn run() -> Result<(), PluginError> {
-    plugin(Environment::read()?)?.run().await
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Err(error) = run().await else { return ExitCode::SUCCESS };
+    let run = async { plugin(Environment::read()?)?.run().await };
+    let Err(error) = run.await else { return ExitCode::SUCCESS };
     eprintln!("{error}");
     error.exit_code()
 }

@@ -9,10 +9,13 @@ mod example;
 use std::path::Path;
 use std::time::Duration;
 
-use polywire_hyperhq::Environment;
+use polywire_core::{Body, CallError, Caller, ClientState, Count, Json, Reconnect, Request, Route};
+use polywire_hyperhq::{Environment, Plugin};
 use polywire_tests::install::SOCKET_IO;
+use polywire_tests::process::Process;
 use polywire_tests::{peer, skip};
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -93,15 +96,76 @@ async fn a_plugin_that_may_not_come_back_says_so_and_ends() {
     assert!(why.starts_with("unauthenticated: ") && why.len() > "unauthenticated: ".len(), "{said:#?}");
 }
 
+/// What the host tells a plugin that somebody else starts.
+async fn environment_of(host: &mut Process) -> Environment {
+    let ready = host.wait_for_error_line(|line| line.starts_with("READY "), LIMIT).await.unwrap();
+    let ready: Value = serde_json::from_str(&ready["READY ".len()..]).unwrap();
+    Environment::from(|name| ready["env"][name].as_str().map(str::to_owned)).unwrap()
+}
+
+#[tokio::test]
+async fn a_host_restarted_fifty_times_in_mid_traffic_gets_token_then_challenge_and_a_definite_end() {
+    let name = "a_host_restarted_fifty_times_in_mid_traffic_gets_token_then_challenge_and_a_definite_end";
+    let Some(package) = skip::package(name, &SOCKET_IO) else { return };
+    let arguments = ["--scenario", "restarts", "--count", "50", "--limit-ms", "120000"];
+    let mut host = peer::hyperhq_host(&package, &arguments).unwrap();
+    let pace = Duration::from_millis(20);
+    let reconnect = Reconnect { first_pause: pace, max_pause: pace, ..Reconnect::default() };
+    let plugin = Plugin::new(environment_of(&mut host).await).reconnect(reconnect);
+    let (client, _commands) = plugin.handle("test", || async { Json(true) }).unwrap().dial().unwrap();
+    let traffic: JoinSet<_> = (0..8).map(|_| asks_on(client.caller().clone())).collect();
+    let ends = tokio::time::timeout(LIMIT * 2, traffic.join_all()).await.expect("it gives up");
+    assert!(ends.iter().all(|end| matches!(end, CallError::NotSent(_))), "{ends:?}");
+    let end = client.state();
+    assert!(
+        matches!(&end, ClientState::Refused(refusal) if &*refusal.reason == "Invalid challenge"),
+        "{end:?}"
+    );
+    let report = host.wait_for_json(|line| line["peer"] == "node-host", LIMIT).await.unwrap();
+    assert_eq!(report["ok"], true, "{report:#}");
+    let ledger = client.ledger();
+    let ended = [Count::CallsAnswered, Count::CallsUnknown, Count::CallsNotSent];
+    assert_eq!(ended.map(|count| ledger.get(count)).iter().sum::<u64>(), ledger.get(Count::Calls));
+    assert!(ledger.get(Count::CallsUnknown) >= 50, "one at least was under way at each restart");
+    assert_eq!(ledger.unaccounted_frames(), 0);
+}
+
+/// Asks again and again until a call fails otherwise than with its connection.
+async fn asks_on(host: Caller) -> CallError {
+    loop {
+        let request = Request::new(Route::from_static("getSystems"), Body::Empty).timeout(LIMIT);
+        match host.call(request).await {
+            Ok(_) | Err(CallError::Unknown(_)) => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Every line counts, the blank ones and the words too.
+#[test]
+fn the_example_has_forty_lines_at_most() {
+    let lines = include_str!("../examples/hyperhq_plugin.rs").lines().count();
+    assert!(lines <= 40, "{lines} lines");
+}
+
+#[tokio::test]
+async fn the_example_answers_asks_hears_its_event_and_tells_of_its_progress() {
+    let name = "the_example_answers_asks_hears_its_event_and_tells_of_its_progress";
+    let Some(package) = skip::package(name, &SOCKET_IO) else { return };
+    let arguments = ["--launch", env!("CARGO_BIN_EXE_example-plugin"), "--scenario", "whole"];
+    let mut host = peer::hyperhq_host(&package, &arguments).unwrap();
+    let heard = host.wait_for_error_line(|line| line.starts_with("launched: "), LIMIT).await.unwrap();
+    assert!(heard.contains(r#""gameId":"game-7""#), "{heard}");
+    let report = host.wait_for_json(|line| line["peer"] == "node-host", LIMIT).await.unwrap();
+    assert_eq!(report["ok"], true, "{report:#}");
+}
+
 #[tokio::test]
 async fn the_example_logs_in_is_tested_and_leaves_when_it_is_sent_away() {
     let name = "the_example_logs_in_is_tested_and_leaves_when_it_is_sent_away";
     let Some(package) = skip::package(name, &SOCKET_IO) else { return };
     let mut host = peer::hyperhq_host(&package, &["--scenario", "kick"]).unwrap();
-    let ready = host.wait_for_error_line(|line| line.starts_with("READY "), LIMIT).await.unwrap();
-    let ready: Value = serde_json::from_str(&ready["READY ".len()..]).unwrap();
-    let environment = Environment::from(|name| ready["env"][name].as_str().map(str::to_owned)).unwrap();
-    let plugin = example::plugin(environment).unwrap();
+    let plugin = example::plugin(environment_of(&mut host).await).unwrap();
     tokio::time::timeout(LIMIT, plugin.run()).await.expect("it leaves").unwrap();
     let report = host.wait_for_json(|line| line["peer"] == "node-host", LIMIT).await.unwrap();
     assert_eq!(report["ok"], true, "{report:#}");

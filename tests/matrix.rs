@@ -122,7 +122,11 @@ async fn next(seen: &mut Seen, name: &str) -> (Kind, String, Body) {
 
 /// Does the check say this of calls between the two?
 fn tells(from: &str, to: &str, words: &str) -> bool {
-    let Crossing::Carried(aspects) = crossing(from, to, Way::Calls) else { return false };
+    tells_of(from, to, Way::Calls, words)
+}
+
+fn tells_of(from: &str, to: &str, way: Way, words: &str) -> bool {
+    let Crossing::Carried(aspects) = crossing(from, to, way) else { return false };
     aspects.iter().any(|aspect| format!("{}: {}", aspect.name, aspect.text).starts_with(words))
 }
 
@@ -210,6 +214,8 @@ async fn what_nobody_serves_is_not_found_wherever_a_wire_tells_it() {
         let error = rig.ask("unserved", json("{}")).await.unwrap_err();
         assert_eq!(error.code(), (particulars(from).code)(code), "{from} > {to}: {error}");
         assert_eq!(silent, tells(from, to, "errors: a name that nobody serves"), "{from} > {to}");
+        let silent = particulars(to).silent_refusal;
+        assert_eq!(silent, tells(from, to, "errors: a wrong secret"), "{from} > {to}");
         rig.end();
     }
 }
@@ -381,6 +387,36 @@ async fn events_of_the_server_reach_the_client_or_are_refused() {
         assert!(rig.heard.try_recv().is_err(), "{from} > {to}");
         let refused = if capabilities(to).push { 0 } else { 3 };
         assert_eq!(rig.upstream.server.ledger().get(Count::EventsNotSent), refused, "{from} > {to}");
+        rig.end();
+    }
+}
+
+#[tokio::test]
+async fn an_event_without_a_body_comes_as_that_or_as_the_wires_say() {
+    for (from, to) in pairs() {
+        let mut rig = Rig::new(from, to, "").await;
+        let (ours, theirs) = (particulars(from), particulars(to));
+        if crossing(from, to, Way::Events).is_carried() {
+            rig.client.caller().notify(event(EVENT, Body::Empty)).await.unwrap();
+            let came = ours.empty_request.or(theirs.empty_request).map_or(Body::Empty, json);
+            assert_eq!(rig.seen().await.2, came, "{from} > {to}");
+            let lost = ours.empty_request.is_none() && theirs.empty_request.is_some();
+            assert_eq!(lost, tells_of(from, to, Way::Events, "event: a missing body"), "{from} > {to}");
+        }
+        if crossing(from, to, Way::EventsBack).is_carried() {
+            rig.peer.notify(event(OTHER, Body::Empty)).await.unwrap();
+            let came = theirs.empty_push.or(ours.empty_push).map_or(Body::Empty, json);
+            // Before it comes what a wire without events answers to the first one.
+            let heard = loop {
+                match next(&mut rig.heard, &rig.name).await {
+                    (_, name, body) if name == OTHER => break body,
+                    other => assert_eq!(other.1, EVENT, "{from} > {to}"),
+                }
+            };
+            assert_eq!(heard, came, "{from} > {to}");
+            let lost = theirs.empty_push.is_none() && ours.empty_push.is_some();
+            assert_eq!(lost, tells_of(from, to, Way::EventsBack, "event: a missing body"), "{from} > {to}");
+        }
         rig.end();
     }
 }

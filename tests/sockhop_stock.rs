@@ -247,14 +247,21 @@ async fn terminators_unix_sockets_and_bare_values_work_with_184() {
     let Some(package) = skip::package(test, &SOCKHOP_184) else { return };
     let path = std::env::temp_dir().join(format!("polywire-{}-ours.sock", std::process::id()));
     let end = End::new(0);
-    let config = Config { terminator: Terminator::both("\r\n"), ..Config::default() };
-    let server = end.serve(path.clone(), config).await;
-    let mut client = Driver::start("sockhop184_client.mjs", &package).unwrap();
-    client.run("connect", value!({"path": path, "terminator": "\r\n"})).await.unwrap();
-    assert_kinds(&client.run("kinds", value!({})).await.unwrap(), kinds::OF_CLIENT);
-    client.finish().await.unwrap();
-    server.shutdown().await;
-    assert!(!path.exists());
+    for terminator in ["\r\n", ";;"] {
+        let config = Config { terminator: Terminator::both(terminator), ..Config::default() };
+        let server = end.serve(path.clone(), config).await;
+        let mut client = Driver::start("sockhop184_client.mjs", &package).unwrap();
+        client.run("connect", value!({"path": path, "terminator": terminator})).await.unwrap();
+        assert_kinds(&client.run("kinds", value!({})).await.unwrap(), kinds::OF_CLIENT);
+        // Their own text would end at this; ours does not.
+        let event = Event::new(Route::from_static("any"), json(&value!({"one;;": ";;two;"})));
+        server.peers()[0].notify(event).await.unwrap();
+        let seen = client.event(|event| event["event"] == "receive", LIMIT).await.unwrap();
+        assert_eq!(seen["data"], value!({"one;;": ";;two;"}));
+        client.finish().await.unwrap();
+        server.shutdown().await;
+        assert!(!path.exists());
+    }
 
     let config = Config { peer_type: PeerType::Json, ..Config::default() };
     let (_server, mut client) = their_client!(

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use polywire_core::{
-    Body, Caller, Code, Failure, Json, JsonText, Limits, Progress, Request, Response, Route,
+    Body, Caller, Code, Failure, Json, JsonText, Limits, Progress, Reconnect, Request, Response, Route,
 };
 use polywire_hyperhq::{FILE, Plugin, PluginError};
 use serde_json::{Value, json};
@@ -49,6 +49,7 @@ async fn execute(heard: Heard, progress: Progress, data: Value) -> Result<Respon
             }
             json!({ "success": true })
         }
+        "crash" => std::process::abort(),
         other => return Err(Failure::new(Code::NotFound, format!("Unknown action: {other}"))),
     };
     Ok(Response::from(body(&answer)))
@@ -93,6 +94,10 @@ fn plugin() -> Result<Plugin, PluginError> {
     let mut plugin = Plugin::from_environment()?;
     if let Some(limit) = limit {
         plugin = plugin.limits(Limits { login_timeout: Duration::from_millis(limit), ..Limits::default() });
+    }
+    if std::env::args().any(|word| word == "--no-return") {
+        let pause = Duration::from_secs(60);
+        plugin = plugin.reconnect(Reconnect { first_pause: pause, max_pause: pause, ..Reconnect::default() });
     }
     let mut plugin = plugin
         .handle("initialize", || async { "initialized".to_owned() })?

@@ -159,7 +159,7 @@ problems! {
     BinaryType => "D-BINARY-TYPE", Degraded, Wires;
     /// Only some bodies can be arguments.
     Arguments => "D-ARGUMENTS", Degraded, Wires;
-    /// An answer without a body cannot be told from `null`.
+    /// What has no body, or `null`, arrives as something else.
     Empty => "D-EMPTY", Degraded, Wires;
     /// Values change where a message comes in.
     Values => "D-VALUES", Degraded, Wires;

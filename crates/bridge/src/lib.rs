@@ -40,7 +40,7 @@
 //! user     = "bridge"
 //! password = "file:hpx.pass"        # secrets are named: env:NAME, or file:PATH beside this file
 //! prefix   = "hpx."                 # names of this endpoint as they stand in routes begin so
-//! timeout  = "10s"                  # of calls to it where neither caller nor route says; default 15s
+//! timeout  = "10s"                  # of calls to it where neither caller nor route says; default its wire's, mostly 15s
 //! required = true                   # the bridge is not ready without it; default false
 //!
 //! [[route]]
@@ -70,7 +70,8 @@
 //! * **Server endpoints as targets.** A request goes to one of the connected peers, in turn; an event to all of them. Neither
 //!   goes back to the peer it came from. With nobody connected a request fails `unavailable`.
 //! * **Time.** A call has what its caller has left, at most the timeout of its route. A fiftieth of that, from 20 to 500 ms, is
-//!   kept for the way back; with less than 50 ms left nothing is sent.
+//!   kept for the way back; with less than 50 ms left nothing is sent. Signs of progress on the other wire restart that timeout
+//!   up to `progress_timeout`, as long as the caller waits.
 //! * **At most once.** What was sent is never sent again. A failure says whether the other side may have acted; when a
 //!   connection dies, the calls on it end at once.
 //! * **Bodies** cross byte for byte. With `binary = "base64"` bytes travel as `{"$bytes":{"type":"T","b64":"..."}}` onto a

@@ -19,7 +19,7 @@ pub(crate) fn report(route: &PlannedRoute, plan: &Plan, findings: &mut Findings)
     losses.there(if calls { "request" } else { "event" }, route, from, to);
     let answers = route.requests && route.verb != Verb::Emit;
     if calls && route.makes_events() {
-        losses.events(route, to);
+        losses.events(route, from, to);
     }
     if answers {
         losses.back(route, from, to);
@@ -69,7 +69,7 @@ impl Losses<'_> {
     fn there(&mut self, name: &'static str, route: &PlannedRoute, from: &Resolved, to: &Resolved) {
         let before = self.aspects.len();
         if !route.makes_requests() {
-            self.events(route, to);
+            self.events(route, from, to);
         }
         self.values(name, from);
         let ends = (from, to);
@@ -100,8 +100,19 @@ impl Losses<'_> {
         }
     }
 
-    /// Events of the side that dials, where the wire takes only some, or takes them for something else.
-    fn events(&mut self, route: &PlannedRoute, to: &Resolved) {
+    /// Events without a body; and those of the side that dials, where the wire takes only some, or takes them for something
+    /// else.
+    fn events(&mut self, route: &PlannedRoute, from: &Resolved, to: &Resolved) {
+        let missing = |end: &Resolved, dials: Role| match end.role == dials {
+            true => end.particulars.empty_request,
+            false => end.particulars.empty_push,
+        };
+        // What has become a value on the way to the bridge stays that; a request may become an event.
+        let comes_bare = route.events && missing(from, Role::Server).is_none()
+            || route.requests && route.verb == Verb::Emit && from.particulars.empty_request.is_none();
+        if let (true, Some(json)) = (comes_bare, missing(to, Role::Client)) {
+            self.lose("event", Problem::Empty, format!("a missing body becomes {json}"), "send a value");
+        }
         let wire = to.adapter.name();
         match to.particulars.client_events {
             _ if to.role == Role::Server => {}
@@ -205,6 +216,16 @@ impl Losses<'_> {
         if to.particulars.silent_unserved {
             let text = "a name that nobody serves there is not answered: the caller waits until its deadline";
             self.lose("errors", Problem::Errors, text.to_owned(), "carry only names that are served");
+        }
+        if to.role == Role::Client && to.particulars.silent_refusal {
+            let text =
+                "a wrong secret of ours is refused there without a word, as if the connection were lost";
+            self.lose(
+                "errors",
+                Problem::Errors,
+                text.to_owned(),
+                "check the secret where it does not get ready",
+            );
         }
         match from.capabilities.errors {
             Errors::Codes => {

@@ -13,9 +13,6 @@ use crate::pattern::{Naming, Pattern};
 use crate::registry::Registry;
 use crate::resolve::{Resolved, resolve};
 
-/// How long a call may take where neither its caller, its route nor its endpoint says so.
-pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// A bridge file that was understood, as far as it could be.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -136,7 +133,7 @@ fn plan_route(
         requests,
         events,
         verb: route.verb,
-        timeout: route.timeout.or(egress.timeout).unwrap_or(DEFAULT_TIMEOUT),
+        timeout: route.timeout.unwrap_or(egress.timeout),
         conversion,
         via: route.via.clone(),
         allow_loop: route.allow_loop,

@@ -28,7 +28,8 @@ pub(crate) struct Resolved {
     pub(crate) particulars: Particulars,
     pub(crate) prefix: String,
     pub(crate) required: bool,
-    pub(crate) timeout: Option<Duration>,
+    /// How long a call to it may take where neither its caller nor its route says so.
+    pub(crate) timeout: Duration,
     pub(crate) users: HashMap<String, Secret>,
 }
 
@@ -79,7 +80,7 @@ pub(crate) fn resolve(
         particulars,
         prefix: config.prefix.clone(),
         required: config.required,
-        timeout: config.timeout,
+        timeout: config.timeout.unwrap_or(adapter.limits().call_timeout),
         users: users?,
     })
 }

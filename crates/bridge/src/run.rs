@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use polywire_core::{Client, Endpoint, Ledger, Limits, Reconnect, Server, Shutdown, Surroundings};
+use polywire_core::{Client, Endpoint, Ledger, ProgressForm, Reconnect, Server, Shutdown, Surroundings};
 use tokio::task::JoinSet;
 
 use crate::check::plan_and_check;
@@ -24,6 +24,9 @@ use crate::table::Table;
 
 /// After its login was refused for good, an endpoint tries again once in this time.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// The most that `handler_timeout` can be.
+const MAX_HANDLER_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// A bridge that is running. Dropped, it stops at once.
 pub struct Bridge {
@@ -73,9 +76,13 @@ impl Bridge {
         let node: Arc<str> = Arc::from(config.node.as_str());
         let mut rules = Vec::new();
         let mut by_ingress: Vec<Vec<Arc<Stripes>>> = vec![Vec::new(); endpoints.len()];
+        let mut longest = vec![Duration::ZERO; endpoints.len()];
         for route in routes {
-            let Some(port) = ports.get(route.to) else { continue };
+            let (Some(port), Some(egress)) = (ports.get(route.to), endpoints.get(route.to)) else { continue };
             let from = route.from;
+            if let Some(longest) = longest.get_mut(from) {
+                *longest = lasts_at_most(&route, egress).max(*longest);
+            }
             let rule = Arc::new(Stripes::new(bind(route, port, &node, &surroundings)));
             if let Some(ingress) = by_ingress.get_mut(from) {
                 ingress.push(Arc::clone(&rule));
@@ -83,15 +90,17 @@ impl Bridge {
             rules.push(rule);
         }
         let shutdown = Shutdown::new();
-        let limits = Arc::new(Limits { drain_timeout: config.drain, ..Limits::default() });
         let mut bridge = Self { endpoints: Vec::new(), rules, shutdown };
         // Clients first, so that the first request of a peer finds a way out.
-        let mut all: Vec<_> = endpoints.into_iter().zip(ports).zip(by_ingress).collect();
+        let mut all: Vec<_> =
+            endpoints.into_iter().zip(ports).zip(by_ingress.into_iter().zip(longest)).collect();
         all.sort_by_key(|((endpoint, _), _)| endpoint.role == Role::Server);
-        for ((endpoint, port), rules) in all {
+        for ((endpoint, port), (rules, longest)) in all {
             let table = Arc::new(Table::new(&rules));
-            let mut core = Endpoint::new(endpoint.adapter.name(), Arc::clone(&table));
-            core.limits = Arc::clone(&limits);
+            let mut core = Endpoint::on(&*endpoint.adapter, Arc::clone(&table));
+            let limits = Arc::make_mut(&mut core.limits);
+            limits.drain_timeout = config.drain;
+            limits.handler_timeout = limits.handler_timeout.max(longest);
             core.surroundings = surroundings.clone();
             // What a peer may end on a wire is the bridge.
             core.shutdown = match endpoint.role {
@@ -195,6 +204,15 @@ impl fmt::Debug for Bridge {
         let endpoints = self.endpoints.iter().map(|running| &running.name).collect::<Vec<_>>();
         f.debug_struct("Bridge").field("endpoints", &endpoints).finish_non_exhaustive()
     }
+}
+
+/// How long a call along this route may last. It ends by itself, so its handler is given a little longer.
+fn lasts_at_most(route: &PlannedRoute, egress: &Resolved) -> Duration {
+    let alive = match egress.capabilities.progress {
+        ProgressForm::None => Duration::ZERO,
+        _ => egress.adapter.limits().progress_timeout,
+    };
+    (route.timeout.max(alive) + Duration::from_secs(1)).min(MAX_HANDLER_TIMEOUT)
 }
 
 fn port_of(endpoint: &Resolved) -> Arc<Port> {

@@ -20,11 +20,13 @@ fn registry() -> Registry {
             empty_reply: EmptyReply::Silence,
             null_client_request: "{}",
             silent_unserved: true,
+            silent_refusal: true,
             code: |_| Code::Unknown,
             ..Particulars::default()
         }))
         .with(Toy::new("bare", FULL).with(Particulars {
             empty_request: Some("{}"),
+            empty_push: Some("\"\""),
             null_client_request: "[]",
             ..Particulars::default()
         }))
@@ -342,6 +344,7 @@ fn what_a_wire_does_besides_is_told_too() {
             "D-EMPTY reply: a reply without a body never comes: the caller waits until its deadline",
             "D-ERRORS errors: of the codes, the other wire tells only unknown",
             "D-ERRORS errors: a name that nobody serves there is not answered: the caller waits until its deadline",
+            "D-ERRORS errors: a wrong secret of ours is refused there without a word, as if the connection were lost",
         ]
     );
     assert_eq!(
@@ -362,6 +365,16 @@ fn what_a_wire_does_besides_is_told_too() {
     assert_eq!(between("bare", "full", requests), [""; 0], "they have become it on the way to the bridge");
     let back = across(("full", "b"), ("bare", "a"), requests);
     assert_eq!(back, [empty], "clients are asked with null as it is");
+    let (events, told) = ("match = \"*\", kind = \"event\"", "D-EMPTY event: a missing body becomes");
+    assert_eq!(
+        between("full", "bare", events),
+        [format!("{told} {{}}")],
+        "those of who dials are as requests"
+    );
+    assert_eq!(across(("full", "b"), ("bare", "a"), events), [format!("{told} \"\"")]);
+    assert_eq!(between("bare", "full", events), [""; 0]);
+    assert_eq!(between("bare", "bare", events), [""; 0], "they have become it on the way to the bridge");
+    assert_eq!(across(("bare", "b"), ("full", "a"), events), [""; 0]);
     let choosy = "D-EVENT-NAMES event: only these are heard over choosy: moved, scanned";
     for (matched, found) in [
         (all, vec![choosy]),

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use polywire_bridge::{Bridge, Config, Ending, EndpointState, Registry, RouteSnapshot, Source, StartError};
 use polywire_core::{
-    Adapter, Body, CallError, Client, ClientState, Code, Endpoint, Event, Failure, Handler, HandlerFuture,
-    Incoming, JsonLimits, JsonText, Kind, Request, Response, Route, Server, Surroundings, Target,
+    Adapter, Body, CallError, Capabilities, Client, ClientState, Code, Endpoint, Event, Failure, Handler,
+    HandlerFuture, Incoming, JsonLimits, JsonText, Kind, Limits, ProgressForm, Request, Response, Route,
+    Server, Surroundings, Target,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -60,6 +61,12 @@ impl Handler for App {
         let seen = (incoming.kind, incoming.route.to_string(), incoming.body.clone());
         self.seen.send(seen).unwrap();
         Box::pin(async move {
+            if let Some(seconds) = incoming.route.strip_prefix("works.") {
+                for _ in 0..seconds.parse().unwrap() {
+                    incoming.progress(Body::Empty);
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
             app.permits.acquire().await.unwrap().forget();
             let answer = app.answer.lock().unwrap().clone();
             answer.unwrap_or(Ok(incoming.body)).map(Response::from)
@@ -72,7 +79,10 @@ fn at(address: &str) -> Target {
 }
 
 async fn listen(toy: &Toy, address: &str, app: &App) -> Server {
-    toy.listen(at(address), Endpoint::new(toy.name, app.clone())).await.unwrap()
+    let mut endpoint = Endpoint::on(toy, app.clone());
+    // Whatever ends early is not ended here.
+    Arc::make_mut(&mut endpoint.limits).handler_timeout = Duration::from_secs(3_600);
+    toy.listen(at(address), endpoint).await.unwrap()
 }
 
 async fn dial(toy: &Toy, address: &str, app: &App) -> Client {
@@ -131,7 +141,7 @@ struct Chain {
     toy: Toy,
 }
 
-async fn chain(upstream: polywire_core::Capabilities, routes: &str) -> Chain {
+async fn chain(upstream: Capabilities, routes: &str) -> Chain {
     let toy = Toy::new("full", FULL);
     let other = toy.twin("other", upstream);
     let (up, seen) = app();
@@ -212,6 +222,47 @@ async fn b03_an_upstream_that_never_answers_ends_each_call_by_its_deadline_and_h
     assert_eq!(error.code(), Code::DeadlineExceeded);
     let counts = route(&chain.bridge, 0);
     assert_eq!((counts.count(Ending::Unknown), counts.running()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_may_take_what_suits_the_wire_it_goes_to_or_what_the_file_says_however_long() {
+    let toy = Toy::new("full", FULL);
+    let limits = Limits { call_timeout: Duration::from_secs(30), ..Limits::default() };
+    let other = Toy { limits, ..toy.twin("other", FULL) };
+    let (up, _seen) = app();
+    up.stall();
+    let _server = listen(&other, "up:1", &up).await;
+    let (start, end) = TO_UPSTREAM.split_once("required").unwrap();
+    for (endpoint, route, millis) in [
+        ("", "", 29_500),
+        ("timeout = \"40s\"\n", "", 39_500),
+        ("", "timeout = \"5min\"\n", 299_500),
+        ("timeout = \"40s\"\n", "timeout = \"1h\"\n", 3_599_500),
+    ] {
+        let text = format!("{}{endpoint}required{end}{ALL}{route}", start.replace("UP", "other"));
+        let bridge = bridge(&[&toy, &other], &text).await;
+        bridge.ready().await.unwrap();
+        let client = dial(&toy, "in:1", &app().0).await;
+        let start = Instant::now();
+        let call = request("slow", json("1")).timeout(Duration::from_secs(7_200));
+        let error = client.caller().call(call).await.unwrap_err();
+        assert_eq!((error.code(), start.elapsed().as_millis()), (Code::DeadlineExceeded, millis));
+        bridge.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn signs_of_progress_there_keep_a_call_up_to_progress_timeout() {
+    let mut chain = chain(Capabilities { progress: ProgressForm::Call, ..FULL }, ALL).await;
+    for (name, seconds, answered) in [("works.500", 500, true), ("works.700", 600, false)] {
+        let start = Instant::now();
+        let call = request(name, json("1")).timeout(Duration::from_secs(7_200));
+        let outcome = chain.client.caller().call(call).await;
+        assert_eq!((outcome.is_ok(), start.elapsed().as_secs()), (answered, seconds), "{outcome:?}");
+        chain.seen.next().await;
+    }
+    let counts = route(&chain.bridge, 0);
+    assert_eq!((counts.count(Ending::Answered), counts.count(Ending::Unknown)), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -299,7 +350,7 @@ async fn failures_of_the_upstream_reach_the_caller_with_their_code_and_clean_wor
 
 #[tokio::test(start_paused = true)]
 async fn bytes_onto_a_wire_without_bytes_are_refused_unless_the_route_says_base64() {
-    let caps = polywire_core::Capabilities { object_arguments: false, ..PLAIN };
+    let caps = Capabilities { object_arguments: false, ..PLAIN };
     let mut refusing = chain(caps, ALL).await;
     let bytes = || Body::binary("Pose", vec![1, 2, 3, 250]);
     let error = refusing.client.caller().call(request("x", bytes())).await.unwrap_err();
@@ -328,7 +379,7 @@ async fn bytes_onto_a_wire_without_bytes_are_refused_unless_the_route_says_base6
 
 #[tokio::test(start_paused = true)]
 async fn b09_a_body_that_grows_over_the_limit_is_refused_before_it_is_sent() {
-    let caps = polywire_core::Capabilities { object_arguments: false, max_body_bytes: 1_000, ..PLAIN };
+    let caps = Capabilities { object_arguments: false, max_body_bytes: 1_000, ..PLAIN };
     let mut chain = chain(caps, &format!("{ALL}binary = \"base64\"\n")).await;
     let call = |size: usize| chain.client.caller().call(request("x", Body::binary("T", vec![7; size])));
     assert!(call(699).await.is_ok());

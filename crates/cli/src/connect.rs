@@ -57,7 +57,7 @@ impl Observe for Ends {
 /// Dropping the future ends the client.
 pub(crate) async fn connect(url: Url, handler: impl Handler, timeout: Duration) -> Result<Connected, Fault> {
     let ends = Arc::new(Ends::default());
-    let mut endpoint = Endpoint::new(url.adapter.name(), handler);
+    let mut endpoint = Endpoint::on(&*url.adapter, handler);
     endpoint.observer = Some(Arc::clone(&ends) as _);
     let client = url.adapter.dial(url.target.clone(), endpoint).await?;
     let connected = Connected { client, ends, url };

@@ -50,16 +50,16 @@ pub fn endpoint(
         let members = Arc::new(stonyx::Members::new(observer));
         let service = stonyx::Service::new(Arc::clone(&members));
         let service = service.map_err(|error| AdapterError::Settings(error.to_string()))?;
-        return Ok(Endpoint { observer: Some(members), ..Endpoint::new(adapter.name(), service) });
+        return Ok(Endpoint { observer: Some(members), ..Endpoint::on(adapter, service) });
     }
     if adapter.name() == "hyperhq" {
         let library = hyperhq::routes();
         let router = demo(library).build().map_err(|error| AdapterError::Settings(error.to_string()))?;
-        return Ok(Endpoint { observer, ..Endpoint::new(adapter.name(), router) });
+        return Ok(Endpoint { observer, ..Endpoint::on(adapter, router) });
     }
     let router = router().map_err(|error| AdapterError::Settings(error.to_string()))?;
     let service = behind(router, adapter, options)?;
-    Ok(Endpoint { observer, ..Endpoint::new(adapter.name(), service) })
+    Ok(Endpoint { observer, ..Endpoint::on(adapter, service) })
 }
 
 /// `router` as it stands behind the wire of `adapter` with these options: the same everywhere, but for the argument `value`.

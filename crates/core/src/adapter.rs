@@ -7,6 +7,7 @@ use crate::capability::{Capabilities, Particulars};
 use crate::client::Client;
 use crate::connection::Endpoint;
 use crate::credentials::BoxFuture;
+use crate::limits::Limits;
 use crate::secret::Secret;
 use crate::server::Server;
 
@@ -39,6 +40,11 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
     fn particulars(&self, options: &Options) -> Result<Particulars, AdapterError> {
         let _ = options;
         Ok(Particulars::default())
+    }
+
+    /// The limits that suit the wire, where nobody asks for others: how long a login or an answer may take is a custom of each.
+    fn limits(&self) -> Limits {
+        Limits::default()
     }
 
     /// Names that are never routes on this wire, because the protocol uses them itself.

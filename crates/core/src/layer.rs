@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Trace`] | – (says how each ended) |
 //! | [`CatchPanic`] | `internal` |
+//! | [`OwnTask`] | – (runs it beside the connection) |
 //! | [`Timeout`] | `deadline_exceeded` |
 //! | [`ConcurrencyLimit`], [`RateLimit`] | `resource_exhausted` |
 //!
@@ -44,12 +45,14 @@
 
 mod catch_panic;
 mod concurrency;
+mod own_task;
 mod rate;
 mod timeout;
 mod trace;
 
 pub use catch_panic::{CatchPanic, CatchPanicHandler};
 pub use concurrency::{ConcurrencyLimit, ConcurrencyLimitHandler};
+pub use own_task::{OwnTask, OwnTaskHandler};
 pub use rate::{RateLimit, RateLimitHandler};
 pub use timeout::{Timeout, TimeoutHandler};
 pub use trace::{Trace, TraceHandler};

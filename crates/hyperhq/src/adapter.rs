@@ -10,7 +10,7 @@ use polywire_core::{
 };
 
 use crate::host::{HostConfig, HostError, Reauth, serve_one};
-use crate::plugin::{RESERVED, TOLD, dialler};
+use crate::plugin::{RESERVED, TOLD, dialler, limits};
 
 /// HyperHQ, for whoever picks an adapter by its name.
 pub const ADAPTER: HyperHq = HyperHq;
@@ -194,6 +194,10 @@ impl Adapter for HyperHq {
             code: |_| Code::Unknown,
             ..Particulars::default()
         })
+    }
+
+    fn limits(&self) -> Limits {
+        limits()
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {

@@ -9,7 +9,7 @@ mod status;
 
 pub use environment::{Environment, EnvironmentError};
 pub use kept::Kept;
-pub(crate) use run::{CALL_TIMEOUT, LEGACY, dialler};
+pub(crate) use run::{LEGACY, dialler, limits};
 pub use run::{Plugin, PluginError};
 pub use session::{FILE, PluginSession, Reply, Subscribe, TIMESTAMP};
 pub(crate) use session::{RESERVED, TOLD};

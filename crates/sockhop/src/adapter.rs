@@ -10,6 +10,7 @@ use polywire_core::{
 
 use crate::address::Address;
 use crate::config::{Calls, Config, Mode, PeerType, Switch};
+use crate::terminator::{FENCED, Fence};
 
 /// Sockhop, for whoever picks an adapter by its name.
 pub const ADAPTER: Sockhop = Sockhop;
@@ -140,8 +141,12 @@ impl Config {
             config.terminator.receive = both.clone();
             config.terminator.transmit = both;
         }
+        let sent = options.text("terminator_sent").map_or("terminator", |_| "terminator_sent");
         if let Some(sent) = terminator(options, "terminator_sent")? {
             config.terminator.transmit = sent;
+        }
+        if Fence::of(&config.terminator.transmit).is_none() {
+            return Err(AdapterError::option(sent, options.text(sent).unwrap_or_default(), FENCED));
         }
         config.name_from = options.text("name_from").map(str::to_owned);
         config.errors_in_reply = options.flag("errors_in_reply")?.unwrap_or(config.errors_in_reply);
@@ -167,10 +172,12 @@ fn choose<T: Copy>(options: &Options, name: &'static str, values: &[T]) -> Resul
 
 fn terminator(options: &Options, name: &'static str) -> Result<Option<Bytes>, AdapterError> {
     let Some(text) = options.text(name) else { return Ok(None) };
-    match unescape(text) {
-        Some(bytes) => Ok(Some(bytes.into())),
-        None => Err(AdapterError::option(name, text, "text with the escapes \\n \\r \\t \\0 \\\\ and \\xNN")),
-    }
+    let rule = match unescape(text) {
+        None => "text with the escapes \\n \\r \\t \\0 \\\\ and \\xNN",
+        Some(bytes) if !(1..=16).contains(&bytes.len()) => "1 to 16 bytes",
+        Some(bytes) => return Ok(Some(bytes.into())),
+    };
+    Err(AdapterError::option(name, text, rule))
 }
 
 fn unescape(text: &str) -> Option<Vec<u8>> {
@@ -327,8 +334,8 @@ mod tests {
         assert_eq!(Config::from_options(&Options::new()).unwrap(), Config::default());
         let config = Config::from_options(&options(&[
             ("mode", "binary"),
-            ("terminator", "\\r\\n"),
-            ("terminator_sent", "\\0"),
+            ("terminator", "null"),
+            ("terminator_sent", ";;"),
             ("name_from", "/method"),
             ("ping_interval", "0s"),
             ("handshake_timeout", "250ms"),
@@ -339,7 +346,7 @@ mod tests {
         assert_eq!((config.mode, config.switch), (Mode::Binary, Switch::Early));
         assert_eq!(
             (&config.terminator.receive[..], &config.terminator.transmit[..]),
-            (&b"\r\n"[..], &b"\0"[..])
+            (&b"null"[..], &b";;"[..])
         );
         assert_eq!((config.ping_interval, config.handshake_timeout), (None, Duration::from_millis(250)));
         assert_eq!((config.calls, config.errors_in_reply), (Calls::Request, true));
@@ -351,7 +358,13 @@ mod tests {
             ("mode", "fast", "option mode = \"fast\" is not auto, binary, json, compat"),
             ("colour", "red", "sockhop has no option \"colour\"; it has mode, switch,"),
             ("terminator", "\\q", "option terminator = \"\\\\q\" is not text with the escapes"),
-            ("terminator", "END", "at least one control character"),
+            ("terminator", "", "option terminator = \"\" is not 1 to 16 bytes"),
+            (
+                "terminator",
+                "null",
+                "option terminator = \"null\" is not text with a character that JSON has nowhere",
+            ),
+            ("terminator_sent", "}", "option terminator_sent = \"}\" is not text with a character"),
             (
                 "handshake_timeout",
                 "2h",

@@ -14,6 +14,7 @@ use polywire_core::{FrameError, Limits, Outgoing, StreamCodec};
 
 use crate::binary;
 use crate::config::Config;
+use crate::terminator::{Fence, kept_apart};
 use crate::wire::{self, Message};
 
 /// One delimited unit. `Debug` shows sizes, never what is carried.
@@ -70,6 +71,7 @@ enum Reading {
 pub struct Codec {
     receive: Bytes,
     transmit: Bytes,
+    fence: Fence,
     max_frame_bytes: usize,
     max_held_bytes: usize,
     reading: Reading,
@@ -91,6 +93,8 @@ impl Codec {
         Self {
             receive: config.terminator.receive.clone(),
             transmit: config.terminator.transmit.clone(),
+            // Settings are checked before; one without a fence would be kept apart as far as it can be.
+            fence: Fence::of(&config.terminator.transmit).unwrap_or(Fence::Control),
             max_frame_bytes: limits.max_frame_bytes,
             max_held_bytes: limits.max_queue_bytes,
             reading: Reading::Lines,
@@ -231,7 +235,10 @@ impl StreamCodec for Codec {
     fn encode(&mut self, frame: Frame, out: &mut Outgoing) -> Result<(), FrameError> {
         match frame {
             Frame::Line(text) => {
-                out.put_bytes(text);
+                out.put_bytes(match self.fence {
+                    Fence::Control => text,
+                    Fence::Character(fence) => kept_apart(text, &self.transmit, fence),
+                });
                 out.put_slice(&self.transmit);
             }
             Frame::Packet { id, payload } => {
@@ -241,7 +248,12 @@ impl StreamCodec for Codec {
                 out.put_bytes(payload);
             }
             Frame::Message(message) => match self.writing {
-                Framing::Json => wire::write_line(message, &self.transmit, out),
+                Framing::Json if self.fence == Fence::Control => {
+                    wire::write_line(message, &self.transmit, out);
+                }
+                Framing::Json => {
+                    self.encode(Frame::Line(wire::line_of(message)), out)?;
+                }
                 Framing::Binary => binary::write(message, out)?,
                 Framing::Held => {
                     let held = self.held.get_or_insert_default();

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use polywire_core::LimitError;
+
+use crate::terminator::{FENCED, Fence, Terminator};
 
 /// How a peer is met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,29 +53,6 @@ pub enum Calls {
     Callback,
     /// The `SockhopRequest` of the 1.x library, for peers that serve `request` events. A 2.x peer does not answer it.
     Request,
-}
-
-/// The end of a line, each way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Terminator {
-    /// What ends the lines received, 1 to 16 bytes.
-    pub receive: Bytes,
-    /// What ends the lines sent, 1 to 16 bytes of which one is a control character: JSON text can hold any other.
-    pub transmit: Bytes,
-}
-
-impl Terminator {
-    /// The same bytes each way.
-    pub fn both(bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        Self { receive: bytes.clone(), transmit: bytes }
-    }
-}
-
-impl Default for Terminator {
-    fn default() -> Self {
-        Self::both(Bytes::from_static(b"\n"))
-    }
 }
 
 /// The settings of one end. Sizes, numbers and times that every wire bounds are in the endpoint's [`Limits`](polywire_core::Limits).
@@ -144,13 +122,9 @@ impl Config {
                 return refuse(setting, format!("{bytes:?}"), "1 to 16 bytes");
             }
         }
-        if !self.terminator.transmit.iter().any(|byte| *byte < 0x20) {
+        if Fence::of(&self.terminator.transmit).is_none() {
             let value = format!("{:?}", self.terminator.transmit);
-            return refuse(
-                "terminator.transmit",
-                value,
-                "at least one control character, such as \\n or \\0",
-            );
+            return refuse("terminator.transmit", value, FENCED);
         }
         let timeout = self.handshake_timeout;
         if timeout.is_zero() || timeout > Duration::from_secs(60) {
@@ -207,7 +181,7 @@ mod tests {
             refused(|config| config.terminator = Terminator::both(""))
                 .starts_with("terminator.receive = b\"\"")
         );
-        assert!(refused(|config| config.terminator = Terminator::both("END")).contains("control character"));
+        assert!(refused(|config| config.terminator = Terminator::both("null")).contains("in strings alone"));
         assert!(refused(|config| config.name_from = Some("method".into())).contains("JSON pointer"));
         assert!(refused(|config| config.ping_interval = Some(Duration::ZERO)).starts_with("ping_interval"));
     }

@@ -57,6 +57,7 @@
 #![deny(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 // Bytes to frames to envelopes.
+mod terminator;
 mod codec;
 mod binary;
 mod wire;
@@ -86,7 +87,7 @@ pub use client::dial;
 #[cfg(feature = "tls")]
 pub use client::dial_tls;
 pub use codec::{Codec, Frame, Framing};
-pub use config::{Calls, Config, Mode, PeerType, Switch, Terminator};
+pub use config::{Calls, Config, Mode, PeerType, Switch};
 pub use error::Error;
 #[cfg(feature = "tls")]
 pub use polywire_net::tls;
@@ -95,5 +96,6 @@ pub use server::listen;
 pub use server::listen_tls;
 pub use session::{Role, Session};
 pub use tables::Reply;
+pub use terminator::Terminator;
 pub use translate::{BUFFER, TYPE};
 pub use wire::Message;

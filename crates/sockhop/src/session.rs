@@ -23,10 +23,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use polywire_core::{
     Action, Admit, BinaryForm, Body, Capabilities, Close, Code, Count, Cx, Failure, Gate, JsonLimits, Limits,
-    Moment, Outbound, OutboundOf, Outgoing, Route,
+    Moment, Outbound, OutboundOf, Route,
 };
 
 use crate::adapter::capabilities;
@@ -175,7 +174,7 @@ impl Session {
     /// Writes a message that no gate holds back. While the wire is being emptied it may still be a line.
     fn write(&mut self, message: Message, cx: &mut SessionCx<'_>) {
         cx.write(match self.sending {
-            Sending::Draining => Frame::Line(line_of(message)),
+            Sending::Draining => Frame::Line(wire::line_of(message)),
             Sending::Lines | Sending::Fenced | Sending::Probing | Sending::Frames => Frame::Message(message),
         });
     }
@@ -302,13 +301,6 @@ impl fmt::Debug for Session {
             .field("sending", &self.sending)
             .finish_non_exhaustive()
     }
-}
-
-/// A message as a line without its end.
-fn line_of(message: Message) -> Bytes {
-    let mut line = Outgoing::new();
-    wire::write_line(message, b"", &mut line);
-    line.take()
 }
 
 /// A buffer that only a binary frame can carry, because its type is not `Buffer`.

@@ -325,6 +325,13 @@ pub(crate) fn write_line(message: Message, terminator: &[u8], out: &mut Outgoing
     }
 }
 
+/// A message as a line without its end.
+pub(crate) fn line_of(message: Message) -> Bytes {
+    let mut line = Outgoing::new();
+    write_line(message, b"", &mut line);
+    line.take()
+}
+
 /// Text up to this size is written in one go with what stands around it.
 const COPY_UP_TO: usize = 4 << 10;
 

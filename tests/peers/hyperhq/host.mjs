@@ -53,7 +53,7 @@ async function makeInstallDir() {
   return { dir, root };
 }
 
-const host = new HyperHost({
+const options = {
   port: flags.port,
   host: flags.host,
   firstPort: flags["first-port"],
@@ -73,8 +73,10 @@ const host = new HyperHost({
   pingTimeout: flags["ping-timeout"],
   maxHttpBufferSize: flags["max-payload"],
   transports: flags.transports.split(","),
-});
+};
 
+let host = new HyperHost(options);
+let launch;
 let child;
 const childExit = deferred();
 
@@ -199,6 +201,54 @@ const scenarios = {
     await host.request(session, "shutdown", {}).catch(() => {});
   },
 
+  // any plugin that answers the four methods, subscribes to gameLaunched, asks for data and tells of its progress
+  async whole() {
+    const [session] = await once("authenticated");
+    if (session.conn.subscriptions.size === 0) await once("subscribed", (s) => s === session);
+    const init = await host.request(session, "initialize", { settings: {}, pluginData: {} });
+    report.check("initialize is no error", init.data?.error === undefined, init);
+    report.equal("test answers true", (await host.request(session, "test", {})).data, true);
+    report.equal("receivers of the event", host.broadcast("gameLaunched", gameLaunched(7)), 1);
+    const work = await host.request(session, "execute", { action: "sync" });
+    report.check("execute is no error", work.data?.error === undefined, work);
+    report.check("it asked for data", host.counters.dataRequests > 0, host.counters);
+    report.check("it told of its progress", host.counters.statusUpdates > 0, host.counters);
+    report.check("progress kept the request alive", work.extensions > 0, work);
+    const bye = once("disconnect");
+    report.equal("shutdown is answered", (await host.request(session, "shutdown", {})).data, "ok");
+    await within(bye, 5000, "plugin disconnects after shutdown");
+  },
+
+  // `count` times the host is gone in mid-traffic, and another one that remembers nothing stands in its place with the same
+  // challenge; the last one has another, so that the plugin must give up
+  async restarts() {
+    await once("authenticated");
+    for (let i = 0; i <= flags.count; i++) {
+      const session = host.sessions.get(flags["plugin-id"]);
+      const owed = host.request(session, "test", {}, { timeoutMs: 60000 }).catch((error) => error);
+      await within(once("event", (_, name) => name === "requestData"), 10000, `traffic before restart ${i + 1}`);
+      await host.crash();
+      await owed;
+      const port = String(host.port);
+      host = new HyperHost({ ...options, port });
+      const refused = [];
+      host.on("refused", (_, error) => refused.push(error));
+      const last = i === flags.count;
+      const outcome = last ? once("refused", () => refused.length === 2) : once("authenticated");
+      await host.start();
+      host.launch(last ? { ...launch, challenge: undefined } : launch);
+      const [session2, how] = await within(outcome, 20000, `login after restart ${i + 1}`);
+      const told = last ? ["Invalid session token", "Invalid challenge"] : ["Invalid session token"];
+      report.equal(`refusals after restart ${i + 1}`, refused.join(), told.join());
+      if (last) break;
+      report.equal(`login after restart ${i + 1}`, how, "challenge");
+      report.equal(`usable after restart ${i + 1}`, (await host.request(session2, "test", {})).data, true);
+    }
+    await within(once("disconnect"), 5000, "the plugin leaves");
+    await sleep(500);
+    report.equal("it does not come back", host.counters.connections, 1);
+  },
+
   // the host ends the session on purpose; the plugin must notice and leave or return
   async kick() {
     const [session] = await once("authenticated");
@@ -216,7 +266,9 @@ await runPeer(report, flags["limit-ms"], async () => {
   const made = flags["install-dir"] ? null : await makeInstallDir();
   const installDir = flags["install-dir"] || made.root;
   await host.start();
-  const env = host.launch({ pluginId: flags["plugin-id"], name: "Peer Plugin", installDir, ...(flags.challenge ? { challenge: flags.challenge } : {}) });
+  launch = { pluginId: flags["plugin-id"], name: "Peer Plugin", installDir, ...(flags.challenge ? { challenge: flags.challenge } : {}) };
+  const env = host.launch(launch);
+  launch.challenge = env.HYPERHQ_AUTH_CHALLENGE;
   try {
     const run = scenario(); // handlers are in place before anybody can connect
     run.catch(() => {});

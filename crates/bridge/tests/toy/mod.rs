@@ -1,7 +1,7 @@
 //! A wire made for these tests: one line a message, over pipes in memory, so that time can be simulated.
 //!
-//! `Q id name body`, `A id body`, `F id code message`, `E name body`; a body is `-`, `j` and JSON, or `b`, a type, `:` and bytes
-//! in hexadecimal.
+//! `Q id name body`, `P id`, `A id body`, `F id code message`, `E name body`; a body is `-`, `j` and JSON, or `b`, a type, `:` and
+//! bytes in hexadecimal.
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test support file: a fault of its own should stop the test")]
@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use polywire_core::{
     Accept, Adapter, AdapterError, Admit, BinaryForm, Body, BoxFuture, ByteStream, CallError, CallId,
     Capabilities, Client, Close, Code, Codec, Correlation, Credentials, Cx, Delivery, Dial, DialError, Due,
-    Endpoint, Errors, Event, Failure, FrameError, JsonLimits, JsonText, Listener, Meta, OptionKind,
+    Endpoint, Errors, Event, Failure, FrameError, JsonLimits, JsonText, Limits, Listener, Meta, OptionKind,
     OptionSpec, Options, Outbound, OutboundOf, Outgoing, Particulars, Parts, ProgressForm, Request, Response,
     Route, Server, Session, StreamCodec, Target,
 };
@@ -31,6 +31,7 @@ pub(crate) struct Toy {
     pub(crate) name: &'static str,
     pub(crate) capabilities: Capabilities,
     pub(crate) particulars: Particulars,
+    pub(crate) limits: Limits,
     pub(crate) wires: Wires,
 }
 
@@ -81,12 +82,18 @@ const OPTIONS: &[OptionSpec] = &[
 
 impl Toy {
     pub(crate) fn new(name: &'static str, capabilities: Capabilities) -> Self {
-        Self { name, capabilities, particulars: Particulars::default(), wires: Wires::default() }
+        Self {
+            name,
+            capabilities,
+            particulars: Particulars::default(),
+            limits: Limits::default(),
+            wires: Wires::default(),
+        }
     }
 
     /// Another wire over the same pipes.
     pub(crate) fn twin(&self, name: &'static str, capabilities: Capabilities) -> Self {
-        Self { name, capabilities, particulars: self.particulars, wires: self.wires.clone() }
+        Self { name, capabilities, ..self.clone() }
     }
 
     /// The same wire, which does this besides.
@@ -118,6 +125,10 @@ impl Adapter for Toy {
 
     fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
         Ok(self.particulars)
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.clone()
     }
 
     fn reserved_routes(&self) -> &'static [&'static str] {
@@ -255,6 +266,10 @@ impl Session for ToySession {
                 };
                 cx.deliver(Delivery::Request { request, reply: id.parse().unwrap(), identity: None });
             }
+            "P" => {
+                let call = self.calls.get(&rest.parse().unwrap()).copied();
+                cx.deliver(Delivery::Progress { call, body: Body::Empty });
+            }
             "A" | "F" => {
                 let (id, rest) = rest.split_once(' ').unwrap();
                 let Some(call) = self.calls.remove(&id.parse().unwrap()) else {
@@ -297,6 +312,10 @@ impl Session for ToySession {
             Outbound::Abandon(call) => self.calls.retain(|_, known| *known != call),
             Outbound::Command(()) => {}
         }
+    }
+
+    fn progress(&mut self, reply: &u64, _: Body, cx: &mut Cx<'_, Self>) {
+        cx.write(format!("P {reply}"));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use polywire_core::{Body, CallError, Code, Request, Router};
+use polywire_core::{Adapter, Body, CallError, Code, Request, Router};
 
 use crate::body::BodyArgs;
 use crate::connect::{Connected, connect};
@@ -21,9 +21,9 @@ pub(crate) struct Args {
     route: String,
     #[command(flatten)]
     body: BodyArgs,
-    /// Longest time for connecting and the call together
-    #[arg(long, value_parser = duration, default_value = "15s", value_name = "TIME")]
-    timeout: Duration,
+    /// Longest time for connecting and the call together; without it what the wire has: 30s on hyperhq, 15s on the others
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    timeout: Option<Duration>,
     /// Write the body of the answer to this file, bytes as they are, instead of printing it
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -37,8 +37,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     let url = Url::parse(&args.url, &context.adapters)?;
     let route = route(args.route)?;
     let body = args.body.load()?;
-    let end = tokio::time::Instant::now() + args.timeout;
-    let connected = or_print(connect(url, nothing()?, args.timeout).await)?;
+    let timeout = longest(args.timeout, &*url.adapter);
+    let end = tokio::time::Instant::now() + timeout;
+    let connected = or_print(connect(url, nothing()?, timeout).await)?;
     let left = end.saturating_duration_since(tokio::time::Instant::now());
     match connected.call(Request::new(route, body).timeout(left)).await {
         Ok(response) => {
@@ -51,6 +52,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
             Err(explain(&error, exit))
         }
     }
+}
+
+/// How long connecting and the call may take together.
+fn longest(asked: Option<Duration>, adapter: &dyn Adapter) -> Duration {
+    asked.unwrap_or(adapter.limits().call_timeout)
 }
 
 /// A client that serves nothing: what the peer asks of it is answered `not_found`.
@@ -103,4 +109,17 @@ pub(crate) fn explain(error: &CallError, exit: Exit) -> Fault {
         _ => return Fault::new(exit, error),
     };
     Fault::new(exit, error).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_the_time_that_its_wire_has_unless_it_is_told() {
+        let second = Duration::from_secs(1);
+        assert_eq!(longest(None, &polywire_hyperhq::ADAPTER), 30 * second);
+        assert_eq!(longest(None, &polywire_sockhop::ADAPTER), 15 * second);
+        assert_eq!(longest(Some(second), &polywire_hyperhq::ADAPTER), second);
+    }
 }

@@ -256,7 +256,7 @@ impl<'a> Stage<'a> {
         let (arrivals, arrived) = watch::channel(None);
         let handler = service::behind(self.router.clone(), &*url.adapter, &url.target.options)?;
         let observer: Arc<dyn Observe> = Arc::new(Arrivals(arrivals));
-        let endpoint = Endpoint { observer: Some(observer), ..Endpoint::new(wire, handler) };
+        let endpoint = Endpoint { observer: Some(observer), ..Endpoint::on(&*url.adapter, handler) };
         let server = serve::listen(&url, endpoint).await?;
         Ok(Service { wire, server, arrived })
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::adapter::Adapter;
 use crate::client::Reconnect;
 use crate::credentials::Authenticate;
 use crate::handler::Handler;
@@ -50,6 +51,11 @@ impl Endpoint {
             surroundings: Surroundings::real(),
             shutdown: Shutdown::new(),
         }
+    }
+
+    /// An endpoint on the wire of this adapter, with the limits that suit it and real surroundings.
+    pub fn on(adapter: &dyn Adapter, handler: impl Handler) -> Self {
+        Self { limits: Arc::new(adapter.limits()), ..Self::new(adapter.name(), handler) }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use polywire_core::{LimitError, Limits};
 
-use crate::plugin::CALL_TIMEOUT;
+use crate::plugin::limits;
 
 /// How a host behaves. Where the published guide is silent or contradicts itself, the defaults are those under which the plugins
 /// known to exist work.
@@ -92,11 +92,7 @@ impl Default for HostConfig {
             refusal_grace: Duration::from_millis(500),
             max_plugins: 1_024,
             max_subscriptions: 1_024,
-            limits: Limits {
-                call_timeout: CALL_TIMEOUT,
-                login_timeout: Duration::from_secs(30),
-                ..Limits::default()
-            },
+            limits: limits(),
         }
     }
 }

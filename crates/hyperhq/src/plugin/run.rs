@@ -18,7 +18,12 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// The namespace of older plugins and hosts.
 pub(crate) const LEGACY: &str = "/plugin";
 /// How long an answer may take. Read in the plugin guide: its samples wait 30 s.
-pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What suits the flow, at both ends.
+pub(crate) fn limits() -> Limits {
+    Limits { login_timeout: LOGIN_TIMEOUT, call_timeout: CALL_TIMEOUT, ..Limits::default() }
+}
 
 /// A plugin that is being put together.
 ///
@@ -100,7 +105,7 @@ impl Plugin {
             namespace: None,
             registry: Router::new(),
             events: Vec::new(),
-            limits: Limits { login_timeout: LOGIN_TIMEOUT, call_timeout: CALL_TIMEOUT, ..Limits::default() },
+            limits: limits(),
             reconnect: Reconnect::default(),
         }
     }

@@ -1,21 +1,18 @@
-//! The host's session: the 69 recorded decisions, and what no recording shows.
+//! The host's session by hand: what no recording shows.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use base64::prelude::{BASE64_STANDARD, Engine};
-use bytes::Bytes;
 use polywire_core::{
     Action, Actions, Admit, Body, CallError, CallId, Clock, Close, Code, Count, Cx, Delivery, Event, Failure,
     Moment, Outbound, OutboundOf, Request, Response, Route, SeededRandom, Session, TokioClock,
 };
 use polywire_socketio::{Args, Kind, MAIN, Packet};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::hand::{json as text_of, packet, text};
-use crate::host::{FileEncoding, HostConfig, HostReply, HostSession, Plugins, Reauth};
+use crate::host::{HostConfig, HostReply, HostSession, Plugins, Reauth};
 
 const PORT: u16 = 52_789;
 
@@ -98,10 +95,17 @@ pub(super) struct Line<'a> {
     pub(super) delivered: VecDeque<Delivery<HostReply>>,
     counted: Vec<Count>,
     wake_at: Option<Moment>,
-    closed: Option<Close>,
+    pub(super) closed: Option<Close>,
 }
 
 impl Line<'_> {
+    /// Wakes the session if its alarm is due.
+    pub(super) fn wakes_when_due(&mut self) {
+        if self.wake_at.take_if(|at| *at <= self.host.clock.now()).is_some() {
+            self.with(Session::wake);
+        }
+    }
+
     fn with(&mut self, call: impl FnOnce(&mut HostSession, &mut Cx<'_, HostSession>)) {
         let mut actions = Actions::new();
         let wall = || SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_176_056_636);
@@ -144,90 +148,6 @@ impl Line<'_> {
             Some(token) => Ok(token.to_owned()),
             None => Err(value["error"].as_str().unwrap().to_owned()),
         }
-    }
-
-    /// Serves what was asked as the recorded host did: `echo`, `getMediaFolders` of no system, and two files.
-    fn serve(&mut self) {
-        while let Some(delivery) = self.delivered.pop_front() {
-            let Delivery::Request { request, reply, .. } = delivery else { continue };
-            let failed = |why: &str| Err(Failure::new(Code::NotFound, why.to_owned()));
-            let result = match (&*request.route, &request.body) {
-                ("requestFile", Body::Json(path)) => match path.parse::<String>().unwrap().as_str() {
-                    "a.txt" | ".\\a.txt" if self.host.config.max_file_bytes < 3 => failed("File too large"),
-                    "a.txt" | ".\\a.txt" => Ok(Body::binary("", &b"abc"[..]).into()),
-                    "empty.txt" => Ok(Body::binary("", Bytes::new()).into()),
-                    "sub" => failed("Not a file"),
-                    path if path.starts_with(['/', 'C']) => failed("Access denied: absolute path"),
-                    path if path.contains("../") => failed("Access denied: path leaves the plugin directory"),
-                    _ => failed("File not found"),
-                },
-                ("echo", _) => Ok(request.body.into()),
-                ("getMediaFolders", _) => failed("System not found: undefined"),
-                (_, _) => Err(Failure::unrouted(polywire_core::Kind::Request, &request.route)),
-            };
-            self.send(Outbound::Response { reply, result });
-        }
-    }
-}
-
-/// The events of a case as packets; `$TOKEN` is the session's.
-fn event_of(event: &Value, token: &str) -> Packet {
-    let text = event.to_string().replace("$TOKEN", token);
-    packet(&format!("2{text}"), Vec::new())
-}
-
-/// What a written packet looks like in the cases.
-fn shown(packet: &Packet, token: &str) -> Value {
-    let Kind::Event { id: None, args } = &packet.kind else { panic!("{packet:?}") };
-    let mut value: Value = serde_json::from_slice(args.text()).unwrap();
-    if let [bytes] = args.attachments() {
-        value[1]["data"] = json!({ "$binary": BASE64_STANDARD.encode(bytes) });
-    }
-    if let Some(new) = value[1]["sessionToken"].as_str() {
-        assert!(new.len() == 64 && new != token, "{value}");
-        value[1]["sessionToken"] = json!("$NEWTOKEN");
-        value[1]["serverPort"] = json!("$PORT");
-    }
-    value
-}
-
-#[test]
-fn the_69_recorded_decisions_are_ours() {
-    let path = format!("{}/../../tests/vectors/hyperhq/host-decisions.json", env!("CARGO_MANIFEST_DIR"));
-    let file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    let cases = file["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 69);
-    for case in cases {
-        let options = &case["options"];
-        let flag = |name: &str, default| options[name].as_bool().unwrap_or(default);
-        let host = Host::new(HostConfig {
-            require_data_token: flag("requireDataToken", false),
-            require_file_token: flag("requireFileToken", true),
-            aliases: flag("aliases", true),
-            max_file_bytes: options["maxFileBytes"].as_u64().unwrap_or(2_000_000),
-            file_encoding: if options["fileEncoding"] == "binary" {
-                FileEncoding::Binary
-            } else {
-                FileEncoding::Base64
-            },
-            ..HostConfig::default()
-        });
-        let (mut line, token) = match case["state"].as_str().unwrap() {
-            "auth" => host.logged_in(),
-            _ => (host.connect(), String::new()),
-        };
-        for event in case["send"].as_array().unwrap() {
-            line.receive(event_of(event, &token));
-            line.serve();
-        }
-        let received: Vec<_> = line.written.iter().map(|packet| shown(packet, &token)).collect();
-        assert_eq!(json!(received), case["receive"], "{}", case["name"]);
-        // The recorded host closes a refused connection after its grace.
-        if let Some(at) = line.wake_at {
-            host.pass(at - host.clock.now());
-            line.with(Session::wake);
-        }
-        assert_eq!(line.closed.is_none(), case["connectedAfter"] == true, "{}", case["name"]);
     }
 }
 

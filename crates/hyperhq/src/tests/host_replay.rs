@@ -2,7 +2,6 @@
 //! said and what the application wanted, it says what that host said.
 
 use std::collections::HashMap;
-use std::fs;
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -15,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::hand::{json, packet};
 use super::host::{Host, Line};
-use super::recording::{Said, load, said};
+use super::recording::{Said, recordings, said};
 use crate::host::{FileEncoding, HostConfig, HostReply, Reauth};
 
 const CHALLENGE: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
@@ -137,13 +136,13 @@ fn config(flags: &Value) -> HostConfig {
     let flags: Vec<&str> = flags.as_array().unwrap().iter().map(|flag| flag.as_str().unwrap()).collect();
     let value =
         |name: &str| flags.iter().position(|flag| *flag == name).and_then(|at| flags.get(at + 1)).copied();
-    let mut config = HostConfig { max_logins: 100, ..HostConfig::default() };
-    config.reauth = match value("--reauth") {
+    let reauth = match value("--reauth") {
         Some("none") => Reauth::None,
         Some("challenge") => Reauth::Challenge,
         Some("token") => Reauth::Token,
         _ => Reauth::Both,
     };
+    let mut config = HostConfig { reauth, ..HostConfig::default() };
     if let Some(millis) = value("--challenge-life-ms") {
         config.challenge_life = Duration::from_millis(millis.parse().unwrap());
     }
@@ -153,44 +152,47 @@ fn config(flags: &Value) -> HostConfig {
     config
 }
 
+/// What ours says besides: a recording, the events, and why.
+const ONLY_OURS: [(&str, &[&str], &str); 1] = [(
+    "29-sdk-opening-burst",
+    &["authenticated"],
+    "an opening in one go is served, which the official server closes",
+)];
+
 /// How many events of the recorded host were compared with ours.
 fn replay(name: &str, recording: &Value) -> usize {
     let host = Host::with_challenge(config(&recording["host"]["flags"]), CHALLENGE);
     let mut lines: HashMap<String, Line<'_>> = HashMap::new();
     let mut replay = Replay { name, ours: HashMap::new(), compared: 0 };
+    let mut more: Vec<String> = Vec::new();
+    let names = |line: &Line<'_>| line.written.iter().map(|packet| written(packet).0).collect::<Vec<_>>();
     for said in said(recording) {
         host.at(said.at);
         if said.text.is_none() {
-            lines.remove(&said.line);
+            // Dropped, so that its session is lost.
+            more.extend(lines.remove(&said.line).iter().flat_map(names));
         }
         let Some(text) = said.packet() else { continue };
         let Some((event, argument)) = event(text) else { continue };
         let line = lines.entry(said.line.clone()).or_insert_with(|| host.connect());
+        line.wakes_when_due();
+        assert!(line.closed.is_none(), "{name}: ours has closed before {text}");
         if said.by_plugin {
             line.receive(packet(&replay.with_ours(text), said.attachments.clone()));
         } else {
             replay.said(line, &said, &event, &argument);
         }
     }
-    for line in lines.values() {
-        assert!(line.written.is_empty(), "{name}: only ours says {:?}", line.written);
-    }
+    more.extend(lines.values().flat_map(names));
+    let known = ONLY_OURS.iter().find(|(known, ..)| *known == name);
+    assert_eq!(more, known.map_or(&[][..], |(_, more, _)| more), "{name}: only ours says this");
     replay.compared
 }
 
 #[test]
 fn our_host_says_what_the_recorded_ones_said() {
-    let folder = format!("{}/../../tests/vectors/hyperhq", env!("CARGO_MANIFEST_DIR"));
-    let (mut recordings, mut compared) = (0, 0);
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        if !name.starts_with(|first: char| first.is_ascii_digit()) {
-            continue;
-        }
-        compared += replay(name, &load(name));
-        recordings += 1;
-    }
-    assert_eq!(recordings, 34);
+    let all = recordings();
+    assert_eq!(all.len(), 34);
+    let compared: usize = all.iter().map(|(name, recording)| replay(name, recording)).sum();
     assert!(compared > 200, "{compared}");
 }

@@ -14,9 +14,21 @@ pub(super) fn load(name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
+/// Every recording, by its name.
+pub(super) fn recordings() -> Vec<(String, Value)> {
+    let folder = format!("{}/../../tests/vectors/hyperhq", env!("CARGO_MANIFEST_DIR"));
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let names = paths.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned());
+    let mut numbered: Vec<_> =
+        names.filter(|name| name.starts_with(|first: char| first.is_ascii_digit())).collect();
+    numbered.sort();
+    numbered.into_iter().map(|name| (name.clone(), load(&name))).collect()
+}
+
 /// One packet of Engine.IO, or the end of a connection.
 pub(super) struct Said {
     pub(super) at: Duration,
+    /// Which connection: a session may begin on requests and go on over a WebSocket.
     pub(super) line: String,
     pub(super) by_plugin: bool,
     /// With its type in front; nothing for the end.

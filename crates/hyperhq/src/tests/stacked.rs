@@ -17,7 +17,6 @@ use polywire_core::{
 use polywire_socketio::{Carrier, Link, Stack};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 
-use super::hand::CHALLENGE;
 use crate::plugin::{PluginSession, Reply, dialler};
 
 type Stacked = Stack<Link, PluginSession>;
@@ -49,19 +48,19 @@ pub(super) struct Program<D> {
     pipes: Arc<Pipes>,
 }
 
-/// The program of these tests.
-pub(super) fn program() -> Program<impl Dial<Session = Stacked, Transport = Carrier>> {
+/// The program of these tests, in this namespace.
+pub(super) fn program(namespace: &str) -> Program<impl Dial<Session = Stacked, Transport = Carrier>> {
     let pipes = Arc::new(Pipes::default());
     let mut endpoint = Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
     endpoint.surroundings =
         Surroundings { network: Some(Arc::clone(&pipes) as _), ..Surroundings::default() };
-    Program { dialler: dialler("host", Some("/"), Vec::new(), &endpoint).unwrap(), pipes }
+    Program { dialler: dialler("host", Some(namespace), Vec::new(), &endpoint).unwrap(), pipes }
 }
 
 impl<D: Dial<Session = Stacked, Transport = Carrier>> Program<D> {
-    /// A connection whose WebSocket is open; every frame of the host will come in two pieces, the first of `cut` bytes.
-    pub(super) fn dial(&self, cut: usize) -> Connection {
-        let credentials = Credentials::new("demo-plugin", CHALLENGE);
+    /// A connection whose WebSocket is open, of a plugin with this challenge; every frame of the host will come in two pieces, the first of `cut` bytes.
+    pub(super) fn dial(&self, challenge: &str, cut: usize) -> Connection {
+        let credentials = Credentials::new("demo-plugin", challenge);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (parts, host) = runtime.block_on(async {
             let host = async {

@@ -8,10 +8,10 @@ use std::future::{Ready, poll_fn, ready};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HOST, ORIGIN};
+use http::header::{CONTENT_LENGTH, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 use polywire_core::{Admission, BoxFuture, Clock, Count, Ledger, Place};
@@ -307,9 +307,24 @@ impl Service<Request<Incoming>> for Door {
                 // What was waiting has been taken.
                 gate.flushed();
             }
-            response.map(answer)
+            match response.map(answer) {
+                Ok(refused) if refused.status() == StatusCode::BAD_REQUEST => Ok(respelled(refused).await),
+                other => other,
+            }
         })
     }
+}
+
+/// A refusal as the official server spells it: its code is a number there, and text in the library.
+async fn respelled(refused: Response<Answer>) -> Response<Answer> {
+    let (mut head, body) = refused.into_parts();
+    let text = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
+    let number = std::str::from_utf8(&text).ok().and_then(|text| {
+        let (code, rest) = text.strip_prefix("{\"code\":\"")?.split_once('"')?;
+        Some(Bytes::from(format!("{{\"code\":{code}{rest}")))
+    });
+    head.headers.remove(CONTENT_LENGTH);
+    answer(Response::from_parts(head, Full::new(number.unwrap_or(text))))
 }
 
 impl fmt::Debug for Door {

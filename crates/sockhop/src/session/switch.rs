@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use polywire_core::{Action, Count, Flush};
 
-use super::{DRAIN_PING, FENCE_PING, Greeting, PROBE_PING, READY, Sending, Session, SessionCx, line_of};
+use super::{DRAIN_PING, FENCE_PING, Greeting, PROBE_PING, READY, Sending, Session, SessionCx};
 use crate::binary;
 use crate::codec::{Frame, Framing};
 use crate::control;
 use crate::wire::Message;
+use crate::wire::line_of;
 
 /// From the second pong to the first frame: what is left of a transition that was cut on its way comes in this time, and the
 /// frame in a read of its own.

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use polywire_core::{Body, ByteString, CallError, Code, Count, Failure, Meta, Outbound, Response};
 
 use super::end::{End, Got, event, json, talk};
-use crate::config::{Calls, Config, Mode, PeerType, Terminator};
+use crate::config::{Calls, Config, Mode, PeerType};
+use crate::terminator::Terminator;
 use crate::translate::TYPE;
 
 fn quiet(mode: Mode) -> Config {
@@ -170,6 +171,21 @@ fn each_direction_has_its_own_terminator() {
     assert_eq!(server.text_then_feed(&mut client), "{\"type\":\"down\",\"data\":2}\r\n");
     assert_eq!(server.delivered(), [event("up", json("1"))]);
     assert_eq!(client.delivered(), [event("down", json("2"))]);
+}
+
+#[test]
+fn a_terminator_of_plain_text_ends_no_message_that_holds_it() {
+    let config = Config { terminator: Terminator::both(";;"), ..quiet(Mode::Compat) };
+    let (mut client, mut server) = (End::client(&config), End::server(&config));
+    client.event("a;b", json("\"one;;two;\""));
+    client.event("up", json("{\"k;;\":1}"));
+    assert_eq!(
+        client.text_then_feed(&mut server),
+        r#"{"type":"a\u003bb","data":"one\u003b\u003btwo\u003b"};;{"type":"up","data":{"k\u003b\u003b":1}};;"#
+    );
+    let [Got::Event(one), Got::Event(two)] = &server.delivered()[..] else { panic!("two events") };
+    assert_eq!((&*one.route, &*two.route), ("a;b", "up"));
+    assert_eq!(one.body, json(r#""one\u003b\u003btwo\u003b""#), "the same text, in other words");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use polywire_core::{Codec as _, FrameError, JsonLimits, Limits, Outgoing, Route,
 use proptest::prelude::*;
 
 use crate::codec::{Codec, Frame, Framing};
-use crate::config::{Config, Terminator};
+use crate::config::Config;
 use crate::id::Id;
+use crate::terminator::Terminator;
 use crate::wire::{self, Data, Link, Message, Name, Value, Wanted};
 
 fn codec(terminator: &'static [u8]) -> Codec {

@@ -9,9 +9,10 @@ use serde_json::Value as Json;
 
 use crate::binary::read_base64;
 use crate::codec::{Codec, Frame, Framing};
-use crate::config::{Config, Terminator};
+use crate::config::Config;
 use crate::control;
 use crate::id::Id;
+use crate::terminator::Terminator;
 use crate::wire::{self, Data, Link, Message, Name, Received, Value, Wanted};
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/sockhop");

@@ -1,5 +1,6 @@
 //! What is asked of the plugin, one thing after the other, and the verdicts.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -13,12 +14,14 @@ use tokio::time::{Instant, timeout};
 
 use super::faults::{Plan, Reluctant, Tapped};
 use super::plugin::Plugin;
-use super::transcript::Transcript;
+use super::transcript::{Seen, Transcript};
 use super::{HyperHq, Silence};
 use crate::exit::{Exit, Fault};
 use crate::output::{Line, say, write_out};
 use crate::{service, signals};
 
+/// How long the end of a program may come after that of its connection, so that it is told as what it is.
+const LOST: Duration = Duration::from_secs(1);
 /// How long a plugin may take to end after its shutdown.
 const END: Duration = Duration::from_secs(5);
 /// Longest that a challenge is good for.
@@ -68,6 +71,8 @@ struct Stage {
     ended: watch::Receiver<Ended>,
     limit: Duration,
     execute: Option<JsonText>,
+    /// What it asks for first is not answered.
+    silent: bool,
 }
 
 /// Launches the plugin, drives it, and prints the verdicts.
@@ -87,20 +92,33 @@ pub(super) async fn run(args: HyperHq) -> Result<(), Fault> {
     let program = launch.program.display().to_string();
     transcript.note(&format!("listening on port {}, starting {program} as {}", host.port(), launch.id));
     let process = host.launch(&launch).map_err(|error| {
-        Fault::usage(format_args!("cannot start {program}: {error}"))
-            .hint("what stands after -- is a program and its arguments, such as `-- node plugin.js`")
+        let hint = match error.kind() {
+            ErrorKind::PermissionDenied => {
+                "it is no program that may be started: a script needs its interpreter, such as `-- python3 plugin.py`"
+            }
+            _ => "what stands after -- is a program and its arguments, such as `-- node plugin.js`",
+        };
+        Fault::usage(format_args!("cannot start {program}: {error}")).hint(hint)
     })?;
     let (end, ended) = watch::channel(None);
     let running = tokio::spawn(follow(process, Arc::clone(&transcript), end));
     let signal = signals::first();
-    let mut stage =
-        Stage { host, transcript, arrivals, ended, limit: args.timeout, execute: args.execute.clone() };
+    let mut stage = Stage {
+        host,
+        transcript,
+        arrivals,
+        ended,
+        limit: args.timeout,
+        execute: args.execute.clone(),
+        silent: args.faults.silent == Some(Silence::Data),
+    };
     let mut checks = Vec::new();
     let interrupted = tokio::select! {
         biased;
         () = signal => true,
         () = stage.drive(&args, &mut checks) => false,
     };
+    stage.looks_back();
     // Ends the plugin where it still runs.
     running.abort();
     if interrupted {
@@ -118,7 +136,8 @@ async fn listen(
 ) -> Result<Host, Fault> {
     let library = service::hyperhq::routes().build().map_err(|error| Fault::new(Exit::Bug, error))?;
     let silent = |what| AtomicBool::new(args.faults.silent == Some(what));
-    let handler = Reluctant { handler: library, silent: silent(Silence::Data) };
+    let handler =
+        Reluctant { handler: library, silent: silent(Silence::Data), transcript: Arc::clone(transcript) };
     let endpoint =
         Endpoint { observer: Some(Arc::new(Arrivals(arrive))), ..Endpoint::new("hyperhq", handler) };
     let plan = Arc::new(Plan {
@@ -149,7 +168,43 @@ async fn follow(mut process: Process, transcript: Arc<Transcript>, end: watch::S
 
 /// How a process ended, in words.
 fn how(code: Option<i32>) -> String {
-    code.map_or_else(|| "was ended by a signal".to_owned(), |code| format!("ended with code {code}"))
+    code.map_or_else(|| "crashed or was killed".to_owned(), |code| format!("ended with code {code}"))
+}
+
+/// What a plugin does whose connection was lost.
+const RETURN: &str =
+    "a lost connection is no reason to end: connect again and emit `authenticate` with the last sessionToken";
+
+/// Why a plugin that runs is not logged in, and what it should do.
+fn absence(seen: Seen, again: bool) -> (String, &'static str) {
+    let (why, hint) = match (seen.refused, seen.connected) {
+        (Some(why), _) => {
+            let hint = "emit `authenticate` with {pluginId, challenge} as they stand in HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE";
+            return (format!("the login was refused: {why}"), hint);
+        }
+        _ if again => ("it did not log in again", RETURN),
+        (None, true) if seen.logins > 0 => (
+            "it asked once to be let in, got no answer, and did not ask again",
+            "wait for `authenticated` for a time of your own, such as 10 s; then disconnect, connect again and emit `authenticate` anew",
+        ),
+        (None, true) => (
+            "it connected and did not log in",
+            "emit `authenticate` with {pluginId, challenge} as soon as Socket.IO says `connect`",
+        ),
+        (None, false) => (
+            "nothing came from it",
+            "connect a Socket.IO 4 client to http://localhost and the port in HYPERHQ_SOCKET_PORT",
+        ),
+    };
+    (why.to_owned(), hint)
+}
+
+/// The plugin did not answer this because it has ended.
+fn ended_before(method: &'static str, end: Ended) -> Check {
+    let words = format!("it answers `{method}`: no, it {} before that", how(end.flatten()));
+    let hint =
+        "what it printed stands above; whatever comes from the host, a plugin runs until its `shutdown`";
+    Check::failed(method, words, hint)
 }
 
 impl Stage {
@@ -184,7 +239,6 @@ impl Stage {
             return;
         }
         self.ends(checks).await;
-        self.looks_back();
     }
 
     /// The plugin, once it is logged in.
@@ -211,28 +265,10 @@ impl Stage {
             Ok(Err(end)) => checks.push(Check::failed(
                 name,
                 format!("{words}: no, it {} before that", how(end.flatten())),
-                if again {
-                    "a lost connection is no reason to end: connect again and emit `authenticate` with the last sessionToken"
-                } else {
-                    "what it printed stands above; its port, id and challenge are in the environment"
-                },
+                if again { RETURN } else { "what it printed stands above; its port, id and challenge are in HYPERHQ_SOCKET_PORT, HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE" },
             )),
             Err(_) => {
-                let seen = self.transcript.seen();
-                let (why, hint) = match (seen.refused, seen.anything) {
-                    (Some(why), _) => (
-                        format!("the login was refused: {why}"),
-                        "emit `authenticate` with {pluginId, challenge} as they stand in HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE",
-                    ),
-                    (None, true) => (
-                        "it connected and did not log in".to_owned(),
-                        "emit `authenticate` with {pluginId, challenge} as soon as Socket.IO says `connect`",
-                    ),
-                    (None, false) => (
-                        "nothing came from it".to_owned(),
-                        "connect a Socket.IO 4 client to http://localhost and the port in HYPERHQ_SOCKET_PORT",
-                    ),
-                };
+                let (why, hint) = absence(self.transcript.seen(), again);
                 let limit = self.limit;
                 checks.push(Check::failed(name, format!("{words}: not within {limit:?}; {why}"), hint));
             }
@@ -254,9 +290,7 @@ impl Stage {
             biased;
             answer = plugin.call(request) => answer,
             end = self.ended.wait_for(Option::is_some) => {
-                let code = end.ok().and_then(|end| *end).flatten();
-                let words = format!("it answers `{method}`: no, it {} before that", how(code));
-                checks.push(Check::failed(method, words, "what it printed stands above"));
+                checks.push(ended_before(method, end.ok().and_then(|end| *end)));
                 return false;
             }
         };
@@ -274,14 +308,22 @@ impl Stage {
             }
             Err(error) if error.code() == Code::DeadlineExceeded => {
                 let words = format!("it answers `{method}`: not within {:?}", self.limit);
-                let hint = "emit `response` with {id, type: \"response\", data} and the id of the request; `statusUpdate` in between gives more time";
+                let hint = if self.silent {
+                    "where you wait for data, wait for a time of your own, such as 30 s, and answer with {error: \"…\"} after it"
+                } else {
+                    "emit `response` with {id, type: \"response\", data} and the id of the request; `statusUpdate` in between gives more time"
+                };
                 (Check::failed(method, words, hint), true)
             }
-            Err(error) => {
-                let words = format!("it answers `{method}`: {error}");
-                let hint = "the connection was lost; a plugin ends it only after `shutdown`";
-                (Check::failed(method, words, hint), false)
-            }
+            Err(_) => match timeout(LOST, self.ended.wait_for(Option::is_some)).await {
+                Ok(end) => (ended_before(method, end.ok().and_then(|end| *end)), false),
+                Err(_) => {
+                    let words =
+                        format!("it answers `{method}`: no, its connection was lost, and it still runs");
+                    let hint = "a plugin leaves its connection only after `shutdown`";
+                    (Check::failed(method, words, hint), false)
+                }
+            },
         };
         checks.push(check);
         goes_on
@@ -307,9 +349,15 @@ impl Stage {
     /// What is worth knowing once everything has passed.
     fn looks_back(&self) {
         let seen = self.transcript.seen();
-        if let Some((id, count)) = seen.answered_again() {
+        let again = seen.answered_again();
+        if !again.is_empty() {
+            let again = again.into_iter().collect::<Vec<_>>().join(", ");
             let what = "where a method changes something, remember the ids of requests that were answered";
-            self.transcript.note(&format!("it answered {id} {count} times: {what}"));
+            self.transcript.note(&format!("it answered one request more than once ({again}): {what}"));
+        }
+        if seen.printed_secret {
+            let what = "whoever reads them can log in as it; print at most their length";
+            self.transcript.note(&format!("it printed what looks like its challenge or token: {what}"));
         }
         for name in &seen.unknown {
             self.transcript.note(&format!("it sent `{name}`, which no host listens to"));

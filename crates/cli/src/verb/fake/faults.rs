@@ -120,7 +120,7 @@ impl Session for Tapped {
     type Command = ();
 
     fn open(&mut self, cx: &mut Cx<'_, Self>) {
-        self.plan.transcript.note("a connection");
+        self.plan.transcript.connected();
         self.within(cx, HostSession::open);
     }
 
@@ -199,11 +199,13 @@ fn is_login(packet: &Packet) -> bool {
 pub(super) struct Reluctant<H> {
     pub(super) handler: H,
     pub(super) silent: AtomicBool,
+    pub(super) transcript: Arc<Transcript>,
 }
 
 impl<H: Handler> Handler for Reluctant<H> {
     fn call(&self, incoming: Incoming) -> HandlerFuture {
         if incoming.kind == Called::Request && self.silent.swap(false, Ordering::AcqRel) {
+            self.transcript.note(&format!("{} is not answered, as --silent asks", incoming.route));
             return Box::pin(std::future::pending());
         }
         self.handler.call(incoming)

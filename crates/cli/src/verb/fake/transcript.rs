@@ -43,20 +43,25 @@ pub(super) enum Speaker {
 /// What was remembered.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
-    /// Anything at all came from the plugin.
-    pub(super) anything: bool,
+    /// A connection was made.
+    pub(super) connected: bool,
+    /// How often it has asked to be let in.
+    pub(super) logins: u32,
+    /// It has printed what looks like a secret.
+    pub(super) printed_secret: bool,
     /// Why the last login was refused.
     pub(super) refused: Option<String>,
     /// Names that no host knows.
     pub(super) unknown: BTreeSet<String>,
-    /// How often each request was answered.
-    answers: HashMap<String, u32>,
+    /// The method of each request, and how often it was answered.
+    requests: HashMap<String, (String, u32)>,
 }
 
 impl Seen {
-    /// The request that was answered more than once, if there is one.
-    pub(super) fn answered_again(&self) -> Option<(&str, u32)> {
-        self.answers.iter().find(|(_, count)| **count > 1).map(|(id, count)| (id.as_str(), *count))
+    /// The methods that were answered more than once.
+    pub(super) fn answered_again(&self) -> BTreeSet<&str> {
+        let again = self.requests.values().filter(|(_, count)| *count > 1);
+        again.map(|(method, _)| method.as_str()).collect()
     }
 }
 
@@ -96,7 +101,13 @@ impl Transcript {
         }
         let bytes: usize = args.attachments().iter().map(bytes::Bytes::len).sum();
         let attached = if bytes > 0 { format!(" and {bytes} bytes") } else { String::new() };
-        self.words(speaker.arrow(), &format!("{name} {}{attached}", cut(&argument)));
+        self.words(speaker.arrow(), format!("{name} {}{attached}", cut(&argument)).trim_end());
+    }
+
+    /// A connection was made.
+    pub(super) fn connected(&self) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).connected = true;
+        self.note("a connection");
     }
 
     fn remember(&self, speaker: Speaker, name: &str, argument: &str) {
@@ -107,14 +118,20 @@ impl Transcript {
         };
         match (speaker, name) {
             (Speaker::Host, "authenticated") => seen.refused = member("error"),
+            (Speaker::Host, "request") => {
+                if let (Some(id), Some(method)) = (member("id"), member("method"))
+                    && seen.requests.len() < KEPT
+                {
+                    seen.requests.entry(id).or_insert((method, 0));
+                }
+            }
             (Speaker::Host, _) => {}
             (Speaker::Plugin, name) => {
-                seen.anything = true;
+                seen.logins += u32::from(name == "authenticate");
                 if matches!(name, "response" | "plugin:response")
-                    && let Some(id) = member("id").or_else(|| member("requestId"))
-                    && seen.answers.len() < KEPT
+                    && let Some((_, count)) = member("id").and_then(|id| seen.requests.get_mut(&id))
                 {
-                    *seen.answers.entry(id).or_default() += 1;
+                    *count += 1;
                 }
                 if !KNOWN.contains(&name) && seen.unknown.len() < KEPT {
                     seen.unknown.insert(name.to_owned());
@@ -129,7 +146,11 @@ impl Transcript {
             Printed::Output(text) => ("output", "out", text),
             Printed::Error(text) => ("error_output", "err", text),
         };
-        let text = masked(text);
+        let masked = masked(text);
+        if masked != *text {
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).printed_secret = true;
+        }
+        let text = masked;
         if self.json {
             return print(self.line().text(name, &text));
         }

@@ -1,0 +1,235 @@
+//! What bites a host that stands on the server library under ours: each trap with a client of raw frames at our host.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+#[path = "support/socketio_raw.rs"]
+mod raw;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polywire_core::{
+    Body, Clock, Code, Endpoint, Event, Json, Limits, Peer, Request, Route, Router, Secret, Surroundings,
+    TokioClock,
+};
+use polywire_hyperhq::{Host, HostConfig, HostSession, Plugins};
+use polywire_socketio::ServerConfig;
+use raw::{Raw, until};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const ID: &str = "demo";
+
+/// A host whose one method is `echo`.
+async fn host(limits: impl FnOnce(&mut Limits), surroundings: Surroundings) -> Host {
+    let router = Router::new().handle("echo", |Json(value): Json<Value>| async { Json(value) });
+    let endpoint = Endpoint { surroundings, ..Endpoint::new("hyperhq", router.build().unwrap()) };
+    let mut config = HostConfig { port: Some(0), ..HostConfig::default() };
+    limits(&mut config.limits);
+    Host::listen(config, endpoint).await.unwrap()
+}
+
+fn at(host: &Host) -> String {
+    format!("127.0.0.1:{}", host.port())
+}
+
+/// What a plugin on the C# helper logs in with.
+fn login(challenge: &Secret) -> String {
+    let challenge = std::str::from_utf8(challenge.expose()).unwrap();
+    let shown = json!({ "pluginId": ID, "token": challenge, "challenge": challenge });
+    format!("42{}", json!(["authenticate", shown]))
+}
+
+fn asks(number: usize) -> String {
+    format!("42{}", json!(["requestData", { "method": "echo", "params": number, "requestId": number }]))
+}
+
+/// Name and argument of the next event.
+async fn heard(raw: &mut Raw) -> (String, Value) {
+    let text = raw.event().await;
+    serde_json::from_str(text.strip_prefix("42").unwrap_or_else(|| panic!("{text}"))).unwrap()
+}
+
+/// A plugin that is logged in, and its token.
+async fn logged_in(host: &Host) -> (Raw, String) {
+    let challenge = host.challenge(ID).unwrap();
+    let mut raw = Raw::join(&at(host)).await;
+    raw.send(&[&login(&challenge)]).await;
+    let (name, answer) = heard(&mut raw).await;
+    assert_eq!((&*name, &answer["success"]), ("authenticated", &json!(true)), "{answer}");
+    until("it is there", || host.plugin(ID).is_some()).await;
+    (raw, answer["sessionToken"].as_str().unwrap().to_owned())
+}
+
+async fn ends(host: Host) {
+    timeout(Duration::from_secs(10), host.shutdown()).await.expect("the shutdown ends");
+}
+
+#[tokio::test]
+async fn an_opening_in_one_go_with_its_first_request_is_served_every_time() {
+    let host = host(|_| {}, Surroundings::real()).await;
+    for round in 0..50 {
+        let challenge = host.challenge(ID).unwrap();
+        let mut raw = Raw::dial(&at(&host)).await;
+        let head = raw.upgrade("").await;
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        raw.send(&["0", "40", &login(&challenge), &asks(round)]).await;
+        assert!(raw.event().await.starts_with("0{"));
+        assert!(raw.event().await.starts_with("40{"));
+        assert_eq!(heard(&mut raw).await.1["success"], true, "round {round}");
+        for name in ["dataResponse", "data_response"] {
+            let answer = json!({ "requestId": round, "success": true, "data": round });
+            assert_eq!(heard(&mut raw).await, (name.to_owned(), answer));
+        }
+    }
+    ends(host).await;
+}
+
+#[tokio::test]
+async fn what_a_plugin_asks_in_one_go_is_answered_whole_and_in_order() {
+    const ASKED: usize = 2_000;
+    let host = host(|_| {}, Surroundings::real()).await;
+    let (mut raw, _) = logged_in(&host).await;
+    let all: Vec<_> = (0..ASKED).map(asks).collect();
+    raw.send(&all.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    for number in 0..ASKED {
+        for name in ["dataResponse", "data_response"] {
+            let answer = json!({ "requestId": number, "success": true, "data": number });
+            assert_eq!(heard(&mut raw).await, (name.to_owned(), answer));
+        }
+    }
+    ends(host).await;
+}
+
+#[tokio::test]
+async fn a_message_beyond_max_frame_bytes_ends_its_plugin_and_no_other() {
+    let host = host(|limits| limits.max_frame_bytes = 10_000, Surroundings::real()).await;
+    let (mut raw, _) = logged_in(&host).await;
+    let mut other = Raw::join(&at(&host)).await;
+    let large = |bytes: usize| format!("42[\"pluginLog\",\"{}\"]", "x".repeat(bytes - 18));
+    raw.send(&[&large(10_000), &asks(1)]).await;
+    assert_eq!(heard(&mut raw).await.0, "dataResponse", "so much is taken");
+    raw.send(&[&large(10_001)]).await;
+    assert_eq!(raw.close_code().await, Some(1009));
+    until("it is gone", || host.plugin(ID).is_none()).await;
+    other.send(&[&asks(1)]).await;
+    assert_eq!(heard(&mut other).await.1["error"], "Not authenticated");
+    ends(host).await;
+}
+
+/// Tells `plugin` of events until its connection ends.
+async fn told_until_it_ends(plugin: Peer) {
+    let body = Body::json(&"x".repeat(1 << 20)).unwrap();
+    while plugin.notify(Event::new(Route::from_static("much"), body.clone())).await.is_ok() {}
+}
+
+#[tokio::test]
+async fn a_plugin_that_stops_reading_is_cleaned_up_its_requests_end_and_so_does_the_shutdown() {
+    let host = host(|limits| limits.write_timeout = Duration::from_millis(500), Surroundings::real()).await;
+    let (mut raw, _) = logged_in(&host).await;
+    raw.send(&["42[\"subscribeEvents\",[\"much\"]]"]).await;
+    assert_eq!(heard(&mut raw).await.0, "eventsSubscribed");
+    let plugin = host.plugin(ID).unwrap();
+    let asked = plugin.clone();
+    let asked = tokio::spawn(async move {
+        asked.call(Request::new(Route::from_static("execute"), Body::Empty).timeout(LIMIT)).await
+    });
+    timeout(LIMIT, told_until_it_ends(plugin)).await.expect("the connection ends");
+    let asked = timeout(LIMIT, asked).await.expect("the request ends with it").unwrap();
+    assert_eq!(asked.unwrap_err().code(), Code::Unavailable);
+    until("it is gone", || host.plugin(ID).is_none()).await;
+    assert_eq!(host.broadcast(&Event::new(Route::from_static("much"), Body::Empty)), 0);
+    ends(host).await;
+}
+
+/// The library's pings go through the queue of the messages: one that finds it full must end the session, and not hang in it.
+#[tokio::test]
+async fn a_heartbeat_that_is_due_while_the_queue_is_full_ends_a_plugin_that_reads_no_more() {
+    let config = Arc::new(HostConfig::default());
+    let plugins = Arc::new(Plugins::new(&config, Arc::new(TokioClock)));
+    let challenge = Secret::from("c0ffee");
+    assert!(plugins.admit(ID, challenge.clone(), TokioClock.now()));
+    let beat = Duration::from_millis(100);
+    let heartbeats = ServerConfig { ping_interval: beat, ping_timeout: 3 * beat, ..ServerConfig::default() };
+    let limits = Limits { write_timeout: Duration::from_secs(2), ..Limits::default() };
+    let router = Router::new::<()>().build().unwrap();
+    let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("hyperhq", router) };
+    let session = move |_: &_| HostSession::new(Arc::clone(&config), Arc::clone(&plugins), 1);
+    let server = polywire_socketio::listen_with("127.0.0.1:0", heartbeats, endpoint, session).await.unwrap();
+    let mut raw = Raw::join(server.address()).await;
+    raw.send(&[&login(&challenge), "42[\"subscribeEvents\",[\"much\"]]"]).await;
+    assert_eq!(heard(&mut raw).await.0, "authenticated");
+    assert_eq!(heard(&mut raw).await.0, "eventsSubscribed");
+    until("it is there", || !server.peers().is_empty()).await;
+    let plugin = server.peers().remove(0);
+    timeout(LIMIT, told_until_it_ends(plugin)).await.expect("the connection ends");
+    until("it is gone", || server.peers().is_empty()).await;
+    timeout(Duration::from_secs(10), server.shutdown()).await.expect("the shutdown ends");
+}
+
+/// Everything that names one session of Socket.IO.
+async fn session_ids(raw: &mut Raw) -> Vec<String> {
+    raw.upgrade("").await;
+    let opened = raw.text().await;
+    raw.send(&["40"]).await;
+    let joined = raw.event().await;
+    let id = |text: &str| {
+        let json: Value =
+            serde_json::from_str(text.trim_start_matches(|c: char| c.is_ascii_digit())).unwrap();
+        json["sid"].as_str().unwrap().to_owned()
+    };
+    vec![id(&opened), id(&joined)]
+}
+
+#[tokio::test]
+async fn h17_a_token_comes_from_chance_alone_and_no_id_of_a_session_is_one() {
+    let mut tokens = HashSet::new();
+    for surroundings in [Surroundings::seeded(7), Surroundings::seeded(7), Surroundings::real()] {
+        let host = host(|_| {}, surroundings).await;
+        let challenge = host.challenge(ID).unwrap();
+        let mut raw = Raw::dial(&at(&host)).await;
+        let ids = session_ids(&mut raw).await;
+        for id in &ids {
+            let shown = json!(["authenticate", { "pluginId": ID, "sessionToken": id }]);
+            raw.send(&[&format!("42{shown}")]).await;
+            assert_eq!(
+                heard(&mut raw).await.1,
+                json!({ "success": false, "error": "Invalid session token" })
+            );
+        }
+        raw.send(&[&login(&challenge)]).await;
+        let answer = heard(&mut raw).await.1;
+        let token = answer["sessionToken"].as_str().unwrap().to_owned();
+        assert!(token.len() == 64 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
+        tokens.insert(token);
+        ends(host).await;
+    }
+    // The same chance gives the same token, whatever the library has drawn for its ids; another gives another.
+    assert_eq!(tokens.len(), 2);
+}
+
+#[tokio::test]
+async fn h02_a_host_refuses_with_the_codes_of_the_official_server() {
+    let host = host(|_| {}, Surroundings::real()).await;
+    let refusals = [
+        (0, "Transport unknown", "GET", "EIO=4"),
+        (0, "Transport unknown", "GET", "EIO=4&transport=abc"),
+        (1, "Session ID unknown", "GET", "EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAAAA"),
+        (1, "Session ID unknown", "POST", "EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAAAA"),
+        (2, "Bad handshake method", "POST", "EIO=4&transport=polling"),
+        (2, "Bad handshake method", "PUT", "EIO=4&transport=polling"),
+        (5, "Unsupported protocol version", "GET", "EIO=3&transport=polling"),
+        (5, "Unsupported protocol version", "GET", "transport=polling"),
+    ];
+    for (code, message, method, query) in refusals {
+        let (status, body) = Raw::dial(&at(&host)).await.request(method, query, "").await;
+        assert_eq!(
+            (status, body),
+            (400, format!(r#"{{"code":{code},"message":"{message}"}}"#)),
+            "{method} {query}"
+        );
+    }
+    ends(host).await;
+}
