@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use polywire_conformance::Relay;
 use polywire_core::{
     Body, Client, Close, Endpoint, Event, GAP, Handler, HandlerFuture, Incoming, Observe, Peer, Reconnect,
     Response, Route,
@@ -14,7 +15,6 @@ use polywire_core::{
 use polywire_socketio::{Config, dial};
 use polywire_tests::install::SOCKET_IO;
 use polywire_tests::process::Process;
-use polywire_tests::relay::{Place, Relay};
 use polywire_tests::socketio::{LIMIT, Tokens, control, text};
 use polywire_tests::{peer, skip};
 use serde_json::{Value, json};
@@ -80,7 +80,7 @@ struct Cut {
     client: Client,
     program: Program,
     /// Where nobody answers.
-    nowhere: Place,
+    nowhere: String,
 }
 
 async fn keeping(package: &Path) -> (Process, u16) {
@@ -91,7 +91,7 @@ impl Cut {
     async fn new(package: &Path, config: Config) -> Self {
         let (server, port) = keeping(package).await;
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let relay = Relay::start(Place::local(0), Place::local(port)).await.unwrap();
+        let relay = Relay::start(format!("127.0.0.1:{port}"), usize::MAX).await.unwrap();
         let program = Program::default();
         let endpoint = Endpoint {
             observer: Some(Arc::new(program.clone())),
@@ -102,17 +102,17 @@ impl Cut {
             },
             ..Endpoint::new("socketio", program.clone())
         };
-        let address = format!("127.0.0.1:{}", relay.port().unwrap());
+        let address = relay.address().to_string();
         let client = dial(&address, config, Arc::new(Tokens::default()), endpoint).unwrap();
         let first = program.until("welcome").await;
         assert_eq!(first[0], ("(connected)".to_owned(), json!({ "recovered": false })));
-        Self { server, port, relay, client, program, nowhere: Place::Tcp(free) }
+        Self { server, port, relay, client, program, nowhere: free.to_string() }
     }
 
     /// The client is cut off, knows it, and cannot come back.
     async fn cut(&self) {
         self.relay.redirect(self.nowhere.clone());
-        (0..self.relay.opened()).for_each(|number| self.relay.cut(number));
+        self.relay.cut();
         self.program.until("(lost)").await;
     }
 
@@ -141,7 +141,7 @@ async fn what_was_missed_comes_once_and_in_order_and_is_no_gap() {
             for number in 0..5 {
                 Cut::say(cut.port, round * 10 + number).await;
             }
-            cut.relay.redirect(Place::local(cut.port));
+            cut.relay.redirect(format!("127.0.0.1:{}", cut.port));
             // The server says welcome to every connection, and that comes after what was missed.
             let mut heard = cut.program.until("welcome").await;
             assert_eq!(heard.remove(0), ("(connected)".to_owned(), json!({ "recovered": true })));
@@ -181,7 +181,7 @@ async fn a_session_that_is_not_given_back_is_a_gap_and_then_a_new_one() {
     // Another server in its place knows nothing of the session that is asked for.
     let (mut other, port) = keeping(&package).await;
     Cut::say(port, 2).await;
-    cut.relay.redirect(Place::local(port));
+    cut.relay.redirect(format!("127.0.0.1:{port}"));
     let heard = cut.program.until("welcome").await;
     let names: Vec<_> = heard.iter().map(|(what, _)| what.as_str()).collect();
     assert_eq!(names, ["(connected)", GAP.as_str(), "welcome"]);
@@ -193,7 +193,7 @@ async fn a_session_that_is_not_given_back_is_a_gap_and_then_a_new_one() {
     cut.program.until("said").await;
     cut.cut().await;
     Cut::say(port, 3).await;
-    cut.relay.redirect(Place::local(port));
+    cut.relay.redirect(format!("127.0.0.1:{port}"));
     let heard = cut.program.until("welcome").await;
     let names: Vec<_> = heard.iter().map(|(what, _)| what.as_str()).collect();
     assert_eq!((names, &heard[1].1), (vec!["(connected)", "news", "welcome"], &json!(3)));
@@ -211,7 +211,7 @@ async fn more_missed_than_is_taken_is_a_gap_and_no_circle() {
     for number in 0..5 {
         Cut::say(cut.port, number).await;
     }
-    cut.relay.redirect(Place::local(cut.port));
+    cut.relay.redirect(format!("127.0.0.1:{}", cut.port));
     let heard = cut.program.until("welcome").await;
     let names: Vec<_> = heard.iter().map(|(what, _)| what.as_str()).collect();
     assert_eq!(names, ["(connected)", GAP.as_str(), "welcome"]);

@@ -5,6 +5,7 @@
 //! addresses. Identity ends at the bridge: a login of the bridge that was refused is `unavailable` to its callers.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use polywire_core::{CallError, Code, Failure, Retry};
 
@@ -17,15 +18,17 @@ const MAX_DETAIL: usize = 4 << 10;
 
 /// How a call that failed counts, and what its caller is told.
 ///
-/// `absent` says why the other side is not connected, in words of our own; `None` while it is.
-pub(crate) fn told(error: CallError, absent: Option<&str>) -> (Ending, Failure) {
+/// `absent` says why the other side is not connected, in words of our own; `None` while it is. `timeout` is that of the route.
+pub(crate) fn told(error: CallError, absent: Option<&str>, timeout: Duration) -> (Ending, Failure) {
+    let deadline =
+        || format!("the deadline (timeout = {timeout:?} of the route, or less where the caller gives less)");
     match error {
         CallError::Failure(failure) => (Ending::Failed, clean(failure)),
         CallError::NotSent(failure) => match failure.code {
             Code::InvalidArgument | Code::Unimplemented => (Ending::Unsuitable, clean(failure)),
             Code::ResourceExhausted => (Ending::NotSent, clean(failure)),
             Code::DeadlineExceeded => {
-                let text = because("the deadline passed before the call could be sent", absent);
+                let text = because(&format!("{} passed before the call could be sent", deadline()), absent);
                 (Ending::OutOfTime, Failure::new(Code::DeadlineExceeded, text).with_retry(Retry::Safe))
             }
             _ => {
@@ -34,12 +37,11 @@ pub(crate) fn told(error: CallError, absent: Option<&str>) -> (Ending, Failure) 
             }
         },
         CallError::Unknown(failure) => {
-            let text = match failure.code {
-                Code::DeadlineExceeded => {
-                    "no answer came before the deadline; the other side of the bridge may have acted"
-                }
-                _ => "the connection was lost before the answer; the other side of the bridge may have acted",
+            let lost = match failure.code {
+                Code::DeadlineExceeded => format!("no answer came before {}", deadline()),
+                _ => "the connection was lost before the answer".to_owned(),
             };
+            let text = format!("{lost}; the other side of the bridge may have acted");
             (Ending::Unknown, Failure::new(failure.code, text).with_retry(Retry::Unknown))
         }
     }
@@ -82,7 +84,7 @@ mod tests {
         let text = format!("no such\r\n\u{1b}[31m {}é", "x".repeat(600));
         let failed = |detail: JsonText| {
             let failure = Failure::new(Code::NotFound, text.clone()).with_detail(detail);
-            told(CallError::Failure(failure), None)
+            told(CallError::Failure(failure), None, Duration::ZERO)
         };
         let number = JsonText::new("{\"code\":303}", &JsonLimits::default()).unwrap();
         let (ending, told) = failed(number.clone());
@@ -118,11 +120,13 @@ mod tests {
             ),
         ] {
             let shown = error.to_string();
-            let (counted, told) = told(error, Some("it cannot be reached"));
+            let (counted, told) = told(error, Some("it cannot be reached"), Duration::from_secs(15));
             assert_eq!((counted, told.code, told.retry), (ending, code, retry), "{shown}");
             assert!(!told.message.contains("10.0.0.5"), "{}", told.message);
             let connected = counted != Ending::Unknown;
             assert_eq!(told.message.ends_with("not connected, it cannot be reached"), connected, "{shown}");
+            let names_the_limit = told.message.contains("timeout = 15s of the route");
+            assert_eq!(names_the_limit, code == Code::DeadlineExceeded, "{}", told.message);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `demo`, `run` and `check`, with the real binary.
+//! `run` and `check`, with the real binary.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot run has failed")]
 
@@ -6,58 +6,6 @@ mod support;
 
 use serde_json::{Value, json};
 use support::{file, polywire, serve, start};
-
-#[test]
-fn the_demo_holds_on_every_wire_and_over_the_bridge_both_ways() {
-    let ran = polywire(&["demo", "--once", "--json"]).ends(0);
-    let rows: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    for row in &rows {
-        assert_eq!((&row["ok"], &row["failures"]), (&json!(true), &json!(0)), "{row}");
-        assert!(row["calls"].as_u64().unwrap() > 0 && row["p99_us"].as_f64().unwrap() > 0.0, "{row}");
-    }
-    let has = |wire: &str, direction: &str| {
-        rows.iter().any(|row| row["wire"] == wire && row["direction"] == direction)
-    };
-    let expected = [
-        ("hpx", &["client asks"][..]),
-        ("hyperhq", &["client asks", "server asks", "events back"]),
-        ("socketio", &["client asks", "server asks", "events back"]),
-        ("sockhop", &["client asks", "server asks", "events back"]),
-        ("stonyx", &["client asks", "events back"]),
-        ("sockhop > hpx", &["over the bridge"]),
-        ("hpx > sockhop", &["over the bridge"]),
-        ("stonyx > socketio", &["over the bridge"]),
-        ("socketio > hyperhq", &["over the bridge"]),
-        ("hyperhq > stonyx", &["over the bridge"]),
-        ("hyperhq > socketio", &["server asks, bridged", "events bridged"]),
-        ("sockhop > sockhop", &["events bridged"]),
-        ("socketio > stonyx", &["events bridged"]),
-        ("stonyx > hyperhq", &["events bridged"]),
-    ];
-    for (wire, directions) in expected {
-        for direction in directions {
-            assert!(has(wire, direction), "{wire} {direction}: {}", ran.stdout);
-        }
-    }
-    assert_eq!(rows.len(), expected.iter().map(|(_, directions)| directions.len()).sum::<usize>());
-}
-
-#[test]
-fn the_demo_prints_a_table_without_colour_where_no_terminal_is() {
-    let ran = polywire(&["demo", "--once"]).ends(0);
-    assert!(ran.stdout.starts_with(" wire"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("p99") && ran.stdout.lines().skip(1).all(|line| line.ends_with("ok")));
-    assert!(!ran.stdout.contains('\u{1b}'));
-}
-
-#[cfg(unix)]
-#[test]
-fn the_demo_serves_on_until_a_signal() {
-    let mut running = start(&["demo"]);
-    while !running.text().starts_with(" hpx > sockhop") {}
-    running.terminate();
-    assert_eq!(running.wait().code(), Some(0));
-}
 
 fn bridge(library: &str) -> String {
     format!(

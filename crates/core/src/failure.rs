@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -266,6 +267,23 @@ impl CallError {
         Self::Unknown(Failure::new(code, message).with_retry(Retry::Unknown))
     }
 
+    /// A call that waited for something until its deadline: `waited` says for what, `call_timeout` is that of its
+    /// [`Limits`](crate::Limits).
+    pub fn too_late(waited: &str, call_timeout: Duration) -> Self {
+        let why =
+            format!("{waited} until {}; nothing was sent, so it can be sent again", deadline(call_timeout));
+        Self::not_sent(Code::DeadlineExceeded, why)
+    }
+
+    /// A call that was sent and not answered before its deadline.
+    pub(crate) fn unanswered(call_timeout: Duration) -> Self {
+        let why = format!(
+            "no answer came before {}; the peer may have acted: send again only what may run twice",
+            deadline(call_timeout)
+        );
+        Self::unknown(Code::DeadlineExceeded, why)
+    }
+
     /// The code inside.
     pub fn code(&self) -> Code {
         self.failure().code
@@ -289,6 +307,11 @@ impl From<CallError> for Failure {
             CallError::Unknown(failure) => failure.with_retry(Retry::Unknown),
         }
     }
+}
+
+/// The deadline of a call in words: which setting it comes from, and what goes before that.
+fn deadline(call_timeout: Duration) -> String {
+    format!("the deadline (call_timeout = {call_timeout:?}, unless the call was given a time of its own)")
 }
 
 /// How one call ended. Every call ends exactly once.

@@ -236,8 +236,8 @@ impl<C> Queue<C> {
         self.release(progress.len(), progress.iter().map(|Numbered { job, .. }| job.bytes()).sum());
     }
 
-    /// Ends every queued call whose deadline has passed or whose caller has gone; says how many of each.
-    pub(crate) fn expire(&self, now: Moment) -> (u64, u64) {
+    /// Ends every queued call whose deadline has passed, for this reason, or whose caller has gone; says how many of each.
+    pub(crate) fn expire(&self, now: Moment, why: &CallError) -> (u64, u64) {
         let mut state = self.lock();
         state.abandoned.clear();
         let due = |Numbered { job, .. }: &Numbered<C>| match job {
@@ -255,8 +255,7 @@ impl<C> Queue<C> {
         let (mut not_sent, mut cancelled) = (0, 0);
         for Numbered { job, .. } in over {
             if let Job::Request { answer, .. } = job {
-                let why = "the deadline passed while the call waited for a connection";
-                if answer.tell(Err(CallError::not_sent(Code::DeadlineExceeded, why))) {
+                if answer.tell(Err(why.clone())) {
                     not_sent += 1;
                 } else {
                     cancelled += 1;

@@ -84,6 +84,12 @@ pub(crate) fn give(mut buffer: BytesMut) {
     }
 }
 
+/// How many this thread keeps.
+#[cfg(test)]
+pub(crate) fn kept() -> usize {
+    SPARE.with_borrow(Vec::len)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +146,6 @@ mod tests {
         for _ in 0..100 {
             give(BytesMut::with_capacity(ROOM));
         }
-        assert_eq!(SPARE.with_borrow(Vec::len), KEPT);
+        assert_eq!(kept(), KEPT);
     }
 }

@@ -197,6 +197,7 @@ fn build<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static>(
     let places = Places {
         admission: Admission::new(endpoint.clone()),
         strangers: Arc::new(Semaphore::new(limits.max_strangers)),
+        max_strangers: limits.max_strangers,
         ledger: Arc::clone(&endpoint.ledger),
         clock: Arc::clone(&endpoint.surroundings.clock),
     };

@@ -178,7 +178,10 @@ pub(crate) fn check_bare(text: &JsonText, limits: &JsonLimits) -> Result<(), Fai
         return Ok(());
     }
     let Some([kind, constructor]) = members(value, ["type", "constructor"], limits) else {
-        return refuse("the object has more members than max_json_keys, so it cannot be looked through");
+        let max = limits.max_json_keys;
+        let why =
+            format!("the object has more members than max_json_keys = {max}, so it cannot be looked through");
+        return Err(Failure::new(Code::InvalidArgument, why));
     };
     if kind.and_then(json::as_string).is_some_and(|kind| Control::named(&kind).is_some()) {
         return refuse("the type of the object is a name that the Sockhop protocol uses itself");

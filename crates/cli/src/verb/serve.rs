@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use polywire_core::{Count, Observe, Server, Shutdown, Target};
+use polywire_core::{Count, Endpoint, Server, Shutdown, Target};
 use polywire_net::tcp::is_loopback;
 
 use crate::exit::Fault;
@@ -34,7 +34,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
     let mut servers = Vec::new();
     for url in urls {
-        let server = listen(&url, &shutdown, None).await?;
+        let endpoint = service::endpoint(&*url.adapter, &url.target.options, None)?;
+        // What a peer may end on a wire is this program.
+        let server = listen(&url, Endpoint { shutdown: shutdown.clone(), ..endpoint }).await?;
         if is_open_to_anybody(&url) {
             let (wire, address) = (url.adapter.name(), server.address());
             say(format_args!("anybody who reaches {address} may call it: {wire} is asked for no login here"));
@@ -60,20 +62,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Serves the demo service at `url`. Where a wire has users, the one of the URL may log in; without one guests may, on this
-/// machine. Whoever wants guests from elsewhere says so.
+/// Serves at `url`. Where a wire has users, the one of the URL may log in; without one guests may, on this machine. Whoever wants
+/// guests from elsewhere says so.
 ///
 /// # Errors
 /// When nobody could log in, an option is wrong, or the address cannot be had.
-pub(crate) async fn listen(
-    url: &Url,
-    shutdown: &Shutdown,
-    observer: Option<Arc<dyn Observe>>,
-) -> Result<Server, Fault> {
+pub(crate) async fn listen(url: &Url, endpoint: Endpoint) -> Result<Server, Fault> {
     let url = with_guests(url.clone())?;
-    let mut endpoint = service::endpoint(&*url.adapter, &url.target.options, observer)?;
-    // What a peer may end on a wire is this program.
-    endpoint.shutdown = shutdown.clone();
     Ok(url.adapter.listen(url.target, endpoint).await?)
 }
 

@@ -15,7 +15,7 @@ use super::standing::{ClientState, Follow};
 use crate::caller::Caller;
 use crate::connection::{Connection, Ended, Endpoint, Reach};
 use crate::credentials::{CredentialSource, Refusal};
-use crate::failure::Code;
+use crate::failure::{CallError, Code};
 use crate::ledger::Count;
 use crate::moment::{Moment, sleep_until};
 use crate::server::Parts;
@@ -261,9 +261,10 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
     /// Awaits `work` while deadlines of waiting calls are kept; `None` when the client is shut down first.
     async fn while_waiting<W: Future>(&self, work: W) -> Option<W::Output> {
         let clock = &self.endpoint.surroundings.clock;
+        let why = CallError::too_late("the call waited for a connection", self.endpoint.limits.call_timeout);
         let mut work = std::pin::pin!(work);
         loop {
-            let (not_sent, cancelled) = self.reach.queue.expire(clock.now());
+            let (not_sent, cancelled) = self.reach.queue.expire(clock.now(), &why);
             self.count_ended(not_sent, cancelled);
             let tick = sleep_until(&**clock, clock.now() + TICK);
             tokio::select! {

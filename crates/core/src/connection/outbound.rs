@@ -1,6 +1,5 @@
 //! From callers to frames: what may leave now leaves, what must wait waits behind its gate.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,6 +9,7 @@ use crate::codec::FrameError;
 use crate::envelope::CallId;
 use crate::failure::{CallError, Code, Failure, Retry};
 use crate::ledger::{Count, Ledger};
+use crate::limits::Limits;
 use crate::moment::Moment;
 use crate::queue::{Job, Numbered, Outlet, Queue, Taken};
 use crate::session::{Admit, Close, Cx, Gate, Outbound, OutboundOf, Session};
@@ -130,7 +130,7 @@ impl<S: Session> Outbox<S> {
     }
 
     /// Ends every waiting call that is due, for this reason, or whose caller has gone.
-    fn sweep(&mut self, now: Moment, why: &str) -> Swept {
+    fn sweep(&mut self, now: Moment, why: &CallError) -> Swept {
         let mut earliest: Option<Moment> = None;
         let mut swept = Swept::default();
         let queue = &self.queue;
@@ -145,7 +145,7 @@ impl<S: Session> Outbox<S> {
                     Job::Request { deadline, answer, .. } if deadline <= now => {
                         swept.not_sent += 1;
                         queue.release(1, size);
-                        answer.tell(Err(CallError::not_sent(Code::DeadlineExceeded, why.to_owned())));
+                        answer.tell(Err(why.clone()));
                     }
                     job => {
                         if let Job::Request { deadline, .. } = &job {
@@ -261,13 +261,13 @@ where
     }
 
     /// What a call is told that has waited for its turn until its deadline.
-    fn too_late(&self) -> Cow<'static, str> {
-        let why = "the deadline passed before the call could be sent";
-        let max = self.endpoint.limits.max_pending;
+    fn too_late(&self) -> CallError {
+        let Limits { max_pending: max, call_timeout, .. } = *self.endpoint.limits;
         if self.pending.len() < max {
-            return why.into();
+            return CallError::too_late("the call waited for its turn", call_timeout);
         }
-        format!("{why}: the peer owes answers to max_pending = {max} calls").into()
+        let waited = format!("the peer owed answers to max_pending = {max} calls");
+        CallError::too_late(&waited, call_timeout)
     }
 
     /// Sends one job, or gives it back with the gate it must wait for (`None`: until a call in flight has ended).
@@ -280,8 +280,7 @@ where
                     return None;
                 }
                 if deadline <= self.now {
-                    let why = self.too_late();
-                    self.not_sent(answer, CallError::not_sent(Code::DeadlineExceeded, why));
+                    self.not_sent(answer, self.too_late());
                     return None;
                 }
                 if self.pending.len() >= self.endpoint.limits.max_pending {

@@ -68,6 +68,7 @@ impl fmt::Debug for SessionPlace {
 pub(super) struct Places {
     pub(super) admission: Admission,
     pub(super) strangers: Arc<Semaphore>,
+    pub(super) max_strangers: usize,
     pub(super) ledger: Arc<Ledger>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -77,7 +78,7 @@ impl Places {
         let place = self.admission.enter(address)?;
         let Ok(stranger) = Arc::clone(&self.strangers).try_acquire_owned() else {
             self.ledger.add(Count::AcceptsRefused, 1);
-            tracing::debug!("a session more exceeds max_strangers");
+            tracing::debug!("one session more exceeds max_strangers = {}", self.max_strangers);
             return None;
         };
         let clock = Arc::clone(&self.clock);
