@@ -21,9 +21,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+/// Something that the program hears: its name and what it says.
+type Heard = (String, Value);
+
 /// What the program hears, in order: events, and as `(connected)` what its login says of the session.
 #[derive(Clone, Default)]
-struct Program(Arc<(Mutex<Vec<(String, Value)>>, Notify)>);
+struct Program(Arc<(Mutex<Vec<Heard>>, Notify)>);
 
 impl Program {
     fn note(&self, what: &str, body: &Body) {
@@ -36,7 +39,7 @@ impl Program {
     }
 
     /// Everything up to the first of these, which is taken away.
-    async fn until(&self, last: &str) -> Vec<(String, Value)> {
+    async fn until(&self, last: &str) -> Vec<Heard> {
         let wait = async {
             loop {
                 let more = self.0.1.notified();
