@@ -1,4 +1,4 @@
-//! Shared parts of the workspace tests: foreign packages, child processes, a recording relay, recorded bytes.
+//! Shared parts of the workspace tests: foreign packages, child processes, recorded bytes.
 //!
 //! Nothing here touches an adapter, so everything here can judge one.
 //!
@@ -18,8 +18,8 @@
 //! | [`driver`] | a child process that answers commands in JSON lines: every program of `tests/drivers` |
 //! | [`peer`] | the foreign peers of `tests/peers`, started |
 //! | [`odd`] | odd but legal messages, made from a seed |
+//! | [`ends`] | the WebSocket wires with somebody else's program at the other end |
 //! | [`harm`] | a trial of what our ends do to somebody else's |
-//! | [`relay`] | a TCP or Unix relay that records, slices and cuts |
 //! | [`socketio`] | what the tests of the Socket.IO client share |
 //! | [`vectors`] | the recorded bytes of `tests/vectors` |
 
@@ -29,6 +29,8 @@ pub mod bomb;
 pub mod books;
 #[path = "support/driver.rs"]
 pub mod driver;
+#[path = "support/ends.rs"]
+pub mod ends;
 #[path = "support/framed.rs"]
 pub mod framed;
 #[path = "support/harm.rs"]
@@ -49,8 +51,6 @@ pub mod place;
 pub mod plugin_folder;
 #[path = "support/process.rs"]
 pub mod process;
-#[path = "support/relay.rs"]
-pub mod relay;
 #[path = "support/size.rs"]
 pub mod size;
 #[path = "support/skip.rs"]

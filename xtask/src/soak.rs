@@ -97,13 +97,13 @@ fn tests(targets: &[&str], words: &[String]) -> Command {
 }
 
 fn rows(words: &[String]) -> Command {
-    tests(&["--package", "polywire-simulation", "--test", "rows"], words)
+    tests(&["--package", "polywire-simulation", "--test", "rows", "--", "--nocapture"], words)
 }
 
 fn hostile(words: &[String]) -> Command {
     let targets = ["hostile_wires", "hostile_memory", "hostile_cost", "hostile_sockhop"];
     let targets = targets.into_iter().flat_map(|target| ["--test", target]);
-    let rows = ["--", "c05", "c11", "c13", "c22", "p05", "p06"];
+    let rows = ["--", "--nocapture", "c05", "c11", "c13", "c22", "p05", "p06"];
     tests(&["--package", "polywire-tests"].into_iter().chain(targets).chain(rows).collect::<Vec<_>>(), words)
 }
 

@@ -107,7 +107,7 @@ fn read_options(
             options.set_secret(name.clone(), secret.clone());
         } else if spec.takes == OptionKind::Secret {
             match secret::read(name, value, folder, findings) {
-                Some(secret) => options.set_secret(name.clone(), secret),
+                Some(secret) => secret::set(&mut options, name, secret, value, folder),
                 None => sound = false,
             }
         } else if let Some(text) = read_option(spec, value, findings) {

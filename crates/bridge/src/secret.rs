@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use polywire_core::{Authenticate, BoxFuture, Credentials, Identity, Refusal, Secret};
+use polywire_core::{Authenticate, BoxFuture, Credentials, Identity, Options, Refusal, Secret};
 use std::collections::HashMap;
 
 use crate::finding::{Findings, Problem};
@@ -12,6 +12,8 @@ use crate::read::{At, Scalar};
 
 /// Largest secret in bytes.
 const MAX_SECRET_BYTES: u64 = 64 << 10;
+/// What to do about a file that cannot be read.
+const UNREADABLE: &str = "make the file readable for the bridge";
 
 /// Reads the secret that `value` names, or notes why that cannot be. No finding shows any part of a secret.
 pub(crate) fn read(key: &str, value: &At<Scalar>, folder: &Path, findings: &mut Findings) -> Option<Secret> {
@@ -55,8 +57,7 @@ fn read_file(
     findings: &mut Findings,
 ) -> Result<Secret, (String, &'static str)> {
     let shown = path.display();
-    let failed =
-        |error: std::io::Error| (format!("{shown}: {error}"), "make the file readable for the bridge");
+    let failed = |error: std::io::Error| (format!("{shown}: {error}"), UNREADABLE);
     let file = File::open(path).map_err(failed)?;
     #[cfg(unix)]
     {
@@ -67,6 +68,27 @@ fn read_file(
             findings.add(Problem::SecretMode, line, text, format!("chmod 600 {shown}"));
         }
     }
+    content(file, path)
+}
+
+/// Has an option whose secret stands in a plain file read it again before every further login.
+pub(crate) fn set(options: &mut Options, name: &str, secret: Secret, value: &At<Scalar>, folder: &Path) {
+    let path = match &value.value {
+        Scalar::Text(named) => named.strip_prefix("file:").map(|path| folder.join(path)),
+        _ => None,
+    };
+    match path.filter(|path| path.is_file()) {
+        Some(path) => options.set_secret_from(name, secret, move || {
+            let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            content(file, &path).map_err(|(why, _)| why)
+        }),
+        None => options.set_secret(name, secret),
+    }
+}
+
+fn content(file: File, path: &Path) -> Result<Secret, (String, &'static str)> {
+    let shown = path.display();
+    let failed = |error: std::io::Error| (format!("{shown}: {error}"), UNREADABLE);
     let mut text = String::new();
     file.take(MAX_SECRET_BYTES.saturating_add(1)).read_to_string(&mut text).map_err(failed)?;
     let secret = text.trim_end_matches(['\r', '\n']);
@@ -100,5 +122,36 @@ impl Authenticate for Users {
             }
         };
         Box::pin(std::future::ready(verdict))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use polywire_core::{CredentialSource, LoginOptions};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_file_holds_is_read_anew_before_every_login() {
+        let folder = std::env::temp_dir();
+        let name = format!("polywire-{}.secret", std::process::id());
+        let write = |secret: &str| std::fs::write(folder.join(&name), format!("{secret}\n")).unwrap();
+        write("first");
+        let value = At { value: Scalar::Text(format!("file:{name}")), line: 1 };
+        let secret = read("password", &value, &folder, &mut Findings::default()).unwrap();
+        let mut options = Options::new();
+        set(&mut options, "password", secret, &value, &folder);
+        let make =
+            |options: &Options| Ok(Credentials::new("ann", options.secret("password").unwrap().clone()));
+        let login = LoginOptions::new(options, "password", make).unwrap();
+        for secret in ["first", "second"] {
+            write(secret);
+            let shown = CredentialSource::credentials(&login, 1).await.unwrap().secret.unwrap();
+            assert!(shown.matches(secret.as_bytes()), "{secret}");
+        }
+        write("");
+        let failure = CredentialSource::credentials(&login, 1).await.unwrap_err().to_string();
+        assert!(failure.ends_with(&format!("{name} is empty")), "{failure}");
+        std::fs::remove_file(folder.join(&name)).unwrap();
     }
 }

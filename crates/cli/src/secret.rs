@@ -1,9 +1,9 @@
-//! Where secrets come from: the environment or a file, never the command line.
+//! Where secrets come from: the environment or a file, never the command line. A file may change while a verb runs.
 
 use std::fs;
 use std::io::Read;
 
-use polywire_core::Secret;
+use polywire_core::{Options, Secret};
 
 /// Most bytes of a secret.
 const MAX_SECRET_BYTES: u64 = 64 << 10;
@@ -13,6 +13,9 @@ const MAX_SECRET_BYTES: u64 = 64 << 10;
 /// # Errors
 /// One sentence for people. It never repeats `source` when that may be the secret itself.
 pub(crate) fn load(source: &str) -> Result<Secret, String> {
+    if matches!(source, "env:" | "file:") {
+        return Err(format!("{source} names nothing; write env:NAME or file:PATH"));
+    }
     let secret = if let Some(name) = source.strip_prefix("env:") {
         let value = std::env::var_os(name).ok_or_else(|| format!("the variable {name} is not set"))?;
         value.into_encoded_bytes()
@@ -25,6 +28,18 @@ pub(crate) fn load(source: &str) -> Result<Secret, String> {
         return Err(format!("{source} is empty"));
     }
     Ok(Secret::new(secret))
+}
+
+/// Sets an option to the secret that `source` names, which was `loaded` from there. What stands in a plain file is read again before
+/// every further login; a variable does not change, and a pipe gives its secret once.
+pub(crate) fn set(options: &mut Options, name: &str, loaded: Secret, source: &str) {
+    let plain = |path: &str| fs::metadata(path).is_ok_and(|found| found.is_file());
+    if source.strip_prefix("file:").is_some_and(plain) {
+        let source = source.to_owned();
+        options.set_secret_from(name, loaded, move || load(&source));
+    } else {
+        options.set_secret(name, loaded);
+    }
 }
 
 fn from_file(path: &str) -> std::io::Result<Vec<u8>> {

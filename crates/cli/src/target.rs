@@ -141,7 +141,7 @@ fn option(adapter: &dyn Adapter, pair: &str, options: &mut Options, load: Load) 
     match spec.takes {
         OptionKind::Secret => {
             let secret = load(&value).map_err(|why| Fault::usage(format_args!("{key}: {why}")))?;
-            options.set_secret(key, secret);
+            secret::set(options, key, secret, &value);
         }
         takes => {
             check(spec, &takes, &value)?;

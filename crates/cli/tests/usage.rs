@@ -41,9 +41,15 @@ fn a_wrong_command_line_ends_with_2_and_says_nothing_on_standard_output() {
             &["call", "stonyx://127.0.0.1:1?heartbeat=5&key=env:CARGO_PKG_NAME", "echo"],
             "heartbeat = \"5\" is not a time with a unit",
         ),
+        (&["call", "stonyx://ann@127.0.0.1:1?key=env:CARGO_PKG_NAME", "echo"], "no users, but got \"ann\""),
+        (&["serve", "stonyx://127.0.0.1:0/x?key=env:CARGO_PKG_NAME"], "serves every path: leave \"/x\" out"),
         (
-            &["call", "stonyx://127.0.0.1:1/x?key=env:CARGO_PKG_NAME", "echo"],
-            "no users and no paths, but got \"/x\"",
+            &["call", "stonyx://127.0.0.1:1?key=env:CARGO_PKG_NAME&tls_ca=env:CARGO_PKG_NAME", "echo"],
+            "tls_ca is of no use without tls = 1",
+        ),
+        (
+            &["call", "socketio://127.0.0.1:1?tls=1&tls_cert=env:CARGO_PKG_NAME", "echo"],
+            "tls_cert is an option of the other end, and this one dials",
         ),
         (&["call", "socketio://127.0.0.1:1?auth=env:CARGO_PKG_NAME", "echo"], "auth is not a JSON object"),
         (&["call", "socketio://127.0.0.1:1?transports=poling", "echo"], "did you mean polling?"),
@@ -83,6 +89,99 @@ fn a_wrong_command_line_ends_with_2_and_says_nothing_on_standard_output() {
     assert!(polywire(&["call", "sockhop://127.0.0.1:1", &long]).ends(2).stderr.contains("255 bytes"));
 }
 
+/// The mistakes that a URL of each WebSocket wire can hold, and the one sentence that each is told by.
+fn mistakes() -> Vec<(String, &'static str)> {
+    let wires = [
+        ("stonyx", "", "key=env:CARGO_PKG_NAME", "key"),
+        ("socketio", "/realtime", "arguments=list", "auth"),
+        ("hyperhq", "", "plugin=demo&challenge=env:CARGO_PKG_NAME", "challenge"),
+    ];
+    let mut all = vec![
+        ("stonyx://127.0.0.1:1".to_owned(), "stonyx needs its shared key: key=env:NAME or key=file:PATH"),
+        (
+            "hyperhq://127.0.0.1:1?challenge=env:CARGO_PKG_NAME".to_owned(),
+            "hyperhq needs the id of a plugin: plugin=ID",
+        ),
+        (
+            "hyperhq://127.0.0.1:1?plugin=&challenge=env:CARGO_PKG_NAME".to_owned(),
+            "hyperhq needs the id of a plugin: plugin=ID",
+        ),
+        (
+            "hyperhq://127.0.0.1:1?plugin=demo".to_owned(),
+            "hyperhq needs the challenge of a launch: challenge=env:NAME or challenge=file:PATH",
+        ),
+    ];
+    for (wire, path, options, secret) in wires {
+        for (place, told) in [
+            ("127.0.0.1:http", "the port is not a number from 0 to 65535"),
+            ("127.0.0.1:65536", "the port is not a number from 0 to 65535"),
+            ("127.0.0.1", "the address is not host:port"),
+            ("ann:hunter2@127.0.0.1:1", "a password cannot stand before the @ of a URL"),
+        ] {
+            all.push((format!("{wire}://{place}{path}?{options}"), told));
+        }
+        let url = format!("{wire}://127.0.0.1:1{path}?");
+        // The option of the secret may be among the others already; then it is the one that is told twice.
+        let others = if wire == "hyperhq" { "plugin=demo&" } else { "" };
+        all.push((format!("{url}{options}&nope=1"), "has no option \"nope\""));
+        all.push((
+            format!("{url}{options}&{}", options.rsplit('&').next().unwrap_or(options)),
+            "is given twice",
+        ));
+        for (value, told) in [
+            ("env:POLYWIRE_TEST_NOT_SET", "the variable POLYWIRE_TEST_NOT_SET is not set"),
+            ("env:", "env: names nothing; write env:NAME or file:PATH"),
+            ("file:/no/such/secret", "cannot read the file /no/such/secret"),
+            ("hunter2", "must be env:NAME or file:PATH; a secret is never taken from the command line"),
+        ] {
+            all.push((format!("{url}{others}{secret}={value}"), told));
+        }
+    }
+    all
+}
+
+#[test]
+fn every_verb_tells_a_wrong_url_of_every_websocket_wire_by_one_sentence() {
+    for (url, told) in mistakes() {
+        for verb in ["serve", "call", "emit", "listen", "bench"] {
+            let args: &[&str] = if verb == "serve" { &[verb, &url] } else { &[verb, &url, "tick"] };
+            let ran = polywire(args).ends(2);
+            let mut lines = ran.stderr.lines();
+            let sentence = lines.next().unwrap();
+            assert!(sentence.starts_with("polywire: ") && sentence.contains(told), "{args:?}: {sentence}");
+            // What there is besides is one line of advice.
+            assert!(lines.next().is_none_or(|advice| advice.starts_with("  ")), "{args:?}: {}", ran.stderr);
+            assert_eq!((lines.next(), &*ran.stdout), (None, ""), "{args:?}");
+            assert!(!ran.stderr.contains("hunter2"), "{args:?}: {}", ran.stderr);
+        }
+    }
+}
+
+/// A bridge file with an endpoint of a WebSocket wire, the verbs that take one, and what is wrong with it.
+#[test]
+fn run_and_check_tell_a_wrong_endpoint_of_every_websocket_wire_by_its_line() {
+    for (wire, options, told) in [
+        ("stonyx", "key = \"hunter2\"", "`key` holds a secret in clear text"),
+        ("stonyx", "key = \"env:POLYWIRE_TEST_NOT_SET\"", "POLYWIRE_TEST_NOT_SET is not set"),
+        ("socketio", "auth = \"hunter2\"", "`auth` holds a secret in clear text"),
+        ("socketio", "auth = \"file:/no/such/secret\"", "/no/such/secret"),
+        ("hyperhq", "plugin = \"demo\"\nchallenge = \"hunter2\"", "`challenge` holds a secret in clear text"),
+        ("hyperhq", "plugins = \"demo\"", "`plugin`"),
+    ] {
+        let text = format!(
+            "[endpoint.out]\nprotocol = \"{wire}\"\nrole = \"client\"\naddress = \"127.0.0.1:1\"\n{options}\n"
+        );
+        let path = file("wrong-endpoint.toml", text.as_bytes());
+        let path = path.to_str().unwrap();
+        let checked = polywire(&["check", path]).ends(9);
+        assert!(checked.stdout.contains(told), "{wire} {options}: {}", checked.stdout);
+        assert!(checked.stdout.contains(&format!("{path}:")), "{}", checked.stdout);
+        assert!(!checked.stdout.contains("hunter2"), "{}", checked.stdout);
+        let ran = polywire(&["run", path]).ends(9);
+        assert!(ran.stderr.contains("polywire check") && !ran.stderr.contains("hunter2"), "{}", ran.stderr);
+    }
+}
+
 #[test]
 fn a_secret_on_the_command_line_is_refused_and_not_repeated() {
     let secret = file("empty-secret", b"\n");
@@ -113,4 +212,11 @@ fn nobody_reading_standard_error_changes_nothing() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_polywire"));
     let ended = command.args(["check", "/no/such/file.toml"]).stderr(writer).status().unwrap();
     assert_eq!(ended.code(), Some(2));
+}
+
+#[test]
+fn serve_takes_guests_from_other_machines_only_where_that_is_said() {
+    let ran = polywire(&["serve", "hpx://0.0.0.0:0"]).ends(2);
+    assert!(ran.stderr.contains("0.0.0.0:0 is reached from others"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("guests=1") && ran.stdout.is_empty(), "{}", ran.stderr);
 }

@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+
 use serde_json::json;
 use support::{Running, fed, file, polywire, serve, start};
 
@@ -166,5 +169,72 @@ fn a_signal_drains_and_the_exit_code_is_0() {
         running.terminate();
         assert_eq!(running.wait().code(), Some(0), "{wire}");
         polywire(&["call", &url, "echo", "{}"]).ends(3);
+    }
+}
+
+/// A server that hears what is asked for, and hangs up.
+#[test]
+fn the_path_of_a_stonyx_url_is_asked_for_as_it_stands_there() {
+    for (path, asked) in [
+        ("", "/"),
+        ("/", "/"),
+        ("/chat/", "/chat/"),
+        ("/a%20b/%C3%A9", "/a%20b/%C3%A9"),
+        ("/a%3Fb=1", "/a?b=1"),
+        ("/x%0D%0AHost:%20elsewhere", "/x%0D%0AHost:%20elsewhere"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("stonyx://{}{path}{}", listener.local_addr().unwrap(), options("stonyx"));
+        let hearing = std::thread::spawn(move || {
+            let mut line = String::new();
+            BufReader::new(listener.accept().unwrap().0).read_line(&mut line).unwrap();
+            line
+        });
+        polywire(&["call", &url, "echo"]).ends(3);
+        assert_eq!(hearing.join().unwrap(), format!("GET {asked} HTTP/1.1\r\n"));
+    }
+}
+
+/// What an endpoint of a bridge file says where a URL has these options.
+fn endpoint(wire: &str, listens: bool) -> String {
+    let options = options(wire);
+    let (path, query) = options.split_once('?').unwrap_or((&*options, ""));
+    let mut text = format!("protocol = \"{}\"\n", wire.split(',').next().unwrap());
+    if !path.is_empty() {
+        text.push_str(&format!("path = \"{path}\"\n"));
+    }
+    for (name, value) in query.split('&').filter_map(|option| option.split_once('=')) {
+        if !(listens && name == "auth") {
+            text.push_str(&format!("{name} = \"{value}\"\n"));
+        }
+    }
+    if listens && wire == "hpx" {
+        text.push_str("guests = true\n");
+    }
+    text
+}
+
+#[test]
+fn every_wire_is_checked_and_run() {
+    for wire in WIRES {
+        let (_upstream, url) = served(wire);
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let address = rest.split(['/', '?']).next().unwrap();
+        let (inside, outside) = (endpoint(wire, true), endpoint(wire, false));
+        let text = format!(
+            "[endpoint.in]\n{inside}role = \"server\"\nlisten = \"127.0.0.1:0\"\n\n\
+             [endpoint.out]\n{outside}role = \"client\"\naddress = \"{address}\"\n\n\
+             [[route]]\nfrom = {{ endpoint = \"in\", match = \"*\" }}\nto = {{ endpoint = \"out\" }}\n"
+        );
+        let path = file("every.toml", text.as_bytes());
+        let path = path.to_str().unwrap();
+        let checked = polywire(&["check", path]).ends(0);
+        assert!(checked.stdout.contains("0 errors"), "{wire}: {}", checked.stdout);
+        let mut running = start(&["run", path]);
+        let line = running.line();
+        assert_eq!((&line["endpoint"], &line["protocol"]), (&json!("in"), &json!(scheme)), "{wire}");
+        let through = url.replace(address, line["address"].as_str().unwrap());
+        let answer = polywire(&["call", &through, "add", r#"{"a":40,"b":2}"#]).ends(0).line();
+        assert_eq!(answer, json!({"ok": true, "body": 42}), "{wire}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::capability::{Capabilities, Particulars};
 use crate::client::Client;
@@ -122,7 +123,23 @@ pub struct Target {
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     texts: BTreeMap<String, String>,
-    secrets: BTreeMap<String, Secret>,
+    secrets: BTreeMap<String, Known>,
+}
+
+/// Reads a secret where it stands; the error is a sentence without any part of the secret.
+type Read = dyn Fn() -> Result<Secret, String> + Send + Sync;
+
+/// A secret as it was read, and how it is read again where it may change.
+#[derive(Clone)]
+struct Known {
+    secret: Secret,
+    read: Option<Arc<Read>>,
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.secret.fmt(f)
+    }
 }
 
 impl Options {
@@ -138,7 +155,38 @@ impl Options {
 
     /// Sets a secret option.
     pub fn set_secret(&mut self, name: impl Into<String>, value: Secret) {
-        self.secrets.insert(name.into(), value);
+        self.secrets.insert(name.into(), Known { secret: value, read: None });
+    }
+
+    /// Sets a secret option that may change where it stands, such as a token in a file: it is `value` now, and `read` has it read
+    /// again before every further login ([`LoginOptions`](crate::LoginOptions)). `read` may block; its error is a sentence that
+    /// shows no part of the secret.
+    pub fn set_secret_from(
+        &mut self,
+        name: impl Into<String>,
+        value: Secret,
+        read: impl Fn() -> Result<Secret, String> + Send + Sync + 'static,
+    ) {
+        self.secrets.insert(name.into(), Known { secret: value, read: Some(Arc::new(read)) });
+    }
+
+    /// May this secret have changed since it was read?
+    pub(crate) fn may_change(&self, name: &str) -> bool {
+        self.secrets.get(name).is_some_and(|known| known.read.is_some())
+    }
+
+    /// The same options with this secret read again, if it may have changed.
+    ///
+    /// # Errors
+    /// A sentence that names the option whose secret cannot be read.
+    pub(crate) fn read_again(&self, name: &str) -> Result<Self, String> {
+        let mut again = self.clone();
+        if let Some(known) = again.secrets.get_mut(name)
+            && let Some(read) = &known.read
+        {
+            known.secret = read().map_err(|why| format!("{name}: {why}"))?;
+        }
+        Ok(again)
     }
 
     /// The text of an option.
@@ -148,7 +196,7 @@ impl Options {
 
     /// A secret option.
     pub fn secret(&self, name: &str) -> Option<&Secret> {
-        self.secrets.get(name)
+        self.secrets.get(name).map(|known| &known.secret)
     }
 
     /// The names that are set, secrets included.

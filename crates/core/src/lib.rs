@@ -85,6 +85,7 @@ mod client;
 mod dial_rate;
 mod shutdown;
 mod adapter;
+mod login_options;
 // What all of them share.
 mod capability;
 mod ledger;
@@ -127,6 +128,7 @@ pub use into_handler::{IntoHandler, Layered, SharedHandler, Whole};
 pub use json::{JsonError, JsonFault, JsonLimits};
 pub use ledger::{Count, Ledger};
 pub use limits::{LimitError, Limits};
+pub use login_options::LoginOptions;
 pub use moment::{
     Alarm, Clock, Moment, Random, SeededRandom, Surroundings, SystemRandom, TokioClock, random_below,
     sleep_until,

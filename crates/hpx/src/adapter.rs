@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use polywire_core::{
     Adapter, AdapterError, BinaryForm, BoxFuture, ByteString, Capabilities, Client, Correlation, Credentials,
-    EmptyReply, Endpoint, Errors, OptionKind, OptionSpec, Options, Particulars, ProgressForm, Route, Secret,
-    Server, Target,
+    EmptyReply, Endpoint, Errors, LoginOptions, OptionKind, OptionSpec, Options, Particulars, ProgressForm,
+    Route, Secret, Server, Target,
 };
 
 use crate::client::HpxClient;
@@ -76,7 +76,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "tls",
         takes: OptionKind::Flag,
         default: "0",
-        about: "TLS from the first byte; listening needs tls_cert and tls_key, dialling needs tls_ca.",
+        about: "TLS from the first byte; listening needs tls_cert and tls_key.",
     },
     #[cfg(feature = "tls")]
     OptionSpec {
@@ -96,7 +96,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "tls_ca",
         takes: OptionKind::Secret,
-        default: "none",
+        default: "those of the system",
         about: "The certificates that the server's must be signed with, in PEM.",
     },
 ];
@@ -144,9 +144,9 @@ fn address(target: &Target) -> Result<String, AdapterError> {
     Ok(if bare { format!("{}:{PORT}", target.address) } else { target.address.clone() })
 }
 
-fn user(target: &Target) -> Result<Option<(String, Secret)>, AdapterError> {
-    match (&target.user, target.options.secret("password")) {
-        (Some(user), Some(password)) => Ok(Some((user.clone(), password.clone()))),
+fn user(name: Option<&str>, options: &Options) -> Result<Option<(String, Secret)>, AdapterError> {
+    match (name, options.secret("password")) {
+        (Some(name), Some(password)) => Ok(Some((name.to_owned(), password.clone()))),
         (None, None) => Ok(None),
         (Some(_), None) => {
             Err(AdapterError::Settings("a user needs password=env:NAME or password=file:PATH".to_owned()))
@@ -197,7 +197,7 @@ impl Adapter for Hpx {
             let options = &target.options;
             let mut wire = wire(options)?;
             wire.limits = Arc::clone(&endpoint.limits);
-            if let Some((name, password)) = user(&target)? {
+            if let Some((name, password)) = user(target.user.as_deref(), options)? {
                 endpoint.authenticator = Some(Arc::new(Users::new().with(name, &password)));
             }
             let config = ServerConfig {
@@ -229,12 +229,14 @@ impl Adapter for Hpx {
             if let Some(connections) = options.number("connections")? {
                 config.connections = usize::try_from(connections).unwrap_or(usize::MAX);
             }
-            let credentials = match user(&target)? {
-                Some((name, password)) => Credentials::new(name, password),
-                None => Credentials::guest(),
-            };
             let address = address(&target)?;
-            let credentials = Arc::new(credentials);
+            let name = target.user.clone();
+            let credentials = Arc::new(LoginOptions::new(options.clone(), "password", move |options| {
+                Ok(match user(name.as_deref(), options)? {
+                    Some((name, password)) => Credentials::new(name, password),
+                    None => Credentials::guest(),
+                })
+            })?);
             #[cfg(feature = "tls")]
             if let Some(tls) = crate::tls::ClientTls::from_options(options, &address)? {
                 let client = HpxClient::connect_tls(&address, credentials, config, tls, endpoint)?;
@@ -269,8 +271,8 @@ mod tests {
     #[test]
     fn a_user_needs_a_password_and_an_unknown_option_is_refused() {
         let told = |options: &Options| ADAPTER.particulars(options).unwrap().alters;
-        assert_eq!(user(&target("x", None)).unwrap().map(|(name, _)| name), None);
-        assert!(user(&target("x", Some("alice"))).is_err());
+        assert_eq!(user(None, &Options::new()).unwrap().map(|(name, _)| name), None);
+        assert!(user(Some("alice"), &Options::new()).is_err());
         let mut options = Options::new();
         options.set("dialect", "b");
         assert_eq!(wire(&options).unwrap().dialect, Dialect::B);

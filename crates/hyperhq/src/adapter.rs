@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use polywire_core::{
     Adapter, AdapterError, BinaryForm, BoxFuture, Capabilities, Client, Code, Correlation, Credentials,
-    EmptyReply, Endpoint, Errors, EventForm, Limits, OptionKind, OptionSpec, Options, Particulars,
-    ProgressForm, Route, Secret, Server, Target,
+    EmptyReply, Endpoint, Errors, EventForm, Limits, LoginOptions, OptionKind, OptionSpec, Options,
+    Particulars, ProgressForm, Route, Secret, Server, Target,
 };
 
 use crate::host::{HostConfig, HostError, Reauth, serve_one};
@@ -96,6 +96,9 @@ pub fn capabilities(limits: &Limits) -> Capabilities {
     }
 }
 
+const NO_CHALLENGE: &str =
+    "hyperhq needs the challenge of a launch: challenge=env:NAME or challenge=file:PATH";
+
 /// What a plugin logs in with, and how.
 struct Login {
     plugin: String,
@@ -142,8 +145,7 @@ impl HyperHq {
             return settings("hyperhq needs the id of a plugin: plugin=ID".to_owned());
         };
         let Some(challenge) = target.options.secret("challenge") else {
-            let why = "hyperhq needs the challenge of a launch: challenge=env:NAME or challenge=file:PATH";
-            return settings(why.to_owned());
+            return settings(NO_CHALLENGE.to_owned());
         };
         let events = target.options.text("events").into_iter().flat_map(|names| names.split(','));
         Ok(Login {
@@ -221,12 +223,16 @@ impl Adapter for HyperHq {
         mut endpoint: Endpoint,
     ) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
-            let Login { plugin, challenge, namespace, events } = Self::login(&target)?;
-            let credentials = Credentials::new(plugin, challenge);
+            let Login { plugin, namespace, events, .. } = Self::login(&target)?;
             // A challenge that was refused will not become a better one.
             endpoint.reconnect.max_refusals = 1;
             endpoint.reconnect.refused_pause = None;
             let dialler = dialler(&target.address, namespace.as_deref(), events, &endpoint)?;
+            let credentials = LoginOptions::new(target.options, "challenge", move |options| {
+                let challenge = options.secret("challenge").cloned();
+                let challenge = challenge.ok_or_else(|| AdapterError::Settings(NO_CHALLENGE.to_owned()))?;
+                Ok(Credentials::new(plugin.as_str(), challenge))
+            })?;
             Ok(Client::start(dialler, Arc::new(credentials), endpoint))
         })
     }

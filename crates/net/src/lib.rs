@@ -5,7 +5,7 @@
 //! # Features
 //! | feature | adds |
 //! |---|---|
-//! | `tls` | TLS from PEM files, both ends |
+//! | `tls` | TLS, both ends: certificates from PEM files, and the authorities of the system |
 //! | `websocket` | [`WebSocket`](websocket::WebSocket), both ends |
 //!
 //! # Decisions, with the road not taken
@@ -19,6 +19,9 @@
 //! - **A network is handed in beside clock and chance** (`Surroundings::network`), and adapters ask `net::connect`
 //!   and `net::listen` for sockets. A dialler of its own for each adapter would be ten entry points more, and none
 //!   for the bridge, which meets adapters as values.
+//! - **Without `tls_ca` a client trusts whom its system trusts**, through `rustls-native-certs`, so that a server with a public
+//!   certificate, or one of the operator's own authority, is met as every other program there meets it. A list compiled in
+//!   (`webpki-roots`) knows no authority of one's own and grows old with the program.
 //! - **The opening handshake is ours**, on `httparse`: it is one request and one answer, and both need a bound, a
 //!   check and a status of their own.
 

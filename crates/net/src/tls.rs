@@ -1,4 +1,4 @@
-//! TLS from PEM files, both ends. TLS 1.2 and 1.3.
+//! TLS, both ends: certificates from PEM files, and the authorities that the system trusts. TLS 1.2 and 1.3.
 
 use std::fmt;
 use std::io;
@@ -20,15 +20,19 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
-    /// What the options `tls` and `tls_ca` of an adapter ask for towards `address`; nothing without them.
+    /// What the options `tls` and `tls_ca` of an adapter ask for towards `address`; nothing without them. Without `tls_ca` the
+    /// authorities are those of this system, which are read now.
     ///
     /// # Errors
-    /// [`AdapterError`] when `tls_ca` is missing or cannot be used, or `address` has no name a certificate can be for.
+    /// [`AdapterError`] when the authorities cannot be used, or `address` has no name a certificate can be for.
     pub fn from_options(options: &Options, address: &str) -> Result<Option<Self>, AdapterError> {
-        if !options.flag("tls")?.unwrap_or(false) {
+        if !asked(options, "dials", &["tls_ca"], &["tls_cert", "tls_key"])? {
             return Ok(None);
         }
-        let trust = client_config(needed(options, "tls_ca")?)?;
+        let trust = match options.secret("tls_ca") {
+            Some(authorities) => client_config(authorities.expose())?,
+            None => system_client_config()?,
+        };
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         Self::new(trust, host.trim_start_matches('[').trim_end_matches(']')).map(Some)
     }
@@ -58,6 +62,26 @@ impl ClientTls {
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Is TLS asked for, at the end that `does` this? What would be left unused is refused: whoever names certificates wants TLS, and
+/// without it everything would go in the clear.
+fn asked(
+    options: &Options,
+    does: &str,
+    ours: &[&'static str],
+    theirs: &[&'static str],
+) -> Result<bool, AdapterError> {
+    let set = |names: &[&'static str]| names.iter().find(|name| options.secret(name).is_some()).copied();
+    if let Some(name) = set(theirs) {
+        let text = format!("{name} is an option of the other end, and this one {does}");
+        return Err(AdapterError::Settings(text));
+    }
+    let asked = options.flag("tls")?.unwrap_or(false);
+    match set(ours) {
+        Some(name) if !asked => Err(AdapterError::Settings(format!("{name} is of no use without tls = 1"))),
+        _ => Ok(asked),
     }
 }
 
@@ -91,7 +115,29 @@ pub fn client_config(authorities: &[u8]) -> Result<Arc<ClientConfig>, AdapterErr
             .add(authority)
             .map_err(|error| AdapterError::Settings(format!("tls_ca cannot be trusted: {error}")))?;
     }
-    Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+    Ok(trusting(roots))
+}
+
+/// A client's side of TLS that trusts the authorities of this system, as other programs on it do. Where `SSL_CERT_FILE` or
+/// `SSL_CERT_DIR` is set, they are those that it names.
+///
+/// # Errors
+/// [`AdapterError::Settings`] when there is none that can be read.
+pub fn system_client_config() -> Result<Arc<ClientConfig>, AdapterError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // A system may hold some that nothing here can read; whoever is signed by such a one is not trusted.
+    let (usable, _) = roots.add_parsable_certificates(found.certs);
+    if usable == 0 {
+        let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
+        let text = format!("this system names no authority to trust{why}; name some by tls_ca");
+        return Err(AdapterError::Settings(text));
+    }
+    Ok(trusting(roots))
+}
+
+fn trusting(roots: RootCertStore) -> Arc<ClientConfig> {
+    Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
 fn pem(text: &[u8], option: &str) -> Result<Vec<CertificateDer<'static>>, AdapterError> {
@@ -112,7 +158,7 @@ impl ServerTls {
     /// # Errors
     /// [`AdapterError`] when one is missing, or they cannot be used.
     pub fn from_options(options: &Options) -> Result<Option<Self>, AdapterError> {
-        if !options.flag("tls")?.unwrap_or(false) {
+        if !asked(options, "listens", &["tls_cert", "tls_key"], &["tls_ca"])? {
             return Ok(None);
         }
         let config = server_config(needed(options, "tls_cert")?, needed(options, "tls_key")?)?;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use polywire_core::{
     Adapter, AdapterError, BinaryForm, Body, BoxFuture, Capabilities, Client, Correlation, Credentials,
-    Endpoint, Errors, JsonText, Limits, OptionKind, OptionSpec, Options, Particulars, ProgressForm, Route,
-    Server, Target,
+    Endpoint, Errors, JsonText, Limits, LoginOptions, OptionKind, OptionSpec, Options, Particulars,
+    ProgressForm, Route, Server, Target,
 };
 
 use crate::client::is_object;
@@ -92,7 +92,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "tls",
         takes: OptionKind::Flag,
         default: "0",
-        about: "wss: listening needs tls_cert and tls_key, dialling needs tls_ca",
+        about: "wss: listening needs tls_cert and tls_key",
     },
     #[cfg(all(feature = "tls", feature = "server"))]
     OptionSpec {
@@ -112,7 +112,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "tls_ca",
         takes: OptionKind::Secret,
-        default: "none",
+        default: "those of the system",
         about: "the certificates that the server's must be signed with, in PEM",
     },
 ];
@@ -246,7 +246,7 @@ impl Adapter for SocketIo {
                 let why = "auth is what a client shows: who may come in, a server's authenticator decides";
                 return Err(AdapterError::Settings(why.to_owned()));
             }
-            let dials = ["query", "redial_when_dismissed", "min_heartbeat", "tls_ca"];
+            let dials = ["query", "redial_when_dismissed", "min_heartbeat"];
             if let Some(name) = dials.into_iter().find(|name| target.options.names().any(|it| it == *name)) {
                 let why = format!("{name} is an option of the end that dials, and this one listens");
                 return Err(AdapterError::Settings(why));
@@ -276,15 +276,12 @@ impl Adapter for SocketIo {
 
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
-            if let Some(name) = ["origins", "tls_cert", "tls_key"]
-                .into_iter()
-                .find(|name| target.options.names().any(|it| it == *name))
-            {
-                let why = format!("{name} is an option of the end that listens, and this one dials");
-                return Err(AdapterError::Settings(why));
+            if target.options.text("origins").is_some() {
+                let why = "origins is an option of the end that listens, and this one dials";
+                return Err(AdapterError::Settings(why.to_owned()));
             }
             let config = Self::settings(&target)?;
-            let credentials = Arc::new(Self::credentials(&target.options)?);
+            let credentials = Arc::new(LoginOptions::new(target.options.clone(), "auth", Self::credentials)?);
             #[cfg(feature = "tls")]
             if let Some(tls) = crate::tls::ClientTls::from_options(&target.options, &target.address)? {
                 let address = &target.address;

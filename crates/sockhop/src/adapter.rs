@@ -85,7 +85,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "tls",
         takes: OptionKind::Flag,
         default: "0",
-        about: "TLS on a TCP address; listening needs tls_cert and tls_key, dialling needs tls_ca",
+        about: "TLS on a TCP address; listening needs tls_cert and tls_key",
     },
     #[cfg(feature = "tls")]
     OptionSpec {
@@ -105,7 +105,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "tls_ca",
         takes: OptionKind::Secret,
-        default: "none",
+        default: "those of the system",
         about: "the certificates that the peer's must be signed with, in PEM",
     },
 ];

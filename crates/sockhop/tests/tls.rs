@@ -140,7 +140,8 @@ async fn what_is_missing_or_unusable_is_named_and_keys_are_never_shown() {
         let error = ADAPTER.listen(target("127.0.0.1:0", &secrets), endpoint).await.unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
-    let endpoint = Endpoint::new("sockhop", Echo);
-    let error = ADAPTER.dial(target("127.0.0.1:1", &[]), endpoint).await.unwrap_err();
-    assert_eq!(error.to_string(), "tls = 1 needs tls_ca");
+    let mut plain = target("127.0.0.1:1", &[("tls_ca", &*cert)]);
+    plain.options.set("tls", "0");
+    let error = ADAPTER.dial(plain, Endpoint::new("sockhop", Echo)).await.unwrap_err();
+    assert_eq!(error.to_string(), "tls_ca is of no use without tls = 1");
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use polywire_core::{
     Adapter, AdapterError, BinaryForm, Body, BoxFuture, Capabilities, Client, Correlation, Credentials,
-    EmptyReply, Endpoint, Errors, EventForm, JsonText, Limits, OptionKind, OptionSpec, Options, Particulars,
-    ProgressForm, Route, Secret, Server, Target,
+    EmptyReply, Endpoint, Errors, EventForm, JsonText, Limits, LoginOptions, OptionKind, OptionSpec, Options,
+    Particulars, ProgressForm, Route, Secret, Server, Target,
 };
 
 use crate::config::{Config, OnFailure};
@@ -119,7 +119,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "tls",
         takes: OptionKind::Flag,
         default: "0",
-        about: "wss: listening needs tls_cert and tls_key, dialling needs tls_ca",
+        about: "wss: listening needs tls_cert and tls_key",
     },
     #[cfg(feature = "tls")]
     OptionSpec {
@@ -139,7 +139,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "tls_ca",
         takes: OptionKind::Secret,
-        default: "none",
+        default: "those of the system",
         about: "the certificates that the peer's must be signed with, in PEM",
     },
 ];
@@ -224,14 +224,14 @@ impl Stonyx {
         if target.unix {
             return settings("stonyx has no Unix sockets".to_owned());
         }
-        let path = Some(&target.path).filter(|path| !matches!(path.as_str(), "" | "/"));
-        if let Some(extra) = target.user.as_ref().or(path) {
-            return settings(format!("stonyx has no users and no paths, but got {extra:?}"));
+        if let Some(user) = &target.user {
+            return settings(format!("stonyx has no users, but got {user:?}"));
         }
         if target.options.secret("key").is_none() {
             return settings("stonyx needs its shared key: key=env:NAME or key=file:PATH".to_owned());
         }
-        Config::from_options(&target.options)
+        let path = if target.path.is_empty() { "/".to_owned() } else { percent_encoded(&target.path) };
+        Ok(Config { path, ..Config::from_options(&target.options)? })
     }
 
     /// What the login carries beside the key.
@@ -244,6 +244,19 @@ impl Stonyx {
         }
         Ok(Credentials { data: Body::Json(text), ..Credentials::guest() })
     }
+}
+
+/// A path, which comes without its percent forms, as a request line takes it.
+fn percent_encoded(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_graphic() && !b"\"#%<>\\^`{|}".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
 }
 
 impl Adapter for Stonyx {
@@ -286,6 +299,10 @@ impl Adapter for Stonyx {
 
     fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
         Box::pin(async move {
+            if !matches!(&*target.path, "" | "/") {
+                let why = format!("a server of stonyx serves every path: leave {:?} out", target.path);
+                return Err(AdapterError::Settings(why));
+            }
             let config = Self::settings(&target)?;
             #[cfg(feature = "tls")]
             if let Some(tls) = crate::tls::ServerTls::from_options(&target.options)? {
@@ -298,7 +315,8 @@ impl Adapter for Stonyx {
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
             let config = Self::settings(&target)?;
-            let credentials = Arc::new(Self::credentials(&target.options)?);
+            let credentials =
+                Arc::new(LoginOptions::new(target.options.clone(), "auth_data", Self::credentials)?);
             #[cfg(feature = "tls")]
             if let Some(tls) = crate::tls::ClientTls::from_options(&target.options, &target.address)? {
                 let address = &target.address;

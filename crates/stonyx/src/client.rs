@@ -20,7 +20,7 @@ use crate::seal::Key;
 use crate::server::settings;
 use crate::session::ClientSession;
 
-/// Dials `ws://` at `address`, such as `127.0.0.1:2667`, and keeps the connection up as `endpoint.reconnect` says; gives back at once.
+/// Dials `ws://` at `address`, such as `127.0.0.1:2667`, and the path of `config`, and keeps the connection up as `endpoint.reconnect` says; gives back at once.
 ///
 /// `credentials` are asked anew before every login: their `data`, an object, are the further members of the login (`authData` of
 /// the original); their `secret`, if there is one, is shown in place of the shared key. `endpoint`'s handler hears pushes as
@@ -78,7 +78,7 @@ impl Dialler {
             key: OnceCell::new(),
             nonces: Arc::default(),
             json: endpoint.limits.json,
-            settings: settings(endpoint.limits.max_frame_bytes),
+            settings: settings(&endpoint.limits),
             surroundings: endpoint.surroundings.clone(),
             #[cfg(feature = "tls")]
             tls: None,
@@ -106,7 +106,7 @@ impl Dial for Dialler {
         let unreachable = |source| DialError::Unreachable { address: self.address.clone(), source };
         let key = self.key.get_or_try_init(|| derive(&self.config)).await.map_err(unreachable)?;
         let stream = self.stream().await.map_err(unreachable)?;
-        let opening = Opening { host: &self.address, path: "/", headers: &[] };
+        let opening = Opening { host: &self.address, path: &self.config.path, headers: &[] };
         let transport =
             connect(stream, opening, self.settings.clone()).await.map_err(|error| match error {
                 WebSocketError::Io(source) => unreachable(source),

@@ -14,6 +14,9 @@ const PLACEHOLDER: &[u8] = b"AUTH_KEY";
 pub struct Config {
     /// The shared key, as both ends have it in their configuration: UTF-8 text, best 32 random bytes in hex.
     pub key: Secret,
+    /// Client: the path to ask the server for, with its query if it has one; default `/`. A server serves every path, as the
+    /// original does.
+    pub path: String,
     /// Seal every message; default true. Both ends must agree, the wire does not negotiate.
     pub encryption: bool,
     /// Take a key below 16 bytes, or the original's placeholder, off loopback too; default false.
@@ -62,6 +65,7 @@ impl Config {
     pub fn new(key: impl Into<Secret>) -> Self {
         Self {
             key: key.into(),
+            path: "/".to_owned(),
             encryption: true,
             allow_weak_key: false,
             allow_plaintext: false,
@@ -108,6 +112,10 @@ impl Config {
         let refused = |setting, value: &str, rule| Err(LimitError { setting, value: value.to_owned(), rule });
         if std::str::from_utf8(self.key.expose()).is_err() {
             return refused("key", "(hidden)", "UTF-8 text");
+        }
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+        if !self.path.starts_with('/') || !self.path.bytes().all(plain) {
+            return refused("path", &self.path, "a path that begins with / and needs no percent form");
         }
         let weak = self.key.expose().len() < MIN_KEY_BYTES || self.key.matches(PLACEHOLDER);
         if weak && loopback {

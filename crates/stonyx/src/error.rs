@@ -25,7 +25,7 @@ pub enum Error {
 impl From<Error> for AdapterError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Setting(error) => AdapterError::option(error.setting, error.value, error.rule),
+            Error::Setting(error) => AdapterError::Settings(error.to_string()),
             Error::Listen { address, source } => AdapterError::Listen { address, source },
         }
     }

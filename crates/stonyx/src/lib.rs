@@ -56,6 +56,8 @@
 //!   take null.
 //! - **Before the login only a login is heard.** The original ignores unknown names and closes for known ones, and so
 //!   tells a stranger which exist.
+//! - **Only the answer `"success"` is a login.** The library's server lets in with any value that is true in JavaScript,
+//!   `{"error":"denied"}` among them; the client handler that its pages show takes every other for a refusal.
 //! - **A binary message is refused where messages are plain**, and the other way round, because a peer that mixes
 //!   them has another configuration.
 

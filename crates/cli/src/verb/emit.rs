@@ -26,7 +26,7 @@ pub(crate) struct Args {
     timeout: Duration,
 }
 
-/// Says what the wire does with such an event, because once it is queued nobody hears of it any more.
+/// Refuses what the wire cannot carry, because once it is queued nobody hears of it any more.
 fn look_over(event: &Event, url: &Url) -> Result<(), Fault> {
     let (adapter, options, name) = (&url.adapter, &url.target.options, &*event.route);
     let wire = adapter.name();
@@ -37,10 +37,16 @@ fn look_over(event: &Event, url: &Url) -> Result<(), Fault> {
     if matches!(event.body, Body::Binary(_)) && !has_bytes {
         return Err(Fault::usage(format_args!("{wire} carries no bytes")).hint("send them as base64 in JSON"));
     }
+    Ok(())
+}
+
+/// Says what a peer does not hear, whatever it is sent.
+fn tell_unheard(event: &Event, url: &Url) -> Result<(), Fault> {
+    let (adapter, options, name) = (&url.adapter, &url.target.options, &*event.route);
     if let EventForm::Only(names) = adapter.particulars(options)?.client_events
         && !names.contains(&name)
     {
-        say(format_args!("over {wire} only these events are heard: {}", names.join(", ")));
+        say(format_args!("over {} only these events are heard: {}", adapter.name(), names.join(", ")));
     }
     Ok(())
 }
@@ -53,7 +59,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     let url = Url::parse(&args.url, &context.adapters)?;
     let event = Event::new(route(args.route)?, args.body.load()?);
     look_over(&event, &url)?;
-    let connected = or_print(connect(url, nothing()?, args.timeout).await)?;
+    let connected = or_print(connect(url.clone(), nothing()?, args.timeout).await)?;
+    tell_unheard(&event, &url)?;
     if let Err(error) = connected.client.caller().notify(event).await {
         failed(&error).print()?;
         return Err(explain(&error, exit_of(&error)));

@@ -207,7 +207,7 @@ fn p16_failed_logins_pause_and_strangers_have_four_messages() {
     paused.message(&login("alice", "s3cret"));
     assert_eq!(
         paused.next()["error"],
-        json!({"code": 411, "msg": "too many failed logins: try again in 61 s"})
+        json!({"code": 411, "msg": "too many failed logins (max_failed_logins_per_name = 5, max_failed_logins = 20 of one address): try again in 61 s"})
     );
     paused.now = paused.now + Duration::from_secs(60);
     paused.message(&login("alice", "s3cret"));

@@ -4,7 +4,10 @@
 
 mod batches;
 mod commands;
+mod reading;
 mod scripted;
+mod wires;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,8 +1,8 @@
 //! Calls and events by hand: bodies and arguments, answers, failures, and the limits on both.
 
 use polywire_core::{
-    Admit, Binary, Body, ByteString, CallError, Code, Count, Delivery, Event, Failure, Meta, Outbound,
-    Request, Response, Route,
+    Admit, Body, ByteString, CallError, Code, Count, Delivery, Event, Failure, Meta, Outbound, Request,
+    Response, Route,
 };
 
 use super::hand::Hand;
@@ -68,7 +68,7 @@ fn bytes_alone_are_bytes_and_bytes_in_json_stay_beside_it() {
         hand.say(&text);
         hand.attach(&[1, 2]);
         let (body, meta) = heard(&mut hand);
-        assert_eq!(body, Body::Binary(Binary { kind: kind.into(), bytes: (&[1, 2][..]).into() }));
+        assert_eq!(body, Body::binary(kind, &[1, 2][..]));
         assert_eq!(emit(&mut hand, body, meta), text);
         assert!(hand.written.pop_front().is_some_and(|message| message.len() == 2));
     }
@@ -186,6 +186,23 @@ fn what_the_server_does_not_take_fails_here() {
     hand.say(r#"427["ask"]"#);
     hand.send(Outbound::Response { reply: 7, result: Ok(large().into()) });
     assert!(hand.wrote().starts_with(r#"437[{"error":{"code":"resource_exhausted""#));
+}
+
+/// The official server drops an event that it reads together with what ends its namespace.
+#[test]
+fn no_disconnect_is_sent_right_behind_an_event() {
+    let mut hand = Hand::connected(Config::new("/"));
+    hand.send(Outbound::Event(Event::new(Route::from_static("last"), Body::Empty)));
+    assert_eq!(hand.wrote(), r#"42["last"]"#);
+    hand.leave();
+    assert!(hand.written.is_empty(), "{:?}", hand.written);
+    // Once the server has said something since, it has the event.
+    let mut hand = Hand::connected(Config::new("/"));
+    hand.send(Outbound::Event(Event::new(Route::from_static("last"), Body::Empty)));
+    assert_eq!(hand.wrote(), r#"42["last"]"#);
+    hand.say(r#"42["heard"]"#);
+    hand.leave();
+    assert_eq!((hand.wrote(), hand.wrote()), ("41".to_owned(), "1".to_owned()));
 }
 
 #[test]

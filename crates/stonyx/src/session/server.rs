@@ -215,6 +215,10 @@ impl Session for ServerSession {
         match read(&text, &self.json) {
             Read::Message(message) => self.asked(message, cx),
             Read::Other => cx.count(Count::UnknownKind),
+            // Whatever it is, no login is that large.
+            Read::Limit if self.login != Login::Done => {
+                self.refuse(Count::BeforeLogin, "a message beyond a limit on JSON before the login", cx);
+            }
             Read::Limit => cx.count(Count::BadBody),
             Read::Nothing => self.refuse(Count::Undecodable, "a message that cannot be read", cx),
         }

@@ -214,7 +214,8 @@ fn x05_our_own_frames_reflected_are_refused() {
 
 #[test]
 fn x06_only_a_login_is_heard_before_the_login_and_only_once() {
-    for text in [r#"{"request":"echo"}"#, r#"{"request":"nobody"}"#] {
+    let deep = format!(r#"{{"request":"echo","data":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+    for text in [r#"{"request":"echo"}"#, r#"{"request":"nobody"}"#, &deep] {
         let mut hand = stranger();
         hand.receive(sealed(&GLOBAL, text));
         assert_refused(&hand, text);
