@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_worst_run_by_any_of_its_figures_is_the_stray() {
-        let runs = [[1.0, 10.0], [1.1, 10.0], [1.0, 13.0], [1.3, 10.0], [1.0, 10.0]];
+        let runs = [[1.0, 10.0], [1.1, 10.0], [1.0, 14.0], [1.3, 10.0], [1.0, 10.0]];
         assert_eq!(stray(&runs, |run| *run), Some(2));
         assert_eq!(stray(&runs, |run| [run[0]]), Some(3));
         assert_eq!(stray(&runs[..2], |run| *run), None);

@@ -199,7 +199,7 @@ async fn sockhop(
     if let Some(command) = npm_sockhop(plan) {
         group.push((Contender { name: "npm sockhop 1.8.4", command }, json, plan.calls / 8));
     }
-    let cpu = server_cpu(compare(&scenario, plan, &group, figures).await?);
+    let cpu = server_cpu(&compare(&scenario, plan, &group, figures).await?);
     let (least, over) = if connections == 16 { (8.0, 0.25) } else { (4.5, 0.40) };
     bars.push(Bar::at_most(&scenario, "server CPU us a call over the bare loop", cpu[0] - cpu[1], over));
     bars.push(Bar::at_most(&scenario, "server CPU of binary mode against JSON mode", cpu[2] / cpu[0], 1.0));
@@ -263,7 +263,7 @@ async fn hpx(
             ["python3", &plan.hpx_peer, "--port", "0", "--seconds", "600"].map(str::to_owned).to_vec();
         group.push((Contender { name: "Python peer", command }, echo, calls / 8));
     }
-    let cpu = server_cpu(compare(&scenario, plan, &group, figures).await?);
+    let cpu = server_cpu(&compare(&scenario, plan, &group, figures).await?);
     bars.push(Bar::at_most(&scenario, "server CPU against the bare loop", cpu[0] / cpu[1], 1.3));
     // The bar is for small bodies, which we store and the original compresses.
     if let (Some(python), true) = (cpu.get(2), body_bytes <= 1_024) {
@@ -285,7 +285,7 @@ async fn bridge(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> 
         (ourselves("bridge", &["serve", "bridge", "--upstream", &to])?, json, plan.calls / 4),
         (ourselves("echo server", &["serve", "sockhop"])?, json, plan.calls / 4),
     ];
-    let cpu = server_cpu(compare(scenario, plan, &group, figures).await?);
+    let cpu = server_cpu(&compare(scenario, plan, &group, figures).await?);
     bars.push(Bar::at_most(scenario, "bridge CPU a call against an echo server", cpu[0] / cpu[1], 2.2));
     let bridged = group[0].0.start().await.map_err(|error| format!("bridge: {error}"))?;
     let calls = 20_000;
@@ -322,7 +322,7 @@ fn ourselves(name: &'static str, arguments: &[&str]) -> Result<Contender, String
 }
 
 /// Microseconds of server CPU a call of each contender.
-fn server_cpu(runs: Vec<Run>) -> Vec<f64> {
+fn server_cpu(runs: &[Run]) -> Vec<f64> {
     runs.iter().map(|run| run.server_cpu).collect()
 }
 

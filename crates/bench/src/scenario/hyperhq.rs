@@ -42,7 +42,7 @@ async fn against(
         let command = vec!["node".to_owned(), script.to_owned(), plan.socketio_server_modules.clone()];
         group.push((Contender { name: "npm socket.io", command }, load, calls / 4));
     }
-    let cpu = server_cpu(compare(&scenario, plan, &group, figures).await?);
+    let cpu = server_cpu(&compare(&scenario, plan, &group, figures).await?);
     bars.push(Bar::at_most(&scenario, "server CPU against bare socketioxide", cpu[0] / cpu[1], 1.3));
     if let Some(node) = cpu.get(2) {
         let text = "times less server CPU than npm socket.io";

@@ -50,7 +50,7 @@ async fn calls(
         (ourselves("bare loop", &["serve", "stonyx-bare"])?, load, calls),
     ];
     group.extend(node(plan).map(|node| (node, load, calls / 8)));
-    let cpu = server_cpu(compare(&scenario, plan, &group, figures).await?);
+    let cpu = server_cpu(&compare(&scenario, plan, &group, figures).await?);
     bars.push(Bar::at_most(&scenario, "server CPU against the bare loop", cpu[0] / cpu[1], 1.4));
     let least = if body_bytes > 1_024 { Some(3.0) } else { (connections == 16).then_some(8.0) };
     if let (Some(node), Some(least)) = (cpu.get(2), least) {
@@ -69,7 +69,7 @@ async fn broadcast(
     let load = Load::StonyxBroadcast { members: MEMBERS };
     let messages = plan.calls / 4;
     let group = [(ourselves("polywire", &["serve", "stonyx"])?, load, messages), (node, load, messages / 4)];
-    let cpu = server_cpu(compare(&scenario, plan, &group, figures).await?);
+    let cpu = server_cpu(&compare(&scenario, plan, &group, figures).await?);
     bars.push(Bar::at_least(&scenario, "times less CPU a delivered event than Node", cpu[1] / cpu[0], 4.0));
     Ok(())
 }
