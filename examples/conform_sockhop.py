@@ -137,7 +137,10 @@ class Program:
         peer = Peer(reader, writer, self.serve, self.hear)
         self.peer = self.peer if self.peer and self.peer.open else peer
         self.peers.add(peer)
-        await peer.run()
+        try:
+            await peer.run()
+        except asyncio.CancelledError:
+            pass  # the program ends; asyncio would write a trace of it
         self.peers.discard(peer)
 
     async def dial(self, ask):

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use bridged::{Upstream, WIRES, bridge, dial, event, json, onward, request, serve};
 use flate2::bufread::GzDecoder;
+use polywire_conformance::{Relay, Way};
 use polywire_core::{Body, Code, Kind};
-use polywire_tests::relay::{Place, Relay};
 use serde_json::Value;
 
 /// The same bytes as they come back: a typed buffer has one name, and in a request that is the route.
@@ -84,9 +84,8 @@ async fn p08_nothing_that_comes_over_the_bridge_becomes_a_command() {
     let bodies = ["1", "3", "\"serverquit\"", "\"requestauth\"", "null", "true", "[1]", "{}", "{\"data\":1}"];
     for more in ["", "wrap = \"value\""] {
         let Upstream { server, mut seen, .. } = serve("hpx").await;
-        let port = server.address().rsplit(':').next().unwrap().parse().unwrap();
-        let relay = Relay::start(Place::local(0), Place::local(port)).await.unwrap();
-        let upstream = format!("127.0.0.1:{}", relay.port().unwrap());
+        let relay = Relay::start(server.address(), usize::MAX).await.unwrap();
+        let upstream = relay.address().to_string();
         let bridge = bridge("sockhop", "hpx", &upstream, &onward(more)).await;
         let (client, _heard) = dial("sockhop", bridge.address("in").unwrap()).await;
         let mut answered = 0;
@@ -102,7 +101,7 @@ async fn p08_nothing_that_comes_over_the_bridge_becomes_a_command() {
         assert_eq!(answered, names.len() * crossing, "{more}");
         let mut functions = 0;
         for connection in 0..relay.opened() {
-            for data in data(&relay.recording(connection).to_server) {
+            for data in data(&relay.recording(connection).bytes(Way::ToServer)) {
                 match data {
                     // The login of a guest.
                     Value::Object(login) => assert!(login.is_empty()),

@@ -20,7 +20,6 @@ use bridge_run::Bridge;
 use polywire_tests::driver::Driver;
 use polywire_tests::install::{HPX_PY_100, SOCKHOP_184};
 use polywire_tests::peer;
-use polywire_tests::relay::Place;
 use polywire_tests::skip::{self, Tool};
 use serde_json::{Value, json};
 
@@ -222,7 +221,7 @@ async fn a_stock_sockhop_client_calls_a_python_hpx_peer_as_if_it_were_called_dir
     let (_server, port) = peer::hpx_server(&[]).await.unwrap();
     let bridge = Bridge::start(test, SOCKHOP_TO_HPX, port).await;
 
-    let client = sockhop_client(&sockhop, bridge.front.port().unwrap()).await;
+    let client = sockhop_client(&sockhop, bridge.front.address().port()).await;
     let bridged = results(vec![client], as_sockhop, of_sockhop).await;
     let direct = results(hpx_clients(&hpx, port).await, as_hpx, of_hpx).await;
 
@@ -238,7 +237,7 @@ async fn a_stock_hpx_client_calls_a_stock_sockhop_server_as_if_it_were_called_di
     let (_server, port) = sockhop_server(&sockhop, "echo").await;
     let bridge = Bridge::start(test, HPX_TO_SOCKHOP, port).await;
 
-    let clients = hpx_clients(&hpx, bridge.front.port().unwrap()).await;
+    let clients = hpx_clients(&hpx, bridge.front.address().port()).await;
     let bridged = results(clients, as_hpx, of_hpx).await;
     let direct = results(vec![sockhop_client(&sockhop, port).await], as_sockhop, of_sockhop).await;
 
@@ -257,7 +256,7 @@ async fn a_stock_hpx_client_calls_a_python_hpx_peer_and_every_integer_survives()
     let (_server, port) = peer::hpx_server(&[]).await.unwrap();
     let bridge = Bridge::start(test, HPX_TO_HPX, port).await;
 
-    let clients = hpx_clients(&hpx, bridge.front.port().unwrap()).await;
+    let clients = hpx_clients(&hpx, bridge.front.address().port()).await;
     let bridged = results(clients, as_hpx, of_hpx).await;
     let direct = results(hpx_clients(&hpx, port).await, as_hpx, of_hpx).await;
 
@@ -276,7 +275,7 @@ async fn calls_end_within_their_deadline_each_time_the_hpx_upstream_is_killed() 
     for _ in 0..BRIDGES {
         let (mut server, port) = peer::hpx_server(&[]).await.unwrap();
         let bridge = Bridge::start(test, SOCKHOP_TO_HPX, port).await;
-        let mut client = sockhop_client(&sockhop, bridge.front.port().unwrap()).await;
+        let mut client = sockhop_client(&sockhop, bridge.front.address().port()).await;
         for _ in 0..KILLS {
             let asked = Instant::now();
             let mut calls = Vec::new();
@@ -288,7 +287,7 @@ async fn calls_end_within_their_deadline_each_time_the_hpx_upstream_is_killed() 
                 server.wait_for_json(|line| line["sleeping"] == 30, LIMIT).await.unwrap();
             }
             let (next, port) = peer::hpx_server(&[]).await.unwrap();
-            bridge.back.redirect(Place::local(port));
+            bridge.back.redirect(format!("127.0.0.1:{port}"));
             server.kill().await;
             for call in calls {
                 let answer = client.answer(call).await.unwrap().unwrap();
@@ -313,14 +312,14 @@ async fn calls_end_within_their_deadline_each_time_the_sockhop_upstream_is_kille
     for _ in 0..BRIDGES {
         let (mut server, port) = sockhop_server(&sockhop, "none").await;
         let bridge = Bridge::start(test, HPX_TO_SOCKHOP, port).await;
-        let mut client = hpx_client(&hpx, bridge.front.port().unwrap()).await;
+        let mut client = hpx_client(&hpx, bridge.front.address().port()).await;
         for kill in 1..=KILLS {
             let asked = Instant::now();
             let call = client.begin("call", as_hpx(1)).await.unwrap();
             server.event(|event| event["data"]["value"]["number"] == 1, LIMIT).await.unwrap();
             // The one that comes after the last is not killed and answers.
             let (next, port) = sockhop_server(&sockhop, if kill == KILLS { "echo" } else { "none" }).await;
-            bridge.back.redirect(Place::local(port));
+            bridge.back.redirect(format!("127.0.0.1:{port}"));
             server.kill().await;
             let reply = client.answer(call).await.unwrap().unwrap();
             assert!(asked.elapsed() < DEADLINE, "{:?}", asked.elapsed());

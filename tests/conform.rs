@@ -159,6 +159,7 @@ async fn what_is_known_to_fail_does_not_fail_the_run_and_what_holds_after_all_do
     let nonsense = file("nonsense", "body.intgers\n");
     let ran = run(&nonsense, &good).await.ends(2);
     assert!(ran.errors.contains("line 1: there is no case \"body.intgers\""), "{}", ran.errors);
+    assert!(ran.errors.contains("did you mean body.integers?"), "{}", ran.errors);
     assert_eq!(ran.output, "");
 }
 

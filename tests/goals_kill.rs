@@ -6,15 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use polywire_conformance::Relay;
 use polywire_conformance::child::control::{MODE_VARIABLE, SECRET_VARIABLE};
 use polywire_core::{
-    Body, CallError, Client, Code, Endpoint, Handler, HandlerFuture, Incoming, JsonText, Limits, Outcome,
-    Reconnect, Request, Response, Route, Router, Secret, Target,
+    Body, CallError, Client, ClientState, Code, Endpoint, Handler, HandlerFuture, Incoming, JsonText, Limits,
+    Outcome, Reconnect, Request, Response, Route, Router, Secret, Target,
 };
 use polywire_sockhop::{Config, dial, listen};
 use polywire_tests::process::Process;
-use polywire_tests::relay::{Place, Relay};
-use polywire_tests::size::size;
+use polywire_tests::size::{Progress, is_full, size};
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,8 +24,11 @@ use tokio::time::{Instant, timeout};
 const LIMIT: Duration = Duration::from_secs(60);
 /// A secret of these tests alone.
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
-/// How much later than its deadline a call may end: 250 ms, and what a busy machine makes of it.
-const LATE: Duration = Duration::from_millis(1_250);
+
+/// How much later than asked something may be: 250 ms, and in a small run what a busy machine makes of it.
+fn late() -> Duration {
+    Duration::from_millis(if is_full() { 250 } else { 1_250 })
+}
 
 fn object(text: String) -> Body {
     Body::Json(JsonText::from_validated(text.into()))
@@ -41,6 +44,10 @@ async fn start(wire: &str) -> (Process, u16) {
     let address = target.split("://").nth(1).unwrap().split('?').next().unwrap();
     (process, address.rsplit(':').next().unwrap().parse().unwrap())
 }
+
+/// Who wants a server back within 5 s says how long a pause may be: a server that is killed again and again is one that flaps, and is
+/// dialled more and more rarely, by default every 30 s.
+const PAUSE: Duration = Duration::from_secs(3);
 
 async fn connect(wire: &str, port: u16) -> Client {
     let mut target = Target { address: format!("127.0.0.1:{port}"), ..Target::default() };
@@ -61,10 +68,15 @@ async fn connect(wire: &str, port: u16) -> Client {
     }
     let nothing = Router::new().build().unwrap();
     let endpoint = Endpoint {
-        reconnect: Reconnect { first_pause: Duration::from_millis(50), ..Reconnect::default() },
+        reconnect: Reconnect { max_pause: PAUSE, ..Reconnect::default() },
         ..Endpoint::new("goal", nothing)
     };
     polywire_cli::adapters().get(wire).unwrap().dial(target, endpoint).await.unwrap()
+}
+
+/// Waits until the client stands so.
+async fn stands(client: &Client, so: impl FnMut(&ClientState) -> bool) {
+    drop(timeout(LIMIT, client.watch().wait_for(so)).await.expect("in time").expect("it lives"));
 }
 
 async fn ran(client: &Client, key: &str) -> u64 {
@@ -80,10 +92,13 @@ async fn g03_b06_a_server_that_is_killed_with_200_calls_in_flight_runs_none_twic
     let kills = size(1, 100);
     for wire in ["sockhop", "hpx", "stonyx", "socketio", "hyperhq"] {
         let (mut process, port) = start(wire).await;
-        let relay = Relay::start(Place::local(0), Place::local(port)).await.unwrap();
-        let client = connect(wire, relay.port().unwrap()).await;
-        let (mut answered, mut unknown, mut unsent, mut slowest) = (0_u64, 0_u64, 0_u64, Duration::ZERO);
+        let relay = Relay::start(format!("127.0.0.1:{port}"), 0).await.unwrap();
+        let client = connect(wire, relay.address().port()).await;
+        let (mut answered, mut unknown, mut unsent) = (0_u64, 0_u64, 0_u64);
+        let (mut slowest, mut latest) = (Duration::ZERO, Duration::ZERO);
+        let mut progress = Progress::new(&format!("g03: kills of {wire}"), kills);
         for kill in 0..kills {
+            progress.done(kill);
             let mut calls = JoinSet::new();
             for number in 0..200 {
                 let (caller, key) = (client.caller().clone(), format!("{kill}-{number}"));
@@ -96,18 +111,19 @@ async fn g03_b06_a_server_that_is_killed_with_200_calls_in_flight_runs_none_twic
             }
             let mut ends = vec![calls.join_next().await.unwrap().unwrap()];
             process.kill().await;
+            stands(&client, |state| *state != ClientState::Ready).await;
             let port;
             (process, port) = start(wire).await;
-            relay.redirect(Place::local(port));
+            relay.redirect(format!("127.0.0.1:{port}"));
             let there = Instant::now();
-            ran(&client, "nothing").await;
+            stands(&client, |state| *state == ClientState::Ready).await;
             slowest = slowest.max(there.elapsed());
             while let Some(end) = calls.join_next().await {
                 ends.push(end.unwrap());
             }
             assert_eq!(ends.len(), 200);
             for (key, end, took) in ends {
-                assert!(took <= DEADLINE + LATE, "{wire}: {key} took {took:?}");
+                latest = latest.max(took.saturating_sub(DEADLINE));
                 match end {
                     Ok(_) => answered += 1,
                     Err(CallError::NotSent(_)) => unsent += 1,
@@ -122,9 +138,11 @@ async fn g03_b06_a_server_that_is_killed_with_200_calls_in_flight_runs_none_twic
             }
         }
         println!(
-            "g03: {wire}: {kills} kills; {answered} answered, {unknown} unknown, {unsent} not sent; ready again within {slowest:?}"
+            "g03: {wire}: {kills} kills; {answered} answered, {unknown} unknown, {unsent} not sent; ready again within \
+             {slowest:?}, the last outcome {latest:?} after its deadline"
         );
-        assert!(slowest <= Duration::from_secs(5) + LATE, "{wire}: {slowest:?}");
+        assert!(slowest <= Duration::from_secs(5), "{wire}: {slowest:?}");
+        assert!(latest <= late(), "{wire}: {latest:?}");
         process.kill().await;
     }
 }
@@ -216,7 +234,9 @@ impl Rig {
 async fn g16_a_bridge_that_drains_with_a_thousand_calls_in_flight_lets_each_have_its_answer() {
     let mut longest = Duration::ZERO;
     let rounds = size(1, 100);
-    for _ in 0..rounds {
+    let mut progress = Progress::new("g16: drains", rounds);
+    for round in 0..rounds {
+        progress.done(round);
         let mut rig = in_flight("slow").await;
         rig.bridge.signal("TERM").await.unwrap();
         rig.bridge.wait_for_error_line(|line| line.contains("draining"), LIMIT).await.unwrap();
@@ -233,7 +253,9 @@ async fn g16_a_bridge_that_drains_with_a_thousand_calls_in_flight_lets_each_have
 async fn g16_a_second_signal_ends_a_bridge_at_once_and_every_call_has_its_outcome() {
     let mut longest = Duration::ZERO;
     let rounds = size(1, 100);
-    for _ in 0..rounds {
+    let mut progress = Progress::new("g16: second signals", rounds);
+    for round in 0..rounds {
+        progress.done(round);
         let mut rig = in_flight("hang").await;
         rig.bridge.signal("TERM").await.unwrap();
         rig.bridge.wait_for_error_line(|line| line.contains("draining"), LIMIT).await.unwrap();
@@ -244,5 +266,5 @@ async fn g16_a_second_signal_ends_a_bridge_at_once_and_every_call_has_its_outcom
         assert_eq!(rig.outcomes().await, (0, 1_000));
     }
     println!("g16: {rounds} second signals with 1,000 in flight, gone within {longest:?}");
-    assert!(longest <= Duration::from_secs(1) + LATE, "{longest:?}");
+    assert!(longest <= Duration::from_secs(1) + late(), "{longest:?}");
 }

@@ -15,7 +15,7 @@ use polywire_core::{
     Body, Client, Count, Endpoint, Event, GAP, Handler, HandlerFuture, Identity, Incoming, Kind, Request,
     Response, Route, Server,
 };
-use polywire_tests::size::{is_full, size};
+use polywire_tests::size::{Progress, is_full, size};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -156,6 +156,14 @@ async fn g05_mixed_traffic_over_every_wire_and_the_bridge_loses_nothing_and_doub
         let row = tell(Arc::clone(server), pace, until);
         events.spawn(async move { (place, row.await) });
     }
+    let progress = tokio::spawn(async move {
+        let mut progress = Progress::new("g05: seconds of mixed load", span.as_secs());
+        let mut seconds = interval(Duration::from_secs(1));
+        loop {
+            seconds.tick().await;
+            progress.done(began.elapsed().as_secs());
+        }
+    });
     // What it holds when everything is warm, and when it ends.
     tokio::time::sleep_until(began + span / 2).await;
     let warm = held();
@@ -167,6 +175,7 @@ async fn g05_mixed_traffic_over_every_wire_and_the_bridge_loses_nothing_and_doub
         sent += count;
     }
     let end = held();
+    progress.abort();
     while let Some(row) = events.join_next().await {
         let (place, count) = row.unwrap();
         let all = async {

@@ -15,7 +15,7 @@ use polywire_hpx::{HpxServer, ServerConfig, Wire};
 use polywire_sockhop::{Config, dial, listen};
 use polywire_tests::framed::framed;
 use polywire_tests::process::Process;
-use polywire_tests::size::size;
+use polywire_tests::size::{Progress, size};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
@@ -326,7 +326,9 @@ async fn g27_ten_thousand_idle_connections_fit_into_400_mib() {
     let peers = size(100, 10_000);
     let before = usage(&process).0;
     let mut kept = Vec::new();
-    for _ in 0..peers {
+    let mut progress = Progress::new("g27: idle connections", peers);
+    for peer in 0..peers {
+        progress.done(peer);
         let mut stream = TcpStream::connect(&addresses[0]).await.unwrap();
         stream.write_all(b"{\"type\":\"echo\",\"data\":1,\"id\":\"i\"}\n").await.unwrap();
         assert!(timeout(LIMIT, stream.read(&mut [0; 512])).await.unwrap().unwrap() > 0);
@@ -360,7 +362,9 @@ async fn g27_x16_ten_thousand_wrong_logins_cost_a_twentieth_of_a_core_over_ten_m
     for (place, login) in [(0, hpx), (1, stonyx)] {
         let (process, addresses) = serve(20_000, &urls[place..=place]).await;
         let before = usage(&process).1;
-        for _ in 0..logins {
+        let mut progress = Progress::new("g27: wrong logins", logins);
+        for number in 0..logins {
+            progress.done(number);
             let mut stream = TcpStream::connect(&addresses[0]).await.unwrap();
             stream.write_all(&login).await.unwrap();
             let refused = async {

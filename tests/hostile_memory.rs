@@ -5,6 +5,7 @@ use std::any::Any;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use polywire_core::{
@@ -17,6 +18,7 @@ use polywire_sockhop::{Codec, Config, Role};
 use polywire_stonyx::Key;
 use polywire_tests::bomb::bomb;
 use polywire_tests::framed::framed;
+use polywire_tests::memory::held;
 use polywire_tests::size::size;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -44,13 +46,6 @@ impl Handler for Service {
             Ok(incoming.body.into())
         })
     }
-}
-
-/// Bytes of memory this process holds now.
-fn held() -> usize {
-    let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux tells");
-    let resident = pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
-    resident.expect("the second number is what is resident") * 4_096
 }
 
 /// The most that was resident since the process began.
@@ -100,10 +95,14 @@ async fn reserved_by_a_websocket() -> usize {
     reserved().saturating_sub(before) / connections()
 }
 
+/// Small sizes, and times that no peer here runs into however slow this machine is.
 fn limits() -> Limits {
     Limits {
         max_frame_bytes: 1 << 20,
         max_queue_bytes: 1 << 20,
+        login_timeout: Duration::from_secs(60),
+        frame_timeout: Duration::from_secs(600),
+        write_timeout: Duration::from_secs(300),
         max_in_flight_bytes: 4 << 20,
         ..Limits::default()
     }

@@ -3,7 +3,9 @@
 #[path = "support/leave.rs"]
 mod leave;
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use leave::{LEAVES, leave};
@@ -13,8 +15,10 @@ use polywire_core::{
 };
 use polywire_sockhop::{Config, dial, listen};
 use polywire_tests::books::check_books;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use polywire_tests::size::size;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 /// How long anything may take that a test waits for.
@@ -242,6 +246,67 @@ async fn s09_an_answer_that_another_connection_gives_is_nobodys() {
     a.answers(&id, "\"a\"").await;
     assert_eq!(call.await.expect("no panic").expect("a answers").body, json("\"a\""));
     assert_eq!(server.ledger().get(Count::CallsAnswered), 2);
+}
+
+/// Echoes, but what is asked as `wait` only once the gate was closed for good, which lets everybody through.
+#[derive(Clone)]
+struct Gate {
+    gate: Arc<Semaphore>,
+    running: Arc<watch::Sender<u64>>,
+    most: Arc<AtomicU64>,
+}
+
+impl Handler for Gate {
+    fn call(&self, incoming: Incoming) -> HandlerFuture {
+        let Gate { gate, running, most } = self.clone();
+        Box::pin(async move {
+            if &*incoming.route == "wait" {
+                running.send_modify(|running| *running += 1);
+                most.fetch_max(*running.borrow(), Ordering::Relaxed);
+                gate.acquire().await.expect_err("it gives no permits");
+                running.send_modify(|running| *running -= 1);
+            }
+            Ok(Response { body: incoming.body, meta: incoming.meta })
+        })
+    }
+}
+
+#[tokio::test]
+async fn c13_s12_a_peer_that_asks_for_any_number_of_callbacks_has_256_in_flight() {
+    let asked = size(1_000, 1_000_000);
+    let gate = Gate { gate: Arc::new(Semaphore::new(0)), running: Arc::default(), most: Arc::default() };
+    let server = listen("127.0.0.1:0", Config::default(), Endpoint::new("sockhop", gate.clone()));
+    let server = server.await.expect("a free port");
+    let peer = TcpStream::connect(server.address()).await.expect("the server listens");
+    let (reading, mut writing) = peer.into_split();
+    let asking = tokio::spawn(async move {
+        for number in 0..asked {
+            let line = format!("{{\"type\":\"wait\",\"data\":{number},\"id\":\"{number}\"}}\n");
+            writing.write_all(line.as_bytes()).await.expect("the server reads on");
+        }
+        writing
+    });
+    let mut running = gate.running.subscribe();
+    timeout(LIMIT, running.wait_for(|running| *running == 256)).await.expect("256 run").expect("it is kept");
+    // Another is served, and nothing more of this one was even decoded.
+    let mut other = Raw::new(TcpStream::connect(server.address()).await.expect("the server listens"));
+    other.says("{\"type\":\"echo\",\"data\":1,\"id\":\"i\"}\n").await;
+    other.hears("\"callback_id\":\"i\"", 1).await;
+    assert_eq!(server.ledger().get(Count::FramesReceived), 256 + 1);
+
+    gate.gate.close();
+    let mut lines = BufReader::new(reading).lines();
+    let mut unanswered = (0..asked).collect::<HashSet<_>>();
+    while !unanswered.is_empty() {
+        let line =
+            timeout(LIMIT, lines.next_line()).await.expect("an answer in time").expect("an open stream");
+        let line = line.expect("more answers");
+        let Some((_, id)) = line.split_once("\"callback_id\":\"") else { continue };
+        let id = id.trim_end_matches("\"}").parse().expect("an id of ours");
+        assert!(unanswered.remove(&id), "{id} was answered twice");
+    }
+    assert_eq!(gate.most.load(Ordering::Relaxed), 256);
+    drop(asking.await.expect("everything was asked"));
 }
 
 #[tokio::test]

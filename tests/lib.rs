@@ -1,4 +1,4 @@
-//! Shared parts of the workspace tests: foreign packages, child processes, a recording relay, recorded bytes.
+//! Shared parts of the workspace tests: foreign packages, child processes, recorded bytes.
 //!
 //! Nothing here touches an adapter, so everything here can judge one.
 //!
@@ -10,6 +10,7 @@
 //! | [`bomb`] | a frame of HPX that is small on the wire and large in memory |
 //! | [`framed`] | a frame of HPX as its peers make it |
 //! | [`log`] | what this process logs, to be read |
+//! | [`memory`] | the memory this process holds |
 //! | [`plugin_folder`] | the files that a HyperHQ plugin asks for |
 //! | [`size`] | how much of something a test does |
 //! | [`skip`] | the one way to leave out a test whose foreign peer is missing |
@@ -19,7 +20,6 @@
 //! | [`odd`] | odd but legal messages, made from a seed |
 //! | [`ends`] | the WebSocket wires with somebody else's program at the other end |
 //! | [`harm`] | a trial of what our ends do to somebody else's |
-//! | [`relay`] | a TCP or Unix relay that records, slices and cuts |
 //! | [`socketio`] | what the tests of the Socket.IO client share |
 //! | [`vectors`] | the recorded bytes of `tests/vectors` |
 
@@ -39,6 +39,8 @@ pub mod harm;
 pub mod install;
 #[path = "support/log.rs"]
 pub mod log;
+#[path = "support/memory.rs"]
+pub mod memory;
 #[path = "support/odd.rs"]
 pub mod odd;
 #[path = "support/peer.rs"]
@@ -49,8 +51,6 @@ pub mod place;
 pub mod plugin_folder;
 #[path = "support/process.rs"]
 pub mod process;
-#[path = "support/relay.rs"]
-pub mod relay;
 #[path = "support/size.rs"]
 pub mod size;
 #[path = "support/skip.rs"]

@@ -17,7 +17,8 @@ use bridged::{
 use polywire_bridge::{Bridge, Problem};
 use polywire_cli::{Crossing, Way};
 use polywire_core::{
-    BinaryForm, Body, CallError, Client, Code, Count, EmptyReply, Errors, EventForm, Kind, Peer, ProgressForm,
+    BinaryForm, Body, CallError, Client, ClientState, Code, Count, EmptyReply, Errors, EventForm, Kind, Peer,
+    ProgressForm, Retry,
 };
 
 /// JSON that a careless carrier changes: integers above 2^53, numbers no machine has, their spelling, key order, escapes, lone
@@ -252,6 +253,42 @@ async fn an_upstream_that_never_answers_fails_every_call_in_time_and_holds_up_no
         let (_, served) = tokio::join!(rig.client.caller().call(hang), rig.client.caller().call(other));
         assert_eq!(served.unwrap_err().failure().message, "not you", "{from} > {to}");
         assert_eq!(rig.ask("echo", json("{\"n\":1}")).await, Ok(json("{\"n\":1}")), "{from} > {to}");
+        rig.end();
+    }
+}
+
+#[tokio::test]
+async fn no_caller_is_told_that_a_call_surely_did_not_run_when_its_upstream_died_over_it() {
+    for (from, to) in pairs() {
+        let mut rig = Rig::new(from, to, "").await;
+        let hang = request("hang", json("{}")).timeout(Duration::from_secs(10));
+        let dies = async {
+            assert_eq!(next(&mut rig.upstream.seen, &rig.name).await.1, "hang");
+            rig.upstream.server.shutdown_handle().stop();
+        };
+        let (answer, ()) = tokio::join!(rig.client.caller().call(hang), dies);
+        let error = answer.unwrap_err();
+        assert_eq!(error.failure().retry, Retry::Unknown, "{from} > {to}: {error}");
+        assert!(error.failure().message.contains("may have acted"), "{from} > {to}: {error}");
+        rig.end();
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_was_never_sent_is_told_as_safe_wherever_the_wire_of_its_caller_carries_that() {
+    for (from, to) in pairs() {
+        let rig = Rig::new(from, to, "timeout = \"300ms\"").await;
+        let mut stands = rig.bridge.watch("out").unwrap();
+        rig.upstream.server.shutdown_handle().stop();
+        stands.wait_for(|state| *state != ClientState::Ready).await.unwrap();
+        let error = rig.ask("echo", json("{}")).await.unwrap_err();
+        assert!(error.failure().message.contains("is not connected"), "{from} > {to}: {error}");
+        let told = match capabilities(from).errors {
+            Errors::InBody => Retry::Safe,
+            // A code or a text alone: nothing is promised.
+            _ => Retry::Unknown,
+        };
+        assert_eq!(error.failure().retry, told, "{from} > {to}: {error}");
         rig.end();
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Body, CallError, Code, Credentials, Endpoint, Failure, Handler, HandlerFuture, Incoming, JsonText,
-    Reconnect, Request, Route,
+    Outcome, Reconnect, Request, Route,
 };
 use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig, failure};
 use polywire_tests::driver::Driver;
@@ -90,6 +90,15 @@ impl Handler for Nothing {
     }
 }
 
+/// What our client sends at once: a call, or several echoes in one message.
+fn calls(odd: &mut Odd) -> Vec<(Request, Option<String>)> {
+    if !odd.once_in(8) {
+        return vec![call(odd)];
+    }
+    let count = 2 + odd.below(4);
+    std::iter::repeat_with(|| call(odd)).filter(|(_, value)| value.is_some()).take(count).collect()
+}
+
 /// One call of our client: the echo of an odd value, or a function that is not there.
 fn call(odd: &mut Odd) -> (Request, Option<String>) {
     let request = |name: String, text: String| {
@@ -106,10 +115,20 @@ fn call(odd: &mut Odd) -> (Request, Option<String>) {
     (request("echo".to_owned(), format!("{{\"value\":{value}}}")), Some(value))
 }
 
-/// Makes a call; the answer, where one was asked for.
-async fn answered(client: &HpxClient, (request, value): (Request, Option<String>)) -> Option<[Value; 2]> {
-    let name = request.route.clone();
-    match (client.call(request).await, value) {
+/// Makes some calls, several in one message; the answers, where one was asked for.
+async fn answered(client: &HpxClient, calls: Vec<(Request, Option<String>)>) -> Vec<[Value; 2]> {
+    let outcomes = match &calls[..] {
+        [(request, _)] => vec![client.call(request.clone()).await],
+        calls => client.batch(calls.iter().map(|(request, _)| request.clone()).collect()).await,
+    };
+    assert_eq!(outcomes.len(), calls.len());
+    outcomes.into_iter().zip(calls).filter_map(|(outcome, call)| answer_to(outcome, call)).collect()
+}
+
+/// What was asked and what was answered, where something was asked for.
+fn answer_to(outcome: Outcome, (request, value): (Request, Option<String>)) -> Option<[Value; 2]> {
+    let name = request.route;
+    match (outcome, value) {
         (Ok(response), Some(value)) => {
             let Body::Json(text) = response.body else { panic!("{name}: {:?}", response.body) };
             Some([value.as_str(), text.as_str()].map(|text| json!({ "name": "", "text": text })))
@@ -136,15 +155,19 @@ async fn no_harm_to_an_hpx_server() -> Result<(), ProcessError> {
     client.ready().await.expect("guests are let in");
     for (seed, count) in odd::rounds(test) {
         let mut odd = Odd::new(seed);
-        let (mut calls, mut told) = (JoinSet::new(), Vec::new());
-        for _ in 0..count {
-            if calls.len() >= 16 {
-                told.extend(calls.join_next().await.and_then(|answer| answer.expect("an answer")));
+        let (mut running, mut told) = (JoinSet::new(), Vec::new());
+        let mut said = 0;
+        while said < count {
+            if running.len() >= 16 {
+                told.extend(
+                    running.join_next().await.into_iter().flat_map(|answer| answer.expect("an answer")),
+                );
             }
-            let (client, call) = (Arc::clone(&client), call(&mut odd));
-            calls.spawn(async move { answered(&client, call).await });
+            let (client, calls) = (Arc::clone(&client), calls(&mut odd));
+            said += calls.len();
+            running.spawn(async move { answered(&client, calls).await });
         }
-        while let Some(answer) = calls.join_next().await {
+        while let Some(answer) = running.join_next().await {
             told.extend(answer.expect("an answer"));
         }
         // Judged in the language of the server, because it spells what it says in its own way.

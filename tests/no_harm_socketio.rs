@@ -22,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Names that python-socketio takes for its own: the first is its handler of everything, the second it keeps for itself.
 const PYTHON: [&str; 2] = ["*", "__disconnect_final"];
 
+/// Either way of a Socket.IO connection with a namespace of its own: one stands in every packet, the main one in none.
+const WAYS: [(&str, &str); 2] = [("websocket", "/"), ("polling", "/odd.ones")];
+
 /// A name that an application may use.
 fn name(odd: &mut Odd, taken: &[&str]) -> String {
     let name = odd.name();
@@ -96,11 +99,16 @@ fn for_python(mut make: impl FnMut() -> Told) -> Told {
 }
 
 /// Our server against the client that `driver` is.
-async fn serve(trial: Trial, transport: &str, mut driver: Driver) -> Result<(), ProcessError> {
+async fn serve(
+    trial: Trial,
+    (transport, namespace): (&str, &str),
+    mut driver: Driver,
+) -> Result<(), ProcessError> {
     let endpoint = Endpoint::new("socketio", trial.handler());
-    let server = listen("127.0.0.1:0", ServerConfig::default(), endpoint).await.expect("a free port");
+    let config = ServerConfig::new([namespace]);
+    let server = listen("127.0.0.1:0", config, endpoint).await.expect("a free port");
     let url = format!("http://{}", server.address());
-    driver.run("connect", json!({ "url": url, "transports": [transport] })).await?;
+    driver.run("connect", json!({ "url": url, "namespace": namespace, "transports": [transport] })).await?;
     let [peer] = &server.peers()[..] else { panic!("one client is connected") };
     trial.run(peer.caller().expect("a connection"), &mut driver).await?;
     driver.finish().await?;
@@ -113,14 +121,15 @@ async fn no_harm_to_the_official_server() -> Result<(), ProcessError> {
     let test = "no_harm_to_the_official_server";
     let Some(package) = skip::package(test, &SOCKET_IO) else { return Ok(()) };
     for (seed, count) in odd::rounds(test) {
-        for transports in [Transports::WebSocket, Transports::Polling] {
+        for (transport, namespace) in WAYS {
+            let transports = if transport == "polling" { Transports::Polling } else { Transports::WebSocket };
             let mut driver = Driver::start("harm_socketio.mjs", &package)?;
             let trial = Trial::new(seed, count / 4, |odd| message(odd, &[]), answer);
-            let listening = driver.run("listen", json!({})).await?;
+            let listening = driver.run("listen", json!({ "namespace": namespace })).await?;
             let address = format!("127.0.0.1:{}", listening["port"]);
             let endpoint =
                 Endpoint { reconnect: Reconnect::never(), ..Endpoint::new("socketio", trial.handler()) };
-            let config = Config { transports, ..Config::new("/") };
+            let config = Config { transports, ..Config::new(namespace) };
             let guest = Arc::new(Credentials::guest());
             let client = dial(&address, config, guest, endpoint).expect("good settings");
             tokio::time::timeout(LIMIT, client.ready()).await.expect("in time").expect("we connect");
@@ -138,9 +147,9 @@ async fn no_harm_to_the_official_client() -> Result<(), ProcessError> {
     let test = "no_harm_to_the_official_client";
     let Some(package) = skip::package(test, &SOCKET_IO_CLIENT) else { return Ok(()) };
     for (seed, count) in odd::rounds(test) {
-        for transport in ["websocket", "polling"] {
+        for way in WAYS {
             let trial = Trial::new(seed, count / 4, |odd| message(odd, &[]), answer);
-            serve(trial, transport, Driver::start("harm_socketio.mjs", &package)?).await?;
+            serve(trial, way, Driver::start("harm_socketio.mjs", &package)?).await?;
         }
     }
     Ok(())
@@ -151,10 +160,10 @@ async fn no_harm_to_the_python_client() -> Result<(), ProcessError> {
     let test = "no_harm_to_the_python_client";
     let Some(package) = skip::package(test, &PYTHON_SOCKETIO) else { return Ok(()) };
     for (seed, count) in odd::rounds(test) {
-        for transport in ["websocket", "polling"] {
+        for way in WAYS {
             let message = |odd: &mut Odd| for_python(|| message(odd, &PYTHON));
             let trial = Trial::new(seed, count / 4, message, |odd| for_python(|| answer(odd)));
-            serve(trial, transport, Driver::start("harm_socketio.py", &package)?).await?;
+            serve(trial, way, Driver::start("harm_socketio.py", &package)?).await?;
         }
     }
     Ok(())

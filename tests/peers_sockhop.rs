@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
+use polywire_conformance::{Relay, Way};
 use polywire_tests::driver::Driver;
 use polywire_tests::install::SOCKHOP_184;
 use polywire_tests::peer;
 use polywire_tests::place;
 use polywire_tests::process::{Process, ProcessError};
-use polywire_tests::relay::{Place, Relay};
 use polywire_tests::skip::{self, Tool};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -169,13 +169,13 @@ async fn stock_184_client_reconnects_after_a_cut() {
     let mut server = Driver::start("sockhop184_server.mjs", &package).unwrap();
     let mut client = Driver::start("sockhop184_client.mjs", &package).unwrap();
     let listening = server.run("listen", json!({})).await.unwrap();
-    let upstream = Place::local(u16::try_from(listening["port"].as_u64().unwrap()).unwrap());
-    let relay = Relay::start(Place::local(0), upstream).await.unwrap();
+    let relay = Relay::start(format!("127.0.0.1:{}", listening["port"]), usize::MAX).await.unwrap();
     relay.slice_writes(1);
-    let options = json!({"port": relay.port(), "auto_reconnect": true, "auto_reconnect_interval": 50});
+    let options =
+        json!({"port": relay.address().port(), "auto_reconnect": true, "auto_reconnect_interval": 50});
     client.run("connect", options).await.unwrap();
     client.run("call", json!({"value": {"json": "before"}})).await.unwrap();
-    relay.cut(0);
+    relay.cut();
     client.event(|event| event["event"] == "disconnect", LIMIT).await.unwrap();
     relay.wait_for(1, |_| true, LIMIT).await.unwrap();
     client.event(|event| event["event"] == "connect", LIMIT).await.unwrap();
@@ -183,6 +183,6 @@ async fn stock_184_client_reconnects_after_a_cut() {
     let answer = client.run("call", json!({"value": {"json": "after"}})).await.unwrap();
     assert_eq!(answer, json!({"type": "String", "data": "after"}));
     let seen = relay.recording(1);
-    assert!(seen.to_server.starts_with(br#"{"type":"String","data":"after","id":""#));
-    assert!(seen.to_client.ends_with(b"\"}\n"));
+    assert!(seen.bytes(Way::ToServer).starts_with(br#"{"type":"String","data":"after","id":""#));
+    assert!(seen.bytes(Way::ToClient).ends_with(b"\"}\n"));
 }

@@ -349,28 +349,6 @@ async fn a_refusal_is_told_and_tried_again_with_a_fresh_token() {
 }
 
 #[tokio::test]
-async fn what_was_missed_comes_after_a_recovery() {
-    let Some(package) = skip::package("what_was_missed_comes_after_a_recovery", &SOCKET_IO) else { return };
-    let pair = Pair::new(&package, &["--recovery-ms", "60000"], Config::new("/realtime")).await;
-    assert_eq!(pair.ears.next("welcome").await.1["recovered"], false);
-    pair.emit("say", &json!("one")).await;
-    assert_eq!(pair.ears.next("said").await.1, "one");
-    for round in 1..=5 {
-        control(pair.port, "kick?mode=abort").await;
-        // Said while nobody is connected, or to the connection that has just come back: either way it arrives, once, in order.
-        for number in 0..3 {
-            control(pair.port, &format!("emit?event=news&data={}", round * 10 + number)).await;
-        }
-        for number in 0..3 {
-            assert_eq!(pair.ears.next("news").await.1, round * 10 + number);
-        }
-        let stats = control(pair.port, "stats").await;
-        assert_eq!(stats["recovered"], round, "{stats}");
-    }
-    pair.end().await;
-}
-
-#[tokio::test]
 async fn what_is_said_while_the_server_is_away_leaves_in_order_when_it_is_back() {
     let name = "what_is_said_while_the_server_is_away_leaves_in_order_when_it_is_back";
     let Some(package) = skip::package(name, &SOCKET_IO) else { return };

@@ -57,6 +57,17 @@ async fn goes_on(neighbour: &mut Raw, heard: &Heard, what: &str) {
     assert_eq!(heard.take(), ["request n 7"], "{what}");
 }
 
+/// The library's first ping, which the original sends after one interval; clients that count on silence before it hear one early.
+#[tokio::test]
+async fn the_first_ping_comes_with_the_session_and_not_after_an_interval() {
+    let heard = Heard::default();
+    let server = serve(&heard, Limits::default(), quiet()).await;
+    let mut raw = Raw::open(server.address()).await;
+    assert_eq!(tokio::time::timeout(LIMIT, raw.text()).await.as_deref(), Ok("2"));
+    raw.send(&["3", "40"]).await;
+    assert!(raw.text().await.starts_with("40{"));
+}
+
 /// What the original refuses ends the connection; nothing of it reaches a handler.
 #[tokio::test]
 async fn h05_h06_packets_that_are_none_end_their_own_connection() {
@@ -126,6 +137,30 @@ async fn h06_attachments_that_come_too_late_end_the_connection() {
         assert_eq!(tokio::time::timeout(LIMIT, raw.end()).await, Ok(()), "{} came", came.len());
         goes_on(&mut neighbour, &heard, "attachments that come too late").await;
     }
+}
+
+#[tokio::test]
+async fn h06_attachments_that_never_come_end_the_connection() {
+    let heard = Heard::default();
+    let limits = Limits { frame_timeout: Duration::from_millis(300), ..Limits::default() };
+    let server = serve(&heard, limits, quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
+    for came in [&[][..], &[&b"x"[..]]] {
+        let mut raw = Raw::join(server.address()).await;
+        raw.send(&["452-[\"a\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]"]).await;
+        raw.send_binary(came).await;
+        // It does all that a client in good health does.
+        raw.send(&["3"]).await;
+        assert_eq!(tokio::time::timeout(LIMIT, raw.end()).await, Ok(()), "{} came", came.len());
+        goes_on(&mut neighbour, &heard, "attachments that never come").await;
+    }
+    // All of them in time cost nothing.
+    neighbour.send(&["451-[\"a\",{\"_placeholder\":true,\"num\":0}]"]).await;
+    neighbour.send_binary(&[b"x"]).await;
+    let begun = std::time::Instant::now();
+    until("frame_timeout has passed", || begun.elapsed() > Duration::from_millis(600)).await;
+    assert_eq!(heard.take(), ["event a b\"x\""]);
+    goes_on(&mut neighbour, &heard, "attachments that came").await;
 }
 
 /// What is odd and served: as the original does it, or because the library below has taken it apart before this side can judge.

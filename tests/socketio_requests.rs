@@ -112,3 +112,45 @@ async fn h12_an_upgrade_that_is_never_finished_has_its_time_and_ends_the_session
         until("no peer", || server.peers().is_empty()).await;
     }
 }
+
+/// Programs show `socket.id` to others, and whoever names a session in a request speaks for it.
+#[tokio::test]
+async fn the_id_of_a_client_leads_to_no_session() {
+    let server = serve().await;
+    let mut raw = Raw::dial(server.address()).await;
+    let name = raw.session().await;
+    let query = format!("&sid={name}");
+    assert_eq!(raw.ask(&query, Some("40")).await.0, 200);
+    let joined = events(&mut raw, &query, 1).await.remove(0);
+    let joined: serde_json::Value = serde_json::from_str(joined.strip_prefix("40").unwrap()).unwrap();
+    let id = joined["sid"].as_str().unwrap().to_owned();
+    assert_ne!(id, name);
+    assert_ne!(raw.session().await, name, "a name is drawn for each session");
+    // Nor in the place that the library looks at first.
+    let as_another = [format!("&sid={id}"), format!("&sid={id}&sid={name}x"), format!("&sid=x&sid={id}")];
+    for another in &as_another {
+        refused(&server, another).await;
+    }
+    assert_eq!(raw.ask(&query, Some("42[\"message\",1]")).await.0, 200);
+    assert_eq!(events(&mut raw, &query, 1).await, ["42[\"message-back\",1]"]);
+
+    // A session that began as a WebSocket is spoken for by nobody but its stream.
+    let mut stream = Raw::dial(server.address()).await;
+    stream.upgrade("").await;
+    let opened = stream.text().await;
+    let opened: serde_json::Value = serde_json::from_str(opened.strip_prefix('0').unwrap()).unwrap();
+    refused(&server, &format!("&sid={}", opened["sid"].as_str().unwrap())).await;
+    stream.send(&["40"]).await;
+    assert!(stream.event().await.starts_with("40{"));
+}
+
+/// No request of this query is served.
+async fn refused(server: &polywire_core::Server, query: &str) {
+    for body in [None, Some("42[\"message\",\"forged\"]"), Some("1")] {
+        let (status, text) = Raw::dial(server.address()).await.ask(query, body).await;
+        assert_eq!((status, text.contains("\"code\"")), (400, true), "{query} {body:?}: {text}");
+    }
+    let mut stream = Raw::dial(server.address()).await;
+    let head = stream.upgrade_of(query, "").await;
+    assert!(head.starts_with("HTTP/1.1 400"), "{query}: {head}");
+}

@@ -31,7 +31,7 @@ impl Authenticate for Judge {
         Box::pin(async move {
             match &credentials.data {
                 Body::Json(data) if data.as_bytes() == br#"{"token":"right"}"# => Ok(Identity::user("ada")),
-                _ => Err(Refusal::new("the token is wrong")),
+                _ => Err(Refusal::new("the token is wrong").with_data(text(&json!({"code": 7})))),
             }
         })
     }
@@ -191,6 +191,7 @@ async fn a_refusal_reaches_the_client_with_its_reason() {
     let server = serve(endpoint, ServerConfig::default()).await;
     let mut raw = Raw::open(server.address()).await;
     raw.send(&[r#"40{"token":"wrong"}"#]).await;
+    // The message alone: the library has no place for the data of a refusal.
     assert_eq!(raw.event().await, r#"44{"message":"the token is wrong"}"#);
     raw.send(&["40/other,"]).await;
     assert_eq!(raw.event().await, r#"44/other,{"message":"Invalid namespace"}"#);
@@ -380,6 +381,73 @@ async fn a_shutdown_ends_sessions_without_dismissing_them() {
     let heard = reading.await.unwrap();
     // A client that is told to leave the namespace would not come back.
     assert!(heard.iter().all(|(_, text)| !text.starts_with("41")), "{heard:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_closes_tells_of_every_client_once() {
+    const CLIENTS: usize = 5;
+    let ears = Ears::default();
+    let endpoint =
+        Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
+    let server = serve(endpoint, ServerConfig::new(["/", "/other"])).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut raw = Raw::join(server.address()).await;
+        raw.send(&["40/other,"]).await;
+        clients.push(raw);
+    }
+    // One by requests too.
+    let mut requests = Raw::dial(server.address()).await;
+    let sid = requests.session().await;
+    assert_eq!(requests.ask(&format!("&sid={sid}"), Some("40")).await.0, 200);
+    until("all have joined", || server.peers().len() == 2 * CLIENTS + 1).await;
+    timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
+    // By now, and not by and by.
+    assert_eq!(ears.ends(), vec![Close::Shutdown; 2 * CLIENTS + 1]);
+}
+
+/// The library's pings go through the queue that events go through, and one that finds it full ends the session.
+#[tokio::test(flavor = "multi_thread")]
+async fn pings_go_out_and_pongs_are_seen_while_more_waits_than_is_taken() {
+    const PINGS: usize = 6;
+    let config = ServerConfig {
+        ping_interval: Duration::from_millis(200),
+        ping_timeout: Duration::from_millis(1_000),
+        max_buffered_packets: 256,
+        ..ServerConfig::default()
+    };
+    let limits = Limits { max_queue_messages: 300, ..Limits::default() };
+    let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", Ears::default()) };
+    let server = serve(endpoint, config).await;
+    let mut raw = Raw::join(server.address()).await;
+    let peer = one_peer(&server).await;
+    let full = Arc::new(AtomicUsize::new(0));
+    let noted = Arc::clone(&full);
+    let sending = tokio::spawn(async move {
+        let event = Event::new(Route::from_static("much"), Body::Json(text(&json!("x".repeat(2_000)))));
+        loop {
+            if peer.caller().unwrap().try_notify(event.clone()).is_ok() {
+                continue;
+            }
+            noted.fetch_add(1, Ordering::Relaxed);
+            if peer.notify(event.clone()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let (mut pings, mut full_before) = (0, 0);
+    while pings < PINGS {
+        if raw.text().await == "2" {
+            raw.send(&["3"]).await;
+            let full = full.load(Ordering::Relaxed);
+            assert!(pings == 0 || full > full_before, "the queue was full since the last ping");
+            (pings, full_before) = (pings + 1, full);
+        }
+    }
+    assert_eq!(server.peers().len(), 1, "every pong was seen");
+    timeout(LIMIT, server.shutdown()).await.unwrap();
+    drop(raw);
+    timeout(LIMIT, sending).await.expect("the connection ends").unwrap();
 }
 
 async fn npm_client(name: &str, transports: &Value, upgrade: &str) {

@@ -54,8 +54,18 @@ async fn engine_handshakes_that_are_wrong_are_refused() {
         let (status, _) = Raw::dial(server.address()).await.request(method, query, "").await;
         assert_eq!(status, 400, "{method} {query}");
     }
-    let head = Raw::dial(server.address()).await.upgrade_of("&sid=unknown", "").await;
-    assert!(!head.starts_with("HTTP/1.1 101"), "{head}");
+    for query in [
+        "transport=websocket",
+        "EIO=abc&transport=websocket",
+        "EIO=3&transport=websocket",
+        "EIO=4",
+        "EIO=4&transport=abc",
+        "EIO=4&transport=websocket&sid=unknown",
+    ] {
+        let head = Raw::dial(server.address()).await.upgrade_with(query, "").await;
+        assert!(!head.starts_with("HTTP/1.1 101"), "{query}: {head}");
+    }
+    assert!(server.peers().is_empty());
 }
 
 #[tokio::test]
@@ -78,6 +88,29 @@ async fn engine_an_invalid_request_ends_the_session() {
     assert_eq!(raw.ask(&query, Some("abc")).await.0, 400);
     assert_eq!(Raw::dial(server.address()).await.ask(&query, None).await.0, 400);
     until("no peer", || server.peers().is_empty()).await;
+}
+
+#[tokio::test]
+async fn engine_an_invalid_message_ends_the_stream() {
+    let server = serve().await;
+    let mut raw = Raw::join(server.address()).await;
+    raw.send(&["abc"]).await;
+    raw.end().await;
+    until("no peer", || server.peers().is_empty()).await;
+}
+
+/// The official suite has the session end with it; the library keeps it, and nothing is lost for the next poll.
+#[tokio::test]
+async fn engine_a_poll_that_is_given_up_costs_nothing() {
+    let server = serve().await;
+    let (given_up, query) = polling(&server).await;
+    let mut raw = Raw::dial(server.address()).await;
+    {
+        let mut given_up = given_up;
+        given_up.begin("GET", &format!("EIO=4&transport=polling{query}"), "").await;
+    }
+    assert_eq!(raw.ask(&query, Some("42[\"message\",1]")).await.0, 200);
+    assert_eq!(events(&mut raw, &query, 1).await, ["42[\"message-back\",1]"]);
 }
 
 #[tokio::test]
@@ -114,6 +147,15 @@ async fn engine_pings_are_answered_or_the_session_ends() {
     // From now on there is no answer.
     raw.end().await;
     until("no peer", || server.peers().is_empty()).await;
+    let (mut raw, query) = polling(&server).await;
+    for _ in 0..3 {
+        assert_eq!(raw.ask(&query, None).await, (200, "2".to_owned()));
+        assert_eq!(raw.ask(&query, Some("3")).await.0, 200);
+    }
+    // The last ping has no answer.
+    assert_eq!(raw.ask(&query, None).await, (200, "2".to_owned()));
+    until("no peer", || server.peers().is_empty()).await;
+    assert_eq!(Raw::dial(server.address()).await.ask(&query, None).await.0, 400);
 }
 
 #[tokio::test]
@@ -124,7 +166,12 @@ async fn engine_a_client_that_closes_is_gone() {
     raw.end().await;
     until("no peer", || server.peers().is_empty()).await;
     let (mut raw, query) = polling(&server).await;
+    let mut waiting = Raw::dial(server.address()).await;
+    waiting.begin("GET", &format!("EIO=4&transport=polling{query}"), "").await;
     assert_eq!(raw.ask(&query, Some("1")).await.0, 200);
+    // A poll that waits is ended; a ping may have come first.
+    let (status, text) = waiting.answer().await;
+    assert!(status == 200 && matches!(&*text, "6" | "2"), "{status} {text}");
     assert_eq!(raw.ask(&query, None).await.0, 400);
     until("no peer", || server.peers().is_empty()).await;
 }

@@ -11,11 +11,11 @@ use std::path::PathBuf;
 
 use ends::{End, LIMIT, assert_bursts, echoes, json};
 use payloads::{assert_events, burst, payload, typed};
+use polywire_conformance::Relay;
 use polywire_core::{Body, Event, Route};
 use polywire_sockhop::{Address, Config, Mode, Switch};
 use polywire_tests::peer;
 use polywire_tests::process::Process;
-use polywire_tests::relay::{Place, Relay};
 use polywire_tests::skip::{self, Tool};
 use serde_json::{Value, json as value};
 
@@ -321,11 +321,10 @@ async fn s17_a_fence_cut_into_single_bytes_loses_nothing() {
     let flags = ["--duration", "100000", "--settle-ms", "0", "--push", "50"];
     let flags: Vec<&str> = flags.into_iter().chain(MORTAL).collect();
     let (server, port) = peer::sockhop_21_server(&flags).await.unwrap();
-    let relay = Relay::start(Place::local(0), Place::local(port)).await.unwrap();
+    let relay = Relay::start(format!("127.0.0.1:{port}"), 0).await.unwrap();
     relay.slice_writes(1);
     let end = End::new(50);
-    let client =
-        end.dial(format!("127.0.0.1:{}", relay.port().unwrap()), config(Mode::Binary, Switch::Early));
+    let client = end.dial(relay.address().to_string(), config(Mode::Binary, Switch::Early));
     echoes(&client, 50, |number| ("picture", Body::binary("picture", format!("\n{number}")))).await;
     assert_bursts(&end.wait_for(|heard| heard.events.len() == 50).await.events, 50);
     client.shutdown().await;

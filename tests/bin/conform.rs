@@ -20,8 +20,9 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-/// The largest message it takes, and says that it takes.
-const LIMIT: usize = 3 << 20;
+/// The largest message it takes, and says that it takes. It sends no larger one either, and is asked for twice what the other
+/// end takes, which must reach it.
+const LIMIT: usize = 5 << 20;
 
 /// The service, and what it remembers.
 #[derive(Default)]

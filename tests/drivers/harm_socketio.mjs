@@ -1,7 +1,7 @@
 // npm socket.io or socket.io-client listening to what our ends send: node harm_socketio.mjs PACKAGE_FOLDER. Commands as in harm.mjs, and
 //
-//   listen   {}                  socket.io on a free port: {port}
-//   connect  {url, transports}   socket.io-client
+//   listen   {namespace}                    socket.io on a free port: {port}
+//   connect  {url, namespace, transports}   socket.io-client
 //
 // What wants an acknowledgement gets {"seq": n}, the number of the message.
 import { createServer } from 'node:http';
@@ -32,17 +32,17 @@ const question = (n) => new Promise((resolve) => { socket.emit('question', { n }
 
 serve({
   ...heard.commands(question),
-  listen: () => new Promise((resolve) => {
+  listen: ({ namespace }) => new Promise((resolve) => {
     const { Server } = require('socket.io');
     const http = createServer();
     const io = new Server(http, { serveClient: false });
-    io.on('connection', listenTo);
+    io.of(namespace).on('connection', listenTo);
     io.engine.on('connection_error', (e) => heard.trouble(`connection_error: ${e.code} ${e.message}`));
     http.listen(0, '127.0.0.1', () => resolve({ port: http.address().port }));
   }),
-  connect: ({ url, transports }) => new Promise((resolve) => {
+  connect: ({ url, namespace, transports }) => new Promise((resolve) => {
     const { io } = require('socket.io-client');
-    const opened = io(url, { reconnection: false, forceNew: true, transports });
+    const opened = io(url + namespace, { reconnection: false, forceNew: true, transports });
     opened.io.on('error', (e) => heard.trouble(`error event: ${e.message}`));
     listenTo(opened);
     opened.on('connect', () => resolve());

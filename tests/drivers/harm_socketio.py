@@ -47,25 +47,25 @@ class Log(logging.Handler):
         trouble(record.getMessage())
 
 
-async def connect(url, transports):
+async def connect(url, namespace, transports):
     logger = logging.getLogger("heard")
     logger.addHandler(Log(logging.WARNING))
     logger.propagate = False
     client = STATE["client"] = socketio.AsyncClient(
         reconnection=False, handle_sigint=False, logger=logger, engineio_logger=logger)
-    STATE["more"] = asyncio.Event()
+    STATE["more"], STATE["namespace"] = asyncio.Event(), namespace
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: trouble(str(context)))
 
-    @client.on("*")
+    @client.on("*", namespace=namespace)
     async def _heard(name, *args):
         return hear(name, args)
 
-    @client.on("disconnect")
+    @client.on("disconnect", namespace=namespace)
     async def _disconnect(*reason):
         trouble("disconnect: %s" % (reason,))
 
-    await client.connect(url, transports=transports, wait_timeout=10)
+    await client.connect(url, namespaces=[namespace], transports=transports, wait_timeout=10)
 
 
 async def connected():
@@ -92,7 +92,7 @@ async def ask(count, inflight=32):
             def answered(*args, done=done):
                 done.set_result(args)
 
-            await STATE["client"].emit("question", {"n": number}, callback=answered)
+            await STATE["client"].emit("question", {"n": number}, namespace=STATE["namespace"], callback=answered)
             answers[number] = harm.digest("", one(await asyncio.wait_for(done, 20)))
 
     await asyncio.gather(*(worker() for _ in range(inflight)))

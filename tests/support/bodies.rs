@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use flate2::bufread::GzDecoder;
-use polywire_tests::relay::{Recording, Relay};
+use polywire_conformance::{Recording, Relay, Way};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -29,7 +29,8 @@ impl Bodies {
             std::str::from_utf8(bytes).expect("UTF-8").lines().map(members).collect()
         };
         Self::gather(relay, |seen| {
-            let (mut asked, mut answered) = (lines(&seen.to_server), lines(&seen.to_client));
+            let (mut asked, mut answered) =
+                (lines(&seen.bytes(Way::ToServer)), lines(&seen.bytes(Way::ToClient)));
             asked.retain(|line| line.contains_key("id") && !line["type"].get().starts_with("\"Sockhop"));
             let ids: BTreeSet<&str> = asked.iter().map(|line| line["id"].get()).collect();
             answered.retain(|line| line.get("callback_id").is_some_and(|id| ids.contains(id.get())));
@@ -42,9 +43,11 @@ impl Bodies {
     /// What frames of HPX carried through `relay`.
     pub(crate) fn of_hpx(relay: &Relay) -> Self {
         Self::gather(relay, |seen| {
-            let asked = entries(&seen.to_server).iter().map(|entry| arguments(entry)).collect();
-            let answered =
-                entries(&seen.to_client).iter().map(|entry| take(&mut members(entry), "data")).collect();
+            let asked = entries(&seen.bytes(Way::ToServer)).iter().map(|entry| arguments(entry)).collect();
+            let answered = entries(&seen.bytes(Way::ToClient))
+                .iter()
+                .map(|entry| take(&mut members(entry), "data"))
+                .collect();
             (asked, answered)
         })
     }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use polywire_conformance::Relay;
 use polywire_tests::process::Process;
-use polywire_tests::relay::{Place, Relay};
 use tokio::process::Command;
 
 /// How long it may take until it listens.
@@ -23,8 +23,8 @@ pub(crate) struct Bridge {
 impl Bridge {
     /// Runs `file`, in which `UPSTREAM` stands for the port of the upstream; its endpoint `in` listens.
     pub(crate) async fn start(test: &str, file: &str, upstream: u16) -> Self {
-        let back = Relay::start(Place::local(0), Place::local(upstream)).await.unwrap();
-        let text = file.replace("UPSTREAM", &back.port().unwrap().to_string());
+        let back = Relay::start(format!("127.0.0.1:{upstream}"), usize::MAX).await.unwrap();
+        let text = file.replace("UPSTREAM", &back.address().port().to_string());
         let name = format!("{}-{test}.toml", std::process::id());
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::write(&path, text).unwrap();
@@ -33,8 +33,7 @@ impl Bridge {
         let mut running = Process::start("polywire run", command).unwrap();
         let listening = running.wait_for_json(|line| line["endpoint"] == "in", START_LIMIT).await.unwrap();
         std::fs::remove_file(path).unwrap();
-        let port = listening["address"].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
-        let front = Relay::start(Place::local(0), Place::local(port)).await.unwrap();
+        let front = Relay::start(listening["address"].as_str().unwrap(), usize::MAX).await.unwrap();
         Self { front, back, _running: running }
     }
 }

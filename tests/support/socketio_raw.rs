@@ -79,8 +79,13 @@ impl Raw {
 
     /// The same with more in its query, such as `&sid=…`.
     pub(crate) async fn upgrade_of(&mut self, query: &str, headers: &str) -> String {
+        self.upgrade_with(&format!("EIO=4&transport=websocket{query}"), headers).await
+    }
+
+    /// The same with this query.
+    pub(crate) async fn upgrade_with(&mut self, query: &str, headers: &str) -> String {
         let head = format!(
-            "GET /socket.io/?EIO=4&transport=websocket{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+            "GET /socket.io/?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              {headers}\r\n"
         );

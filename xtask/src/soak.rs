@@ -34,7 +34,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "hostile",
-        about: "10,000 connects over sockets as fast as they go, 512 peers below every limit; bombs, bytes one by one and keys that collide, with their time (C-05, C-11, C-22, P-05, P-06)",
+        about: "10,000 connects over sockets as fast as they go, 512 peers below every limit, a million callbacks; bombs, bytes one by one and keys that collide, with their time (C-05, C-11, C-22, P-05, P-06, S-12)",
         command: hostile,
     },
     Part {
@@ -97,13 +97,13 @@ fn tests(targets: &[&str], words: &[String]) -> Command {
 }
 
 fn rows(words: &[String]) -> Command {
-    tests(&["--package", "polywire-simulation", "--test", "rows"], words)
+    tests(&["--package", "polywire-simulation", "--test", "rows", "--", "--nocapture"], words)
 }
 
 fn hostile(words: &[String]) -> Command {
-    let targets = ["hostile_wires", "hostile_memory", "hostile_cost"];
+    let targets = ["hostile_wires", "hostile_memory", "hostile_cost", "hostile_sockhop"];
     let targets = targets.into_iter().flat_map(|target| ["--test", target]);
-    let rows = ["--", "c05", "c11", "c22", "p05", "p06"];
+    let rows = ["--", "--nocapture", "c05", "c11", "c13", "c22", "p05", "p06"];
     tests(&["--package", "polywire-tests"].into_iter().chain(targets).chain(rows).collect::<Vec<_>>(), words)
 }
 

@@ -1,11 +1,12 @@
 //! What an idle connection costs, each end in a process of its own, after traffic.
 
+use std::io;
 use std::time::Duration;
 
 use clap::Args;
 use polywire_core::{Adapter, Body, Endpoint, Request, Route};
 
-use crate::accounting::resident_bytes;
+use crate::accounting::{median, repeat_strays, resident_bytes};
 use crate::contender::Contender;
 use crate::ours::{Echo, closed, dial};
 use crate::report::{Bar, Figure};
@@ -58,78 +59,80 @@ pub(crate) async fn idle(idle: Idle) -> Result<(), String> {
     Ok(())
 }
 
-/// Measures both ends of both wires at 1 000 and 8 000 connections.
+/// Who is measured: the wire that is dialled, the server, and how many connections.
+const CASES: [(&str, &str, u32); 7] = [
+    ("sockhop", "sockhop", 1_000),
+    ("sockhop", "sockhop", 8_000),
+    ("hpx", "hpx", 1_000),
+    ("hpx", "hpx", 8_000),
+    ("stonyx", "stonyx", 1_000),
+    ("socketio", "socketio", 1_000),
+    ("socketio", "socketioxide", 1_000),
+];
+
+/// Measures both ends of every case whose name contains `only`.
 ///
 /// # Errors
 /// When an end cannot be started.
 pub(crate) async fn measure(
     only: &str,
+    runs: usize,
     figures: &mut Vec<Figure>,
     bars: &mut Vec<Bar>,
 ) -> Result<(), String> {
-    let counts = [
-        ("sockhop", "sockhop", 1_000_u32),
-        ("sockhop", "sockhop", 8_000),
-        ("hpx", "hpx", 1_000),
-        ("hpx", "hpx", 8_000),
-        ("stonyx", "stonyx", 1_000),
-        ("socketio", "socketio", 1_000),
-        ("socketio", "socketioxide", 1_000),
-    ];
     let mut socketio = Vec::new();
-    for (wire, serve, connections) in counts {
+    for (wire, serve, connections) in CASES {
         let scenario = format!("idle-{serve}-{connections}");
         if !scenario.contains(only) {
             continue;
         }
         eprint!("{scenario} ");
-        let text = |error: std::io::Error| format!("{scenario}: {error}");
-        let server =
-            Contender::ourselves("server", &["serve", serve]).map_err(text)?.start().await.map_err(text)?;
-        let at = server.address.to_string();
-        let few = Contender::ourselves("client", &["idle", wire, &at, "1"])
-            .map_err(text)?
-            .start()
-            .await
-            .map_err(text)?;
-        tokio::time::sleep(SETTLE).await;
-        let before = (resident_bytes(server.pid()).map_err(text)?, resident_bytes(few.pid()).map_err(text)?);
-        few.stop().await;
-        let count = connections.to_string();
-        let many = Contender::ourselves("client", &["idle", wire, &at, &count]).map_err(text)?;
-        let many = many.start_within(Duration::from_secs(120)).await.map_err(text)?;
-        tokio::time::sleep(SETTLE).await;
-        let after = (resident_bytes(server.pid()).map_err(text)?, resident_bytes(many.pid()).map_err(text)?);
-        many.stop().await;
-        server.stop().await;
-        for (end, before, after) in [("server", before.0, after.0), ("client", before.1, after.1)] {
-            let each = after.saturating_sub(before) as f64 / f64::from(connections) / 1_024.0;
-            figures.push(figure(&scenario, end, "KiB resident a connection", &mut [each]));
-            if wire == "socketio" {
-                if end == "server" {
-                    socketio.push(each);
-                }
-                continue;
-            }
-            let text = format!("KiB a connection, {end} end");
-            bars.push(Bar {
-                scenario: scenario.clone(),
-                text,
-                reached: each,
-                asked: if wire == "stonyx" { 14.0 } else { 6.0 },
-                at_most: true,
-            });
+        let once = async || {
+            eprint!(".");
+            once(wire, serve, connections).await.map_err(|error| format!("{scenario}: {error}"))
+        };
+        let mut all = Vec::new();
+        for _ in 0..runs {
+            all.push(once().await?);
         }
+        repeat_strays(&mut all, |run| *run, once).await?;
         eprintln!();
+        for (which, end) in ["server", "client"].into_iter().enumerate() {
+            let mut each = all.iter().map(|run| run[which]).collect::<Vec<_>>();
+            figures.push(figure(&scenario, end, "KiB resident a connection", &mut each));
+            let each = median(&mut each);
+            match (wire, end) {
+                ("socketio", "server") => socketio.push(each),
+                ("socketio", _) => {}
+                _ => {
+                    let asked = if wire == "stonyx" { 14.0 } else { 6.0 };
+                    let text = format!("KiB a connection, {end} end");
+                    bars.push(Bar::at_most(&scenario, &text, each, asked));
+                }
+            }
+        }
     }
     if let [ours, bare] = socketio[..] {
-        bars.push(Bar {
-            scenario: "idle-socketio-1000".to_owned(),
-            text: "server memory against bare socketioxide".to_owned(),
-            reached: ours / bare,
-            asked: 1.15,
-            at_most: true,
-        });
+        let text = "server memory against bare socketioxide";
+        bars.push(Bar::at_most("idle-socketio-1000", text, ours / bare, 1.15));
     }
     Ok(())
+}
+
+/// KiB that a connection costs the server, and the client.
+async fn once(wire: &str, serve: &str, connections: u32) -> io::Result<[f64; 2]> {
+    let server = Contender::ourselves("server", &["serve", serve])?.start().await?;
+    let at = server.address.to_string();
+    let few = Contender::ourselves("client", &["idle", wire, &at, "1"])?.start().await?;
+    tokio::time::sleep(SETTLE).await;
+    let before = [resident_bytes(server.pid())?, resident_bytes(few.pid())?];
+    few.stop().await;
+    let many = Contender::ourselves("client", &["idle", wire, &at, &connections.to_string()])?;
+    let many = many.start_within(Duration::from_secs(120)).await?;
+    tokio::time::sleep(SETTLE).await;
+    let after = [resident_bytes(server.pid())?, resident_bytes(many.pid())?];
+    many.stop().await;
+    server.stop().await;
+    let each = |end: usize| after[end].saturating_sub(before[end]) as f64 / f64::from(connections) / 1_024.0;
+    Ok([each(0), each(1)])
 }

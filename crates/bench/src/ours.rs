@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use polywire_core::{
-    Adapter, Body, Client, Endpoint, Event, Handler, HandlerFuture, Incoming, Kind, Limits, Request,
-    Response, Route, Secret, Server, Target,
+    Adapter, Body, Client, Endpoint, Event, Handler, HandlerFuture, Incoming, Kind, Limits, Response, Route,
+    Secret, Server, Target,
 };
 use polywire_hpx::{HpxServer, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,6 +35,8 @@ pub(crate) struct Serve {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum What {
     Sockhop,
+    /// With limits that let messages of 64 MiB through.
+    SockhopLarge,
     SockhopBare,
     Hpx,
     HpxBare,
@@ -89,12 +91,17 @@ pub(crate) async fn serve(serve: Serve) -> Result<(), String> {
             Ok(())
         }
         What::Stonyx => stonyx::serve().await,
-        What::Sockhop | What::Socketio => {
+        What::Sockhop | What::SockhopLarge | What::Socketio => {
             let adapter: &dyn Adapter = match serve.what {
                 What::Socketio => &polywire_socketio::ADAPTER,
                 _ => &polywire_sockhop::ADAPTER,
             };
-            let server = listen(adapter, Endpoint::new(adapter.name(), Echo)).await?;
+            let mut endpoint = Endpoint::new(adapter.name(), Echo);
+            if matches!(serve.what, What::SockhopLarge) {
+                let (max_frame_bytes, max_queue_bytes) = (256 << 20, 256 << 20);
+                endpoint.limits = Arc::new(Limits { max_frame_bytes, max_queue_bytes, ..Limits::default() });
+            }
+            let server = listen(adapter, endpoint).await?;
             println!("READY {}", server.address());
             closed().await;
             server.shutdown().await;
@@ -189,31 +196,38 @@ pub(crate) async fn typed_buffers(
     bars: &mut Vec<Bar>,
 ) -> Result<(), String> {
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
-    let bare_once = async || typed_buffers_bare().await.map_err(|error| error.to_string());
+    let ours_once = async || copied(typed_buffers_ours).await;
+    let bare_once =
+        async || copied(async || typed_buffers_bare().await.map_err(|error| error.to_string())).await;
     for _ in 0..runs {
-        ours.push(typed_buffers_ours().await?);
+        ours.push(ours_once().await?);
         bare.push(bare_once().await?);
     }
-    repeat_strays(&mut ours, |rate| *rate, typed_buffers_ours).await?;
-    repeat_strays(&mut bare, |rate| *rate, bare_once).await?;
+    repeat_strays(&mut ours, |run| *run, ours_once).await?;
+    repeat_strays(&mut bare, |run| *run, bare_once).await?;
     let scenario = "typed-buffers";
-    figures.push(figure(scenario, "polywire", "MiB a second", &mut ours));
-    figures.push(figure(scenario, "bare copy", "MiB a second", &mut bare));
-    bars.push(Bar {
-        scenario: scenario.to_owned(),
-        text: "share of a bare copy".to_owned(),
-        reached: median(&mut ours) / median(&mut bare),
-        asked: 0.7,
-        at_most: false,
-    });
+    let mut rates = Vec::new();
+    for (contender, runs) in [("polywire", ours), ("bare copy", bare)] {
+        let (mut rate, mut cpu): (Vec<_>, Vec<_>) = runs.into_iter().map(|[rate, cpu]| (rate, cpu)).unzip();
+        rates.push(median(&mut rate));
+        figures.push(figure(scenario, contender, "MiB a second", &mut rate));
+        figures.push(figure(scenario, contender, "CPU us a buffer, both ends", &mut cpu));
+    }
+    bars.push(Bar::at_least(scenario, "share of a bare copy", rates[0] / rates[1], 0.7));
     Ok(())
 }
 
-fn rate(elapsed: Duration) -> f64 {
-    (BUFFER as u64 * BUFFERS) as f64 / f64::from(1 << 20) / elapsed.as_secs_f64()
+/// The MiB a second of one copy, and microseconds of processor time for each buffer.
+async fn copied(copy: impl AsyncFnOnce() -> Result<Duration, String>) -> Result<[f64; 2], String> {
+    let nanos = || own_nanos().map_err(|error| error.to_string());
+    let before = nanos()?;
+    let elapsed = copy().await?;
+    let cpu = (nanos()? - before) as f64 / 1e3 / BUFFERS as f64;
+    let mebibytes = (BUFFER as u64 * BUFFERS) as f64 / f64::from(1 << 20);
+    Ok([mebibytes / elapsed.as_secs_f64(), cpu])
 }
 
-async fn typed_buffers_ours() -> Result<f64, String> {
+async fn typed_buffers_ours() -> Result<Duration, String> {
     let (seen, done) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
     let sink = Sink { seen, done: Arc::clone(&done), until: BUFFERS };
     let server = listen(&polywire_sockhop::ADAPTER, Endpoint::new("sockhop", sink)).await?;
@@ -235,10 +249,10 @@ async fn typed_buffers_ours() -> Result<f64, String> {
     let elapsed = start.elapsed();
     client.shutdown().await;
     server.shutdown().await;
-    Ok(rate(elapsed))
+    Ok(elapsed)
 }
 
-async fn typed_buffers_bare() -> io::Result<f64> {
+async fn typed_buffers_bare() -> io::Result<Duration> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let total = BUFFER as u64 * BUFFERS;
@@ -251,47 +265,7 @@ async fn typed_buffers_bare() -> io::Result<f64> {
         stream.write_all(&bytes).await?;
     }
     sink.await.map_err(io::Error::other)??;
-    Ok(rate(start.elapsed()))
-}
-
-/// Messages of 16, 32 and 64 MiB: the time a byte must not grow with the size.
-///
-/// # Errors
-/// When an end fails.
-pub(crate) async fn large_messages(figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> Result<(), String> {
-    let scenario = "large-message";
-    let limits = Limits { max_frame_bytes: 256 << 20, max_queue_bytes: 256 << 20, ..Limits::default() };
-    let mut endpoint = Endpoint::new("sockhop", Echo);
-    endpoint.limits = Arc::new(limits);
-    let server = listen(&polywire_sockhop::ADAPTER, endpoint.clone()).await?;
-    let client = dial(&polywire_sockhop::ADAPTER, server.address(), endpoint).await?;
-    let mut per_mebibyte = Vec::new();
-    for (mebibytes, what) in
-        [(16, "ms for 16 MiB there and back"), (32, "ms for 32 MiB"), (64, "ms for 64 MiB")]
-    {
-        let text = format!("\"{}\"", "x".repeat((mebibytes << 20) - 2));
-        let body = polywire_core::JsonText::from_validated(text.into());
-        let mut times = Vec::new();
-        for _ in 0..3 {
-            let request =
-                Request::new(Route::from_static("String"), body.clone()).timeout(Duration::from_secs(120));
-            let start = Instant::now();
-            client.caller().call(request).await.map_err(|error| error.to_string())?;
-            times.push(start.elapsed().as_secs_f64() * 1e3);
-        }
-        per_mebibyte.push(median(&mut times) / mebibytes as f64);
-        figures.push(figure(scenario, "polywire", what, &mut times));
-    }
-    bars.push(Bar {
-        scenario: scenario.to_owned(),
-        text: "time a MiB at 64 MiB against 16 MiB".to_owned(),
-        reached: per_mebibyte[2] / per_mebibyte[0],
-        asked: 1.5,
-        at_most: true,
-    });
-    client.shutdown().await;
-    server.shutdown().await;
-    Ok(())
+    Ok(start.elapsed())
 }
 
 /// Decode to handler to encoded answer, without a socket. Nothing waits there, so its time is processor time.
@@ -315,14 +289,10 @@ pub(crate) async fn in_process(
     for _ in 0..runs {
         times.push(once().await?);
     }
-    repeat_strays(&mut times, |time| *time, once).await?;
-    figures.push(figure("in-process", "polywire", "us a callback", &mut times));
-    bars.push(Bar {
-        scenario: "in-process".to_owned(),
-        text: "decode to handler to encoded answer, us".to_owned(),
-        reached: median(&mut times),
-        asked: 0.45,
-        at_most: true,
-    });
+    repeat_strays(&mut times, |time| [*time], once).await?;
+    let scenario = "in-process";
+    figures.push(figure(scenario, "polywire", "CPU us a call", &mut times));
+    let text = "decode to handler to encoded answer, us";
+    bars.push(Bar::at_most(scenario, text, median(&mut times), 0.45));
     Ok(())
 }

@@ -60,19 +60,27 @@ impl Plan {
     }
 }
 
-/// One run of one contender.
+/// One run of one contender, or the medians of its runs; each figure is for one unit of its load.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    cpu_micros_per_call: f64,
-    client_cpu_micros_per_call: f64,
-    calls_per_second: f64,
-    calls_per_read: f64,
+    server_cpu: f64,
+    client_cpu: f64,
+    per_second: f64,
+    per_read: f64,
+}
+
+impl Run {
+    /// What a run must not differ in from its fellows.
+    fn judged(&self) -> [f64; 3] {
+        [self.server_cpu, self.client_cpu, self.per_second]
+    }
 }
 
 /// A load on one address.
 #[derive(Clone, Copy, Debug)]
 enum Load {
     Sockhop { mode: Mode, connections: usize },
+    SockhopLarge { mebibytes: usize },
     Hpx { connections: usize, body_bytes: usize },
     Stonyx { connections: usize, body_bytes: usize },
     StonyxBroadcast { members: usize },
@@ -90,6 +98,11 @@ impl Load {
             Load::Sockhop { mode, connections } => {
                 load::sockhop::run(address, mode, connections, 64, calls / connections as u64, 100).await
             }
+            Load::SockhopLarge { mebibytes } => {
+                let calls = calls / mebibytes as u64;
+                let seen = load::sockhop::run(address, Mode::Json, 1, 1, calls, mebibytes << 20).await?;
+                Ok(Seen { calls: calls * mebibytes as u64, ..seen })
+            }
             Load::Hpx { connections, body_bytes } => {
                 load::hpx::run(address, connections, calls / connections as u64, body_bytes).await
             }
@@ -105,6 +118,23 @@ impl Load {
             Load::StonyxBroadcast { members } => {
                 load::stonyx::broadcast(address, members, calls / members as u64, 100).await
             }
+        }
+    }
+
+    /// What its figures are for: one, and many.
+    fn unit(self) -> (&'static str, &'static str) {
+        match self {
+            Load::SockhopLarge { .. } => ("MiB", "MiB"),
+            Load::StonyxBroadcast { .. } | Load::HyperHqEvents { .. } => ("delivery", "deliveries"),
+            _ => ("call", "calls"),
+        }
+    }
+
+    /// How much is done before anything is measured.
+    fn warm_up(self, calls: u64) -> u64 {
+        match self {
+            Load::SockhopLarge { mebibytes } => mebibytes as u64,
+            _ => (calls / 20).max(64),
         }
     }
 }
@@ -133,15 +163,13 @@ pub(crate) async fn run(plan: Plan) -> Result<(), String> {
         bridge(&plan, &mut figures, &mut bars).await?;
     }
     if wanted(&plan, "large-message") {
-        ours::large_messages(&mut figures, &mut bars)
-            .await
-            .map_err(|error| format!("large-message: {error}"))?;
+        large_message(&plan, &mut figures, &mut bars).await?;
     }
     if wanted(&plan, "in-process") {
         ours::in_process(plan.runs, &mut figures, &mut bars).await?;
     }
     if plan.only.is_empty() || plan.only.starts_with("idle") {
-        memory::measure(&plan.only, &mut figures, &mut bars).await?;
+        memory::measure(&plan.only, plan.runs, &mut figures, &mut bars).await?;
     }
     report::print(&figures, &bars);
     Ok(())
@@ -168,26 +196,49 @@ async fn sockhop(
         (ourselves("bare loop", &["serve", "sockhop-bare"])?, json, plan.calls),
         (ourselves("polywire binary", &["serve", "sockhop"])?, binary, plan.calls),
     ];
-    if Plan::has(&plan.node_modules) {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/sockhop184.mjs");
-        let command = vec!["node".to_owned(), script.to_owned(), plan.node_modules.clone()];
+    if let Some(command) = npm_sockhop(plan) {
         group.push((Contender { name: "npm sockhop 1.8.4", command }, json, plan.calls / 8));
     }
-    let medians = compare(&scenario, plan, &group, figures).await?;
+    let cpu = server_cpu(compare(&scenario, plan, &group, figures).await?);
     let (least, over) = if connections == 16 { (8.0, 0.25) } else { (4.5, 0.40) };
-    let bar = |text: &str, reached, asked, at_most| Bar {
-        scenario: scenario.clone(),
-        text: text.to_owned(),
-        reached,
-        asked,
-        at_most,
-    };
-    bars.push(bar("server CPU us a call over the bare loop", medians[0] - medians[1], over, true));
-    bars.push(bar("binary mode CPU against JSON mode", medians[2] / medians[0], 1.0, true));
-    if let Some(node) = medians.get(3) {
-        bars.push(bar("times less server CPU than npm sockhop", node / medians[0], least, false));
+    bars.push(Bar::at_most(&scenario, "server CPU us a call over the bare loop", cpu[0] - cpu[1], over));
+    bars.push(Bar::at_most(&scenario, "server CPU of binary mode against JSON mode", cpu[2] / cpu[0], 1.0));
+    if let Some(node) = cpu.get(3) {
+        let text = "times less server CPU than npm sockhop";
+        bars.push(Bar::at_least(&scenario, text, node / cpu[0], least));
     }
     Ok(())
+}
+
+/// One message at a time there and back, each end at two sizes: where work is in proportion, a MiB costs the same at both.
+/// The original gets smaller ones, because its work grows with the square of the size.
+async fn large_message(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> Result<(), String> {
+    let scenario = "large-message";
+    let of = |mebibytes| Load::SockhopLarge { mebibytes };
+    let ours = |name| ourselves(name, &["serve", "sockhop-large"]);
+    let mut group =
+        vec![(ours("polywire, 64 MiB")?, of(64), 4 * 64), (ours("polywire, 16 MiB")?, of(16), 4 * 64)];
+    if let Some(command) = npm_sockhop(plan) {
+        let theirs = |name| Contender { name, command: command.clone() };
+        group.push((theirs("npm sockhop 1.8.4, 32 MiB"), of(32), 32));
+        group.push((theirs("npm sockhop 1.8.4, 8 MiB"), of(8), 32));
+    }
+    let runs = compare(scenario, plan, &group, figures).await?;
+    for (pair, (contender, ..)) in runs.chunks(2).zip(group.iter().step_by(2)) {
+        let growth = pair[1].per_second / pair[0].per_second;
+        let what = "time a MiB, times that at a quarter of the size";
+        figures.push(figure(scenario, contender.name, what, &mut [growth]));
+    }
+    let growth = runs[1].per_second / runs[0].per_second;
+    bars.push(Bar::at_most(scenario, "time a MiB at 64 MiB against 16 MiB", growth, 1.5));
+    Ok(())
+}
+
+/// The command of the stock server, where it is installed.
+fn npm_sockhop(plan: &Plan) -> Option<Vec<String>> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/sockhop184.mjs");
+    let command = || vec!["node".to_owned(), script.to_owned(), plan.node_modules.clone()];
+    Plan::has(&plan.node_modules).then(command)
 }
 
 async fn hpx(
@@ -207,28 +258,23 @@ async fn hpx(
         (ourselves("polywire", &["serve", "hpx"])?, echo, calls),
         (ourselves("bare loop", &["serve", "hpx-bare"])?, echo, calls),
     ];
-    if body_bytes <= 1_024 && Plan::has(&plan.hpx_peer) {
+    if Plan::has(&plan.hpx_peer) {
         let command =
             ["python3", &plan.hpx_peer, "--port", "0", "--seconds", "600"].map(str::to_owned).to_vec();
         group.push((Contender { name: "Python peer", command }, echo, calls / 8));
     }
-    let medians = compare(&scenario, plan, &group, figures).await?;
-    let bar = |text: &str, reached, asked, at_most| Bar {
-        scenario: scenario.clone(),
-        text: text.to_owned(),
-        reached,
-        asked,
-        at_most,
-    };
-    bars.push(bar("server CPU against the bare loop", medians[0] / medians[1], 1.3, true));
-    if let Some(python) = medians.get(2) {
-        bars.push(bar("times less server CPU than the Python peer", python / medians[0], 15.0, false));
+    let cpu = server_cpu(compare(&scenario, plan, &group, figures).await?);
+    bars.push(Bar::at_most(&scenario, "server CPU against the bare loop", cpu[0] / cpu[1], 1.3));
+    // The bar is for small bodies, which we store and the original compresses.
+    if let (Some(python), true) = (cpu.get(2), body_bytes <= 1_024) {
+        let text = "times less server CPU than the Python peer";
+        bars.push(Bar::at_least(&scenario, text, python / cpu[0], 15.0));
     }
     Ok(())
 }
 
 async fn bridge(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> Result<(), String> {
-    let scenario = "bridge".to_owned();
+    let scenario = "bridge";
     let json = Load::Sockhop { mode: Mode::Json, connections: 16 };
     let upstream = ourselves("polywire", &["serve", "sockhop"])?
         .start()
@@ -239,14 +285,8 @@ async fn bridge(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> 
         (ourselves("bridge", &["serve", "bridge", "--upstream", &to])?, json, plan.calls / 4),
         (ourselves("echo server", &["serve", "sockhop"])?, json, plan.calls / 4),
     ];
-    let medians = compare(&scenario, plan, &group, figures).await?;
-    bars.push(Bar {
-        scenario: scenario.clone(),
-        text: "bridge CPU a call against an echo server".to_owned(),
-        reached: medians[0] / medians[1],
-        asked: 2.2,
-        at_most: true,
-    });
+    let cpu = server_cpu(compare(scenario, plan, &group, figures).await?);
+    bars.push(Bar::at_most(scenario, "bridge CPU a call against an echo server", cpu[0] / cpu[1], 2.2));
     let bridged = group[0].0.start().await.map_err(|error| format!("bridge: {error}"))?;
     let calls = 20_000;
     let trip = async |address| {
@@ -254,21 +294,24 @@ async fn bridge(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> 
     };
     let once = async || {
         let (through, direct) = (trip(bridged.address).await?, trip(upstream.address).await?);
-        Ok::<_, String>((through.as_secs_f64() - direct.as_secs_f64()) * 1e6)
+        Ok::<_, String>([through, direct].map(|trip| trip.as_secs_f64() * 1e6))
     };
-    let mut added = Vec::new();
+    let mut trips = Vec::new();
     for _ in 0..plan.runs {
-        added.push(once().await?);
+        trips.push(once().await?);
     }
-    repeat_strays(&mut added, |added| *added, once).await?;
-    figures.push(figure(&scenario, "bridge", "added p50 latency, us", &mut added));
-    bars.push(Bar {
-        scenario,
-        text: "added p50 latency at one in flight, us".to_owned(),
-        reached: median(&mut added),
-        asked: 100.0,
-        at_most: true,
-    });
+    repeat_strays(&mut trips, |[through, direct]| [*through, *direct, through - direct], once).await?;
+    let [mut through, mut direct, mut added] = [Vec::new(), Vec::new(), Vec::new()];
+    for [one, other] in trips {
+        through.push(one);
+        direct.push(other);
+        added.push(one - other);
+    }
+    let what = "p50 us, one in flight";
+    figures.push(figure(scenario, "bridge", what, &mut through));
+    figures.push(figure(scenario, "echo server", what, &mut direct));
+    let text = "added p50 latency at one in flight, us";
+    bars.push(Bar::at_most(scenario, text, median(&mut added), 100.0));
     bridged.stop().await;
     upstream.stop().await;
     Ok(())
@@ -278,13 +321,18 @@ fn ourselves(name: &'static str, arguments: &[&str]) -> Result<Contender, String
     Contender::ourselves(name, arguments).map_err(|error| format!("cannot find this program: {error}"))
 }
 
-/// Runs the contenders of one scenario in turn, and gives back the median CPU microseconds a call of each.
+/// Microseconds of server CPU a call of each contender.
+fn server_cpu(runs: Vec<Run>) -> Vec<f64> {
+    runs.iter().map(|run| run.server_cpu).collect()
+}
+
+/// Runs the contenders of one scenario in turn, and gives back the medians of each.
 async fn compare(
     scenario: &str,
     plan: &Plan,
     group: &[(Contender, Load, u64)],
     figures: &mut Vec<Figure>,
-) -> Result<Vec<f64>, String> {
+) -> Result<Vec<Run>, String> {
     eprint!("{scenario} ");
     let mut runs: Vec<Vec<Run>> = vec![Vec::new(); group.len()];
     for _ in 0..plan.runs {
@@ -292,58 +340,52 @@ async fn compare(
             runs.push(once(scenario, contender, *load, *calls).await?);
         }
     }
-    let mut medians = Vec::new();
+    let mut medians: Vec<Run> = Vec::new();
     for ((contender, load, calls), runs) in group.iter().zip(&mut runs) {
         let again = async || once(scenario, contender, *load, *calls).await;
-        repeat_strays(runs, |run| run.cpu_micros_per_call, again).await?;
-        let mut of = |what, value: fn(&Run) -> f64| {
+        repeat_strays(runs, Run::judged, again).await?;
+        let mut of = |what: &str, value: fn(&Run) -> f64| {
             let mut values: Vec<f64> = runs.iter().map(value).collect();
             figures.push(figure(scenario, contender.name, what, &mut values));
             median(&mut values)
         };
-        medians.push(of("server CPU us a call", |run| run.cpu_micros_per_call));
-        of("client CPU us a call", |run| run.client_cpu_micros_per_call);
-        of("calls a second", |run| run.calls_per_second);
-        of("answers a read at the load", |run| run.calls_per_read);
-        if let [first, .., last] = medians[..] {
-            figures.push(figure(
-                scenario,
-                contender.name,
-                "times the first's server CPU",
-                &mut [last / first],
-            ));
-        }
+        let (unit, units) = load.unit();
+        let middle = Run {
+            server_cpu: of(&format!("server CPU us a {unit}"), |run| run.server_cpu),
+            client_cpu: of(&format!("client CPU us a {unit}"), |run| run.client_cpu),
+            per_second: of(&format!("{units} a second"), |run| run.per_second),
+            per_read: of(&format!("{units} a read of the load"), |run| run.per_read),
+        };
+        let first = medians.first().map_or(middle.server_cpu, |first| first.server_cpu);
+        let times = &mut [middle.server_cpu / first];
+        figures.push(figure(scenario, contender.name, "server CPU, times the first's", times));
+        medians.push(middle);
     }
     eprintln!();
     Ok(medians)
 }
 
 /// The median and spread of some values.
-pub(crate) fn figure(
-    scenario: &str,
-    contender: &'static str,
-    what: &'static str,
-    values: &mut [f64],
-) -> Figure {
+pub(crate) fn figure(scenario: &str, contender: &'static str, what: &str, values: &mut [f64]) -> Figure {
     let middle = median(values);
     let spread = (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(0.0));
-    Figure { scenario: scenario.to_owned(), contender, what, median: middle, spread }
+    Figure { scenario: scenario.to_owned(), contender, what: what.to_owned(), median: middle, spread }
 }
 
 async fn once(scenario: &str, contender: &Contender, load: Load, calls: u64) -> Result<Run, String> {
     eprint!(".");
     let failed = |error: io::Error| format!("{scenario}, {}: {error}", contender.name);
     let running = contender.start().await.map_err(failed)?;
-    load.run(running.address, (calls / 20).max(64)).await.map_err(failed)?;
+    load.run(running.address, load.warm_up(calls)).await.map_err(failed)?;
     let (before, before_own) = (running.cpu_nanos().map_err(failed)?, own_nanos().map_err(failed)?);
     let seen = load.run(running.address, calls).await.map_err(failed)?;
     let (after, after_own) = (running.cpu_nanos().map_err(failed)?, own_nanos().map_err(failed)?);
     running.stop().await;
     let count = seen.calls as f64;
     Ok(Run {
-        cpu_micros_per_call: (after - before) as f64 / 1e3 / count,
-        client_cpu_micros_per_call: (after_own - before_own) as f64 / 1e3 / count,
-        calls_per_second: count / seen.elapsed.max(Duration::from_nanos(1)).as_secs_f64(),
-        calls_per_read: count / seen.reads.max(1) as f64,
+        server_cpu: (after - before) as f64 / 1e3 / count,
+        client_cpu: (after_own - before_own) as f64 / 1e3 / count,
+        per_second: count / seen.elapsed.max(Duration::from_nanos(1)).as_secs_f64(),
+        per_read: count / seen.reads.max(1) as f64,
     })
 }

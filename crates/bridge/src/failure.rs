@@ -5,6 +5,7 @@
 //! addresses. Identity ends at the bridge: a login of the bridge that was refused is `unavailable` to its callers.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use polywire_core::{CallError, Code, Failure, Retry};
 
@@ -16,30 +17,40 @@ const MAX_TEXT: usize = 512;
 const MAX_DETAIL: usize = 4 << 10;
 
 /// How a call that failed counts, and what its caller is told.
-pub(crate) fn told(error: CallError) -> (Ending, Failure) {
+///
+/// `absent` says why the other side is not connected, in words of our own; `None` while it is. `timeout` is that of the route.
+pub(crate) fn told(error: CallError, absent: Option<&str>, timeout: Duration) -> (Ending, Failure) {
+    let deadline =
+        || format!("the deadline (timeout = {timeout:?} of the route, or less where the caller gives less)");
     match error {
         CallError::Failure(failure) => (Ending::Failed, clean(failure)),
         CallError::NotSent(failure) => match failure.code {
             Code::InvalidArgument | Code::Unimplemented => (Ending::Unsuitable, clean(failure)),
             Code::ResourceExhausted => (Ending::NotSent, clean(failure)),
             Code::DeadlineExceeded => {
-                let text = "the deadline passed before the call could be sent";
+                let text = because(&format!("{} passed before the call could be sent", deadline()), absent);
                 (Ending::OutOfTime, Failure::new(Code::DeadlineExceeded, text).with_retry(Retry::Safe))
             }
             _ => {
-                let text = "nothing was sent: the other side of the bridge is not connected";
-                (Ending::NotSent, Failure::new(Code::Unavailable, text))
+                let text = because("nothing was sent", absent.or(Some("its connection has ended")));
+                (Ending::NotSent, Failure::new(Code::Unavailable, text).with_retry(Retry::Safe))
             }
         },
         CallError::Unknown(failure) => {
-            let text = match failure.code {
-                Code::DeadlineExceeded => {
-                    "no answer came before the deadline; the other side of the bridge may have acted"
-                }
-                _ => "the connection was lost before the answer; the other side of the bridge may have acted",
+            let lost = match failure.code {
+                Code::DeadlineExceeded => format!("no answer came before {}", deadline()),
+                _ => "the connection was lost before the answer".to_owned(),
             };
+            let text = format!("{lost}; the other side of the bridge may have acted");
             (Ending::Unknown, Failure::new(failure.code, text).with_retry(Retry::Unknown))
         }
+    }
+}
+
+fn because(what: &str, absent: Option<&str>) -> String {
+    match absent {
+        Some(why) => format!("{what}: the other side of the bridge is not connected, {why}"),
+        None => what.to_owned(),
     }
 }
 
@@ -48,7 +59,8 @@ fn clean(failure: Failure) -> Failure {
     Failure { message: clean_text(failure.message), detail, ..failure }
 }
 
-fn clean_text(text: Cow<'static, str>) -> Cow<'static, str> {
+/// The text of a peer as it may be shown: short, and without what moves a cursor.
+pub(crate) fn clean_text(text: Cow<'static, str>) -> Cow<'static, str> {
     if text.len() <= MAX_TEXT && !text.contains(char::is_control) {
         return text;
     }
@@ -72,7 +84,7 @@ mod tests {
         let text = format!("no such\r\n\u{1b}[31m {}é", "x".repeat(600));
         let failed = |detail: JsonText| {
             let failure = Failure::new(Code::NotFound, text.clone()).with_detail(detail);
-            told(CallError::Failure(failure))
+            told(CallError::Failure(failure), None, Duration::ZERO)
         };
         let number = JsonText::new("{\"code\":303}", &JsonLimits::default()).unwrap();
         let (ending, told) = failed(number.clone());
@@ -108,9 +120,13 @@ mod tests {
             ),
         ] {
             let shown = error.to_string();
-            let (counted, told) = told(error);
+            let (counted, told) = told(error, Some("it cannot be reached"), Duration::from_secs(15));
             assert_eq!((counted, told.code, told.retry), (ending, code, retry), "{shown}");
             assert!(!told.message.contains("10.0.0.5"), "{}", told.message);
+            let connected = counted != Ending::Unknown;
+            assert_eq!(told.message.ends_with("not connected, it cannot be reached"), connected, "{shown}");
+            let names_the_limit = told.message.contains("timeout = 15s of the route");
+            assert_eq!(names_the_limit, code == Code::DeadlineExceeded, "{}", told.message);
         }
     }
 }

@@ -65,8 +65,9 @@
 //!   once the event is queued. Without a verb, kind and name stay. A kind that one of the wires cannot carry is left to later
 //!   routes. What no route takes is answered `not_found`, or counted. Where a wire's clients have requests only, what they mean
 //!   for an event comes as a request, and `emit` makes an event of it.
-//! * **Client endpoints** are dialled in the background. After three refused logins one attempt is made in 60 s. What is sent
-//!   while there is no connection waits for it, within its deadline and the limits of the queue. The mark of a reconnect,
+//! * **Client endpoints** are dialled in the background. After three refused logins one attempt is made in 60 s. One that is
+//!   out is told in the log, with the reason, at most once in ten seconds, and so is its return. What is sent while there is no
+//!   connection waits for it, within its deadline and the limits of the queue. The mark of a reconnect,
 //!   [`GAP`](polywire_core::GAP), crosses only where a route spells out its name.
 //! * **Server endpoints as targets.** A request goes to one of the connected peers, in turn; an event to all of them. Neither
 //!   goes back to the peer it came from. With nobody connected a request fails `unavailable`.
@@ -79,7 +80,8 @@
 //!   wire that has none, and become bytes again on the way back; an object with the one member `$bytes` travels as `$$bytes`.
 //!   A body that would be too large for the other wire is refused before it is encoded. Nothing is unwrapped on the way back. An
 //!   answer without a body goes back as `null` where nothing would be silence.
-//! * **Failures** keep code, words and raw detail of the application; what goes wrong in between is told without addresses.
+//! * **Failures** keep code, words and raw detail of the application, and its word on sending again; what goes wrong in between is
+//!   told without addresses and without words of the other side.
 //!   Identity ends at the bridge: neither logins nor facts of one wire are handed to the other.
 //! * **Loops** within one file are an error, also through an endpoint that dials another one of the same file, unless one of
 //!   the routes says `allow_loop = true`. Between bridges, `via` names a member of object bodies that lists the bridges passed;
@@ -120,6 +122,7 @@ mod hops;
 mod loops;
 mod loss;
 mod nesting;
+mod outage;
 mod pattern;
 mod plan;
 mod port;

@@ -72,6 +72,23 @@ impl Port {
         }
     }
 
+    /// Why nothing can leave here now, in words for a peer of another endpoint: they name no address, and none of them are the
+    /// other side's. `None` while something can.
+    pub(crate) fn absent(&self) -> Option<&'static str> {
+        let Way::Client(slot) = &self.way else {
+            return (self.peers() == 0).then_some("nobody has dialled it");
+        };
+        match slot.get().map(|dialled| dialled.state.borrow()).as_deref() {
+            Some(ClientState::Ready) => None,
+            Some(ClientState::Waiting(_)) => Some("it cannot be reached"),
+            Some(ClientState::Denied(_) | ClientState::Refused(_)) => {
+                Some("it refuses the login of the bridge")
+            }
+            Some(ClientState::Closed(_)) => Some("it is not dialled any more"),
+            _ => Some("it has not answered yet"),
+        }
+    }
+
     /// How many peers a server endpoint has now.
     pub(crate) fn peers(&self) -> usize {
         match &self.way {

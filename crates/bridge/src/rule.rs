@@ -75,7 +75,10 @@ impl Rule {
             return Box::pin(emit(underway, event, peer));
         }
         let Some(due) = budget(received.unwrap_or_else(|| this.clock.now()), deadline, this.timeout) else {
-            let text = "too little time was left to send the call on";
+            let text = format!(
+                "too little time was left to send the call on: timeout = {:?} of the route counts from when it came",
+                this.timeout
+            );
             let failure = Failure::new(Code::DeadlineExceeded, text).with_retry(Retry::Safe);
             return refused(underway, Ending::OutOfTime, failure);
         };
@@ -129,7 +132,7 @@ impl Future for SentOn {
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(route = %rule.title, %error, "call failed");
-                let (ending, failure) = told(error);
+                let (ending, failure) = told(error, rule.port.absent(), rule.timeout);
                 return Poll::Ready(Err(underway.refuse(ending, failure)));
             }
         };
@@ -154,11 +157,13 @@ async fn emit(mut underway: Underway, event: Event, from: Peer) -> Answer {
             Ok(Response::default())
         }
         Emitted::Overflow => {
-            let failure = Failure::new(Code::ResourceExhausted, "no room: the receiver is too slow");
+            let failure = Failure::new(Code::ResourceExhausted, "no room: the receiver is too slow")
+                .with_retry(Retry::Safe);
             Err(underway.refuse(Ending::Overflow, failure))
         }
         Emitted::Nobody => {
-            let failure = Failure::new(Code::Unavailable, "nobody is connected to receive it");
+            let failure =
+                Failure::new(Code::Unavailable, "nobody is connected to receive it").with_retry(Retry::Safe);
             Err(underway.refuse(Ending::NotSent, failure))
         }
     }

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use polywire_core::{Client, Endpoint, Ledger, ProgressForm, Reconnect, Server, Shutdown, Surroundings};
+use polywire_core::{
+    Client, ClientState, Endpoint, Ledger, ProgressForm, Reconnect, Server, Shutdown, Surroundings,
+};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::check::plan_and_check;
 use crate::config::{Config, Role};
 use crate::counts::{Ending, Seldom};
 use crate::error::{NotReady, StartError};
+use crate::outage;
 use crate::plan::{Plan, PlannedRoute};
 use crate::port::Port;
 use crate::registry::Registry;
@@ -119,6 +123,15 @@ impl Bridge {
         match &running.ends {
             Ends::Client(_) => None,
             Ends::Server(server) => Some(server.address()),
+        }
+    }
+
+    /// Follows where a client endpoint stands; `None` for a server.
+    pub fn watch(&self, endpoint: &str) -> Option<watch::Receiver<ClientState>> {
+        let running = self.endpoints.iter().find(|running| running.name == endpoint)?;
+        match &running.ends {
+            Ends::Client(client) => Some(client.watch()),
+            Ends::Server(_) => None,
         }
     }
 
@@ -251,8 +264,11 @@ async fn start_endpoint(
     let ends = match role {
         Role::Client => {
             core.reconnect = Reconnect { refused_pause: Some(REFUSED_PAUSE), ..Reconnect::default() };
+            let teller = outage::Teller::new(&name, &core);
             let client = adapter.dial(target, core).await.map_err(failed)?;
             port.dialled(client.caller().clone(), client.watch());
+            // It ends with the client.
+            tokio::spawn(teller.follow(client.watch()));
             Ends::Client(client)
         }
         Role::Server => {

@@ -17,7 +17,8 @@ use crate::verb::{self, Context};
 pub(crate) struct Cli {
     #[command(subcommand)]
     verb: Verb,
-    /// More words about what happens, on standard error; twice for every detail. RUST_LOG overrides it
+    /// Say on standard error what happens: -v connections, logins, refusals, limits and calls that fail; -vv what the libraries
+    /// below say besides. Without it only what an operator can mend. RUST_LOG overrides it
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 }
@@ -63,7 +64,8 @@ impl Cli {
     pub(crate) fn log_filter(&self) -> &'static str {
         match self.verbose {
             0 => "warn",
-            1 => "info",
+            // A target begins with the name of its crate.
+            1 => "info,polywire=debug",
             _ => "debug",
         }
     }

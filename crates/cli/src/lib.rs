@@ -19,6 +19,7 @@ pub mod service;
 mod signals;
 mod tables;
 mod target;
+mod terminal;
 mod verb;
 
 use std::ffi::OsString;

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
-use polywire_core::{Body, CallError, Failure, JsonText, Retry, json};
+use polywire_core::{Body, CallError, Failure, JsonText, json};
 
 use crate::exit::Fault;
 
@@ -140,17 +140,12 @@ pub(crate) fn failed(error: &CallError) -> Line {
         CallError::Unknown(_) => "unknown",
     };
     let Failure { code, message, detail, retry, unrouted: _ } = error.failure();
-    let retry = match retry {
-        Retry::Never => "never",
-        Retry::Safe => "safe",
-        _ => "unknown",
-    };
     let line = Line::new()
         .flag("ok", false)
         .text("outcome", outcome)
         .text("code", code.as_str())
         .text("message", message)
-        .text("retry", retry);
+        .text("retry", retry.as_str());
     match detail {
         Some(detail) => line.json("detail", detail),
         None => line,

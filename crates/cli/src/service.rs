@@ -11,6 +11,9 @@
 //! | `whoami` | nothing | wire, address and login of the caller |
 //! | `emit` | `{"event":"tick","count":3,"body":…}` | how many events it has sent back, after them |
 //!
+//! `polywire demo` has one router of these routes behind every wire, whatever it is; `polywire serve` adds what programs of Stonyx and
+//! HyperHQ expect of their peers, and leaves unknown names there to the wire.
+//!
 //! Echoing the facts too means that on Sockhop a callback of any JavaScript type is answered with that value and type. Where a
 //! wire passes arguments by name, as HPX does, a body that is an object with the one member `value` stands for that member:
 //! `echo(value=1)` answers `1`.
@@ -54,16 +57,18 @@ pub fn endpoint(
         let router = demo(library).build().map_err(|error| AdapterError::Settings(error.to_string()))?;
         return Ok(Endpoint { observer, ..Endpoint::on(adapter, router) });
     }
-    Ok(Endpoint { observer, ..Endpoint::on(adapter, service(adapter, options)?) })
+    let router = router().map_err(|error| AdapterError::Settings(error.to_string()))?;
+    let service = behind(router, adapter, options)?;
+    Ok(Endpoint { observer, ..Endpoint::on(adapter, service) })
 }
 
-/// The service as it is on the wire of `adapter` with these options.
-///
-/// # Errors
-/// When an option has a value that it cannot have.
-fn service(adapter: &dyn Adapter, options: &Options) -> Result<impl Handler + Clone, AdapterError> {
+/// `router` as it stands behind the wire of `adapter` with these options: the same everywhere, but for the argument `value`.
+pub(crate) fn behind(
+    router: Router,
+    adapter: &dyn Adapter,
+    options: &Options,
+) -> Result<impl Handler + Clone, AdapterError> {
     let by_name = adapter.capabilities(options)?.object_arguments;
-    let router = router().map_err(|error| AdapterError::Settings(error.to_string()))?;
     Ok(ByName { router, by_name })
 }
 
@@ -72,7 +77,12 @@ fn service(adapter: &dyn Adapter, options: &Options) -> Result<impl Handler + Cl
 /// # Errors
 /// None: every name is there once.
 pub fn router() -> Result<Router, RegistryError> {
-    demo(Router::new()).fallback(echo).handle("fail", fail).build()
+    routes().build()
+}
+
+/// The same, open for layers.
+pub(crate) fn routes() -> Registry {
+    demo(Router::new()).fallback(echo).handle("fail", fail)
 }
 
 /// The routes that are the same on every wire.

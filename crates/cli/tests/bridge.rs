@@ -1,61 +1,11 @@
-//! `demo`, `run` and `check`, with the real binary.
+//! `run` and `check`, with the real binary.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot run has failed")]
 
 mod support;
 
 use serde_json::{Value, json};
 use support::{file, polywire, serve, start};
-
-#[test]
-fn the_demo_holds_on_every_wire_and_over_the_bridge_both_ways() {
-    let ran = polywire(&["demo", "--once", "--json"]).ends(0);
-    let rows: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    for row in &rows {
-        assert_eq!((&row["ok"], &row["failures"]), (&json!(true), &json!(0)), "{row}");
-        assert!(row["calls"].as_u64().unwrap() > 0 && row["p99_us"].as_f64().unwrap() > 0.0, "{row}");
-    }
-    let has = |wire: &str, direction: &str| {
-        rows.iter().any(|row| row["wire"] == wire && row["direction"] == direction)
-    };
-    let expected = [
-        ("hpx", &["client asks"][..]),
-        ("hyperhq", &["client asks", "server asks", "events back"]),
-        ("socketio", &["client asks", "server asks", "events back"]),
-        ("sockhop", &["client asks", "server asks", "events back"]),
-        ("stonyx", &["client asks", "events back"]),
-        ("sockhop > hpx", &["over the bridge"]),
-        ("hpx > sockhop", &["over the bridge"]),
-        ("stonyx > socketio", &["over the bridge"]),
-        ("socketio > hyperhq", &["over the bridge"]),
-        ("hyperhq > stonyx", &["over the bridge"]),
-        ("hyperhq > socketio", &["server asks, bridged", "events bridged"]),
-        ("sockhop > sockhop", &["events bridged"]),
-        ("socketio > stonyx", &["events bridged"]),
-        ("stonyx > hyperhq", &["events bridged"]),
-    ];
-    for (wire, directions) in expected {
-        for direction in directions {
-            assert!(has(wire, direction), "{wire} {direction}: {}", ran.stdout);
-        }
-    }
-    assert_eq!(rows.len(), expected.iter().map(|(_, directions)| directions.len()).sum::<usize>());
-}
-
-#[test]
-fn the_demo_prints_a_table_without_colour_where_no_terminal_is() {
-    let ran = polywire(&["demo", "--once"]).ends(0);
-    assert!(ran.stdout.starts_with(" wire"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("p99") && ran.stdout.lines().skip(1).all(|line| line.ends_with("ok")));
-    assert!(!ran.stdout.contains('\u{1b}'));
-}
-
-#[cfg(unix)]
-#[test]
-fn the_demo_serves_on_until_a_signal() {
-    let mut running = start(&["demo"]);
-    while !running.text().starts_with(" hpx > sockhop") {}
-    running.terminate();
-    assert_eq!(running.wait().code(), Some(0));
-}
 
 fn bridge(library: &str) -> String {
     format!(
@@ -93,6 +43,59 @@ fn run_says_where_it_listens_carries_calls_and_drains() {
     );
     running.terminate();
     assert_eq!(running.wait().code(), Some(0));
+}
+
+/// A bridge to a library where `alice` has the password of this file.
+#[cfg(unix)]
+fn bridge_of(library: &str, password: &std::path::Path) -> String {
+    let login = format!("role = \"client\"\nuser = \"alice\"\npassword = \"file:{}\"", password.display());
+    bridge(library.trim_start_matches("hpx://")).replace("role = \"client\"", &login)
+}
+
+#[cfg(unix)]
+fn password(name: &str, text: &str) -> std::path::PathBuf {
+    let path = file(name, text.as_bytes());
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+#[cfg(unix)]
+#[test]
+fn run_tells_the_operator_and_its_callers_that_an_upstream_refuses_the_login() {
+    let (right, wrong) = (password("right", "s3cret"), password("wrong", "guessed-wr0ng"));
+    let (_library, url) = serve(&format!("hpx://alice@127.0.0.1:0?password=file:{}", right.display()));
+    let text = bridge_of(&url, &wrong).replace("wrap =", "timeout = \"300ms\"\nwrap =");
+    let path = file("refused.toml", text.as_bytes());
+    let mut running = start(&["run", path.to_str().unwrap()]);
+    let url = format!("sockhop://{}", running.line()["address"].as_str().unwrap());
+    let line = running.says("endpoint out");
+    for words in ["WARN", "login refused: ", "; tries again within 30s", "endpoint=library"] {
+        assert!(line.contains(words), "{line}");
+    }
+    assert!(!line.contains("guessed-wr0ng"), "{line}");
+    let told = polywire(&["call", &url, "echo", "{}"]).ends(4).line();
+    assert_eq!((&told["outcome"], &told["retry"]), (&json!("failure"), &json!("safe")), "{told}");
+    let message = told["message"].as_str().unwrap();
+    assert!(message.ends_with("is not connected, it refuses the login of the bridge"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn run_tells_when_an_upstream_is_lost_and_when_it_is_back() {
+    let right = password("key", "s3cret");
+    let serving = |place: &str| serve(&format!("hpx://alice@{place}?password=file:{}", right.display()));
+    let (library, at) = serving("127.0.0.1:0");
+    let path = file("lost.toml", bridge_of(&at, &right).as_bytes());
+    let mut running = start(&["-v", "run", path.to_str().unwrap()]);
+    let url = format!("sockhop://{}", running.line()["address"].as_str().unwrap());
+    polywire(&["call", &url, "echo", "{}"]).ends(0);
+    drop(library);
+    let line = running.says("endpoint out");
+    assert!(line.contains("WARN") && line.contains("tries again within 30s"), "{line}");
+    let (_library, _) = serving(at.trim_start_matches("hpx://"));
+    let line = running.says("endpoint back after");
+    assert!(line.contains("WARN") && line.contains("endpoint=library"), "{line}");
+    polywire(&["call", &url, "echo", "{}"]).ends(0);
 }
 
 #[test]
@@ -153,8 +156,8 @@ fn the_pairs_are_told_as_a_table_and_as_lines() {
         lines.iter().find(|line| line["from"] == from && line["to"] == to && line["way"] == way).unwrap()
     };
     assert_eq!(of("socketio", "socketio", "events")["lost"], json!([]));
-    let told = of("socketio", "sockhop", "events");
-    assert_eq!(told["lost"], json!(["event: a missing body becomes {} [D-EMPTY]"]));
+    let lost = json!(["event: a missing body becomes {} [D-EMPTY]"]);
+    assert_eq!(of("socketio", "sockhop", "events")["lost"], lost);
     let why = of("sockhop", "hpx", "events");
     assert_eq!(
         (&why["carried"], why["why"].as_str()),

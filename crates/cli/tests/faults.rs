@@ -119,3 +119,14 @@ fn a_peer_that_speaks_something_else_is_8() {
     let ran = polywire(&["call", &format!("hpx://{address}"), "echo", "{}"]).ends(8);
     assert!(ran.stderr.contains("speaks hpx"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_body_above_the_limit_is_not_sent_and_says_so() {
+    let body = file("large.json", format!("\"{}\"", "x".repeat(17_000_000)).as_bytes());
+    let (_running, url) = serve("sockhop://127.0.0.1:0");
+    let ran = polywire(&["call", &url, "echo", &format!("@{}", body.display())]).ends(7);
+    let line = ran.line();
+    assert_eq!((line["outcome"].as_str(), line["retry"].as_str()), (Some("not_sent"), Some("never")));
+    let limit = "message of 17000006 bytes exceeds max_frame_bytes = 16777216";
+    assert_eq!(line["message"].as_str(), Some(limit));
+}

@@ -213,3 +213,10 @@ fn nobody_reading_standard_error_changes_nothing() {
     let ended = command.args(["check", "/no/such/file.toml"]).stderr(writer).status().unwrap();
     assert_eq!(ended.code(), Some(2));
 }
+
+#[test]
+fn serve_takes_guests_from_other_machines_only_where_that_is_said() {
+    let ran = polywire(&["serve", "hpx://0.0.0.0:0"]).ends(2);
+    assert!(ran.stderr.contains("0.0.0.0:0 is reached from others"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("guests=1") && ran.stdout.is_empty(), "{}", ran.stderr);
+}

@@ -12,6 +12,7 @@ pub(crate) mod hostile;
 pub(crate) mod ledger;
 pub(crate) mod limit;
 pub(crate) mod login;
+pub(crate) mod nuisance;
 pub(crate) mod order;
 pub(crate) mod progress;
 pub(crate) mod queue;

@@ -1,13 +1,13 @@
 //! What stands between the two ends, in the hands of the suite.
 
-mod relay;
+mod loopback;
 
 use std::fmt;
 use std::io;
 
 use polywire_core::BoxFuture;
 
-pub(crate) use relay::Relay;
+pub(crate) use loopback::Loopback;
 
 /// A direction between the ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,8 +31,8 @@
 //! instead that this is refused by name and not lost, and ends as `refused`; so a weaker wire shows as weaker, never as greener.
 //!
 //! Time is handed in: deadlines, heartbeats, pauses and timeouts of both ends run on a clock that the suite moves. Between the ends
-//! stands a relay of the suite's own, over real sockets of the loopback, which can cut, stall and count. [`Memory`] is the adapter to
-//! read first: its frames are envelopes, and on it everything is held.
+//! stands a [`Relay`] over real sockets of the loopback, which can cut, stall, inject and keep what passes; tests of one's own may have
+//! one too. [`Memory`] is the adapter to read first: its frames are envelopes, and on it everything is held.
 //!
 //! With `POLYWIRE_CONFORMANCE` naming a folder, every test leaves its [`Finding`] there; [`Report`] reads them, and [`run`] gives the same
 //! to a program that wants no tests.
@@ -50,6 +50,8 @@
 //!   test` compares with what its own run found; running the suite for the table alone would double it.
 //! - **The suite is held to its own measure**: `tests/flaws.rs` gives the in-memory adapter one flaw at a time and
 //!   names the guarantee that finds it, for every guarantee.
+//! - **One relay** serves the suite, the runner of child processes and the tests of the workspace. One for each, with
+//!   what each needs, would be the same loop three times.
 //!
 //! Of the runner of child processes:
 //!
@@ -78,6 +80,7 @@ mod guarantee;
 mod joint;
 mod memory;
 mod recorder;
+mod relay;
 mod report;
 mod rig;
 mod setup;
@@ -89,6 +92,7 @@ pub use finding::{Direction, Finding, Verdict};
 pub use guarantee::{Guarantee, guarantees};
 pub use joint::{Joint, Stranger, Way};
 pub use memory::Memory;
+pub use relay::{Passage, Recording, Relay};
 pub use report::Report;
 pub use setup::{EVENTS, Setup};
 pub use suite::{check, run, show};

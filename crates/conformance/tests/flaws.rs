@@ -12,11 +12,15 @@ use std::time::{Duration, Instant};
 use polywire_conformance::{Direction, Finding, Setup, Verdict, guarantees, show};
 
 use Direction::{Forward, Swapped};
-use flawed::{Flaw, Flawed, STUCK};
+use flawed::codec::{SPINS, Spinning};
+use flawed::{Flaw, Flawed};
 
 fn found(flaw: Flaw, guarantee: &str, direction: Direction) -> Finding {
-    let guarantee = guarantees().iter().find(|known| known.name == guarantee).unwrap();
-    show(Arc::new(Flawed::new(flaw)), guarantee, direction)
+    shown(Arc::new(Flawed::new(flaw)), guarantee, direction)
+}
+
+fn shown(setup: Arc<dyn Setup>, guarantee: &str, direction: Direction) -> Finding {
+    show(setup, guarantees().iter().find(|known| known.name == guarantee).unwrap(), direction)
 }
 
 /// The flaw, the guarantee that finds it, who calls, and words of what is told.
@@ -70,7 +74,19 @@ const FOUND: &[(Flaw, &str, Direction, &str)] = &[
         Forward,
         "a call with a longer name ends as answered",
     ),
-    (Flaw::Boundless, "limit::messages_of_no_use_are_bounded", Swapped, "10 messages of no use were taken"),
+    (
+        Flaw::Boundless,
+        "nuisance::messages_of_no_use_are_bounded",
+        Swapped,
+        "10 messages of no use were taken",
+    ),
+    (
+        Flaw::Boundless,
+        "nuisance::messages_of_no_use_are_bounded_by_the_minute",
+        Forward,
+        "10 messages of no use were taken",
+    ),
+    (Flaw::Chatty, "nuisance::signs_of_life_are_bounded", Forward, "40 signs of life at once were taken"),
     (
         Flaw::Chatty,
         "limit::a_message_that_is_begun_has_its_time",
@@ -191,16 +207,13 @@ fn what_is_declared_is_what_is_shown() {
 }
 
 #[test]
-fn an_endless_loop_fails_its_own_case_and_hangs_nothing() {
+fn a_codec_with_an_endless_loop_fails_its_own_case_and_hangs_nothing() {
     let started = Instant::now();
-    let finding = found(Flaw::Stuck, "call::no_answer_reaches_another_call", Forward);
-    STUCK.store(false, Ordering::Relaxed);
-    assert_eq!(finding.guarantee, "call::no_answer_reaches_another_call");
-    assert_eq!(finding.verdict, Verdict::Failed);
-    assert!(
-        finding.why.unwrap_or_default().contains("has kept the thread for"),
-        "it is told as something else"
-    );
+    let finding = shown(Arc::new(Spinning), "call::no_answer_reaches_another_call", Forward);
+    SPINS.store(false, Ordering::Relaxed);
+    assert_eq!((&*finding.adapter, finding.verdict), ("spinning", Verdict::Failed));
+    let why = finding.why.unwrap_or_default();
+    assert!(why.contains("has kept the thread for"), "it is told as something else: {why}");
     assert!(started.elapsed() < Duration::from_secs(100), "it was noticed too late");
     // The next case is none the worse for it.
     let setup: Arc<dyn Setup> = Arc::new(polywire_conformance::Memory::default());

@@ -17,8 +17,8 @@ pub enum Body {
     Empty,
     /// One JSON value, as its text.
     Json(JsonText),
-    /// Bytes with the sender's name for their type.
-    Binary(Binary),
+    /// Bytes with the sender's name for their type. Boxed: the rarer and larger kind, and a body is moved many times.
+    Binary(Box<Binary>),
 }
 
 impl Body {
@@ -37,7 +37,7 @@ impl Body {
 
     /// Bytes with a type name; the empty name is legal.
     pub fn binary(kind: impl Into<ByteString>, bytes: impl Into<Bytes>) -> Self {
-        Body::Binary(Binary { kind: kind.into(), bytes: bytes.into() })
+        Binary { kind: kind.into(), bytes: bytes.into() }.into()
     }
 
     /// Length of the data in bytes.
@@ -63,7 +63,7 @@ impl From<JsonText> for Body {
 
 impl From<Binary> for Body {
     fn from(binary: Binary) -> Self {
-        Body::Binary(binary)
+        Body::Binary(Box::new(binary))
     }
 }
 
@@ -155,5 +155,16 @@ impl JsonText {
 impl fmt::Debug for JsonText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "JsonText({} bytes)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_small() {
+        let most = size_of::<Bytes>() + size_of::<usize>();
+        assert!(size_of::<Body>() <= most, "{} bytes are moved with each message", size_of::<Body>());
     }
 }

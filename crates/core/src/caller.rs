@@ -172,8 +172,7 @@ impl QueueWay {
                 biased;
                 () = self.outlet.room() => {}
                 () = sleep_until(&**clock, deadline) => {
-                    let why = "the deadline passed while the queue was full";
-                    return Err(CallError::not_sent(Code::DeadlineExceeded, why));
+                    return Err(CallError::too_late("the call waited for room in the queue", self.timeout));
                 }
             }
             match self.outlet.request(request, deadline) {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use crate::failure::{CallError, Code, Outcome};
 
 /// Most cells a thread keeps between two uses.
-const KEPT: usize = 512;
+const KEPT: usize = 1_024;
 
 thread_local! {
     static SPARE: RefCell<Vec<Arc<Cell>>> = const { RefCell::new(Vec::new()) };
@@ -21,11 +21,16 @@ thread_local! {
 struct Cell(Mutex<State>);
 
 #[derive(Default)]
-struct State {
-    outcome: Option<Outcome>,
-    waiting: Option<Waker>,
+enum State {
+    /// Nobody has come yet.
+    #[default]
+    Fresh,
+    /// The caller waits.
+    Waiting(Waker),
+    /// The outcome is there.
+    Told(Outcome),
     /// The caller does not wait any more.
-    left: bool,
+    Left,
 }
 
 impl Cell {
@@ -45,9 +50,9 @@ pub(crate) fn cell() -> (Owed, Awaited) {
 pub(crate) struct Owed(Option<Arc<Cell>>);
 
 impl Owed {
-    /// Has the caller gone?
+    /// Has the caller gone? Its end is then no more, so this asks without a lock.
     pub(crate) fn is_left(&self) -> bool {
-        self.0.as_ref().is_none_or(|cell| cell.lock().left)
+        self.0.as_ref().is_none_or(|cell| Arc::strong_count(cell) == 1)
     }
 
     /// Tells the outcome and wakes the caller; says whether there still was one.
@@ -80,11 +85,13 @@ impl Drop for Owed {
 
 fn fill(cell: &Cell, outcome: Outcome) -> (bool, Option<Waker>) {
     let mut state = cell.lock();
-    if state.left {
+    if let State::Left = *state {
         return (false, None);
     }
-    state.outcome = Some(outcome);
-    (true, state.waiting.take())
+    match std::mem::replace(&mut *state, State::Told(outcome)) {
+        State::Waiting(waker) => (true, Some(waker)),
+        _ => (true, None),
+    }
 }
 
 /// The end of the caller.
@@ -95,28 +102,32 @@ impl Awaited {
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Outcome> {
         let Some(cell) = &self.0 else { return Poll::Pending };
         let mut state = cell.lock();
-        if let Some(outcome) = state.outcome.take() {
-            drop(state);
-            self.give_back();
-            return Poll::Ready(outcome);
+        match std::mem::take(&mut *state) {
+            State::Told(outcome) => {
+                drop(state);
+                self.give_back();
+                Poll::Ready(outcome)
+            }
+            State::Waiting(known) if known.will_wake(cx.waker()) => {
+                *state = State::Waiting(known);
+                Poll::Pending
+            }
+            former => {
+                *state = State::Waiting(cx.waker().clone());
+                // Outside the lock: a waker may bring code of its own.
+                drop(state);
+                drop(former);
+                Poll::Pending
+            }
         }
-        let known = state.waiting.as_ref().is_some_and(|known| known.will_wake(cx.waker()));
-        let former = if known { None } else { state.waiting.replace(cx.waker().clone()) };
-        drop(state);
-        drop(former);
-        Poll::Pending
     }
 
     /// The caller goes without having had the outcome; says whether it was still owed one.
     pub(crate) fn leave(&mut self) -> bool {
         let Some(cell) = self.0.take() else { return false };
-        let mut state = cell.lock();
-        state.left = true;
-        let waker = state.waiting.take();
-        let owed = state.outcome.take().is_none();
-        drop(state);
-        drop(waker);
-        owed
+        // Dropped after the lock, as above.
+        let former = std::mem::replace(&mut *cell.lock(), State::Left);
+        !matches!(former, State::Told(_))
     }
 
     /// The outcome was taken, so the state is that of a fresh cell.

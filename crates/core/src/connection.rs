@@ -204,9 +204,10 @@ where
         self.stage = Stage::Open { draining: false };
         self.tally.add(Count::Connections);
         self.deadlines.login.get_or_insert(self.now + self.endpoint.limits.login_timeout);
-        tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), "connection opened");
+        let address = self.peer.address().unwrap_or_default();
+        tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), address, "connection opened");
         self.with_session(|session, cx| session.open(cx));
-        self.apply(false);
+        self.apply();
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
@@ -273,11 +274,12 @@ where
         let Some(judging) = &mut self.judging else { return false };
         let Poll::Ready(verdict) = judging.as_mut().poll(cx) else { return false };
         self.judging = None;
-        if let Ok(identity) = &verdict {
-            self.peer.identify(identity.clone());
+        match &verdict {
+            Ok(identity) => self.peer.identify(identity.clone()),
+            Err(why) => tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %why, "not let in"),
         }
         self.with_session(|session, cx| session.authenticated(verdict, cx));
-        self.apply(false);
+        self.apply();
         true
     }
 
@@ -343,7 +345,7 @@ where
             if let Some(observer) = &self.endpoint.observer {
                 observer.connected(&self.peer);
             }
-            if let Some((since, reason)) = self.gap.take() {
+            if let Some((since, reason)) = self.gap.take().filter(|_| !self.session.resumes()) {
                 self.deliver_event(gap_event(self.now - since, &reason));
             }
         }

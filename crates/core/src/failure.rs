@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -96,6 +97,40 @@ pub enum Retry {
     Unknown,
 }
 
+impl Retry {
+    /// The name as it stands on wires and in output, such as `safe`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Retry::Never => "never",
+            Retry::Safe => "safe",
+            Retry::Unknown => "unknown",
+        }
+    }
+
+    /// The word with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Retry::Never, Retry::Safe, Retry::Unknown].into_iter().find(|retry| retry.as_str() == name)
+    }
+
+    /// What a code says of it by itself: never that it is safe. A code is also what a peer answers that did half of the work, and
+    /// some wires carry no more than that, so only who knows says [`Retry::Safe`].
+    const fn of(code: Code) -> Self {
+        match code {
+            Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::DeadlineExceeded
+            | Code::Internal
+            | Code::Unknown => Retry::Unknown,
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::Unauthenticated
+            | Code::PermissionDenied
+            | Code::Cancelled
+            | Code::Unimplemented => Retry::Never,
+        }
+    }
+}
+
 /// A definite no: what a handler returns instead of a body, and what a peer answered.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -113,14 +148,10 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure that it makes no sense to retry.
+    /// A failure that says of retrying what its code does: [`Retry::Never`] where the same request would fail again, else
+    /// [`Retry::Unknown`]. Who knows that the request did not run says so: `.with_retry(Retry::Safe)`.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        let retry = match code {
-            Code::Unavailable | Code::ResourceExhausted => Retry::Safe,
-            Code::DeadlineExceeded | Code::Internal => Retry::Unknown,
-            _ => Retry::Never,
-        };
-        Self { code, message: message.into(), detail: None, retry, unrouted: false }
+        Self { code, message: message.into(), detail: None, retry: Retry::of(code), unrouted: false }
     }
 
     /// Nothing handles such messages on this route. A wire whose originals ignore unknown names tells it from a handler that
@@ -130,14 +161,19 @@ impl Failure {
         Self { unrouted: true, ..Self::new(Code::NotFound, text) }
     }
 
-    /// `{"error":{"code","message"}}`, for a wire that tells a failure inside an ordinary answer. Lost: whether it may be sent
-    /// again.
+    /// `{"error":{"code","message"}}`, for a wire that tells a failure inside an ordinary answer. Besides them stand `retry`
+    /// where it is another word than the code says by itself, and `detail` where there is one.
     pub fn to_json(&self) -> JsonText {
         let mut text = BytesMut::with_capacity(self.message.len().saturating_add(64));
         text.put_slice(b"{\"error\":{\"code\":\"");
         text.put_slice(self.code.as_str().as_bytes());
         text.put_slice(b"\",\"message\":");
         json::write_string(&mut text, &self.message);
+        if self.retry != Retry::of(self.code) {
+            text.put_slice(b",\"retry\":\"");
+            text.put_slice(self.retry.as_str().as_bytes());
+            text.put_slice(b"\"");
+        }
         if let Some(detail) = &self.detail {
             text.put_slice(b",\"detail\":");
             text.put_slice(detail.as_bytes());
@@ -159,7 +195,7 @@ impl Failure {
         if let Some(message) = json::as_string(error) {
             return Some(Self::new(Code::Unknown, message.into_owned()));
         }
-        let (mut code, mut message, mut detail) = (None, None, None);
+        let (mut code, mut message, mut retry, mut detail) = (None, None, None, None);
         let mut walk = json::Members::new(error, &limits).ok()?;
         while let Some((key, place)) = walk.next().ok()? {
             let value = error.get(place)?;
@@ -167,15 +203,14 @@ impl Failure {
                 code = json::as_string(value).and_then(|name| Code::from_name(&name));
             } else if key.is("message") {
                 message = json::as_string(value).map(Cow::into_owned);
+            } else if key.is("retry") {
+                retry = json::as_string(value).and_then(|name| Retry::from_name(&name));
             } else if key.is("detail") {
                 detail = Some(JsonText::from_validated(Bytes::copy_from_slice(value)));
             }
         }
         let failure = Self::new(code.unwrap_or(Code::Unknown), message?);
-        Some(match detail {
-            Some(detail) => failure.with_detail(detail),
-            None => failure,
-        })
+        Some(Self { retry: retry.unwrap_or(failure.retry), detail, ..failure })
     }
 
     /// The same failure with the peer's own words.
@@ -183,6 +218,14 @@ impl Failure {
     pub fn with_detail(mut self, detail: JsonText) -> Self {
         self.detail = Some(detail);
         self
+    }
+
+    /// The same failure of a request that surely did not run.
+    fn not_run(self) -> Self {
+        match self.retry {
+            Retry::Unknown => self.with_retry(Retry::Safe),
+            Retry::Safe | Retry::Never => self,
+        }
     }
 
     /// The same failure with another word on retrying.
@@ -213,9 +256,32 @@ impl CallError {
         Self::NotSent(Failure::new(code, message).with_retry(Retry::Safe))
     }
 
+    /// A request that the wire or this side refuses to send, in the words of `failure`: nobody can know less of it than that it
+    /// did not run.
+    pub fn refused(failure: Failure) -> Self {
+        Self::NotSent(failure.not_run())
+    }
+
     /// A request that left and has no answer, and why.
     pub fn unknown(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self::Unknown(Failure::new(code, message).with_retry(Retry::Unknown))
+    }
+
+    /// A call that waited for something until its deadline: `waited` says for what, `call_timeout` is that of its
+    /// [`Limits`](crate::Limits).
+    pub fn too_late(waited: &str, call_timeout: Duration) -> Self {
+        let why =
+            format!("{waited} until {}; nothing was sent, so it can be sent again", deadline(call_timeout));
+        Self::not_sent(Code::DeadlineExceeded, why)
+    }
+
+    /// A call that was sent and not answered before its deadline.
+    pub(crate) fn unanswered(call_timeout: Duration) -> Self {
+        let why = format!(
+            "no answer came before {}; the peer may have acted: send again only what may run twice",
+            deadline(call_timeout)
+        );
+        Self::unknown(Code::DeadlineExceeded, why)
     }
 
     /// The code inside.
@@ -232,15 +298,75 @@ impl CallError {
 }
 
 impl From<CallError> for Failure {
-    /// What the caller of a forwarded call is told: the same code and words, and whether it may be sent again.
+    /// What the caller of a forwarded call is told: the same code and words, and whether it may be sent again. That speaks of
+    /// the call: a handler that did something else before it says so, by [`Failure::with_retry`].
     fn from(error: CallError) -> Self {
         match error {
             CallError::Failure(failure) => failure,
-            CallError::NotSent(failure) => failure.with_retry(Retry::Safe),
+            CallError::NotSent(failure) => failure.not_run(),
             CallError::Unknown(failure) => failure.with_retry(Retry::Unknown),
         }
     }
 }
 
+/// The deadline of a call in words: which setting it comes from, and what goes before that.
+fn deadline(call_timeout: Duration) -> String {
+    format!("the deadline (call_timeout = {call_timeout:?}, unless the call was given a time of its own)")
+}
+
 /// How one call ended. Every call ends exactly once.
 pub type Outcome = Result<Response, CallError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &'static str) -> Failure {
+        Failure::from_json(&JsonText::new(text, &JsonLimits::default()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_failure_crosses_a_wire_with_its_word_on_retrying() {
+        for code in Code::ALL {
+            for retry in [Retry::Never, Retry::Safe, Retry::Unknown] {
+                let failure = Failure::new(code, "a \"b\"").with_retry(retry);
+                assert_eq!(Failure::from_json(&failure.to_json()), Some(failure));
+            }
+        }
+        let plain = Failure::new(Code::NotFound, "no");
+        assert_eq!(plain.to_json().as_str(), r#"{"error":{"code":"not_found","message":"no"}}"#);
+        let safe = Failure::new(Code::Unavailable, "no").with_retry(Retry::Safe);
+        assert_eq!(
+            safe.to_json().as_str(),
+            r#"{"error":{"code":"unavailable","message":"no","retry":"safe"}}"#
+        );
+    }
+
+    #[test]
+    fn only_what_a_peer_calls_safe_is_safe() {
+        for code in Code::ALL {
+            assert_ne!(Failure::new(code, "").retry, Retry::Safe, "{code}");
+        }
+        for (text, retry) in [
+            (r#"{"error":"no"}"#, Retry::Unknown),
+            (r#"{"error":{"code":"unavailable","message":"no"}}"#, Retry::Unknown),
+            (r#"{"error":{"code":"unavailable","message":"no","retry":"safe"}}"#, Retry::Safe),
+            (r#"{"error":{"code":"unavailable","message":"no","retry":"SAFE"}}"#, Retry::Unknown),
+            (r#"{"error":{"code":"resource_exhausted","message":"no","retry":true}}"#, Retry::Unknown),
+            (r#"{"error":{"code":"of its own","message":"no"}}"#, Retry::Unknown),
+            (r#"{"error":{"retry":"unknown","code":"not_found","message":"no"}}"#, Retry::Unknown),
+        ] {
+            assert_eq!(read(text).retry, retry, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_handler_that_hands_an_error_on_tells_whether_the_call_may_have_run() {
+        let told = |error| Failure::from(error).retry;
+        assert_eq!(told(CallError::unknown(Code::Unavailable, "lost")), Retry::Unknown);
+        assert_eq!(told(CallError::not_sent(Code::DeadlineExceeded, "late")), Retry::Safe);
+        assert_eq!(told(CallError::refused(Failure::new(Code::ResourceExhausted, "large"))), Retry::Safe);
+        assert_eq!(told(CallError::refused(Failure::new(Code::Unimplemented, "bytes"))), Retry::Never);
+        assert_eq!(told(CallError::Failure(Failure::new(Code::Unavailable, "no"))), Retry::Unknown);
+    }
+}

@@ -59,10 +59,10 @@ pub use trace::{Trace, TraceHandler};
 
 use std::future::ready;
 
-use crate::failure::{Code, Failure};
+use crate::failure::{Code, Failure, Retry};
 use crate::handler::HandlerFuture;
 
 /// The answer of a limit: names the limit, the value and the setting.
 fn exhausted(message: String) -> HandlerFuture {
-    Box::pin(ready(Err(Failure::new(Code::ResourceExhausted, message))))
+    Box::pin(ready(Err(Failure::new(Code::ResourceExhausted, message).with_retry(Retry::Safe))))
 }

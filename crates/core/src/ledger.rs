@@ -94,7 +94,7 @@ counts! {
     BadBody => "bad_body",
     /// Reason: a message that came before the login.
     BeforeLogin => "before_login",
-    /// Note: a body was changed to what this side can hold, such as U+FFFD for bytes that are not UTF-8.
+    /// Note: a message was read as what this side can hold: U+FFFD for bytes that are not UTF-8, the last of two equal keys.
     Mended => "mended",
     /// Note: progress that the wire cannot carry was dropped.
     ProgressDropped => "progress_dropped",

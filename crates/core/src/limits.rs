@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use crate::failure::{Code, Failure, Retry};
 use crate::json::JsonLimits;
 
 /// Bounds of one connection and of the server that accepts it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// Largest frame or message received, in bytes; default 16 MiB, at most 1 GiB.
+    /// Largest frame or message received, in bytes; default 16 MiB, at most 1 GiB. No larger body is sent either: a call or an
+    /// event is refused, an answer becomes a failure. What frames a body comes on top of it.
     pub max_frame_bytes: usize,
     /// Bounds on JSON text.
     pub json: JsonLimits,
@@ -163,6 +165,14 @@ impl Limits {
         size("max_failed_logins_per_minute", per_minute, 1, 1 << 20, "1 to 1048576")?;
         span("drain_timeout", self.drain_timeout, Duration::from_secs(600), "more than 0, at most 10 min")
     }
+}
+
+/// Why a message or an answer of so many bytes is not sent: this side would not take it. `None` when it may go.
+pub(crate) fn too_large(what: &str, bytes: usize, max_frame_bytes: usize) -> Option<Failure> {
+    (bytes > max_frame_bytes).then(|| {
+        let text = format!("{what} of {bytes} bytes exceeds max_frame_bytes = {max_frame_bytes}");
+        Failure::new(Code::ResourceExhausted, text).with_retry(Retry::Never)
+    })
 }
 
 #[cfg(test)]

@@ -247,3 +247,27 @@ pub fn random_below(random: &dyn Random, bound: u64) -> u64 {
     random.fill(&mut bytes);
     u64::from_le_bytes(bytes).checked_rem(bound).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chance_is_drawn_in_blocks_and_every_byte_of_a_block_is_given_once() {
+        let seen = || SYSTEM.with_borrow(|block| (block.used, block.bytes));
+        SystemRandom.fill(&mut [0; 1]);
+        let (used, block) = seen();
+        let mut nonce = [0; 12];
+        for from in (used..).step_by(12).take_while(|from| from + 12 <= BLOCK) {
+            SystemRandom.fill(&mut nonce);
+            let (used, left) = seen();
+            assert_eq!((used, nonce[..].to_vec()), (from + 12, block[from..from + 12].to_vec()));
+            assert_eq!(left[..used], [0; BLOCK][..used], "what was given is not kept");
+            assert_eq!(left[used..], block[used..], "nothing is drawn while there is some");
+        }
+        // The rest of this block, and then the next one.
+        SystemRandom.fill(&mut [0; 12]);
+        let (used, fresh) = seen();
+        assert!(used <= 12 && fresh[used..] != block[used..], "a block is not given twice");
+    }
+}

@@ -155,3 +155,21 @@ impl fmt::Debug for Peer {
         f.debug_struct("Peer").field("id", &self.0.id).field("wire", &self.0.wire).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_kept_with_a_peer_are_those_of_every_clone_and_found_by_their_type() {
+        let peer = Peer::in_memory();
+        assert_eq!(peer.data::<u32>(), None);
+        let keep = |peer: Peer| peer.set_data(7_u32);
+        keep(peer.clone());
+        assert_eq!((peer.data::<u32>().as_deref(), peer.data::<String>()), (Some(&7), None));
+        let kept = peer.data::<u32>().unwrap();
+        peer.set_data("a name".to_owned());
+        assert_eq!((peer.data::<u32>(), peer.data::<String>().unwrap().as_str()), (None, "a name"));
+        assert_eq!(*kept, 7, "whoever has it keeps it");
+    }
+}

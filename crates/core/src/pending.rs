@@ -36,10 +36,6 @@ impl Pending {
         self.calls.len()
     }
 
-    pub(crate) fn contains(&self, call: CallId) -> bool {
-        self.calls.contains_key(&call)
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.calls.is_empty()
     }

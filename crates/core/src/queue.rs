@@ -13,9 +13,9 @@ use crate::caller::Queued;
 use crate::cell::{Awaited, Owed, cell};
 use crate::credentials::BoxFuture;
 use crate::envelope::{CallId, Event, Request};
-use crate::failure::{CallError, Code};
+use crate::failure::{CallError, Code, Failure};
 use crate::handler::RunId;
-use crate::limits::Limits;
+use crate::limits::{Limits, too_large};
 use crate::moment::Moment;
 use crate::session::Close;
 
@@ -49,6 +49,7 @@ pub(crate) struct Numbered<C> {
 #[derive(Debug)]
 pub(crate) enum Rejected {
     Full { what: &'static str, max: usize },
+    TooLarge(Failure),
     Ended(Code, String),
 }
 
@@ -58,6 +59,7 @@ impl Rejected {
             Rejected::Full { what, max } => {
                 CallError::not_sent(Code::ResourceExhausted, format!("queue is full: {what} = {max}"))
             }
+            Rejected::TooLarge(failure) => CallError::refused(failure),
             Rejected::Ended(code, why) => CallError::not_sent(code, why),
         }
     }
@@ -83,6 +85,7 @@ pub(crate) struct Queue<C> {
     room: Notify,
     max_messages: usize,
     max_bytes: usize,
+    max_frame_bytes: usize,
 }
 
 struct State<C> {
@@ -127,6 +130,7 @@ impl<C> Queue<C> {
             room: Notify::new(),
             max_messages: limits.max_queue_messages,
             max_bytes: limits.max_queue_bytes,
+            max_frame_bytes: limits.max_frame_bytes,
         }
     }
 
@@ -153,7 +157,10 @@ impl<C> Queue<C> {
             state.waiting = true;
             return Err(Rejected::Full { what: "max_queue_messages", max: self.max_messages });
         }
-        // One message larger than the whole queue may pass alone; `max_frame_bytes` of the peer decides about it.
+        if let Some(failure) = too_large("message", bytes, self.max_frame_bytes) {
+            return Err(Rejected::TooLarge(failure));
+        }
+        // One message larger than the whole queue may pass alone.
         if state.messages > 0 && state.bytes.saturating_add(bytes) > self.max_bytes {
             state.waiting = true;
             return Err(Rejected::Full { what: "max_queue_bytes", max: self.max_bytes });
@@ -229,8 +236,8 @@ impl<C> Queue<C> {
         self.release(progress.len(), progress.iter().map(|Numbered { job, .. }| job.bytes()).sum());
     }
 
-    /// Ends every queued call whose deadline has passed or whose caller has gone; says how many of each.
-    pub(crate) fn expire(&self, now: Moment) -> (u64, u64) {
+    /// Ends every queued call whose deadline has passed, for this reason, or whose caller has gone; says how many of each.
+    pub(crate) fn expire(&self, now: Moment, why: &CallError) -> (u64, u64) {
         let mut state = self.lock();
         state.abandoned.clear();
         let due = |Numbered { job, .. }: &Numbered<C>| match job {
@@ -248,8 +255,7 @@ impl<C> Queue<C> {
         let (mut not_sent, mut cancelled) = (0, 0);
         for Numbered { job, .. } in over {
             if let Job::Request { answer, .. } = job {
-                let why = "the deadline passed while the call waited for a connection";
-                if answer.tell(Err(CallError::not_sent(Code::DeadlineExceeded, why))) {
+                if answer.tell(Err(why.clone())) {
                     not_sent += 1;
                 } else {
                     cancelled += 1;

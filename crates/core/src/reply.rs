@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(body("a\"b"), Body::json("a\"b").unwrap());
         assert_eq!(body(String::new()), Body::json("").unwrap());
         let Body::Binary(binary) = Body::binary("png", "bytes") else { panic!("binary is binary") };
-        assert_eq!(body(binary.clone()), Body::Binary(binary));
+        assert_eq!(body(Binary::clone(&binary)), Body::Binary(binary));
         assert_eq!(body(Response::from(Body::null())), Body::null());
     }
 

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::accepts::Admission;
-use crate::connection::{Connection, Endpoint, Link, Observe};
+use crate::accepts::{Admission, Place};
+use crate::connection::{Connection, Endpoint, Observe};
 use crate::envelope::Event;
 use crate::ledger::{Count, Ledger};
 use crate::moment::{Moment, sleep_until};
@@ -303,25 +303,10 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
             Ok((io, address)) => {
                 failing = false;
                 let Some(place) = admission.admit(place, address.as_deref()) else { continue };
-                let accept = Arc::clone(&accept);
-                let endpoint = Arc::clone(&endpoint);
+                let peer = Accepted { io, address, place, _stranger: stranger.ok() };
+                let opening = Box::pin(open(Arc::clone(&accept), peer, Arc::clone(&endpoint)));
                 connections.spawn(async move {
-                    let clock = Arc::clone(&endpoint.surroundings.clock);
-                    let login = clock.now() + endpoint.limits.login_timeout;
-                    let Some(parts) = prepare(&*accept, io, &endpoint, login).await else { return };
-                    let (mut connection, mut link) = connect(parts, endpoint, address);
-                    connection.login_by(login);
-                    tokio::select! {
-                        biased;
-                        ended = &mut connection => {
-                            let failed = matches!(ended.reason, Close::Refused(_) | Close::Protocol(_));
-                            if failed && !ended.established {
-                                place.login_failed(clock.now());
-                            }
-                            return;
-                        }
-                        _ = link.established() => drop((stranger, link)),
-                    }
+                    let Some((connection, _place)) = opening.await else { return };
                     connection.await;
                 });
             }
@@ -337,19 +322,42 @@ async fn accept_loop<L: Listener, A: Accept<L::Io>>(
     connections.spawn(listener.close());
 }
 
-/// The connection in one place on the heap: as a part of this task it would be stored once for each place it is awaited in.
-fn connect<S, T>(
-    parts: Parts<S, T>,
-    endpoint: Arc<Endpoint>,
+/// A peer that was let in, with its places.
+struct Accepted<Io> {
+    io: Io,
     address: Option<String>,
-) -> (Pin<Box<Connection<T, S>>>, Link<S>)
-where
-    S: Session,
-    T: Transport<S::Codec>,
-{
-    let Parts { transport, codec, session } = parts;
-    let (connection, link) = Connection::new(transport, codec, session, endpoint, address);
-    (Box::pin(connection), link)
+    place: Place,
+    /// Held until it is logged in; always there, because nobody closes the semaphore.
+    _stranger: Option<OwnedSemaphorePermit>,
+}
+
+/// From an accepted stream to a connection that is established; `None` when it ended before.
+///
+/// The task of a connection is as large as the largest thing it ever awaits and whatever it was given: this has a box of its own,
+/// which goes when it is done, and the connection has another.
+async fn open<Io, A: Accept<Io>>(
+    accept: Arc<A>,
+    peer: Accepted<Io>,
+    endpoint: Arc<Endpoint>,
+) -> Option<(Pin<Box<Connection<A::Transport, A::Session>>>, Place)> {
+    let Accepted { io, address, place, _stranger } = peer;
+    let clock = Arc::clone(&endpoint.surroundings.clock);
+    let login = clock.now() + endpoint.limits.login_timeout;
+    let Parts { transport, codec, session } = prepare(&*accept, io, &endpoint, login).await?;
+    let (connection, mut link) = Connection::new(transport, codec, session, endpoint, address);
+    let mut connection = Box::pin(connection);
+    connection.login_by(login);
+    tokio::select! {
+        biased;
+        ended = &mut connection => {
+            let failed = matches!(ended.reason, Close::Refused(_) | Close::Protocol(_));
+            if failed && !ended.established {
+                place.login_failed(clock.now());
+            }
+            None
+        }
+        _ = link.established() => Some((connection, place)),
+    }
 }
 
 async fn prepare<Io, A: Accept<Io>>(

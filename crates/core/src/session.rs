@@ -84,6 +84,12 @@ pub trait Session: Send + Sized + 'static {
         let _ = cx;
     }
 
+    /// Does this connection go on where the one before it ended, with everything that the peer said in between? Then no gap is
+    /// announced. Asked at [`Action::Established`]; false unless implemented, which is right where no peer keeps what was missed.
+    fn resumes(&self) -> bool {
+        false
+    }
+
     /// Nothing has been going on for a while: memory that a burst needed can be given back.
     fn rest(&mut self) {}
 }

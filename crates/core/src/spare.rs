@@ -2,6 +2,7 @@
 //! idle connection holds none.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
@@ -13,12 +14,14 @@ const ROOM: usize = 16 << 10;
 const PIECE: usize = 4 << 10;
 /// Up to this size a copy is a small one.
 const SMALL: usize = 1 << 10;
+/// Most full pieces a thread keeps in sight.
+const PIECES: usize = 16;
 /// A buffer with more room than this is not kept.
 const MAX_ROOM: usize = 256 << 10;
 
 thread_local! {
     static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
-    static COPIES: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static COPIES: RefCell<Copies> = RefCell::new(Copies::new());
 }
 
 /// An empty buffer with some room.
@@ -34,14 +37,39 @@ pub fn copied(part: &[u8]) -> Bytes {
     if part.len() > SMALL {
         return Bytes::copy_from_slice(part);
     }
-    COPIES.with_borrow_mut(|piece| {
-        if piece.capacity() < part.len() {
-            // The same piece again if nobody holds a part of it any more.
-            piece.reserve(PIECE);
+    COPIES.with_borrow_mut(|copies| copies.copy(part))
+}
+
+/// The piece that small copies are made into, and those before it.
+struct Copies {
+    piece: BytesMut,
+    /// Full pieces, oldest first: what is copied in a burst is mostly let go in the same order.
+    full: VecDeque<BytesMut>,
+}
+
+impl Copies {
+    fn new() -> Self {
+        Self { piece: BytesMut::with_capacity(PIECE), full: VecDeque::new() }
+    }
+
+    fn copy(&mut self, part: &[u8]) -> Bytes {
+        if self.piece.capacity() < part.len() {
+            self.make_room();
         }
-        piece.extend_from_slice(part);
-        piece.split().freeze()
-    })
+        self.piece.extend_from_slice(part);
+        self.piece.split().freeze()
+    }
+
+    /// In the same piece or in the oldest one, if nobody holds a part of it any more, else in a fresh one.
+    fn make_room(&mut self) {
+        if self.piece.try_reclaim(PIECE) {
+            return;
+        }
+        let free = self.full.front_mut().is_some_and(|oldest| oldest.try_reclaim(PIECE));
+        let oldest = if free || self.full.len() >= PIECES { self.full.pop_front() } else { None };
+        let next = oldest.filter(|_| free).unwrap_or_else(|| BytesMut::with_capacity(PIECE));
+        self.full.push_back(std::mem::replace(&mut self.piece, next));
+    }
 }
 
 /// Gives a buffer back. It is kept when nobody else holds a part of it.
@@ -54,6 +82,12 @@ pub(crate) fn give(mut buffer: BytesMut) {
             }
         });
     }
+}
+
+/// How many this thread keeps.
+#[cfg(test)]
+pub(crate) fn kept() -> usize {
+    SPARE.with_borrow(Vec::len)
 }
 
 #[cfg(test)]
@@ -75,6 +109,27 @@ mod tests {
     }
 
     #[test]
+    fn a_full_piece_is_used_again_once_nobody_holds_a_part_of_it() {
+        let mut copies = Copies::new();
+        let first = copies.copy(&[1; PIECE]);
+        let place = first.as_ptr();
+        let second = copies.copy(&[2; PIECE]);
+        assert_ne!(second.as_ptr(), place, "the first is still held");
+        drop(first);
+        let third = copies.copy(&[3; PIECE]);
+        assert_eq!(third.as_ptr(), place);
+        assert_eq!((&second[..], &third[..]), (&[2; PIECE][..], &[3; PIECE][..]));
+    }
+
+    #[test]
+    fn a_thread_keeps_a_bounded_number_of_full_pieces() {
+        let mut copies = Copies::new();
+        let held: Vec<_> = (0..2 * PIECES).map(|_| copies.copy(&[1; PIECE])).collect();
+        assert_eq!(copies.full.len(), PIECES);
+        assert!(held.iter().all(|copy| *copy == [1; PIECE][..]));
+    }
+
+    #[test]
     fn a_buffer_comes_back_empty_unless_a_part_of_it_is_still_held() {
         let mut buffer = take();
         buffer.extend_from_slice(&[7; 100]);
@@ -91,6 +146,6 @@ mod tests {
         for _ in 0..100 {
             give(BytesMut::with_capacity(ROOM));
         }
-        assert_eq!(SPARE.with_borrow(Vec::len), KEPT);
+        assert_eq!(kept(), KEPT);
     }
 }

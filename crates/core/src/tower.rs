@@ -15,7 +15,7 @@ use tower::Service;
 use tower_layer::Layer;
 
 use crate::envelope::Response;
-use crate::failure::{Code, Failure};
+use crate::failure::{Code, Failure, Retry};
 use crate::handler::{Handler, HandlerFuture, Incoming};
 use crate::into_handler::SharedHandler;
 
@@ -184,6 +184,7 @@ impl From<BoxError> for Failure {
             }
             Err(error) if error.is::<tower::load_shed::error::Overloaded>() => {
                 Failure::new(Code::ResourceExhausted, "this route has all the calls it takes at once")
+                    .with_retry(Retry::Safe)
             }
             Err(error) => {
                 tracing::error!(%error, "a tower middleware failed");

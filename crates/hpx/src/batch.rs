@@ -31,7 +31,7 @@ pub(crate) async fn batch(caller: &Caller, calls: Vec<Request>, terms: Terms) ->
     let mut message: Option<(Route, Moment)> = None;
     for call in calls {
         if let Some(failure) = translate::refusal(&call, &limits) {
-            outcomes.push(Some(Err(CallError::NotSent(failure))));
+            outcomes.push(Some(Err(CallError::refused(failure))));
             continue;
         }
         if !sent.is_empty() {

@@ -408,3 +408,70 @@ fn write_trailer(text: &[u8], out: &mut impl BufMut) {
     out.put_u32_le(sum);
     out.put_u32_le(length);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { max_text: 1 << 20, setting: "max_inflated_bytes", max_members: 16 };
+    const TEXT: &[u8] = b"a text, and another text, and one more text";
+
+    /// Is a state for inflating kept for the next body?
+    fn kept() -> bool {
+        let state = INFLATE.take();
+        let kept = state.is_some();
+        INFLATE.set(state);
+        kept
+    }
+
+    fn open(body: &[u8]) -> (Inflater, Progress) {
+        let mut inflater = Inflater::new();
+        let progress = inflater.feed(body, false, &BOUNDS).unwrap();
+        (inflater, progress)
+    }
+
+    #[test]
+    fn the_state_for_inflating_is_lent_for_one_body_and_one_is_kept() {
+        let body = deflated(TEXT, 6);
+        let (first, _) = open(&body[..20]);
+        assert!(!kept(), "the body holds it");
+        drop(first);
+        assert!(kept(), "a body that is given up gives it back");
+        let (first, _) = open(&body[..20]);
+        assert!(!kept(), "it is lent again");
+        let (second, progress) = open(&body);
+        assert_eq!((progress, second.finish()), (Progress::Whole, TEXT.into()), "two at once are two");
+        assert!(kept());
+        drop(first);
+        assert!(
+            kept() && {
+                INFLATE.take();
+                !kept()
+            },
+            "and one is kept"
+        );
+    }
+
+    #[test]
+    fn a_broken_body_spoils_the_state_for_nobody() {
+        let body = deflated(TEXT, 6);
+        let mut broken = body.clone();
+        broken[HEADER_BYTES] = 0xff;
+        let (inflater, progress) = open(&broken);
+        assert_eq!(progress, Progress::Bad(Fault::Deflate));
+        drop(inflater);
+        let (inflater, progress) = open(&body);
+        assert_eq!((progress, inflater.finish()), (Progress::Whole, TEXT.into()));
+    }
+
+    #[test]
+    fn the_state_for_deflating_is_kept_for_the_level_asked_for_last() {
+        for level in [1, 9, 9, 1] {
+            let (inflater, _) = open(&deflated(TEXT, level));
+            assert_eq!(inflater.finish(), TEXT);
+            let (kept, state) = DEFLATE.take().unwrap();
+            assert_eq!(kept, level);
+            DEFLATE.set(Some((kept, state)));
+        }
+    }
+}

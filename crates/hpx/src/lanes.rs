@@ -156,8 +156,8 @@ impl Lanes {
                     () = shutdown.draining() => None,
                     permit = self.free.acquire() => permit.ok(),
                     () = sleep_until(&*surroundings.clock, deadline) => {
-                        let text = format!("no connection was free before the deadline; {}", self.words());
-                        return Err(CallError::not_sent(Code::DeadlineExceeded, text));
+                        let waited = format!("no connection was free ({})", self.words());
+                        return Err(CallError::too_late(&waited, self.endpoint.limits.call_timeout));
                     }
                 },
             };

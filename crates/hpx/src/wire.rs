@@ -32,6 +32,8 @@ pub(crate) struct Message {
     data: Option<Range<usize>>,
     error: Option<Range<usize>>,
     id: Option<Range<usize>>,
+    /// One of the keys that mean something is there more than once. The last counts.
+    pub(crate) repeats_key: bool,
     /// The first key that is none of `session`, `name` and `data`.
     pub(crate) unknown_key: Option<String>,
     /// Where the first of Python's own literals stood, which were all read as `null`.
@@ -93,26 +95,29 @@ impl Message {
             data: None,
             error: None,
             id: None,
+            repeats_key: false,
             unknown_key: None,
             mended: None,
         };
         while let Some((key, value)) = members.next()? {
-            if key.is("session") {
-                message.session = Some(value);
+            message.repeats_key |= if key.is("session") {
+                message.session.replace(value).is_some()
             } else if key.is("name") {
-                message.name = true;
+                std::mem::replace(&mut message.name, true)
             } else if key.is("data") {
-                message.data = Some(value);
+                message.data.replace(value).is_some()
             } else {
-                if key.is("error") {
-                    message.error = Some(value);
-                } else if key.is("__id__") {
-                    message.id = Some(value);
-                }
                 if message.unknown_key.is_none() {
                     message.unknown_key = Some(key.decode().unwrap_or(Cow::Borrowed("?")).into_owned());
                 }
-            }
+                if key.is("error") {
+                    message.error.replace(value).is_some()
+                } else if key.is("__id__") {
+                    message.id.replace(value).is_some()
+                } else {
+                    false
+                }
+            };
         }
         Ok(message)
     }
@@ -283,8 +288,8 @@ impl FunctionResult {
                 result.fname = value;
             } else if key.is("data") {
                 result.data = value;
-            } else if key.is("error") && &value[..] != b"null" {
-                result.error = Some(value);
+            } else if key.is("error") {
+                result.error = Some(value).filter(|error| &error[..] != b"null");
             }
         }
         Some(result)

@@ -4,8 +4,10 @@
 mod hand;
 mod host;
 mod host_replay;
+mod host_stream;
 mod login;
 mod messages;
 mod recording;
+mod stacked;
 mod tolerant;
 mod replay;

@@ -30,7 +30,7 @@ pub struct Settings {
     /// Largest HTTP head of the opening handshake, in bytes. Default 16 KiB.
     pub max_head_bytes: usize,
     /// Pings and pongs to receive in one second; more end the connection. Default 100.
-    pub max_control_frames: u32,
+    pub max_control_per_second: u32,
     /// Frames that one message may come in; more end the connection. Default 1 024.
     pub max_fragments: u32,
 }
@@ -41,7 +41,7 @@ impl Default for Settings {
             max_frame_bytes: 16 << 20,
             close_code: Some(1000),
             max_head_bytes: 16 << 10,
-            max_control_frames: 100,
+            max_control_per_second: 100,
             max_fragments: MAX_FRAGMENTS,
         }
     }
@@ -64,7 +64,7 @@ pub enum WebSocketError {
     #[error("a text message is not UTF-8")]
     NotUtf8,
     /// The peer sends more control frames than allowed.
-    #[error("more than max_control_frames = {0} pings and pongs in a second")]
+    #[error("more than max_control_per_second = {0} pings and pongs in a second")]
     ControlFlood(u32),
     /// The peer sends a message in more frames than allowed.
     #[error("a message in more than max_fragments = {0} frames")]

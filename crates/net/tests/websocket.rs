@@ -207,7 +207,7 @@ fn fragmented(random: &SeededRandom, stream: &mut Vec<u8>) -> Message {
 #[tokio::test]
 async fn ten_thousand_streams_cut_anywhere_hold_the_messages_that_were_sent() {
     let random = SeededRandom::new(404);
-    let settings = Settings { max_control_frames: u32::MAX, ..Settings::default() };
+    let settings = Settings { max_control_per_second: u32::MAX, ..Settings::default() };
     let (mut socket, mut far) = server(settings).await;
     // Without the bound on what a task may do at a time, which would leave messages unread here.
     let run = async {
@@ -393,7 +393,7 @@ async fn a_stream_that_ends_without_a_close_frame_is_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn x15_h10_more_pings_in_a_second_than_allowed_end_the_connection() {
-    let (mut socket, mut far) = server(Settings { max_control_frames: 3, ..Settings::default() }).await;
+    let (mut socket, mut far) = server(Settings { max_control_per_second: 3, ..Settings::default() }).await;
     for _ in 0..2 {
         far.write_all(&[frame(0x89, b"").repeat(3), frame(0x81, b"x")].concat()).await.unwrap();
         assert!(receive(&mut socket).await.unwrap().is_some());
@@ -404,7 +404,7 @@ async fn x15_h10_more_pings_in_a_second_than_allowed_end_the_connection() {
         assert_eq!(receive(&mut socket).await.unwrap(), Some(Message::Pong(Bytes::new())));
     }
     let error = receive(&mut socket).await.unwrap_err();
-    assert_eq!(error.to_string(), "more than max_control_frames = 3 pings and pongs in a second");
+    assert_eq!(error.to_string(), "more than max_control_per_second = 3 pings and pongs in a second");
 }
 
 #[tokio::test]

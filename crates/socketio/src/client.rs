@@ -101,7 +101,7 @@ impl<Make> Dialler<Make> {
     fn over(connector: Connector, config: Config, endpoint: &Endpoint, make: Make) -> Result<Self, Error> {
         config.validate()?;
         endpoint.limits.validate()?;
-        let max_frame_bytes = endpoint.limits.max_frame_bytes;
+        let Limits { max_frame_bytes, max_control_per_second, .. } = *endpoint.limits;
         Ok(Self {
             connector: Arc::new(connector),
             path: path(&config),
@@ -109,7 +109,7 @@ impl<Make> Dialler<Make> {
             config: Arc::new(config),
             limits: Arc::clone(&endpoint.limits),
             recovery: Recovery::default(),
-            settings: Settings { max_frame_bytes, ..Settings::default() },
+            settings: Settings { max_frame_bytes, max_control_per_second, ..Settings::default() },
             make,
         })
     }

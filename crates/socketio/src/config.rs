@@ -30,7 +30,8 @@ pub struct Config {
     pub keep_offset: bool,
     /// Most attachments of one message that comes; default 10, 1 to 1 000.
     pub max_attachments: usize,
-    /// Most events that may come before the namespace is granted; default 256.
+    /// Most events that may come before the namespace is granted; default 256. A server that recovers a session sends what was
+    /// missed there: of more the connection ends, and the next one begins a new session, with a gap.
     pub max_early_events: usize,
     /// Longest time for the attachments of one message to come; default 10 s.
     pub attachment_timeout: Duration,

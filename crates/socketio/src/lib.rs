@@ -58,6 +58,9 @@
 //! - **The offset that a recovering server adds to each event is taken off** before handlers see it. On an event
 //!   without one (volatile) a last argument that is a string would be taken for it; `keep_offset` leaves all as they
 //!   came.
+//! - **A recovered session is no gap**: what was missed comes before anything else, and
+//!   [`polywire.gap`](polywire_core::GAP) is told only where the server begins a new one. More than
+//!   `max_early_events` missed is a new session too; asked for again, they would come again.
 //! - **Recovery is forgotten when either side ends the session on purpose**, for then the server keeps nothing.
 //! - **Right behind an event a client sends no DISCONNECT**: npm `socket.io` drops an event that it reads together with
 //!   one (observed), and an event has no receipt to wait for. The end of the transport tells the rest, as `transport
@@ -80,13 +83,18 @@
 //!   They wait in a bounded queue, and while it is full the stream is not read. Packets leave through the library's
 //!   adapter as they are; at most 64 at a time, because its heartbeat needs a place in the same queue.
 //! - **What the library cannot do is not hidden**: CONNECT_ERROR carries a message alone, the first ping comes at
-//!   once, its session id is also that of the transport, and a poll that its client gave up does not end the session.
+//!   once, and a poll that its client gave up does not end the session.
 //!   It hands answers over beside the events, so one waits here for the events that came before it; an event sent
 //!   right behind an answer may be handled before the caller has it.
+//! - **A session of requests has a name of ours.** The library's id is that of the client too, which programs show to
+//!   others, and whoever names a session in a request speaks for it. One that begins as a WebSocket has none.
+//! - **What is said to many is encoded for each.** The library encodes what it is given, and its own way of saying it to
+//!   many skips the queue of each member, and with it the bounds and the order that a member is promised.
 //! - **A sieve lies under the library.** It looks at each frame of a WebSocket where it begins: packets that only
 //!   servers send are left out, what follows an unanswered CONNECT is not read yet, and a message above the limit
-//!   becomes a close frame with 1009, which the library answers. Without it the C# helper of HyperHQ plugins cannot
-//!   connect at all. What passes is not copied.
+//!   becomes a close frame with 1009, which the library answers. Without it the C# helper of
+//!   HyperHQ plugins cannot connect at all. It also counts announced attachments: those that never come are a message
+//!   begun, which `frame_timeout` ends. What passes is not copied.
 //! - **A session has one gate, whatever carries it.** Its streams and requests meet there: reading and POSTs wait
 //!   while its queue is full, and packets follow when the stream has been flushed or the client has asked again.
 //!   Requests bring seven packets at most, because python-engineio ends a session that brings it more than sixteen.

@@ -99,8 +99,8 @@ impl Polling {
         let max_frame_bytes = settings.max_frame_bytes;
         let wanted = opening.offers_websocket && config.transports == Transports::PollingFirst;
         let probe = wanted.then(|| {
-            let until = connector.now() + config.upgrade_timeout;
-            Probe::new(Arc::clone(&connector), site.websocket_path(), site.cookies(), settings, until)
+            let (path, cookies) = (site.websocket_path(), site.cookies());
+            Probe::new(Arc::clone(&connector), path, cookies, settings, config.upgrade_timeout)
         });
         Ok(Self {
             site,

@@ -18,6 +18,7 @@ mod member;
 mod mount;
 mod plug;
 mod seat;
+mod sessions;
 mod sieve;
 
 use std::io;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use polywire_core::{
-    Accept, Admission, Clock, Endpoint, Ledger, Limits, Listener, Parts, Place, Server, sleep_until,
+    Accept, Admission, Clock, Endpoint, Limits, Listener, Parts, Place, Server, sleep_until,
 };
 use polywire_net::{Listening, Socket, Stream};
 use socketioxide::service::SocketIoService;
@@ -38,11 +39,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use clock::{HttpTimer, within};
-use door::{Beside, Guests, Places, Sessions};
+use door::{Beside, Guests, Places};
 use floor::{Floor, Floors};
 use join::{Join, Joined};
 use line::Slot;
-use plug::Plug;
+use plug::{Plug, Terms};
+use sessions::Sessions;
 use sieve::Sieve;
 
 pub use config::ServerConfig;
@@ -175,9 +177,8 @@ fn build<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static>(
     let (service, io) = library(&config, &limits, floors.clone()).build_with_inner_svc(Beside);
     // One that waits here has been granted its namespace; what it sends waits in its queue.
     let (joined, joining) = mpsc::channel(limits.max_strangers);
-    let sessions = Sessions::default();
     for namespace in &config.namespaces {
-        Join::new(endpoint, sessions.clone(), joined.clone(), judged).serve(&io, namespace);
+        Join::new(endpoint, joined.clone(), judged).serve(&io, namespace);
     }
     let hotel = Hotel {
         address,
@@ -190,14 +191,13 @@ fn build<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static>(
     let make = Make {
         make_session,
         floors,
-        limits: Arc::clone(&limits),
-        max_attachments: config.max_attachments,
-        ledger: Arc::clone(&endpoint.ledger),
+        terms: Arc::new(Terms::new(&limits, config.max_attachments, Arc::clone(&endpoint.ledger))),
         plugs: hotel.plugs.clone(),
     };
     let places = Places {
         admission: Admission::new(endpoint.clone()),
         strangers: Arc::new(Semaphore::new(limits.max_strangers)),
+        max_strangers: limits.max_strangers,
         ledger: Arc::clone(&endpoint.ledger),
         clock: Arc::clone(&endpoint.surroundings.clock),
     };
@@ -206,7 +206,7 @@ fn build<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static>(
         service,
         path: config.path.trim_end_matches('/').into(),
         guests: Arc::new(Guests { origins: config.origins, hosts: config.hosts }),
-        sessions,
+        sessions: Arc::new(Sessions::new(Arc::clone(&endpoint.surroundings.random))),
         security,
         limits,
         end: hotel.end.clone(),
@@ -242,7 +242,7 @@ struct Streams {
     service: SocketIoService<Beside, Floor>,
     path: Arc<str>,
     guests: Arc<Guests>,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     places: Arc<Places>,
     security: Security,
     limits: Arc<Limits>,
@@ -298,7 +298,7 @@ impl Streams {
             service: self.service.clone(),
             path: Arc::clone(&self.path),
             guests: Arc::clone(&self.guests),
-            sessions: self.sessions.clone(),
+            sessions: Arc::clone(&self.sessions),
             places: Arc::clone(&self.places),
             address,
             slot,
@@ -378,9 +378,7 @@ impl Drop for Hotel {
 struct Make<F> {
     make_session: F,
     floors: Floors,
-    limits: Arc<Limits>,
-    max_attachments: usize,
-    ledger: Arc<Ledger>,
+    terms: Arc<Terms>,
     plugs: TaskTracker,
 }
 
@@ -392,9 +390,7 @@ impl<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static> Accept<Joined> fo
         let upper = (self.make_session)(&joined.handshake);
         let floor = self.floors.of(&joined.handshake.namespace);
         let floor = floor.ok_or_else(|| io::Error::other("a namespace that nobody serves"))?;
-        let transport =
-            Plug::new(joined.member, floor, &self.limits, self.max_attachments, Arc::clone(&self.ledger))
-                .counted(self.plugs.token());
+        let transport = Plug::new(joined.member, floor, Arc::clone(&self.terms), self.plugs.token());
         Ok(Parts { transport, codec: Packets, session: Seat::new(upper, joined.identity) })
     }
 }

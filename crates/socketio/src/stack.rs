@@ -34,6 +34,11 @@ pub trait Lower: Send + 'static {
     /// This side closes the connection and may take its leave.
     fn close<S: Session<Codec = Self::Codec>>(&mut self, reason: &Close, cx: &mut Cx<'_, S>);
 
+    /// Does it go on where the connection before ended, with all that was missed? See [`Session::resumes`].
+    fn resumes(&self) -> bool {
+        false
+    }
+
     /// When to wake it; asked after every call.
     fn wake_at(&self) -> Option<Moment>;
 
@@ -199,6 +204,10 @@ impl<L: Lower, U: Upper> Session for Stack<L, U> {
             self.above(cx, U::wake);
         }
         self.set_alarm(cx);
+    }
+
+    fn resumes(&self) -> bool {
+        self.lower.resumes()
     }
 
     /// The lower half keeps no room; what the two pass between them is given back too.

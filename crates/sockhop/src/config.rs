@@ -73,9 +73,9 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// Time between pings, `None` for none; default 5 s, which finds a dead peer within 20 s. At least 10 ms.
     ///
-    /// Four pings in a row without an answer close the connection. A peer that began no handshake is closed only if it has
-    /// answered a ping before, because a hand-made peer may not know pings, or if it never said anything and a call was given up
-    /// waiting for it.
+    /// Four pings in a row without an answer close the connection. A peer that began no handshake and has answered no ping may be
+    /// made by hand and know none: it is closed when it says nothing at all through four pings and a call was given up
+    /// waiting for it, or else through 180. A client that never says anything may do so for ever.
     pub ping_interval: Option<Duration>,
     /// A JSON pointer to the member of the data that names the route, such as `/method`; default none: the message type names
     /// it. For stock peers, whose plain objects all have the type `Object`. Where nothing is found the type names the route.

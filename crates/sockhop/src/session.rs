@@ -92,10 +92,6 @@ pub struct Session {
     greeting: Greeting,
     /// The peer has sent its handshake.
     greeted: bool,
-    /// The peer has sent anything.
-    heard: bool,
-    /// A call of ours was given up before the peer had sent anything.
-    in_vain: bool,
     /// The peer's direction is binary.
     reads_frames: bool,
     sending: Sending,
@@ -122,8 +118,6 @@ impl Session {
             own: OwnIds::default(),
             greeting: Greeting::Awaited,
             greeted: false,
-            heard: false,
-            in_vain: false,
             reads_frames: false,
             sending: Sending::Lines,
             exact: false,
@@ -201,7 +195,7 @@ impl polywire_core::Session for Session {
     }
 
     fn receive(&mut self, frame: Frame, cx: &mut SessionCx<'_>) {
-        self.heard = true;
+        self.heartbeat.heard();
         match frame {
             Frame::Line(text) => self.on_line(text, cx),
             Frame::Packet { id, payload } => {
@@ -239,7 +233,10 @@ impl polywire_core::Session for Session {
 
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut SessionCx<'_>) {
         match outbound {
-            Outbound::Request { call, request, .. } => self.send_request(call, request, cx),
+            Outbound::Request { call, request, .. } => {
+                self.heartbeat.asked(call);
+                self.send_request(call, request, cx);
+            }
             Outbound::Event(event) => self.send_event(event, cx),
             Outbound::Response { reply, result } => {
                 self.running.end(&reply);
@@ -253,7 +250,7 @@ impl polywire_core::Session for Session {
                 }
             }
             // The id needs no forgetting: an answer to it finds no call.
-            Outbound::Abandon(_) => self.in_vain |= !self.heard,
+            Outbound::Abandon(call) => self.heartbeat.given_up(call),
             Outbound::Command(never) => match never {},
         }
         self.set_alarm(cx);

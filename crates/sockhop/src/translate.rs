@@ -21,8 +21,8 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::{
-    Binary, Body, ByteString, CallError, Code, Failure, JsonLimits, JsonText, Meta, Response, Route, copied,
-    json,
+    Binary, Body, ByteString, CallError, Code, Failure, JsonLimits, JsonText, Meta, Response, Retry, Route,
+    copied, json,
 };
 
 use crate::binary::read_base64;
@@ -66,9 +66,9 @@ fn share(part: &[u8], frame: &Bytes) -> Bytes {
 pub(crate) fn to_body(data: Value<'_>, kind: &str, frame: &Bytes, limits: &JsonLimits) -> Body {
     match data {
         Value::Missing => Body::Empty,
-        Value::Bytes(bytes) => Body::Binary(Binary { kind: name(kind), bytes: share(bytes, frame) }),
+        Value::Bytes(bytes) => Body::binary(name(kind), share(bytes, frame)),
         Value::Line(text) => match buffer(kind, text, limits) {
-            Some(bytes) => Body::Binary(Binary { kind: name(kind), bytes }),
+            Some(bytes) => Body::binary(name(kind), bytes),
             None => Body::Json(JsonText::from_validated(share(text, frame))),
         },
         Value::Framed(Cow::Borrowed(text)) => Body::Json(JsonText::from_validated(share(text, frame))),
@@ -81,7 +81,7 @@ pub(crate) fn to_inner_body(text: Option<&[u8]>, kind: &str, limits: &JsonLimits
     match text {
         None => Body::Empty,
         Some(text) => match buffer(kind, text, limits) {
-            Some(bytes) => Body::Binary(Binary { kind: name(kind), bytes }),
+            Some(bytes) => Body::binary(name(kind), bytes),
             None => Body::Json(JsonText::from_validated(Bytes::copy_from_slice(text))),
         },
     }
@@ -178,7 +178,10 @@ pub(crate) fn check_bare(text: &JsonText, limits: &JsonLimits) -> Result<(), Fai
         return Ok(());
     }
     let Some([kind, constructor]) = members(value, ["type", "constructor"], limits) else {
-        return refuse("the object has more members than max_json_keys, so it cannot be looked through");
+        let max = limits.max_json_keys;
+        let why =
+            format!("the object has more members than max_json_keys = {max}, so it cannot be looked through");
+        return Err(Failure::new(Code::InvalidArgument, why));
     };
     if kind.and_then(json::as_string).is_some_and(|kind| Control::named(&kind).is_some()) {
         return refuse("the type of the object is a name that the Sockhop protocol uses itself");
@@ -220,7 +223,8 @@ pub(crate) fn from_result(result: Result<Response, Failure>, carrier: Carrier) -
         Body::Json(text) => {
             (named(meta).unwrap_or_else(|| implied(text.as_bytes())), Data::Json(text.into_bytes()))
         }
-        Body::Binary(Binary { kind, bytes }) => {
+        Body::Binary(binary) => {
+            let Binary { kind, bytes } = *binary;
             let named = carrier == Carrier::Frame && !kind.is_empty() && is_free(&kind);
             let kind = if named { Route::new(kind).unwrap_or(BUFFER) } else { BUFFER };
             (kind, Data::Bytes(bytes))
@@ -275,9 +279,9 @@ fn is_error(text: &JsonText, limits: &JsonLimits) -> bool {
     }
 }
 
-/// The failure in the data of an answer: `{"error":{code,message}}`, `{"error":"text"}`, `{code,message}`, or anything else.
+/// The failure in the data of an answer: what [`Failure::to_json`] writes, `{"error":"text"}`, `{code,message}`, or anything else.
 fn to_failure(text: Option<&JsonText>, limits: &JsonLimits) -> Failure {
-    const NAMES: [&str; 3] = ["code", "message", "detail"];
+    const NAMES: [&str; 4] = ["code", "message", "retry", "detail"];
     let string = |value: Option<&[u8]>| Some(json::as_string(value?)?.into_owned());
     let whole = text.map(JsonText::as_bytes).unwrap_or_default();
     let error = members(whole, ["error"], limits).and_then(|[error]| error);
@@ -285,11 +289,14 @@ fn to_failure(text: Option<&JsonText>, limits: &JsonLimits) -> Failure {
         Some(fields) => (fields, true),
         None => (members(whole, NAMES, limits).unwrap_or_default(), false),
     };
-    let [code, message, detail] = fields;
+    let [code, message, retry, detail] = fields;
     let code = string(code).and_then(|code| Code::from_name(&code)).unwrap_or(Code::Unknown);
     let message = string(message).or_else(|| string(error));
     let message = message.unwrap_or_else(|| "the peer answered with an error".to_owned());
     let failure = Failure::new(code, message);
+    let retry = string(retry).filter(|_| ours).and_then(|retry| Retry::from_name(&retry));
+    let retry = retry.unwrap_or(failure.retry);
+    let failure = failure.with_retry(retry);
     match (detail, text) {
         (Some(detail), _) if ours => {
             failure.with_detail(JsonText::from_validated(Bytes::copy_from_slice(detail)))
@@ -386,6 +393,7 @@ mod tests {
         for failure in [
             Failure::new(Code::NotFound, "no \"such\" route\n"),
             Failure::new(Code::Unknown, "told").with_detail(detail),
+            Failure::new(Code::Unavailable, "nothing was sent").with_retry(Retry::Safe),
         ] {
             let (kind, Data::Json(text)) = from_result(Err(failure.clone()), Carrier::Frame) else {
                 panic!("json")

@@ -157,12 +157,12 @@ async fn everything_crosses_over_tcp_and_unix_sockets_in_every_mode() {
 }
 
 #[tokio::test]
-async fn s14_ten_thousand_messages_each_way_from_the_first_moment_with_a_switch_in_between() {
+async fn s14_fifty_thousand_messages_each_way_from_the_first_moment_with_a_switch_in_between() {
     for switch in [Switch::Early, Switch::Late] {
         let config = Config { switch, ..Config::default() };
         let (server, mut there) = serve("127.0.0.1:0", config.clone(), Limits::default()).await;
         let (client, mut here) = connect(server.address(), config);
-        let (name, count) = (Route::from_static("n"), 10_000);
+        let (name, count) = (Route::from_static("n"), 50_000);
         let up = async {
             for number in 0..count {
                 let body = if number % 100 == 50 {
@@ -379,32 +379,6 @@ async fn s11_a_flood_of_pings_is_closed_at_max_control_per_second() {
     let Close::Limit(why) = leaving.recv().await.unwrap() else { panic!("another reason") };
     assert_eq!(why, "101 control frames within a second exceed max_control_per_second = 100");
     assert_eq!(server.ledger().unaccounted_frames(), 0);
-}
-
-#[tokio::test]
-async fn s12_a_peer_gets_as_many_handlers_as_max_in_flight_and_the_rest_waits() {
-    let limits = Limits { max_in_flight: 4, ..Limits::default() };
-    let (server, mut there) = serve("127.0.0.1:0", Config::default(), limits).await;
-    let mut peer = TcpStream::connect(server.address()).await.unwrap();
-    for number in 0..6 {
-        let line = format!("{{\"type\":\"wait\",\"data\":{number},\"id\":\"{number}\"}}\n");
-        peer.write_all(line.as_bytes()).await.unwrap();
-    }
-    for _ in 0..4 {
-        there.waiting.recv().await.unwrap();
-    }
-    let (client, _here) = connect(server.address(), Config::default());
-    client.caller().call(request("echo", json("1"))).await.unwrap();
-    assert!(there.waiting.try_recv().is_err(), "the fifth waits, other peers do not");
-    there.go.notify_waiters();
-    for _ in 0..2 {
-        there.waiting.recv().await.unwrap();
-    }
-    there.go.notify_waiters();
-    let mut answers = Vec::new();
-    while answers.iter().filter(|byte| **byte == b'\n').count() < 6 {
-        assert!(peer.read_buf(&mut answers).await.unwrap() > 0);
-    }
 }
 
 #[tokio::test]

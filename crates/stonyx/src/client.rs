@@ -78,7 +78,7 @@ impl Dialler {
             key: OnceCell::new(),
             nonces: Arc::default(),
             json: endpoint.limits.json,
-            settings: settings(endpoint.limits.max_frame_bytes),
+            settings: settings(&endpoint.limits),
             surroundings: endpoint.surroundings.clone(),
             #[cfg(feature = "tls")]
             tls: None,

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use polywire_core::{
-    Accept, Audience, Body, Credentials, Endpoint, Event, Identity, JsonLimits, JsonText, Parts, Peer,
-    Refusal, Server,
+    Accept, Audience, Body, Credentials, Endpoint, Event, Identity, JsonLimits, JsonText, Limits, Parts,
+    Peer, Refusal, Server,
 };
 use polywire_net::tcp::is_loopback;
 use polywire_net::websocket::{Settings, WebSocket, accept};
@@ -91,7 +91,7 @@ async fn start(
         key,
         nonces: Arc::default(),
         json: endpoint.limits.json,
-        settings: settings(endpoint.limits.max_frame_bytes),
+        settings: settings(&endpoint.limits),
         #[cfg(feature = "tls")]
         tls,
     };
@@ -99,8 +99,9 @@ async fn start(
 }
 
 /// The original closes without a status code, whatever the reason.
-pub(crate) fn settings(max_frame_bytes: usize) -> Settings {
-    Settings { max_frame_bytes, close_code: None, ..Settings::default() }
+pub(crate) fn settings(limits: &Limits) -> Settings {
+    let Limits { max_frame_bytes, max_control_per_second, .. } = *limits;
+    Settings { max_frame_bytes, max_control_per_second, close_code: None, ..Settings::default() }
 }
 
 /// Makes what one accepted connection needs.
@@ -180,7 +181,6 @@ pub fn send_by_meta(audience: &Audience, key: &str, value: &JsonText, event: Eve
 
 #[cfg(test)]
 mod tests {
-    use polywire_core::Limits;
     use serde_json::json;
 
     use super::*;

@@ -33,6 +33,8 @@ pub(crate) struct Message {
     pub(crate) response: Body,
     /// The session key; an error when it is not the base64 of 32 bytes.
     pub(crate) session_key: Option<Result<Zeroizing<[u8; KEY]>, ()>>,
+    /// One of these members is there more than once. The last counts.
+    pub(crate) repeats_key: bool,
 }
 
 /// What a text is.
@@ -70,20 +72,34 @@ fn fault(what: JsonFault) -> Read {
 fn message(text: &Bytes, limits: &JsonLimits) -> Result<Message, JsonFault> {
     json::check_utf8(text).map_err(|error| error.what)?;
     let mut members = Members::new(text, limits).map_err(|error| error.what)?;
-    let mut message = Message { request: None, data: Body::Empty, response: Body::Empty, session_key: None };
+    let mut message = Message {
+        request: None,
+        data: Body::Empty,
+        response: Body::Empty,
+        session_key: None,
+        repeats_key: false,
+    };
+    let [mut request, mut data, mut response, mut session_key] = [false; 4];
     while let Some((key, place)) = members.next().map_err(|error| error.what)? {
         let value = text.get(place).unwrap_or_default();
-        if key.is("request") {
+        let seen = if key.is("request") {
             message.request = json::as_string(value)
                 .and_then(|name| Route::new(name.into_owned()).ok())
                 .filter(|route| !route.is_empty());
+            &mut request
         } else if key.is("data") {
             message.data = body(value, text);
+            &mut data
         } else if key.is("response") {
             message.response = body(value, text);
+            &mut response
         } else if key.is("sessionKey") {
-            message.session_key = Some(session_key(value).ok_or(()));
-        }
+            message.session_key = Some(read_session_key(value).ok_or(()));
+            &mut session_key
+        } else {
+            continue;
+        };
+        message.repeats_key |= std::mem::replace(seen, true);
     }
     Ok(message)
 }
@@ -93,7 +109,7 @@ fn body(value: &[u8], text: &Bytes) -> Body {
     Body::Json(JsonText::from_validated(bytes))
 }
 
-fn session_key(value: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {
+fn read_session_key(value: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {
     let text = json::as_string(value)?;
     let bytes = Zeroizing::new(STANDARD.decode(text.as_bytes()).ok()?);
     Some(Zeroizing::new(bytes.as_slice().try_into().ok()?))

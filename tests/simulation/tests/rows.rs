@@ -6,6 +6,7 @@ use polywire_simulation::client::Habits;
 use polywire_simulation::history::{End, What};
 use polywire_simulation::pipe::{Direction, Quality};
 use polywire_simulation::plan::{Fault, Plan, Shape, Way};
+use polywire_simulation::size::Progress;
 use polywire_simulation::wires::{self, WIRES};
 use polywire_simulation::{Report, run, size};
 
@@ -46,7 +47,10 @@ fn every(span: Duration, times: u32, faults: &[Fault]) -> Vec<(Duration, Fault)>
 #[test]
 fn b04_a_reply_that_comes_at_the_deadline_gives_one_outcome() {
     let (mut answered, mut late, mut seed) = (0, 0, 0);
-    while answered + late < size(2_000, 1_000_000) {
+    let replies = size(2_000, 1_000_000);
+    let mut progress = Progress::new("b04: replies at the deadline", replies);
+    while answered + late < replies {
+        progress.done(answered + late);
         for wire in WIRES {
             let habits = Habits {
                 pause: 12,
@@ -131,7 +135,10 @@ fn b16_every_bad_network_is_borne_and_served_again_after_repair() {
         ("single bytes", Quality { piece: 1, ..good }, vec![]),
         ("8 KiB a second", Quality { rate: 8 << 10, room: 4 << 10, ..good }, vec![]),
     ];
-    for seed in 0..size(1, 100) {
+    let seeds = size(1, 100);
+    let mut progress = Progress::new("b16: bad networks of each kind", seeds);
+    for seed in 0..seeds {
+        progress.done(seed);
         for (number, (name, quality, faults)) in conditions.iter().enumerate() {
             let shape = bridged().cycle().nth(number + usize::try_from(seed).unwrap()).unwrap();
             let plan =
@@ -145,8 +152,11 @@ fn b16_every_bad_network_is_borne_and_served_again_after_repair() {
 
 #[test]
 fn c07_resets_at_any_moment_end_calls_at_once_and_leave_nothing() {
+    let seeds = size(2, 200);
     for wire in WIRES {
-        for seed in 0..size(2, 200) {
+        let mut progress = Progress::new(&format!("c07: seeds of resets of {wire}"), seeds);
+        for seed in 0..seeds {
+            progress.done(seed);
             let resets =
                 (1..40).map(|time| (millis(time * 97 + seed), Fault::Reset(Way::Client(1)))).collect();
             let habits = Habits { pause: 15, ..Plan::calm(0, Shape::Direct(wire)).habits };
@@ -182,8 +192,11 @@ const FOUND: [(&str, u64); 4] = [("sockhop", 25), ("stonyx", 40), ("socketio", 4
 
 #[test]
 fn c17_g25_after_an_hour_of_sleep_calls_end_everybody_is_served_and_a_dead_peer_is_found() {
+    let seeds = size(4, 200);
     for wire in WIRES {
-        for seed in 0..size(4, 200) {
+        let mut progress = Progress::new(&format!("c17: sleeps of {wire}"), seeds);
+        for seed in 0..seeds {
+            progress.done(seed);
             let asleep = Fault::Suspend(secs(3_600));
             let habits =
                 Habits { pause: 1_500, timeout: (1_000, 8_000), ..Plan::calm(0, Shape::Direct(wire)).habits };

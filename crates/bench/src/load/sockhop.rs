@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,9 +41,10 @@ pub(crate) async fn run(
         }
         streams.push(stream);
     }
+    let requests = Arc::new(build(mode, in_flight, body_bytes));
     let start = Instant::now();
     for stream in streams {
-        tasks.push(tokio::spawn(drive(stream, mode, in_flight, calls, body_bytes)));
+        tasks.push(tokio::spawn(drive(stream, mode, in_flight, calls, Arc::clone(&requests))));
     }
     let mut reads = 0;
     for task in tasks {
@@ -56,10 +58,9 @@ async fn drive(
     mode: Mode,
     in_flight: usize,
     calls: u64,
-    body_bytes: usize,
+    requests: Arc<Vec<u8>>,
 ) -> io::Result<u64> {
     let mut reads = 0;
-    let requests = build(mode, in_flight, body_bytes);
     let each = requests.len() / (2 * in_flight);
     stream.write_all(&requests[..each * in_flight]).await?;
     let (mut sent, mut answered) = (in_flight as u64, 0_u64);

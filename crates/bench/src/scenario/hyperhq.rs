@@ -1,6 +1,6 @@
 //! HyperHQ: a host that is asked for data, and one that tells every plugin.
 
-use super::{Load, Plan, compare, ourselves, wanted};
+use super::{Load, Plan, compare, ourselves, server_cpu, wanted};
 use crate::contender::Contender;
 use crate::load::hyperhq::MEMBERS;
 use crate::report::{Bar, Figure};
@@ -42,17 +42,11 @@ async fn against(
         let command = vec!["node".to_owned(), script.to_owned(), plan.socketio_server_modules.clone()];
         group.push((Contender { name: "npm socket.io", command }, load, calls / 4));
     }
-    let medians = compare(&scenario, plan, &group, figures).await?;
-    let bar = |text: &str, reached, asked, at_most| Bar {
-        scenario: scenario.clone(),
-        text: text.to_owned(),
-        reached,
-        asked,
-        at_most,
-    };
-    bars.push(bar("server CPU against bare socketioxide", medians[0] / medians[1], 1.3, true));
-    if let Some(node) = medians.get(2) {
-        bars.push(bar("times less server CPU than npm socket.io", node / medians[0], times, false));
+    let cpu = server_cpu(compare(&scenario, plan, &group, figures).await?);
+    bars.push(Bar::at_most(&scenario, "server CPU against bare socketioxide", cpu[0] / cpu[1], 1.3));
+    if let Some(node) = cpu.get(2) {
+        let text = "times less server CPU than npm socket.io";
+        bars.push(Bar::at_least(&scenario, text, node / cpu[0], times));
     }
     Ok(())
 }

@@ -41,8 +41,9 @@ pub(super) async fn run(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<B
         }
     }
     for ((contender, calls), runs) in group.iter().zip(&mut runs) {
-        repeat_strays(runs, |run| run.client_cpu, async || once(contender, *calls).await).await?;
-        let mut of = |what, value: fn(&Run) -> f64| {
+        let judged = |run: &Run| [run.client_cpu, run.server_cpu, run.per_second];
+        repeat_strays(runs, judged, async || once(contender, *calls).await).await?;
+        let mut of = |what: &str, value: fn(&Run) -> f64| {
             let mut values: Vec<f64> = runs.iter().map(value).collect();
             figures.push(figure(scenario, contender.name, what, &mut values));
             median(&mut values)
@@ -50,18 +51,13 @@ pub(super) async fn run(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<B
         medians.push(of("client CPU us a call", |run| run.client_cpu));
         of("server CPU us a call", |run| run.server_cpu);
         of("calls a second", |run| run.per_second);
+        let times = &mut [medians[medians.len() - 1] / medians[0]];
+        figures.push(figure(scenario, contender.name, "client CPU, times the first's", times));
     }
     eprintln!();
     server.abort();
     if let [ours, theirs] = medians[..] {
-        let text = "times less client CPU than socket.io-client".to_owned();
-        bars.push(Bar {
-            scenario: scenario.to_owned(),
-            text,
-            reached: theirs / ours,
-            asked: 4.0,
-            at_most: false,
-        });
+        bars.push(Bar::at_least(scenario, "times less client CPU than socket.io-client", theirs / ours, 4.0));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Stonyx: request and answer at two sizes, and one message to many.
 
-use super::{Load, Plan, compare, ourselves, wanted};
+use super::{Load, Plan, compare, ourselves, server_cpu, wanted};
 use crate::bare::stonyx::AUTH_KEY;
 use crate::contender::Contender;
 use crate::report::{Bar, Figure};
@@ -50,18 +50,11 @@ async fn calls(
         (ourselves("bare loop", &["serve", "stonyx-bare"])?, load, calls),
     ];
     group.extend(node(plan).map(|node| (node, load, calls / 8)));
-    let medians = compare(&scenario, plan, &group, figures).await?;
-    let bar = |text: &str, reached, asked, at_most| Bar {
-        scenario: scenario.clone(),
-        text: text.to_owned(),
-        reached,
-        asked,
-        at_most,
-    };
-    bars.push(bar("server CPU against the bare loop", medians[0] / medians[1], 1.4, true));
+    let cpu = server_cpu(compare(&scenario, plan, &group, figures).await?);
+    bars.push(Bar::at_most(&scenario, "server CPU against the bare loop", cpu[0] / cpu[1], 1.4));
     let least = if body_bytes > 1_024 { Some(3.0) } else { (connections == 16).then_some(8.0) };
-    if let (Some(node), Some(least)) = (medians.get(2), least) {
-        bars.push(bar("times less server CPU than Node", node / medians[0], least, false));
+    if let (Some(node), Some(least)) = (cpu.get(2), least) {
+        bars.push(Bar::at_least(&scenario, "times less server CPU than Node", node / cpu[0], least));
     }
     Ok(())
 }
@@ -76,9 +69,7 @@ async fn broadcast(
     let load = Load::StonyxBroadcast { members: MEMBERS };
     let messages = plan.calls / 4;
     let group = [(ourselves("polywire", &["serve", "stonyx"])?, load, messages), (node, load, messages / 4)];
-    let medians = compare(&scenario, plan, &group, figures).await?;
-    let reached = medians[1] / medians[0];
-    let text = "times less CPU a delivered message than Node".to_owned();
-    bars.push(Bar { scenario, text, reached, asked: 4.0, at_most: false });
+    let cpu = server_cpu(compare(&scenario, plan, &group, figures).await?);
+    bars.push(Bar::at_least(&scenario, "times less CPU a delivered event than Node", cpu[1] / cpu[0], 4.0));
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::signals;
 use crate::target::{Url, nearest};
 use crate::verb::Context;
 use polywire_conformance::child::{
-    CaseReport, Command, Find, Found, KnownFailing, LaunchError, Plan, Report, cases, control,
+    Case, CaseReport, Command, Find, Found, KnownFailing, LaunchError, Plan, Report, cases, control,
     run as run_cases,
 };
 
@@ -83,8 +83,9 @@ enum Form {
 /// # Errors
 /// When the program cannot be tested, or a case is a finding.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
-    let known_failing = known(args.known_failing.as_ref())?;
-    check_names(&args.only)?;
+    let cases = cases().map_err(|error| Fault::new(Exit::Bug, error))?;
+    let known_failing = known(args.known_failing.as_ref(), &cases)?;
+    check_names(&args.only, &cases)?;
     let find = |url: &str| match Url::parse_foreign(url, &context.adapters) {
         Ok(Url { adapter, target }) => Ok(Found { adapter, target }),
         Err(Fault { what, hint, .. }) => {
@@ -166,22 +167,25 @@ fn launch_fault(error: &LaunchError) -> Fault {
     Fault::new(exit, error).hint(hint)
 }
 
-fn known(path: Option<&PathBuf>) -> Result<KnownFailing, Fault> {
+fn known(path: Option<&PathBuf>, cases: &[Case]) -> Result<KnownFailing, Fault> {
     let Some(path) = path else { return Ok(KnownFailing::default()) };
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| Fault::usage(format_args!("cannot read {shown}: {error}")))?;
-    KnownFailing::parse(&text).map_err(|why| Fault::usage(format_args!("{shown}: {why}")))
+    KnownFailing::parse(&text, cases)
+        .map_err(|none| Fault::usage(format_args!("{shown}: {none}")).hint(nearest_case(&none.id, cases)))
 }
 
 /// Is every case there that is asked for?
-fn check_names(only: &[String]) -> Result<(), Fault> {
-    let cases = cases().map_err(|error| Fault::new(Exit::Bug, error))?;
-    let known: Vec<_> = cases.iter().map(|case| case.id.as_str()).collect();
-    match only.iter().find(|id| !known.contains(&id.as_str())) {
+fn check_names(only: &[String], cases: &[Case]) -> Result<(), Fault> {
+    match only.iter().find(|id| !cases.iter().any(|case| case.id == **id)) {
         None => Ok(()),
-        Some(id) => Err(Fault::usage(format_args!("there is no case {id:?}")).hint(nearest(id, &known))),
+        Some(id) => Err(Fault::usage(format_args!("there is no case {id:?}")).hint(nearest_case(id, cases))),
     }
+}
+
+fn nearest_case(id: &str, cases: &[Case]) -> String {
+    nearest(id, &cases.iter().map(|case| &*case.id).collect::<Vec<_>>())
 }
 
 /// The report, where it is not already on standard output.

@@ -3,25 +3,27 @@
 mod probe;
 mod table;
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_bridge::{Bridge, Config, Source};
 use polywire_core::{
-    Adapter, BinaryForm, Body, Caller, Capabilities, Client, Close, Observe, Peer, ProgressForm, Random,
-    Route, Secret, Server, Shutdown, SystemRandom,
+    Adapter, BinaryForm, Body, Caller, Capabilities, Client, Close, Endpoint, Observe, Peer, ProgressForm,
+    Random, Route, Router, Secret, Server, Shutdown, SystemRandom,
 };
 use tokio::sync::{mpsc, watch};
 
 use crate::connect::connect;
 use crate::exit::{Exit, Fault};
 use crate::output::{say, write_out};
+use crate::service;
 use crate::signals;
 use crate::target::Url;
+use crate::terminal;
 use crate::verb::{Context, run, serve};
 
 use probe::{Ears, Form, Probe};
+use table::{Live, Room, Row};
 
 /// The bridge file that is shipped.
 const BRIDGE: &str = include_str!("../../../../examples/demo.toml");
@@ -100,32 +102,27 @@ pub(crate) struct Args {
 /// Runs the verb.
 ///
 /// # Errors
-/// When something could not be started, or with `--once` when a row did not hold.
+/// When something could not be started, or when a row did not hold.
 pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
+    let router = service::router().map_err(|error| Fault::new(Exit::Bug, error))?;
+    perform(args, context, router).await
+}
+
+/// Runs the verb with `router` behind every wire, and behind whoever dials one.
+async fn perform(args: Args, context: &Context, router: Router) -> Result<(), Fault> {
     let shutdown = Shutdown::new();
     let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
-    let mut stage = Stage {
-        context,
-        key: fresh_key(),
-        servers: Vec::new(),
-        behind_bridge: Vec::new(),
-        clients: Vec::new(),
-        bridge: None,
-        probes: Vec::new(),
-    };
-    let listens = |wire: &&str| context.adapters.get(wire).is_some_and(|adapter| adapter.listens());
-    for wire in context.adapters.names().filter(listens) {
-        stage.open(wire).await?;
-    }
-    stage.put_bridge_between().await?;
+    let mut stage = Stage::new(context, router);
+    stage.open_all().await?;
     stage.round(FIRST_ROUND).await;
+    let live = !args.once && !args.json && terminal::is_there();
     if args.json {
-        stage.probes.iter().try_for_each(|probe| table::line(probe).print())?;
-    } else {
-        write_out(table::text(&stage.probes, std::io::stdout().is_terminal()).as_bytes())?;
+        stage.rows().try_for_each(|row| row.line().print())?;
+    } else if !live {
+        write_out(table::text(stage.rows(), terminal::is_there()).as_bytes())?;
     }
     if !args.once {
-        stage.go_on(!args.json && std::io::stdout().is_terminal(), &shutdown).await?;
+        stage.go_on(live, &shutdown).await?;
     }
     let outcome = stage.judge();
     tokio::select! {
@@ -139,6 +136,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
 /// Everything that runs in a demo.
 struct Stage<'a> {
     context: &'a Context,
+    /// What serves on every wire.
+    router: Router,
     /// What both ends of a wire with a shared key have.
     key: Secret,
     servers: Vec<(Url, Server)>,
@@ -195,7 +194,34 @@ fn fresh_key() -> Secret {
     Secret::from(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
+    fn new(context: &'a Context, router: Router) -> Self {
+        Self {
+            context,
+            router,
+            key: fresh_key(),
+            servers: Vec::new(),
+            behind_bridge: Vec::new(),
+            clients: Vec::new(),
+            bridge: None,
+            probes: Vec::new(),
+        }
+    }
+
+    /// Opens every wire, and the bridge between them.
+    async fn open_all(&mut self) -> Result<(), Fault> {
+        let context = self.context;
+        let listens = |wire: &&str| context.adapters.get(wire).is_some_and(|adapter| adapter.listens());
+        for wire in context.adapters.names().filter(listens) {
+            self.open(wire).await?;
+        }
+        self.put_bridge_between().await
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.probes.iter().map(|probe| &probe.row)
+    }
+
     fn url(&self, wire: &str, address: &str) -> Result<Url, Fault> {
         let mut url = Url::parse(&format!("{wire}://{address}"), &self.context.adapters)?;
         let [key, challenge, errors] =
@@ -218,7 +244,7 @@ impl Stage<'_> {
             url.target.options.set("events", event.as_str());
         }
         let capabilities = url.adapter.capabilities(&url.target.options)?;
-        let (ears, heard) = Ears::new(event)?;
+        let (ears, heard) = Ears::new(self.router.clone(), event);
         let client = connect(url, ears, TIMEOUT).await?.client;
         let caller = client.caller().clone();
         self.clients.push(client);
@@ -228,7 +254,10 @@ impl Stage<'_> {
     async fn serve(&self, wire: &'static str) -> Result<Service, Fault> {
         let url = self.url(wire, "127.0.0.1:0")?;
         let (arrivals, arrived) = watch::channel(None);
-        let server = serve::listen(&url, &Shutdown::new(), Some(Arc::new(Arrivals(arrivals)))).await?;
+        let handler = service::behind(self.router.clone(), &*url.adapter, &url.target.options)?;
+        let observer: Arc<dyn Observe> = Arc::new(Arrivals(arrivals));
+        let endpoint = Endpoint { observer: Some(observer), ..Endpoint::on(&*url.adapter, handler) };
+        let server = serve::listen(&url, endpoint).await?;
         Ok(Service { wire, server, arrived })
     }
 
@@ -322,8 +351,8 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Serves on, with a few calls a second and the table redrawn on a terminal, until a signal.
-    async fn go_on(&mut self, redraw: bool, shutdown: &Shutdown) -> Result<(), Fault> {
+    /// Serves on, with a few calls a second and the table redrawn if it is `live`, until a signal.
+    async fn go_on(&mut self, live: bool, shutdown: &Shutdown) -> Result<(), Fault> {
         // Where both ends must have a key, nobody outside has that of the demo.
         let open = |url: &Url| !["key", "challenge"].iter().any(|option| takes(&*url.adapter, option));
         for (url, server) in self.servers.iter().filter(|(url, _)| open(url)) {
@@ -337,10 +366,12 @@ impl Stage<'_> {
         }
         say("serving; Ctrl-C ends");
         let mut second = tokio::time::interval(Duration::from_secs(1));
-        if redraw {
-            write_out(format!("\n{}", table::text(&self.probes, true)).as_bytes())?;
-        }
+        let mut table = live.then(Live::default);
         loop {
+            if let Some(table) = &mut table {
+                let (rows, columns) = terminal::size();
+                write_out(table.draw(self.rows(), Room { rows, columns }).as_bytes())?;
+            }
             // A call that is given up here is not counted: it has not failed.
             tokio::select! {
                 biased;
@@ -349,9 +380,6 @@ impl Stage<'_> {
                     second.tick().await;
                     self.round(LATER_ROUND).await;
                 } => {}
-            }
-            if redraw {
-                write_out(table::redrawn(&self.probes).as_bytes())?;
             }
         }
     }
@@ -363,7 +391,7 @@ impl Stage<'_> {
     }
 
     fn judge(&self) -> Result<(), Fault> {
-        let Some(failed) = self.probes.iter().find(|probe| probe.failures > 0) else { return Ok(()) };
+        let Some(failed) = self.rows().find(|row| !row.holds()) else { return Ok(()) };
         let wrong = failed.wrong.as_deref().unwrap_or_default();
         Err(Fault::new(Exit::Findings, format_args!("{}, {}: {wrong}", failed.wire, failed.direction)))
     }
@@ -381,3 +409,6 @@ impl Stage<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

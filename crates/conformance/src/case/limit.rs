@@ -3,11 +3,11 @@
 use polywire_core::{CallError, Clock, Close, Count, JsonLimits, Limits, Request, Route};
 
 use super::call::{finish, refused};
+use super::nuisance::unusable;
 use super::{Broken, Outcome, holds, json, large, numbered, others, same, until, within};
 use crate::bench::{Bench, Plan, limits};
 use crate::finding::Verdict;
 use crate::joint::Way;
-use crate::rig::Rig;
 
 const MAX: usize = 64 << 10;
 
@@ -94,12 +94,6 @@ async fn json_beyond(bench: &Bench<'_>, name: &str, body: String) -> Result<(), 
     rig.end().await
 }
 
-/// What the side that serves has received and could not use.
-fn unusable(rig: &Rig) -> u64 {
-    let reasons = Count::ALL.iter().filter(|count| count.is_reason());
-    reasons.map(|count| rig.far.ledger.get(*count)).sum()
-}
-
 pub(crate) async fn a_name_may_be_as_long_as_declared_and_no_longer(bench: &Bench<'_>) -> Outcome {
     if !bench.calls() {
         return refused(bench).await;
@@ -126,38 +120,6 @@ pub(crate) async fn a_name_may_be_as_long_as_declared_and_no_longer(bench: &Benc
     holds!(said.contains(&longest.to_string()), "a longer name is refused without its bound: {said}");
     rig.still_serves().await?;
     same!(rig.far.app.heard().len(), 2, "a name that was refused has arrived");
-    finish(rig, Verdict::Held).await
-}
-
-/// Unusable messages that are taken at most in what follows, and how many are sent.
-const BAD: u32 = 3;
-const SENT: usize = 10;
-/// No message of any wire, whatever ends its messages.
-const JUNK: &[u8] = b"?}<EOF>\n";
-
-pub(crate) async fn messages_of_no_use_are_bounded(bench: &Bench<'_>) -> Outcome {
-    let far = Limits { max_bad_messages: BAD, ..limits() };
-    let rig = bench.start_with(Plan { far, ..Plan::default() }).await?;
-    let ended = || rig.far.guests.is_empty();
-    let mut sent = 0;
-    while !ended() {
-        holds!(sent < SENT, "{sent} messages of no use were taken, and max_bad_messages is {BAD}");
-        let before = unusable(&rig);
-        rig.joint.inject(bench.way(), JUNK);
-        // What is no message yet is one that was begun, which has its own time.
-        let step = rig.far.limits.frame_timeout / 2;
-        rig.passing(
-            step,
-            "a message of no use to be noticed",
-            until("it", || ended() || unusable(&rig) > before),
-        )
-        .await??;
-        sent += 1;
-    }
-    // By name, unless the first one has broken the protocol.
-    let named = |why: &Close| matches!(why, Close::Limit(text) if text.contains("max_bad_messages = 3"));
-    holds!(sent == 1 || rig.far.guests.went(named), "after {sent} messages of no use the limit is not named");
-    rig.reconnect().await?;
     finish(rig, Verdict::Held).await
 }
 

@@ -41,7 +41,8 @@ pub(crate) async fn nothing_is_heard_before_the_login(bench: &Bench<'_>) -> Outc
 const EARLY: usize = 4;
 
 /// The client's own queue first: it is held up by the network and then by the judge. After that a client that does not wait: what one
-/// has said from its first byte on is said again to a server that has not decided yet, and that refuses it in the end.
+/// has said from its first byte on is said again to a server that has not decided yet, and that refuses it in the end, and to one that
+/// takes it.
 pub(crate) async fn what_is_said_early_waits_for_the_verdict(bench: &Bench<'_>) -> Outcome {
     if !bench.wire.login {
         return nothing_is_heard_before_the_login(bench).await;
@@ -80,7 +81,9 @@ pub(crate) async fn what_is_said_early_waits_for_the_verdict(bench: &Bench<'_>) 
     let said = rig.joint.opening();
     rig.end().await?;
     if judged && !said.is_empty() {
-        said_again(bench, &said).await?;
+        for taken in [false, true] {
+            said_again(bench, &said, taken).await?;
+        }
     }
     Ok(Verdict::Held)
 }
@@ -95,8 +98,8 @@ async fn waits(rig: &crate::rig::Rig) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Says all of this at once to another server, whose judge takes their time and refuses it.
-async fn said_again(bench: &Bench<'_>, said: &[u8]) -> Result<(), Broken> {
+/// Says all of this at once to another server, whose judge takes their time and then takes or refuses the login.
+async fn said_again(bench: &Bench<'_>, said: &[u8], taken: bool) -> Result<(), Broken> {
     let door = Door::closed();
     // Another seed: with the same one the sessions of both servers would have the same ids.
     let plan = Plan { door: Some(door.clone()), nowhere: true, seed: 8, ..Plan::default() };
@@ -118,14 +121,28 @@ async fn said_again(bench: &Bench<'_>, said: &[u8]) -> Result<(), Broken> {
         // Where the words of one connection mean nothing on another it is sent away in time.
         rig.passing(Duration::from_millis(100), "the stranger to be judged or sent away", decided).await??;
         waits(&rig).await?;
-        door.refuse();
+        if taken {
+            door.open();
+        } else {
+            door.refuse();
+        }
         others().await;
+    }
+    if taken {
+        // Where it is bound to its own connection, such as to the id of a session, nothing of it is heard.
+        let (since, step) = (rig.clock.now(), Duration::from_millis(100));
+        let all = || rig.far.app.heard().len() >= EARLY || rig.clock.now() - since >= step * 20;
+        rig.passing(step, "what was said early to be heard", until("it", all)).await??;
+        others().await;
+        let heard: Vec<_> = rig.far.app.heard().into_iter().map(|heard| heard.body).collect();
+        let whole: Vec<_> = (0..EARLY).map(numbered).collect();
+        holds!(heard.is_empty() || heard == whole, "of what was said early there is heard {heard:?}");
     }
     drop(stranger);
     let gone = || rig.far.ledger.get(Count::Connections) == rig.far.ledger.get(Count::Closed);
     rig.passing(Duration::from_millis(100), "the stranger to be gone", until("it", gone)).await??;
     let heard = rig.far.app.heard();
-    holds!(heard.is_empty(), "a handler has heard {heard:?} of somebody whose login was refused");
+    holds!(taken || heard.is_empty(), "a handler has heard {heard:?} of somebody whose login was refused");
     rig.end().await
 }
 

@@ -264,7 +264,8 @@ impl From<&Body> for Carried {
         match body {
             Body::Empty => Self::default(),
             Body::Json(text) => Self { body: Some(text.as_str().to_owned()), bytes: None },
-            Body::Binary(Binary { kind, bytes }) => {
+            Body::Binary(binary) => {
+                let Binary { kind, bytes } = &**binary;
                 let bytes = Base64 { kind: kind.to_string(), b64: STANDARD.encode(bytes) };
                 Self { body: None, bytes: Some(bytes) }
             }

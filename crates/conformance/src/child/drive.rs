@@ -290,7 +290,7 @@ impl<'a> Drive<'a> {
     /// The program dials somebody else, then our end again.
     async fn impostor(&self, bytes: Vec<u8>, leaves: bool) -> Result<(), String> {
         let stage = self.stage;
-        stage.relay.impersonate(bytes, leaves);
+        stage.relay.impersonate(&bytes, leaves);
         stage.relay.cut();
         // On a wire without a login this may work; a call must not.
         let _ = stage.dial(IMPOSTOR).await?;

@@ -13,6 +13,7 @@ use super::program::{Command, LaunchError};
 use super::report::{CaseReport, Report, Verdict};
 use super::stage::{self, Stage};
 use super::step::Step;
+use super::trace::trace;
 use super::wire::{Found, Lack, Wire, our_secret};
 
 /// Longest time for the steps of one case, whatever each allows.
@@ -128,7 +129,7 @@ async fn show(
             let played = timeout(CASE, play(stage, case.secret, steps)).await;
             let held =
                 played.unwrap_or_else(|_| Err(format!("the steps of the case were not over after {CASE:?}")));
-            (held, Some(stage.relay.trace(&mask)))
+            (held, Some(trace(&stage.relay, &mask)))
         }
     };
     let ending = program.end().await;

@@ -10,10 +10,10 @@ use super::control::{Carried, Mode, What, Word};
 use super::ours::Ours;
 use super::outcome::{Apart, Ended, told};
 use super::program::{Command, LaunchError, Program};
-use super::relay::Relay;
 use super::service::Service;
 use super::step::By;
 use super::wire::Wire;
+use crate::relay::Relay;
 
 /// How long the first connection and every other may take.
 const DIAL: Duration = Duration::from_secs(10);
@@ -21,6 +21,9 @@ const DIAL: Duration = Duration::from_secs(10);
 const MEETING: Duration = Duration::from_secs(3);
 /// How long anything else may take that is not a call.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes kept of what passes in one case, for its trace.
+const KEPT_BYTES: usize = 256 << 10;
 
 /// The two ends, and the relay between them.
 pub(super) struct Stage<'a> {
@@ -79,8 +82,8 @@ impl<'a> Stage<'a> {
         let taken = |error: std::io::Error| format!("no port can be had on this machine: {error}");
         let (ours, relay) = match mode {
             Mode::Server => {
-                let relay = Relay::start(wire.address().to_owned()).await.map_err(taken)?;
-                let target = wire.target(relay.address(), ours);
+                let relay = Relay::start(wire.address(), KEPT_BYTES).await.map_err(taken)?;
+                let target = wire.target(relay.address().to_string(), ours);
                 (Ours::dials(Arc::clone(&wire.adapter), target, service), relay)
             }
             Mode::Client => {
@@ -89,7 +92,7 @@ impl<'a> Stage<'a> {
                     Ours::listens(Arc::clone(&wire.adapter), target, service).await.map_err(|error| {
                         format!("our end cannot listen with the options of its hello: {error}")
                     })?;
-                (ours, Relay::start(address).await.map_err(taken)?)
+                (ours, Relay::start(address, KEPT_BYTES).await.map_err(taken)?)
             }
         };
         Ok(Self { wire, mode, ours: Arc::new(ours), program, relay })
@@ -125,7 +128,10 @@ impl<'a> Stage<'a> {
             return Ok(self.ours.dial(limit).await);
         }
         let timeout_ms = millis(limit);
-        let said = self.program.ask(What::Dial { address: self.relay.address(), timeout_ms }, limit).await?;
+        let said = self
+            .program
+            .ask(What::Dial { address: self.relay.address().to_string(), timeout_ms }, limit)
+            .await?;
         match said.outcome {
             Word::Done => Ok(Ok(())),
             Word::Refused => Ok(Err(Apart::Refused(told(said.message)))),

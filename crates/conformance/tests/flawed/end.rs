@@ -9,7 +9,7 @@ use polywire_core::{
     Observe, Peer, Response, Route,
 };
 
-use super::{Flaw, STUCK};
+use super::Flaw;
 
 /// What is heard although nobody says it.
 const GHOST: Route = Route::from_static("echo.late.ghost");
@@ -60,11 +60,6 @@ impl Handler for Wrong {
                     Box::pin(async { Err(Failure::new(Code::Internal, "panicked: on purpose")) })
                 };
                 return answer.unwrap_or_else(told);
-            }
-            Flaw::Stuck => {
-                while STUCK.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
             }
             _ => {}
         }

@@ -1,5 +1,6 @@
-//! The in-memory adapter with one flaw at a time.
+//! The in-memory adapter with one flaw at a time, and an adapter that is nothing but a flaw.
 
+pub(crate) mod codec;
 mod end;
 mod joint;
 
@@ -63,12 +64,7 @@ pub(crate) enum Flaw {
     Chatty,
     /// Answers are wrong once somebody has said what is no message, or might have.
     Fragile,
-    /// A handler keeps the thread, as a codec might.
-    Stuck,
 }
-
-/// A handler goes on keeping its thread.
-pub(crate) static STUCK: AtomicBool = AtomicBool::new(true);
 
 /// The adapter with a flaw.
 #[derive(Clone, Debug)]

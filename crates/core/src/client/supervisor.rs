@@ -15,7 +15,7 @@ use super::standing::{ClientState, Follow};
 use crate::caller::Caller;
 use crate::connection::{Connection, Ended, Endpoint, Reach};
 use crate::credentials::{CredentialSource, Refusal};
-use crate::failure::Code;
+use crate::failure::{CallError, Code};
 use crate::ledger::Count;
 use crate::moment::{Moment, sleep_until};
 use crate::server::Parts;
@@ -136,15 +136,16 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
             // Nothing is wrong with the peer: the connection is replaced at once, at the pace of `DialRate`.
             pause = Duration::ZERO;
         }
+        let why = attempt.why;
         let state = if course.refusals >= reconnect.max_refusals {
-            let refusal = attempt.refused.unwrap_or_else(|| Refusal::new(attempt.why));
+            let refusal = attempt.refused.unwrap_or_else(|| Refusal::new(why.clone()));
             let Some(slow) = reconnect.refused_pause else { return Err(ClientState::Refused(refusal)) };
             pause = slow;
             ClientState::Refused(refusal)
         } else {
-            tracing::debug!(wire = self.endpoint.wire, why = %attempt.why, ?pause, "no connection");
-            attempt.refused.map_or(ClientState::Waiting(attempt.why), ClientState::Denied)
+            attempt.refused.map_or_else(|| ClientState::Waiting(why.clone()), ClientState::Denied)
         };
+        tracing::debug!(wire = self.endpoint.wire, why, ?pause, "no connection");
         self.follow.stands(state, false);
         Ok(now + pause)
     }
@@ -260,9 +261,10 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
     /// Awaits `work` while deadlines of waiting calls are kept; `None` when the client is shut down first.
     async fn while_waiting<W: Future>(&self, work: W) -> Option<W::Output> {
         let clock = &self.endpoint.surroundings.clock;
+        let why = CallError::too_late("the call waited for a connection", self.endpoint.limits.call_timeout);
         let mut work = std::pin::pin!(work);
         loop {
-            let (not_sent, cancelled) = self.reach.queue.expire(clock.now());
+            let (not_sent, cancelled) = self.reach.queue.expire(clock.now(), &why);
             self.count_ended(not_sent, cancelled);
             let tick = sleep_until(&**clock, clock.now() + TICK);
             tokio::select! {

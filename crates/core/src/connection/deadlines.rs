@@ -105,20 +105,22 @@ where
         if due(&mut self.deadlines.session) {
             worked = true;
             self.with_session(|session, cx| session.wake(cx));
-            self.apply(false);
+            self.apply();
         }
         for reply in self.runs.expired(now) {
             worked = true;
             self.tally.add(Count::RequestsFailed);
-            let failure =
-                Failure::new(Code::DeadlineExceeded, "the deadline passed before the handler answered");
+            let max = self.endpoint.limits.handler_timeout;
+            let why = format!(
+                "the handler did not answer by its deadline (handler_timeout = {max:?}, or less if asked for) and may have acted: send again only what may run twice"
+            );
+            let failure = Failure::new(Code::DeadlineExceeded, why);
             self.send(Outbound::Response { reply, result: Err(failure) });
         }
         for (call, answer) in self.pending.expired(now) {
             worked = true;
             self.tally.add(Count::CallsUnknown);
-            answer
-                .tell(Err(CallError::unknown(Code::DeadlineExceeded, "no answer came before the deadline")));
+            answer.tell(Err(CallError::unanswered(self.endpoint.limits.call_timeout)));
             self.send(Outbound::Abandon(call));
         }
         if self.outbox.is_due(now) {

@@ -1,8 +1,6 @@
 //! What a received frame amounted to.
 
 use crate::ledger::Count;
-use crate::pending::Pending;
-use crate::session::{Action, Actions, Delivery, Session};
 
 /// Every frame received has exactly one, and is counted under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,20 +10,16 @@ pub(super) enum Fate {
     Ignored(Count),
 }
 
-pub(super) fn fate_of<S: Session>(actions: &Actions<S>, pending: &Pending) -> Fate {
-    let mut fate = Fate::Used;
-    for action in actions {
-        let reason = match action {
-            Action::Deliver(Delivery::Response { call, .. }) if !pending.contains(*call) => {
-                Count::OrphanReply
-            }
-            Action::Deliver(_) => return Fate::Delivered,
-            Action::Count(count) if count.is_reason() => *count,
-            _ => continue,
-        };
-        if fate == Fate::Used {
-            fate = Fate::Ignored(reason);
+impl Fate {
+    /// Something of the frame was delivered. That outweighs every reason.
+    pub(super) fn deliver(&mut self) {
+        *self = Self::Delivered;
+    }
+
+    /// A part of the frame was of no use. The first reason is that of the frame.
+    pub(super) fn ignore(&mut self, reason: Count) {
+        if *self == Self::Used {
+            *self = Self::Ignored(reason);
         }
     }
-    fate
 }

@@ -8,14 +8,15 @@ use std::time::Duration;
 use crate::codec::Codec;
 use crate::credentials::{Identity, Refusal};
 use crate::envelope::{Event, Request};
-use crate::failure::{CallError, Code, Failure};
+use crate::failure::{CallError, Code, Failure, Retry};
 use crate::handler::{Incoming, Kind, RunId};
 use crate::ledger::Count;
+use crate::limits::too_large;
 use crate::runs::Finished;
 use crate::session::{Action, Close, Delivery, FrameOf, Outbound, Session};
 use crate::transport::Transport;
 
-use super::fate::{Fate, fate_of};
+use super::fate::Fate;
 use super::{Connection, Stage};
 
 /// Written bytes waiting from which on no more requests are read, unless we wait for answers on this connection ourselves.
@@ -116,19 +117,17 @@ where
     fn receive_one(&mut self, frame: FrameOf<S>) {
         self.tally.add(Count::FramesReceived);
         self.with_session(|session, cx| session.receive(frame, cx));
-        self.apply(true);
+        let fate = self.apply();
+        self.account(fate);
     }
 
-    /// Applies the actions of the session in order. `received` when they came of a frame, which is then accounted for.
-    pub(super) fn apply(&mut self, received: bool) {
-        if received {
-            let fate = fate_of(&self.actions, &self.pending);
-            self.account(fate);
-        }
+    /// Applies the actions of the session in order. Says what they made of the frame, where they came of one.
+    pub(super) fn apply(&mut self) -> Fate {
+        let mut fate = Fate::Used;
         if std::mem::replace(&mut self.applying, true) {
             // An action called back into the session: whoever applies that action goes on with what was added. However many
             // answers a frame causes, the stack stays as deep as one.
-            return;
+            return fate;
         }
         while let Some(action) = self.actions.pop_front() {
             match action {
@@ -139,7 +138,7 @@ where
                         self.tally.add(Count::FramesSent);
                     }
                 }
-                Action::Deliver(delivery) => self.deliver(delivery),
+                Action::Deliver(delivery) => self.deliver(delivery, &mut fate),
                 Action::ReadMode(mode) => self.codec.set_read_mode(mode),
                 Action::WriteMode(mode) => self.codec.set_write_mode(mode),
                 Action::Authenticate(credentials) => {
@@ -158,8 +157,7 @@ where
                         observer.found(&self.peer);
                     }
                 }
-                // A reason belongs to a frame and was counted as its fate.
-                Action::Count(count) if count.is_reason() => {}
+                Action::Count(count) if count.is_reason() => fate.ignore(count),
                 Action::Count(count) => {
                     self.tally.add(count);
                     if count == Count::Control {
@@ -170,6 +168,7 @@ where
             }
         }
         self.applying = false;
+        fate
     }
 
     fn account(&mut self, fate: Fate) {
@@ -204,7 +203,7 @@ where
         } else {
             return;
         };
-        self.actions.push_back(Action::Close(Close::Limit(text)));
+        self.close_now(Close::Limit(text));
     }
 
     /// The peer sent something only to be seen.
@@ -218,13 +217,12 @@ where
         }
     }
 
-    fn deliver(&mut self, delivery: Delivery<S::Reply>) {
+    fn deliver(&mut self, delivery: Delivery<S::Reply>, fate: &mut Fate) {
         match delivery {
             Delivery::Request { request, reply, identity } => self.deliver_request(request, reply, identity),
             Delivery::Event(event) => self.deliver_event(event),
             Delivery::Response { call, outcome } => {
-                // One that nobody waits for any more was counted as the fate of its frame.
-                let Some(answer) = self.pending.remove(call) else { return };
+                let Some(answer) = self.pending.remove(call) else { return fate.ignore(Count::OrphanReply) };
                 self.taken.bytes += outcome.as_ref().map_or(0, |response| response.body.len());
                 self.tally.add(match &outcome {
                     Ok(_) => Count::CallsAnswered,
@@ -240,6 +238,7 @@ where
                 self.pending.extend(call, self.now, self.endpoint.limits.progress_timeout);
             }
         }
+        fate.deliver();
     }
 
     fn deliver_request(&mut self, request: Request, reply: S::Reply, speaker: Option<Arc<Identity>>) {
@@ -257,6 +256,9 @@ where
             None
         };
         if let Some(failure) = refusal {
+            // It never reached a handler.
+            let failure = failure.with_retry(Retry::Safe);
+            tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %failure, "request refused");
             self.tally.add(Count::RequestsRefused);
             return self.send(Outbound::Response { reply, result: Err(failure) });
         }
@@ -332,7 +334,13 @@ where
 
     fn finished(&mut self, finished: Finished<S::Reply>) {
         match (finished.reply, finished.answer) {
-            (Some(reply), result) => {
+            (Some(reply), mut result) => {
+                let max = self.endpoint.limits.max_frame_bytes;
+                if let Ok(response) = &result
+                    && let Some(failure) = too_large("answer", response.body.len(), max)
+                {
+                    result = Err(failure);
+                }
                 self.tally.add(if result.is_ok() { Count::RequestsAnswered } else { Count::RequestsFailed });
                 self.send(Outbound::Response { reply, result });
             }

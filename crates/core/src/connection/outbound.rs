@@ -1,6 +1,5 @@
 //! From callers to frames: what may leave now leaves, what must wait waits behind its gate.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,8 +7,9 @@ use std::task::{Context, Poll};
 use crate::cell::Owed;
 use crate::codec::FrameError;
 use crate::envelope::CallId;
-use crate::failure::{CallError, Code, Failure};
+use crate::failure::{CallError, Code, Failure, Retry};
 use crate::ledger::{Count, Ledger};
+use crate::limits::Limits;
 use crate::moment::Moment;
 use crate::queue::{Job, Numbered, Outlet, Queue, Taken};
 use crate::session::{Admit, Close, Cx, Gate, Outbound, OutboundOf, Session};
@@ -130,7 +130,7 @@ impl<S: Session> Outbox<S> {
     }
 
     /// Ends every waiting call that is due, for this reason, or whose caller has gone.
-    fn sweep(&mut self, now: Moment, why: &str) -> Swept {
+    fn sweep(&mut self, now: Moment, why: &CallError) -> Swept {
         let mut earliest: Option<Moment> = None;
         let mut swept = Swept::default();
         let queue = &self.queue;
@@ -145,7 +145,7 @@ impl<S: Session> Outbox<S> {
                     Job::Request { deadline, answer, .. } if deadline <= now => {
                         swept.not_sent += 1;
                         queue.release(1, size);
-                        answer.tell(Err(CallError::not_sent(Code::DeadlineExceeded, why.to_owned())));
+                        answer.tell(Err(why.clone()));
                     }
                     job => {
                         if let Job::Request { deadline, .. } = &job {
@@ -233,7 +233,7 @@ where
                 let Some(gate) = to else { break };
                 if from != to {
                     self.with_session(|session, cx| session.held(gate, cx));
-                    self.apply(false);
+                    self.apply();
                 }
                 continue;
             }
@@ -261,13 +261,13 @@ where
     }
 
     /// What a call is told that has waited for its turn until its deadline.
-    fn too_late(&self) -> Cow<'static, str> {
-        let why = "the deadline passed before the call could be sent";
-        let max = self.endpoint.limits.max_pending;
+    fn too_late(&self) -> CallError {
+        let Limits { max_pending: max, call_timeout, .. } = *self.endpoint.limits;
         if self.pending.len() < max {
-            return why.into();
+            return CallError::too_late("the call waited for its turn", call_timeout);
         }
-        format!("{why}: the peer owes answers to max_pending = {max} calls").into()
+        let waited = format!("the peer owed answers to max_pending = {max} calls");
+        CallError::too_late(&waited, call_timeout)
     }
 
     /// Sends one job, or gives it back with the gate it must wait for (`None`: until a call in flight has ended).
@@ -280,8 +280,7 @@ where
                     return None;
                 }
                 if deadline <= self.now {
-                    let why = self.too_late();
-                    self.not_sent(answer, CallError::not_sent(Code::DeadlineExceeded, why));
+                    self.not_sent(answer, self.too_late());
                     return None;
                 }
                 if self.pending.len() >= self.endpoint.limits.max_pending {
@@ -300,7 +299,7 @@ where
                         let Outbound::Request { call, deadline, request } = outbound else { return None };
                         return Some((Some(gate), Job::Request { call, deadline, request, answer }));
                     }
-                    Admit::Refuse(failure) => self.not_sent(answer, CallError::NotSent(failure)),
+                    Admit::Refuse(failure) => self.not_sent(answer, CallError::refused(failure)),
                 }
             }
             Job::Event(event) => {
@@ -326,7 +325,7 @@ where
                         Cx::new(*now, &wall, &*endpoint.surroundings.random, actions).reading(reading);
                     session.progress(reply, body, &mut cx);
                 }
-                self.apply(false);
+                self.apply();
             }
             Job::Command(command) => self.send(Outbound::Command(command)),
         }
@@ -342,7 +341,7 @@ where
     /// Hands something to the session and applies what it wants.
     pub(super) fn send(&mut self, outbound: OutboundOf<S>) {
         self.with_session(|session, cx| session.send(outbound, cx));
-        self.apply(false);
+        self.apply();
     }
 
     /// A frame could not be encoded: if it was a call of ours, that call was not sent; anything else ends the connection,
@@ -356,8 +355,12 @@ where
         {
             Some((call, answer)) => {
                 self.tally.add(Count::CallsNotSent);
-                let failure = Failure::new(Code::InvalidArgument, error.to_string());
-                answer.tell(Err(CallError::NotSent(failure)));
+                let code = match error {
+                    FrameError::TooLarge { .. } | FrameError::TooMany { .. } => Code::ResourceExhausted,
+                    _ => Code::InvalidArgument,
+                };
+                let failure = Failure::new(code, error.to_string()).with_retry(Retry::Never);
+                answer.tell(Err(CallError::refused(failure)));
                 self.with_session(|session, cx| session.send(Outbound::Abandon(call), cx));
             }
             None => self.close(Close::Protocol(format!("cannot send: {error}"))),

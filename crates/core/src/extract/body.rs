@@ -57,7 +57,7 @@ impl<S> FromIncoming<S> for Binary {
 
     fn from_incoming(incoming: Incoming, _state: &S) -> Result<Self, BodyRejection> {
         match incoming.body {
-            Body::Binary(binary) => Ok(binary),
+            Body::Binary(binary) => Ok(*binary),
             other => Err(BodyRejection::new("bytes", &other)),
         }
     }

@@ -93,10 +93,10 @@ const AMPLE: std::time::Duration = std::time::Duration::from_secs(30);
 fn c10_large_texts_of_every_kind_do_not_cost_their_square() {
     let limits = JsonLimits { max_json_keys: 1 << 20, max_json_number_bytes: 64 << 10, ..Default::default() };
     let kinds: [fn(usize) -> String; 6] = [
-        |n| format!("\"{}\"", "x".repeat(n * 8)),
+        |n| format!("\"{}\"", "x".repeat(n * 34)),
         |n| format!("\"{}\"", "\\u00e9\\n".repeat(n)),
         |n| format!("[{}]", vec!["1e400,-0"; n].join(",")),
-        |n| format!("{{{}}}", vec!["\"key\":1"; n].join(",")),
+        |n| format!("{{{}}}", vec!["\"key\":1"; n * 2].join(",")),
         |n| format!("[{}]", vec!["[[[[{\"a\":[]}]]]]"; n].join(",")),
         |n| format!("[{}", " ".repeat(n * 8)),
     ];

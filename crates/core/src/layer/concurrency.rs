@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::body::Body;
     use crate::extract::State;
-    use crate::failure::{Code, Failure};
+    use crate::failure::{Code, Failure, Retry};
     use crate::into_handler::IntoHandler;
     use crate::peer::Peer;
     use crate::route::Route;
@@ -86,7 +86,8 @@ mod tests {
         let running = first.call(request());
         let dropped = second.call(request());
         let refused = first.call(request()).await;
-        let why = Failure::new(Code::ResourceExhausted, "3 calls at once exceed max_concurrent_calls = 2");
+        let why = Failure::new(Code::ResourceExhausted, "3 calls at once exceed max_concurrent_calls = 2")
+            .with_retry(Retry::Safe);
         assert_eq!(refused, Err(why.clone()));
         assert_eq!(second.call(request()).await, Err(why), "clones share the limit");
         drop(dropped);

@@ -1,13 +1,14 @@
 //! Calls of ours: one outcome each, and it says whether the peer may have acted.
 
+use std::future::ready;
 use std::time::Duration;
 
 use polywire_core::{
-    Body, CallError, Code, Count, Event, Handler, Incoming, Limits, Request, Response, Route,
+    Body, CallError, Code, Count, Event, Handler, Incoming, Limits, Request, Response, Retry, Route,
 };
 use tokio::time::Instant;
 
-use crate::toy::{Login, Setup, json, settle};
+use crate::toy::{Login, Serve, Setup, json, settle};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -70,7 +71,11 @@ async fn a_call_ends_at_its_deadline_and_its_late_answer_reaches_nobody() {
 async fn the_default_deadline_is_call_timeout() {
     let rig = Setup::new().start();
     let start = Instant::now();
-    unknown(&rig.call("a", "1").await.unwrap(), Code::DeadlineExceeded);
+    assert_eq!(
+        rig.call("a", "1").await.unwrap().unwrap_err().to_string(),
+        "outcome unknown: deadline_exceeded: no answer came before the deadline \
+         (call_timeout = 15s, unless the call was given a time of its own); the peer may have acted: send again only what may run twice"
+    );
     assert_eq!(start.elapsed().as_secs(), Limits::default().call_timeout.as_secs());
     rig.hang_up().await;
 }
@@ -166,7 +171,11 @@ async fn a_full_queue_makes_calls_wait_until_their_deadline_and_no_longer() {
     assert_eq!(full.to_string(), "not sent: resource_exhausted: queue is full: max_queue_messages = 2");
     let waits = rig.ask(Request::new(Route::from_static("c"), json("3")).timeout(secs(5)));
     let gets_in = rig.ask(Request::new(Route::from_static("d"), json("4")).timeout(secs(20)));
-    not_sent(&waits.await.unwrap(), Code::DeadlineExceeded);
+    assert_eq!(
+        waits.await.unwrap().unwrap_err().to_string(),
+        "not sent: deadline_exceeded: the call waited for room in the queue until the deadline \
+         (call_timeout = 15s, unless the call was given a time of its own); nothing was sent, so it can be sent again"
+    );
     rig.say("login ann s3cret").await;
     rig.hear().await;
     assert_eq!((rig.hear().await, rig.hear().await), ("? 1 a 1".into(), "? 2 b 2".into()));
@@ -233,14 +242,33 @@ async fn a_call_the_wire_cannot_hold_is_not_sent_and_the_connection_lives() {
     let mut rig = setup.start();
     let broken = rig.call("two\nlines", "1").await.unwrap();
     not_sent(&broken, Code::InvalidArgument);
-    let big = rig.call("big", &format!("\"{}\"", "x".repeat(2_000))).await.unwrap();
-    assert!(big.unwrap_err().to_string().ends_with("frame of 2010 bytes exceeds max_frame_bytes = 1024"));
+    let big = rig.call("big", &format!("\"{}\"", "x".repeat(1_018))).await.unwrap();
+    assert!(big.unwrap_err().to_string().ends_with("frame of 1028 bytes exceeds max_frame_bytes = 1024"));
     let bytes = rig.ask(Request::new(Route::from_static("a"), Body::binary("png", vec![0])));
     not_sent(&bytes.await.unwrap(), Code::Unimplemented);
     let fine = rig.call("fine", "1");
     assert_eq!(rig.hear().await, "? 3 fine 1");
     rig.say("! 3").await;
     fine.await.unwrap().unwrap();
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_body_larger_than_this_side_would_take_is_sent() {
+    let large = format!("\"{}\"", "x".repeat(2_000));
+    let answer = json(&large);
+    let mut setup = Setup::new().handler(Serve(move |_| ready(Ok(Response::from(answer.clone())))));
+    setup.limits.max_frame_bytes = 1_024;
+    let mut rig = setup.start();
+    let call = rig.call("large", &large).await.unwrap().unwrap_err();
+    let event = Event::new(Route::from_static("large"), json(&large));
+    for error in [call, rig.caller().notify(event).await.unwrap_err()] {
+        let told = "not sent: resource_exhausted: message of 2007 bytes exceeds max_frame_bytes = 1024";
+        assert_eq!((error.to_string().as_str(), error.failure().retry), (told, Retry::Never));
+    }
+    rig.say("? 1 echo 1").await;
+    let told = "x 1 resource_exhausted answer of 2002 bytes exceeds max_frame_bytes = 1024";
+    assert_eq!(rig.hear().await, told);
     rig.hang_up().await;
 }
 

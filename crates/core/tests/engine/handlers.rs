@@ -56,7 +56,11 @@ async fn c16_a_handler_that_never_answers_is_dropped_at_its_deadline() {
     let mut rig = setup.start();
     let start = Instant::now();
     rig.say("? 1 hang").await;
-    assert_eq!(rig.hear().await, "x 1 deadline_exceeded the deadline passed before the handler answered");
+    assert_eq!(
+        rig.hear().await,
+        "x 1 deadline_exceeded the handler did not answer by its deadline (handler_timeout = 7s, or less if asked for) \
+         and may have acted: send again only what may run twice"
+    );
     assert_eq!(start.elapsed().as_secs(), 7);
     rig.say("? 2 echo 1").await;
     assert_eq!(rig.hear().await, "! 2 1");
@@ -313,7 +317,7 @@ async fn a_session_is_told_that_its_peer_is_not_read_while_there_is_enough_to_do
     for beat in ["beat unread", "beat unread"] {
         assert_eq!(rig.hear().await, beat);
     }
-    assert_eq!(rig.hear().await, "x 1 deadline_exceeded the deadline passed before the handler answered");
+    assert!(rig.hear().await.starts_with("x 1 deadline_exceeded "));
     assert_eq!(rig.hear().await, "beat");
     rig.hang_up().await;
 }

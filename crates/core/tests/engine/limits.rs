@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use polywire_core::{Close, Count};
+use polywire_core::{CallError, Close, Count, Credentials};
 use tokio::time::Instant;
 
 use crate::toy::{Login, Order, Setup, settle};
@@ -28,6 +28,18 @@ async fn c01_without_a_login_a_silent_peer_is_welcome() {
     rig.say("? 1 echo 1").await;
     assert_eq!(rig.hear().await, "! 1 1");
     rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c01_a_server_that_answers_no_login_is_left_at_login_timeout() {
+    let mut rig = Setup::with_login(Login::Offer(Credentials::new("ann", "s3cret"))).start();
+    let start = Instant::now();
+    assert_eq!(rig.hear().await, "login ann s3cret");
+    let call = rig.call("a", "1");
+    let ended = rig.ended().await;
+    assert_eq!((ended.reason, ended.established), (Close::LoginTimeout(secs(10)), false));
+    assert_eq!(start.elapsed().as_secs(), 10);
+    assert!(matches!(call.await.unwrap(), Err(CallError::NotSent(_))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -128,7 +128,8 @@ async fn a_held_call_ends_at_its_deadline_though_its_gate_stays_shut() {
     let held = rig.call("b", "2").await.unwrap().unwrap_err();
     assert_eq!(
         held.to_string(),
-        "not sent: deadline_exceeded: the deadline passed before the call could be sent"
+        "not sent: deadline_exceeded: the call waited for its turn until the deadline \
+         (call_timeout = 15s, unless the call was given a time of its own); nothing was sent, so it can be sent again"
     );
     assert_eq!(start.elapsed().as_secs(), 15);
     rig.say("! 1").await;

@@ -205,7 +205,8 @@ impl ClientSession {
     }
 
     fn message(&mut self, message: &Message, cx: Context<'_, '_>) {
-        if message.mended.is_some() && self.config.wire.non_finite == NonFinite::Null {
+        let reads_non_finite = self.config.wire.non_finite == NonFinite::Null;
+        if message.repeats_key || (message.mended.is_some() && reads_non_finite) {
             cx.count(Count::Mended);
         }
         let data = message.data();

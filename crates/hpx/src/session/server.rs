@@ -164,11 +164,12 @@ impl ServerSession {
     }
 
     fn message(&mut self, message: &Message, cx: Context<'_, '_>) {
-        if let Some(error) = &message.mended {
-            if self.shared.config.wire.non_finite == NonFinite::Refuse {
-                return self
-                    .unreadable(&Refused::new(900, format!("NaN and Infinity are no JSON: {error}")), cx);
-            }
+        if let Some(error) = &message.mended
+            && self.shared.config.wire.non_finite == NonFinite::Refuse
+        {
+            return self.unreadable(&Refused::new(900, format!("NaN and Infinity are no JSON: {error}")), cx);
+        }
+        if message.mended.is_some() || message.repeats_key {
             cx.count(Count::Mended);
         }
         let strict = self.shared.config.wire.dialect == Dialect::A;

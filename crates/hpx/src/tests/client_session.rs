@@ -517,6 +517,20 @@ fn p11_answers_of_every_shape() {
 }
 
 #[test]
+fn c10_of_equal_keys_of_an_answer_the_last_counts() {
+    let Dialled { mut engine, .. } = dialled();
+    engine.call(1, "f", "{}");
+    let error = r#"{"code":303,"msg":"m"}"#;
+    let text = format!(
+        r#"{{"session":"s1","name":"s","error":{error},"data":1,"error":null,"data":[{{"fname":"g","error":{error},"data":1,"fname":"f","error":null,"data":2}}]}}"#
+    );
+    engine.receive(&frame(text.as_bytes())).unwrap();
+    let Body::Json(body) = engine.outcome().unwrap().body else { panic!("the answer is JSON") };
+    assert_eq!(body.as_str(), "2");
+    assert_eq!(engine.counts, [Count::Mended]);
+}
+
+#[test]
 fn p10_python_literals_and_lone_surrogates_in_an_answer() {
     let data = r#"[NaN,-Infinity,"NaN \" Infinity \ud800",123456789012345678901234567890]"#;
     let answer = format!(r#"{{"session":"s1","name":"s","data":[{{"fname":"f","data":{data}}}]}}"#);

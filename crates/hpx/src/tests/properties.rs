@@ -72,7 +72,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(10_000)))]
 
     /// Ten thousand streams, cut at random and at every byte; stored blocks hold the delimiter inside the gzip data of others.
     #[test]

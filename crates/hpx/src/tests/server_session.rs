@@ -133,12 +133,64 @@ fn p15_guessed_sessions_run_nothing_and_close_after_ten() {
     let text = desk.closed.unwrap().to_string();
     assert_eq!(text, "10 unknown sessions in a row reach max_unknown_sessions = 10");
     assert!(desk.requests.is_empty());
+    // Ten thousand guesses take a thousand connections.
+    let shared = shared(false);
+    for connection in 0..1_000 {
+        let mut desk = self::desk(&shared);
+        desk.message(&login("alice", "s3cret"));
+        for guess in 0..10 {
+            assert!(desk.closed.is_none());
+            desk.message(&call(&format!("{connection:028x}{guess:04x}"), &json!([{"fname": "get_version"}])));
+        }
+        assert!(desk.closed.is_some() && desk.requests.is_empty());
+    }
     // A session that the client chose at login is ignored.
     let (_, mut desk) = with(server_config(true));
     desk.written.clear();
     let chosen = "c".repeat(32);
     desk.message(&json!({"session": chosen, "name": "t", "data": {}}));
     assert_ne!(desk.next()["session"], json!(chosen));
+}
+
+/// A connection over TLS from another machine.
+fn elsewhere(shared: &Arc<Shared>, last: u8) -> Engine<ServerSession> {
+    let address = Some(std::net::IpAddr::from([192, 0, 2, last]));
+    let codec = HpxCodec::new(&Wire::default(), Trust::Stranger);
+    let mut desk = Engine::new(ServerSession::new(Arc::clone(shared), address, true), codec, reference);
+    desk.written.clear();
+    desk
+}
+
+#[test]
+fn p15_a_session_may_be_used_from_another_address_than_it_was_made_at() {
+    let shared = shared(false);
+    let mut first = elsewhere(&shared, 7);
+    first.message(&login("alice", "s3cret"));
+    let session = first.next()["session"].as_str().unwrap().to_owned();
+    for mut desk in [elsewhere(&shared, 8), desk(&shared)] {
+        desk.written.clear();
+        desk.message(&call(&session, &json!([{"fname": "get_version"}])));
+        assert_eq!(desk.next()["data"][0]["fname"], "get_version");
+        assert_eq!(desk.established, Some(Identity::user("alice")));
+    }
+}
+
+#[test]
+fn p16_an_address_that_guesses_pauses_and_another_does_not() {
+    let shared = shared(false);
+    for guess in 0..20 {
+        let mut desk = elsewhere(&shared, 7);
+        desk.message(&login(&format!("user {guess}"), "guess"));
+        assert_eq!(desk.next()["error"]["msg"], "Wrong credentials", "{guess}");
+    }
+    let mut guesser = elsewhere(&shared, 7);
+    guesser.message(&login("alice", "s3cret"));
+    assert_eq!(guesser.next()["error"]["msg"], "too many failed logins: try again in 7 s");
+    for mut desk in [elsewhere(&shared, 8), desk(&shared)] {
+        desk.written.clear();
+        desk.message(&login("alice", "s3cret"));
+        assert_eq!(desk.next()["data"], "Authenticated");
+    }
 }
 
 #[test]
@@ -155,7 +207,7 @@ fn p16_failed_logins_pause_and_strangers_have_four_messages() {
     paused.message(&login("alice", "s3cret"));
     assert_eq!(
         paused.next()["error"],
-        json!({"code": 411, "msg": "too many failed logins: try again in 61 s"})
+        json!({"code": 411, "msg": "too many failed logins (max_failed_logins_per_name = 5, max_failed_logins = 20 of one address): try again in 61 s"})
     );
     paused.now = paused.now + Duration::from_secs(60);
     paused.message(&login("alice", "s3cret"));
@@ -302,6 +354,19 @@ fn p09_lists_of_every_shape() {
     desk.receive(&frame(repeated.as_bytes())).unwrap();
     assert_eq!(desk.next()["data"][0]["fname"], "x_echo", "the last of equal keys wins");
     assert_eq!(desk.requests.last().unwrap().1, r#"{"value":1}"#);
+}
+
+#[test]
+fn c10_of_equal_keys_of_a_request_the_last_counts() {
+    let (_, mut desk, session) = alice(server_config(false));
+    desk.counts.clear();
+    let text = format!(
+        r#"{{"session":"x","name":1,"data":1,"session":"{session}","name":"t","data":[{{"fname":"f","value":1,"fname":"x_echo","value":2}}]}}"#
+    );
+    desk.receive(&frame(text.as_bytes())).unwrap();
+    let reply = desk.next();
+    assert_eq!((&reply["data"][0]["fname"], &reply["data"][0]["data"]), (&json!("x_echo"), &json!(2)));
+    assert_eq!(desk.counts, [Count::Mended]);
 }
 
 #[test]

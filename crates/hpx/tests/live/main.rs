@@ -4,18 +4,22 @@
 
 mod batches;
 mod commands;
+mod reading;
 mod scripted;
+mod wires;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use polywire_core::{
-    Answer, Body, CallError, Code, Count, CredentialSource, Credentials, Endpoint, Failure, Handler,
-    HandlerFuture, Incoming, JsonLimits, JsonText, Outcome, Request, Route, Secret,
+    Answer, Body, CallError, ClientState, Code, Count, CredentialSource, Credentials, Endpoint, Failure,
+    Handler, HandlerFuture, Incoming, JsonLimits, JsonText, Outcome, Request, Route, Secret,
 };
 use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig, Users};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 /// The functions of the test server.
 struct Functions {
@@ -159,6 +163,48 @@ async fn calls_use_every_connection_at_once_and_one_login_serves_all() {
     assert_eq!(most.load(Ordering::SeqCst), 4);
     assert_eq!(logins.load(Ordering::SeqCst), 1);
     assert_eq!(server.core().peers().len(), 4);
+}
+
+/// Hashes leave the threads of the runtime, of names that nobody has as of others: while none is computed, no login is answered,
+/// and everybody else is served.
+#[test]
+fn p16_slow_hashes_hold_up_nobody_and_unknown_names_cost_one_too() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (judged, mut asked) = mpsc::unbounded_channel();
+        let mut endpoint = Endpoint::new("hpx", Functions::new());
+        let users = users();
+        endpoint.authenticator = Some(Arc::new(move |credentials| {
+            judged.send(()).unwrap();
+            polywire_core::Authenticate::authenticate(&*users, credentials)
+        }));
+        let server = HpxServer::bind("127.0.0.1:0", ServerConfig::default(), endpoint).await.unwrap();
+        let early = connect(server.address(), alice(), ClientConfig::default());
+        early.ready().await.unwrap();
+        asked.recv().await.unwrap();
+
+        // The one thread that hashes could be computed on is taken.
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let taken = tokio::task::spawn_blocking(move || gate.recv());
+        let nobody: Arc<dyn CredentialSource> = Arc::new(Credentials::new("nobody", Secret::from("s3cret")));
+        let late = [alice(), nobody].map(|who| connect(server.address(), who, ClientConfig::default()));
+        for _ in &late {
+            asked.recv().await.unwrap();
+        }
+        for _ in 0..100 {
+            assert_eq!(text(early.call(request("whoami", "{}")).await), r#"["alice"]"#);
+        }
+        for client in &late {
+            assert_eq!(client.core().state(), ClientState::Connecting);
+        }
+
+        drop(open);
+        taken.await.unwrap().unwrap_err();
+        let [known, unknown] = late;
+        known.ready().await.unwrap();
+        assert_eq!(unknown.ready().await.unwrap_err().code, Code::Unauthenticated);
+    });
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ pub(crate) async fn send(stream: &mut TcpStream, text: &str) {
     stream.write_all(&frame(text)).await.unwrap();
 }
 
-fn frame(text: &str) -> Vec<u8> {
+pub(crate) fn frame(text: &str) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(text.as_bytes()).unwrap();
     let mut frame = encoder.finish().unwrap();

@@ -144,7 +144,8 @@ impl Host {
 
     fn drawn(&self, id: &str) -> io::Result<Secret> {
         let challenge = self.plugins.launch(id, self.clock.now(), &*self.random);
-        challenge.ok_or_else(|| io::Error::other("there are as many plugins as max_plugins allows"))
+        let full = || format!("one plugin more exceeds max_plugins = {}", self.plugins.most());
+        challenge.ok_or_else(|| io::Error::other(full()))
     }
 
     /// The plugin, when it is logged in: it takes requests (`initialize`, `execute`, `test`, `shutdown`).

@@ -91,6 +91,11 @@ impl Plugins {
         true
     }
 
+    /// How many there can be.
+    pub(super) fn most(&self) -> usize {
+        self.config.max_plugins
+    }
+
     /// What is known of plugin `id`, to be put back by [`Plugins::restore`].
     pub(super) fn take(&self, id: &str) -> Before {
         Before(self.lock_to_move().remove(id))

@@ -207,10 +207,8 @@ pub(crate) fn dialler(
     namespace: Option<&str>,
     events: Vec<String>,
     endpoint: &Endpoint,
-) -> Result<
-    Dialler<impl Fn(&mut Credentials) -> PluginSession + Send + Sync + 'static>,
-    polywire_socketio::Error,
-> {
+) -> Result<Dialler<impl Fn(&mut Credentials) -> PluginSession + Send + Sync + use<>>, polywire_socketio::Error>
+{
     let kept = Kept::new(events);
     let config = Config::new(namespace.unwrap_or(MAIN));
     let dialler = Dialler::new(address, config, endpoint, move |credentials: &mut Credentials| {

@@ -44,13 +44,8 @@ pub(crate) struct Hand {
 impl Hand {
     /// A connection whose namespace was just granted.
     pub(crate) fn new(kept: &Kept) -> Self {
-        Self::with_challenge(CHALLENGE, kept)
-    }
-
-    /// The same of a plugin that was launched with this challenge.
-    pub(crate) fn with_challenge(challenge: &str, kept: &Kept) -> Self {
         let mut hand = Self {
-            session: PluginSession::new("demo-plugin", challenge.into(), kept.clone()),
+            session: PluginSession::new("demo-plugin", CHALLENGE.into(), kept.clone()),
             now: Moment::from_start(Duration::from_secs(1)),
             written: VecDeque::new(),
             delivered: VecDeque::new(),

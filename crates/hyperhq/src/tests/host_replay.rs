@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::hand::{json, packet};
 use super::host::{Host, Line};
-use super::recording::{Said, messages, recordings};
+use super::recording::{Said, recordings, said};
 use crate::host::{FileEncoding, HostConfig, HostReply, Reauth};
 
 const CHALLENGE: &str = "c0ffee00c0ffee00c0ffee00c0ffee00";
@@ -166,13 +166,13 @@ fn replay(name: &str, recording: &Value) -> usize {
     let mut replay = Replay { name, ours: HashMap::new(), compared: 0 };
     let mut more: Vec<String> = Vec::new();
     let names = |line: &Line<'_>| line.written.iter().map(|packet| written(packet).0).collect::<Vec<_>>();
-    for said in messages(recording["entries"].as_array().unwrap()) {
+    for said in said(recording) {
         host.at(said.at);
-        let Some(text) = &said.text else {
+        if said.text.is_none() {
             // Dropped, so that its session is lost.
             more.extend(lines.remove(&said.line).iter().flat_map(names));
-            continue;
-        };
+        }
+        let Some(text) = said.packet() else { continue };
         let Some((event, argument)) = event(text) else { continue };
         let line = lines.entry(said.line.clone()).or_insert_with(|| host.connect());
         line.wakes_when_due();

@@ -57,6 +57,16 @@ fn h18_every_request_is_answered_under_its_id_and_none_runs_twice() {
 }
 
 #[test]
+fn c10_of_equal_keys_of_a_request_the_last_counts() {
+    let mut hand = quiet(hand());
+    hand.hear("request", r#"{"id":1,"method":2,"data":1,"id":"req-1","method":"execute","data":2}"#);
+    let (request, reply) = hand.asked();
+    assert_eq!((&*request.route, request.body), ("execute", Body::Json(json("2"))));
+    hand.answer(reply, Body::null());
+    assert!(hand.wrote().contains(r#""id":"req-1""#));
+}
+
+#[test]
 fn h18_after_a_shutdown_nothing_is_begun_and_its_answer_is_the_last_word() {
     let mut hand = quiet(hand());
     hand.hear("request", r#"{"id":"req-1","method":"execute"}"#);

@@ -1,15 +1,17 @@
-//! Recorded runs of plugins written on the official packages, with our plugin in their place: given what the host said and
-//! what the program wanted, it says what they said.
+//! Recorded runs of plugins written on the official packages, with our plugin in their place: given the bytes that the host sent
+//! and what the program wanted, it writes what they wrote, from the first packet of Engine.IO to the leave.
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-use polywire_core::{Body, CallError, Count, Delivery, Event, Failure, Outbound, Response, Route, Session};
+use polywire_core::{
+    Body, CallError, Count, Delivery, Event, Failure, Message, Outbound, Response, Route, Session,
+};
 use serde_json::Value;
 
-use super::hand::{CHALLENGE, Hand, json, packet, text};
-use super::recording::{messages, recordings};
-use crate::plugin::{Kept, Reply, Subscribe};
+use super::hand::{CHALLENGE, json};
+use super::recording::{Said, load, recordings, said};
+use super::stacked::{Connection, frame, messages, program};
+use crate::plugin::{Reply, Subscribe};
 
 /// How a recording is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,7 +59,11 @@ const RECORDINGS: [(&str, Compared, Option<&str>); 34] = [
     ("25-file-binary", Exactly, Some(WRONG_TOKEN)),
     ("26-thumbnails", Exactly, None),
     ("27-legacy-events", Exactly, Some("sends several arguments, and statuses that are no objects")),
-    ("28-sdk-opening-spaced", Exactly, Some("shows its challenge under two names")),
+    (
+        "28-sdk-opening-spaced",
+        Exactly,
+        Some("opens the session itself, and shows its challenge under two names"),
+    ),
     ("29-sdk-opening-burst", Not("does not wait for what it says to be allowed; the host closes"), None),
     ("30-kick", Exactly, None),
     ("31-namespace-plugin", Exactly, Some(ODD_IDS)),
@@ -70,7 +76,7 @@ const RECORDINGS: [(&str, Compared, Option<&str>); 34] = [
 const ONLY_OURS: [(&str, &str); 1] = [("17-reconnect-refused", "authenticate")];
 
 /// What one recording came to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 struct Outcome {
     logins: usize,
     /// How often the host has let somebody in.
@@ -87,7 +93,9 @@ struct Outcome {
 }
 
 struct Replay {
-    hand: Hand,
+    hand: Connection,
+    /// What stands before the events of its namespace.
+    namespace: &'static str,
     /// Our request ids by the recorded ones.
     ids: HashMap<String, String>,
     asked: Vec<(String, Reply)>,
@@ -95,11 +103,14 @@ struct Replay {
 }
 
 impl Replay {
-    fn heard(&mut self, mut said: String, attachments: Vec<Bytes>, outcome: &mut Outcome) {
+    fn heard(&mut self, packet: &Said, outcome: &mut Outcome) {
+        let mut said = packet.text.clone().unwrap();
         for (recorded, ours) in &self.ids {
             said = said.replace(&format!("\"{recorded}\""), &format!("\"{ours}\""));
         }
-        self.hand.receive(packet(&said, attachments));
+        for message in messages(said.clone(), &packet.attachments) {
+            self.hand.hear(&message);
+        }
         while let Some(delivery) = self.hand.delivered.pop_front() {
             match delivery {
                 Delivery::Request { reply, .. } => {
@@ -119,7 +130,20 @@ impl Replay {
         }
     }
 
-    /// The program wanted what was recorded, unless the session says it by itself.
+    /// The recorded plugin wrote a packet that is no event: so does ours, by itself or because the program leaves.
+    fn wrote(&mut self, said: &str, name: &str) {
+        if said.starts_with("41") {
+            self.hand.leave();
+        }
+        // In Python a CONNECT always has a payload.
+        let said = if said == "40{}" && !self.exact { "40" } else { said };
+        let wrote = Message::Text(said.to_owned().into());
+        let at = self.hand.written.iter().position(|written| *written == wrote);
+        let at = at.unwrap_or_else(|| panic!("{name}: {said} is not among {:?}", self.hand.written));
+        self.hand.written.remove(at);
+    }
+
+    /// The recorded plugin told this event: so does ours, by itself or because the program wants what that one wanted.
     fn said(&mut self, said: &str, name: &str) {
         let (event, value): (String, Value) = event(said);
         let member = |name: &str| value[name].as_str().map(str::to_owned);
@@ -173,7 +197,9 @@ impl Replay {
                 }
             }
         }
-        let wrote = text(&self.hand.written.pop_front().unwrap_or_else(|| panic!("{name}: {said}")));
+        let wrote = self.hand.wrote().unwrap_or_else(|| panic!("{name}: {said}"));
+        let wrote = wrote.strip_prefix("42").and_then(|wrote| wrote.strip_prefix(self.namespace));
+        let wrote = format!("2{}", wrote.unwrap_or_else(|| panic!("{name}: {said}")));
         let mut recorded = said.replace("\"request_data\"", "\"requestData\"");
         if let Some(id) = member("requestId") {
             let ours = wrote.split("\"requestId\":\"").nth(1).unwrap().split('"').next().unwrap();
@@ -221,59 +247,89 @@ fn on_purpose(said: &str, used: &HashMap<String, String>, token: &str, exact: bo
     }
 }
 
-/// The same text in the main namespace.
-fn in_main(text: &str) -> String {
-    text.replacen("/plugin,[", "[", 1)
-}
-
-fn replay(name: &str, recording: &Value, exact: bool) -> Outcome {
+/// Replays a recording; of every frame of the host the first `cut` bytes come alone.
+fn replay(name: &str, recording: &Value, exact: bool, cut: usize) -> Outcome {
     let mut outcome = Outcome::default();
-    let (mut token, mut kept) = (String::new(), Kept::default());
+    let all = said(recording);
+    let is_legacy = all.iter().filter_map(Said::packet).any(|packet| packet.starts_with("0/plugin"));
+    let (at, namespace) = if is_legacy { ("/plugin", "/plugin,") } else { ("/", "") };
+    let (mut token, mut program) = (String::new(), program(at));
     let (mut order, mut open) = (Vec::new(), HashMap::<String, Replay>::new());
-    for said in messages(recording["entries"].as_array().unwrap()) {
-        let Some(text) = said.text.as_deref().map(in_main) else { continue };
-        if !text.starts_with("2[") && !text.starts_with('5') {
-            continue;
-        }
-        let value = event(&text).1;
-        let replay = open.entry(said.line.clone()).or_insert_with(|| {
-            order.push(said.line.clone());
-            let challenge = value["challenge"].as_str();
+    for packet in &all {
+        let Some(text) = &packet.text else { continue };
+        let told = packet.packet().filter(|packet| packet.starts_with(['2', '5']));
+        let told = told.map(|told| told.replacen(namespace, "", usize::from(is_legacy)));
+        let replay = open.entry(packet.line.clone()).or_insert_with(|| {
+            order.push(packet.line.clone());
+            let mut later = all.iter().filter(|later| later.line == packet.line).filter_map(Said::packet);
+            let first = later.find(|later| later.starts_with(['2', '5']) && later.contains('['));
+            let challenge = first.and_then(|first| event(first).1["challenge"].as_str().map(str::to_owned));
             if challenge.is_some() {
                 // It has no token, or does not use it: a program that begins anew.
-                kept = Kept::default();
+                program = self::program(at);
             }
-            let hand = Hand::with_challenge(challenge.unwrap_or(CHALLENGE), &kept);
-            Replay { hand, ids: HashMap::new(), asked: Vec::new(), exact }
+            let hand = program.dial(challenge.as_deref().unwrap_or(CHALLENGE), cut);
+            Replay { hand, namespace, ids: HashMap::new(), asked: Vec::new(), exact }
         });
-        if !said.by_plugin {
-            if let Some(new) = value["sessionToken"].as_str() {
-                token = new.to_owned();
-                outcome.welcomes += 1;
+        let is_over = replay.hand.closed.is_some();
+        match (told, packet.by_plugin) {
+            (told, false) => {
+                let new = told.and_then(|told| event(&told).1["sessionToken"].as_str().map(str::to_owned));
+                if let Some(new) = new {
+                    token = new;
+                    outcome.welcomes += 1;
+                }
+                if !is_over {
+                    replay.heard(packet, &mut outcome);
+                }
             }
-            if replay.hand.closed.is_none() {
-                replay.heard(text, said.attachments, &mut outcome);
+            (None, true) if is_over => {}
+            // An opening packet is the host's to send.
+            (None, true) if text == "0" => outcome.left_out.push(text.clone()),
+            (None, true) => replay.wrote(text, name),
+            (Some(told), true) if is_over || on_purpose(&told, &replay.ids, &token, exact) => {
+                if told.starts_with("2[\"authenticate\"") {
+                    replay.hand.written.pop_front();
+                }
+                outcome.left_out.push(told);
             }
-        } else if replay.hand.closed.is_some() || on_purpose(&text, &replay.ids, &token, exact) {
-            outcome.left_out.push(text.clone());
-            if text.starts_with("2[\"authenticate\"") {
-                replay.hand.written.pop_front();
-            }
-        } else {
-            replay.said(&text, name);
+            (Some(told), true) => replay.said(&told, name),
         }
     }
     for line in order {
-        let replay = &open[&line];
-        outcome.only_ours.extend(replay.hand.written.iter().map(|packet| event(&text(packet)).0));
+        let replay = open.get_mut(&line).unwrap();
+        while let Some(wrote) = replay.hand.wrote() {
+            // A leave ends the session of Engine.IO too; theirs closed the WebSocket and said no more.
+            if wrote != "1" {
+                outcome.only_ours.push(event(&wrote).0);
+            }
+        }
         outcome.logins += usize::from(replay.hand.established);
         outcome.orphans += replay.hand.counted.iter().filter(|count| **count == Count::OrphanReply).count();
     }
     outcome
 }
 
+/// What most recordings have of everything: a login, answers and failures, a request of the host, events, attachments.
+const CUT: [&str; 4] = ["01-auth-node-websocket", "07-lifecycle-node", "09-events-node", "25-file-binary"];
+
 #[test]
-fn our_plugin_says_what_the_recorded_ones_said() {
+fn where_the_bytes_of_the_host_are_cut_changes_nothing() {
+    for name in CUT {
+        let recording = load(name);
+        let whole = replay(name, &recording, true, 0);
+        let heard = said(&recording).into_iter().filter(|packet| !packet.by_plugin);
+        let heard = heard
+            .filter_map(|packet| Some(messages(packet.text?, &packet.attachments).collect::<Vec<Message>>()));
+        let longest = heard.flatten().map(|message| frame(&message).len()).max().unwrap();
+        for cut in 1..longest {
+            assert_eq!(replay(name, &recording, true, cut), whole, "{name}, {cut}");
+        }
+    }
+}
+
+#[test]
+fn our_plugin_writes_what_the_recorded_ones_wrote() {
     let mut outcomes = HashMap::new();
     for ((name, recording), row) in recordings().iter().zip(RECORDINGS) {
         let (known, compared, left_out) = row;
@@ -281,7 +337,7 @@ fn our_plugin_says_what_the_recorded_ones_said() {
         if let Not(_) = compared {
             continue;
         }
-        let outcome = replay(name, recording, compared == Exactly);
+        let outcome = replay(name, recording, compared == Exactly, 0);
         assert_eq!(outcome.logins, outcome.welcomes, "{name}: our plugin is in as often");
         assert_eq!(!outcome.left_out.is_empty(), left_out.is_some(), "{name}: {:?}", outcome.left_out);
         let more = ONLY_OURS.iter().filter(|(named, _)| named == name).map(|(_, event)| *event);

@@ -155,9 +155,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
         match self.control {
             (count, Some(since)) if now - since < SECOND => {
                 self.control.0 = count.saturating_add(1);
-                if count >= self.settings.max_control_frames {
+                if count >= self.settings.max_control_per_second {
                     self.close_with(CloseCode::Policy);
-                    return Err(WebSocketError::ControlFlood(self.settings.max_control_frames));
+                    return Err(WebSocketError::ControlFlood(self.settings.max_control_per_second));
                 }
             }
             _ => self.control = (1, Some(now)),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use polywire_core::{Alarm, BoxFuture, Codec, Flush, FrameError, Message, MessageCodec, Moment, Transport};
 use polywire_net::Stream;
@@ -37,6 +38,8 @@ impl MessageCodec for Bare {
 /// An upgrade under way.
 pub(crate) struct Probe {
     upgrade: Upgrade,
+    /// The time it has.
+    timeout: Duration,
     alarm: Box<dyn Alarm>,
     way: Way,
 }
@@ -49,14 +52,15 @@ enum Way {
 }
 
 impl Probe {
-    /// Opens a WebSocket at `path`, showing `cookies`; it has failed unless it is through at `until`.
+    /// Opens a WebSocket at `path`, showing `cookies`; it has failed unless it is through within `timeout`.
     pub(crate) fn new(
         connector: Arc<Connector>,
         path: String,
         cookies: Option<String>,
         settings: Settings,
-        until: Moment,
+        timeout: Duration,
     ) -> Self {
+        let until = connector.now() + timeout;
         let mut alarm = connector.surroundings.clock.alarm();
         alarm.set(until);
         let opening = async move {
@@ -65,7 +69,7 @@ impl Probe {
             let opening = Opening { host: &connector.address, path: &path, headers: &headers };
             connect(stream, opening, settings).await.map_err(|error| error.to_string())
         };
-        Self { upgrade: Upgrade::new(until), alarm, way: Way::Opening(Box::pin(opening)) }
+        Self { upgrade: Upgrade::new(until), timeout, alarm, way: Way::Opening(Box::pin(opening)) }
     }
 
     /// Must nothing new be asked over HTTP?
@@ -85,7 +89,10 @@ impl Probe {
         under_way: bool,
     ) -> Poll<Result<WebSocket<Stream>, String>> {
         if self.upgrade.until() <= now || self.alarm.poll(cx).is_ready() {
-            return Poll::Ready(Err("it is not through within upgrade_timeout".to_owned()));
+            return Poll::Ready(Err(format!(
+                "it is not through within upgrade_timeout = {:?}",
+                self.timeout
+            )));
         }
         loop {
             match &mut self.way {

@@ -1,11 +1,10 @@
 //! The HTTP service of one accepted stream: who may come in, and which session a stream belongs to.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::future::{Ready, poll_fn, ready};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, ORIGIN};
@@ -21,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::floor::Floor;
 use super::gate::Gate;
 use super::line::Slot;
+use super::sessions::{NO_SESSION, Sessions, set_session};
 
 /// Where a request came from; kept with it, and with the session that it opens.
 #[derive(Clone, Debug)]
@@ -68,6 +68,7 @@ impl fmt::Debug for SessionPlace {
 pub(super) struct Places {
     pub(super) admission: Admission,
     pub(super) strangers: Arc<Semaphore>,
+    pub(super) max_strangers: usize,
     pub(super) ledger: Arc<Ledger>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -77,7 +78,7 @@ impl Places {
         let place = self.admission.enter(address)?;
         let Ok(stranger) = Arc::clone(&self.strangers).try_acquire_owned() else {
             self.ledger.add(Count::AcceptsRefused, 1);
-            tracing::debug!("a session more exceeds max_strangers");
+            tracing::debug!("one session more exceeds max_strangers = {}", self.max_strangers);
             return None;
         };
         let clock = Arc::clone(&self.clock);
@@ -128,29 +129,6 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// The gates of sessions, by their ids.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Sessions(Arc<Mutex<HashMap<String, Weak<Gate>>>>);
-
-impl Sessions {
-    /// The gate of the session `id`; `own` from now on, where it has none yet.
-    pub(super) fn gate_or(&self, id: &str, own: &Arc<Gate>) -> Arc<Gate> {
-        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(gate) = gates.get(id).and_then(Weak::upgrade) {
-            return gate;
-        }
-        if gates.len() == gates.capacity() {
-            gates.retain(|_, gate| gate.strong_count() > 0);
-        }
-        gates.insert(id.to_owned(), Arc::downgrade(own));
-        Arc::clone(own)
-    }
-
-    fn gate(&self, id: &str) -> Option<Arc<Gate>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).and_then(Weak::upgrade)
-    }
-}
-
 /// What serves the paths that are not Socket.IO's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beside;
@@ -174,7 +152,7 @@ pub struct Door {
     pub(super) service: SocketIoService<Beside, Floor>,
     pub(super) path: Arc<str>,
     pub(super) guests: Arc<Guests>,
-    pub(super) sessions: Sessions,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) places: Arc<Places>,
     pub(super) address: Option<String>,
     pub(super) slot: Arc<Slot>,
@@ -232,19 +210,11 @@ impl Door {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// The gate of this request's session; a stream that is upgraded gets it too.
-    fn gate(&self, asked: &Asked<'_>) -> Arc<Gate> {
-        let gate = match asked.session {
-            None => Arc::default(),
-            // The upgrade may come before the session has joined anything.
-            Some(id) if asked.websocket => self.sessions.gate_or(id, &Arc::default()),
-            Some(id) => self.sessions.gate(id).unwrap_or_default(),
-        };
-        if asked.websocket {
-            // Requests of several sessions may share a stream; a WebSocket has it for itself.
-            self.slot.set_gate(&gate);
-        }
-        gate
+    /// The library's id of this request's session, where it has one, and its gate.
+    fn session(&self, asked: &Asked<'_>) -> (Option<String>, Arc<Gate>) {
+        let Some(name) = asked.session else { return (None, Arc::default()) };
+        let (id, gate) = self.sessions.find(name).unwrap_or_else(|| (NO_SESSION.to_owned(), Arc::default()));
+        (Some(id), gate)
     }
 }
 
@@ -273,8 +243,13 @@ impl Service<Request<Incoming>> for Door {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let asked = Asked::of(request.uri());
         let (begins, posts) = (asked.session.is_none(), request.method() == Method::POST);
-        let polls = !begins && !asked.websocket && request.method() == Method::GET;
-        let gate = self.gate(&asked);
+        let gets = !asked.websocket && request.method() == Method::GET;
+        let (opens, polls) = (begins && gets, !begins && gets);
+        let (session, gate) = self.session(&asked);
+        if asked.websocket {
+            // Requests of several sessions may share a stream; a WebSocket has it for itself.
+            self.slot.set_gate(&gate);
+        }
         let admitted = self.guests.admit(request.headers());
         let place = (admitted && begins).then(|| self.places.take(self.address.as_deref())).flatten();
         let refused = match (admitted, begins && place.is_none()) {
@@ -287,29 +262,32 @@ impl Service<Request<Incoming>> for Door {
             // A path that is never the one of Socket.IO, as the settings are checked for.
             *request.uri_mut() = Uri::from_static("/");
         }
-        if begins {
-            let_go_of_the_stream(&mut request);
+        match session {
+            Some(id) => set_session(&mut request, &id),
+            None => let_go_of_the_stream(&mut request),
         }
         let origin = Origin { address: self.address.clone(), gate: Arc::clone(&gate), place };
         request.extensions_mut().insert(origin);
-        let (service, slot) = (self.service.clone(), Arc::clone(&self.slot));
+        let (service, slot, sessions) =
+            (self.service.clone(), Arc::clone(&self.slot), Arc::clone(&self.sessions));
         Box::pin(async move {
             if posts {
                 // What a session of requests sends is held up here: its client sends nothing more before it is answered.
                 poll_fn(|cx| gate.poll_read(cx)).await;
             }
-            let response = Service::call(&service, request).await;
-            if response.as_ref().is_ok_and(|response| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+            let response = Service::call(&service, request).await.map(answer)?;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 slot.upgraded();
             }
             if polls {
                 // What was waiting has been taken.
                 gate.flushed();
             }
-            match response.map(answer) {
-                Ok(refused) if refused.status() == StatusCode::BAD_REQUEST => Ok(respelled(refused).await),
-                other => other,
-            }
+            Ok(match response.status() {
+                StatusCode::BAD_REQUEST => respelled(response).await,
+                _ if opens => sessions.rename(response, &gate).await,
+                _ => response,
+            })
         })
     }
 }

@@ -18,7 +18,7 @@ use crate::packet::Parts;
 #[derive(Debug)]
 pub(super) struct Inbound {
     state: Mutex<State>,
-    gate: Option<Arc<Gate>>,
+    gate: Arc<Gate>,
     /// From here on the stream is not read.
     full: (usize, usize),
     /// Bytes beyond which the client is sent away: what one read of the stream has brought still has room.
@@ -52,7 +52,7 @@ pub(super) enum Came {
 }
 
 impl Inbound {
-    pub(super) fn new(gate: Option<Arc<Gate>>, limits: &Limits) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, limits: &Limits) -> Self {
         let full = (limits.max_queue_messages, limits.max_queue_bytes);
         // One message of the largest size, or one polling request of it, may come on top.
         let most = full.1.saturating_add(limits.max_frame_bytes.saturating_mul(2));
@@ -60,8 +60,8 @@ impl Inbound {
     }
 
     /// The gate of the stream it comes from.
-    pub(super) fn gate(&self) -> Option<Arc<Gate>> {
-        self.gate.clone()
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     pub(super) fn push(&self, parts: Parts) {
@@ -76,12 +76,9 @@ impl Inbound {
             let (got, max) = (state.bytes as u64, self.most as u64);
             state.overflow = Some(FrameError::TooLarge { got, max, setting: "max_queue_bytes" });
         }
-        if let Some(gate) = &self.gate
-            && !state.holds
-            && (state.queue.len() >= self.full.0 || state.bytes >= self.full.1)
-        {
+        if !state.holds && (state.queue.len() >= self.full.0 || state.bytes >= self.full.1) {
             state.holds = true;
-            gate.fill();
+            self.gate.fill();
         }
         if let Some(waker) = state.waker.take() {
             drop(state);
@@ -123,6 +120,14 @@ impl Inbound {
         Poll::Ready(Came::Packet(parts))
     }
 
+    /// Gives back the room of a burst.
+    pub(super) fn rest(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.queue.is_empty() {
+            state.queue = VecDeque::new();
+        }
+    }
+
     /// Nobody takes from it any more.
     pub(super) fn close(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,9 +140,7 @@ impl Inbound {
 
     fn release(&self, state: &mut State) {
         state.holds = false;
-        if let Some(gate) = &self.gate {
-            gate.clear();
-        }
+        self.gate.clear();
     }
 }
 

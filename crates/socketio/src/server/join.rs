@@ -16,7 +16,7 @@ use socketioxide_core::Value;
 use tokio::sync::mpsc;
 
 use super::clock::within;
-use super::door::{Origin, Sessions};
+use super::door::Origin;
 use super::floor::Floor;
 use super::inbound::{Inbound, Push};
 use super::member::Member;
@@ -93,23 +93,16 @@ pub(super) struct Join {
     observer: Option<Arc<dyn Observe>>,
     limits: Arc<Limits>,
     clock: Arc<dyn Clock>,
-    sessions: Sessions,
     joined: mpsc::Sender<Joined>,
 }
 
 impl Join {
-    pub(super) fn new(
-        endpoint: &Endpoint,
-        sessions: Sessions,
-        joined: mpsc::Sender<Joined>,
-        judged: bool,
-    ) -> Self {
+    pub(super) fn new(endpoint: &Endpoint, joined: mpsc::Sender<Joined>, judged: bool) -> Self {
         Self {
             authenticator: endpoint.authenticator.clone().filter(|_| judged),
             observer: endpoint.observer.clone(),
             limits: Arc::clone(&endpoint.limits),
             clock: Arc::clone(&endpoint.surroundings.clock),
-            sessions,
             joined,
         }
     }
@@ -130,17 +123,16 @@ impl Join {
     }
 
     async fn admit(self, socket: SocketRef<Floor>, auth: Auth) -> Result<(), Denied> {
-        let origin = socket.req_parts().extensions.get::<Origin>();
-        let judged = if origin.is_some_and(Origin::is_paused) {
+        let Some(origin) = socket.req_parts().extensions.get::<Origin>() else {
+            // The door leaves one with every request.
+            return Err(Denied("a request that came past the door".to_owned()));
+        };
+        let judged = if origin.is_paused() {
             // One session may ask again and again. Unjudged, it is no further guess.
             let max = self.limits.max_failed_logins;
             Err(Refusal::new(format!("failed logins of one address exceed max_failed_logins = {max}")))
         } else {
-            self.judge(&socket, auth).await.inspect_err(|_| {
-                if let Some(origin) = origin {
-                    origin.login_failed();
-                }
-            })
+            self.judge(&socket, origin, auth).await.inspect_err(|_| origin.login_failed())
         };
         judged.map_err(|refusal| {
             let reason = refusal.reason.clone();
@@ -154,7 +146,12 @@ impl Join {
         })
     }
 
-    async fn judge(&self, socket: &SocketRef<Floor>, Auth(text): Auth) -> Result<(), Refusal> {
+    async fn judge(
+        &self,
+        socket: &SocketRef<Floor>,
+        origin: &Origin,
+        Auth(text): Auth,
+    ) -> Result<(), Refusal> {
         let auth = text.map(|text| {
             let max = self.limits.max_login_bytes;
             if text.len() > max {
@@ -167,15 +164,13 @@ impl Join {
         let auth = auth.transpose()?;
         let identity = self.identify(auth.clone()).await?;
         let parts = socket.req_parts();
-        let origin = parts.extensions.get::<Origin>().cloned();
-        let gate = origin.as_ref().map(|origin| self.sessions.gate_or(socket.id.as_str(), &origin.gate));
-        let inbound = Arc::new(Inbound::new(gate, &self.limits));
+        let inbound = Arc::new(Inbound::new(Arc::clone(&origin.gate), &self.limits));
         let handshake = Handshake {
             namespace: socket.ns().into(),
             auth,
             headers: parts.headers.clone(),
             query: parts.uri.query().map(str::to_owned),
-            address: origin.and_then(|origin| origin.address),
+            address: origin.address.clone(),
         };
         socket.on_fallback(Push(Arc::clone(&inbound)));
         let left = Arc::clone(&inbound);

@@ -107,7 +107,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
         match self.gate().poll_read(cx) {
             Poll::Ready(Reading::Go) if self.is_websocket() => {
                 let this = &mut *self;
-                let read = this.sieve.poll_read(Pin::new(&mut this.io), cx, buf);
+                let read = this.sieve.poll_read(Pin::new(&mut this.io), &*this.write_timeout.1, cx, buf);
                 let begun = this.sieve.has_begun();
                 if read.is_pending() || !begun {
                     this.gate().set_begun(begun);

@@ -43,11 +43,12 @@ impl Member {
         if !self.present() {
             return;
         }
-        match self.inbound.gate() {
+        if self.streams() {
             // The library closes the session when its stream ends, in order.
-            Some(gate) if self.streams() => gate.cut(),
+            self.inbound.gate().cut();
+        } else {
             // A full queue is emptied by nobody and ends with the heartbeat.
-            _ => drop(self.disconnect()),
+            drop(self.disconnect());
         }
         self.left = true;
     }

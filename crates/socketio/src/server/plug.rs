@@ -4,7 +4,6 @@
 //! it waits, and goes on when the stream has been flushed.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,13 +11,10 @@ use std::time::Duration;
 
 use futures_util::future::poll_fn;
 use futures_util::stream::{FuturesUnordered, Stream};
-use polywire_core::{
-    BoxFuture, ByteString, Count, Flush, FrameError, Ledger, Limits, Transport, TransportError,
-};
+use polywire_core::{BoxFuture, Count, Flush, FrameError, Ledger, Limits, Transport, TransportError};
 use socketioxide::{AckError, SocketError};
 use socketioxide_core::packet::Packet as Sent;
 use socketioxide_core::{Str, Value};
-use tokio::time::{Sleep, sleep};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::floor::{Answers, Floor};
@@ -29,8 +25,6 @@ use crate::args::Args;
 use crate::packet::{Kind, Packet, PacketLimits, Parts};
 use crate::stack::Packets;
 
-/// How long to wait for room where nothing tells that there is some.
-const RETRY: Duration = Duration::from_millis(20);
 /// Packets handed over between two flushes of the stream. The library's pings go through the same queue, and a ping that finds
 /// it full ends the session: it must not fill up because this side is fast.
 const WINDOW: usize = 64;
@@ -45,64 +39,75 @@ const OWED: usize = 16;
 
 type Answer = (u64, Option<Value>);
 
+/// What all clients of one server are held to.
+pub(super) struct Terms {
+    packets: PacketLimits,
+    /// Most answers that a client may owe.
+    max_owed: usize,
+    ledger: Arc<Ledger>,
+}
+
+impl Terms {
+    pub(super) fn new(limits: &Limits, max_attachments: usize, ledger: Arc<Ledger>) -> Self {
+        Self {
+            packets: PacketLimits { json: limits.json, max_attachments, ..PacketLimits::default() },
+            max_owed: limits.max_pending.saturating_mul(OWED),
+            ledger,
+        }
+    }
+}
+
 /// One client in one namespace.
 pub(super) struct Plug {
     member: Member,
     floor: Arc<Floor>,
-    gate: Option<Arc<Gate>>,
-    limits: PacketLimits,
-    ledger: Arc<Ledger>,
-    name: Str,
-    namespace: ByteString,
+    gate: Arc<Gate>,
+    terms: Arc<Terms>,
     max_bytes: (usize, &'static str),
-    max_owed: usize,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// An answer that waits until so many events have been taken: those that came before it.
     held: Option<(u64, Parts)>,
     taken: u64,
     waiting: VecDeque<Packet>,
     unsent: usize,
-    retry: Option<Pin<Box<Sleep>>>,
     /// The flush after which packets are counted, and how many have been handed over since.
     window: (u64, usize),
     /// Tells the server that this one is still there.
-    counted: Option<TaskTrackerToken>,
+    _counted: TaskTrackerToken,
 }
 
 impl Plug {
     pub(super) fn new(
         member: Member,
         floor: Arc<Floor>,
-        limits: &Limits,
-        max_attachments: usize,
-        ledger: Arc<Ledger>,
+        terms: Arc<Terms>,
+        counted: TaskTrackerToken,
     ) -> Self {
-        let name = member.socket.ns().to_owned();
         Self {
             floor,
-            gate: member.inbound.gate(),
-            counted: None,
-            ledger,
-            limits: PacketLimits { json: limits.json, max_attachments, ..PacketLimits::default() },
-            namespace: name.as_str().into(),
-            name: Str::from(name),
+            gate: Arc::clone(member.inbound.gate()),
+            terms,
             max_bytes: (usize::MAX, "max_frame_bytes"),
-            max_owed: limits.max_pending.saturating_mul(OWED),
             answers: FuturesUnordered::new(),
             held: None,
             taken: 0,
             waiting: VecDeque::new(),
             unsent: 0,
-            retry: None,
             window: (0, 0),
+            _counted: counted,
             member,
         }
     }
 
-    /// The same, holding `token` while it lives.
-    pub(super) fn counted(mut self, token: TaskTrackerToken) -> Self {
-        self.counted = Some(token);
-        self
+    /// Hands one packet to the library, or gives it back and has this task woken when there may be room.
+    fn hand_over(&mut self, packet: Packet, cx: &mut Context<'_>) -> Result<Option<Packet>, TransportError> {
+        if !self.has_window(&packet, cx) {
+            return Ok(Some(packet));
+        }
+        let Some(packet) = self.emit(packet, cx)? else { return Ok(None) };
+        // The queue is full, because another namespace fills it. Once more, so that a flush in between is not missed.
+        self.gate.await_flush(cx);
+        self.emit(packet, cx)
     }
 
     /// Hands one packet to the library; gives it back when there is no room.
@@ -114,15 +119,16 @@ impl Plug {
         let to = self.member.socket.id;
         let sent = match &packet.kind {
             Kind::Event { id: None, args } => {
-                self.floor.send(to, Sent::event(self.name.clone(), value(args)?))
+                self.floor.send(to, Sent::event(self.floor.name().clone(), value(args)?))
             }
             Kind::Event { id: Some(id), args } => {
-                let answers = self.floor.request(to, Sent::event(self.name.clone(), value(args)?), PATIENCE);
+                let answers =
+                    self.floor.request(to, Sent::event(self.floor.name().clone(), value(args)?), PATIENCE);
                 self.await_answer(*id, answers, cx)?
             }
             Kind::Ack { id: Some(id), args } => {
                 let id = i64::try_from(*id).map_err(|_| FrameError::Corrupt("an id above 2^53 - 1"))?;
-                self.floor.send(to, Sent::ack(self.name.clone(), value(args)?, id))
+                self.floor.send(to, Sent::ack(self.floor.name().clone(), value(args)?, id))
             }
             Kind::Disconnect => self.member.disconnect(),
             Kind::Ack { id: None, .. } | Kind::Connect(_) | Kind::ConnectError(_) => {
@@ -153,8 +159,8 @@ impl Plug {
             }
             Poll::Pending => {}
         }
-        if self.answers.len() >= self.max_owed {
-            let (got, max) = (self.answers.len() as u64, self.max_owed as u64);
+        if self.answers.len() >= self.terms.max_owed {
+            let (got, max) = (self.answers.len() as u64, self.terms.max_owed as u64);
             let what = "answers owed, most of them to callers that have given up";
             return Err(FrameError::TooMany { what, got, max, setting: "max_pending" }.into());
         }
@@ -185,20 +191,20 @@ impl Plug {
         if got > max {
             return Err(FrameError::TooLarge { got: got as u64, max: max as u64, setting });
         }
-        Packet::from_parts(parts, self.namespace.clone(), &self.limits)
+        Packet::from_parts(parts, self.floor.namespace().clone(), &self.terms.packets)
     }
 
-    /// May another packet be handed over before the stream is flushed, or the client has asked again?
+    /// May another packet be handed over before the stream is flushed, or the client has asked again? If not, this task is woken
+    /// by that.
     fn has_window(&mut self, packet: &Packet, cx: &Context<'_>) -> bool {
-        let Some(gate) = &self.gate else { return true };
         let window = if self.member.streams() { WINDOW } else { POLLED };
         // One that is larger than the window has it for itself.
         let fits = |used: usize| used == 0 || used + messages(packet) <= window;
         if !fits(self.window.1) {
             // Before looking, so that a flush in between wakes this task.
-            gate.await_flush(cx);
+            self.gate.await_flush(cx);
         }
-        let flushes = gate.flushes();
+        let flushes = self.gate.flushes();
         if flushes != self.window.0 {
             self.window = (flushes, 0);
         }
@@ -227,7 +233,7 @@ impl Transport<Packets> for Plug {
                     Poll::Ready(Came::Overflow(error)) => return Poll::Ready(Err(error.into())),
                     Poll::Ready(Came::End) => return Poll::Ready(Ok(None)),
                     Poll::Pending => {
-                        self.gate.iter().for_each(|gate| gate.await_begun(cx));
+                        self.gate.await_begun(cx);
                         return Poll::Pending;
                     }
                 },
@@ -236,13 +242,13 @@ impl Transport<Packets> for Plug {
                 return Poll::Ready(Ok(Some(packet)));
             }
             // Beyond the limits on JSON, which no envelope can hold: it never becomes a frame of the engine.
-            self.ledger.add(Count::FramesReceived, 1);
-            self.ledger.add(Count::BadBody, 1);
+            self.terms.ledger.add(Count::FramesReceived, 1);
+            self.terms.ledger.add(Count::BadBody, 1);
         }
     }
 
     fn has_partial(&self) -> bool {
-        self.gate.as_ref().is_some_and(|gate| gate.has_begun())
+        self.gate.has_begun()
     }
 
     fn set_partial_limit(&mut self, max: usize, setting: &'static str) {
@@ -263,31 +269,22 @@ impl Transport<Packets> for Plug {
         while let Some(packet) = self.waiting.pop_front() {
             let weight = weight(&packet);
             let messages = messages(&packet);
-            let refused = if self.has_window(&packet, cx) { self.emit(packet, cx)? } else { Some(packet) };
-            if let Some(refused) = refused {
+            if let Some(refused) = self.hand_over(packet, cx)? {
                 self.waiting.push_front(refused);
-                if let Some(gate) = &self.gate {
-                    gate.await_flush(cx);
-                }
-                let retry = self.retry.get_or_insert_with(|| Box::pin(sleep(RETRY)));
-                while retry.as_mut().poll(cx).is_ready() {
-                    retry.set(sleep(RETRY));
-                }
                 return Poll::Pending;
             }
             self.window.1 += messages;
             self.unsent = self.unsent.saturating_sub(weight);
         }
-        self.retry = None;
         Poll::Ready(Ok(()))
     }
 
     /// What was handed over leaves first, because the library drops what it has not written when it ends a session.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        if let Some(gate) = self.gate.as_ref().filter(|_| self.window.1 > 0 && self.member.streams()) {
+        if self.window.1 > 0 && self.member.streams() {
             // Before looking, so that a flush in between wakes this task.
-            gate.await_flush(cx);
-            if gate.flushes() == self.window.0 {
+            self.gate.await_flush(cx);
+            if self.gate.flushes() == self.window.0 {
                 return Poll::Pending;
             }
         }
@@ -296,6 +293,7 @@ impl Transport<Packets> for Plug {
     }
 
     fn rest(&mut self) {
+        self.member.inbound.rest();
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }
@@ -304,7 +302,7 @@ impl Transport<Packets> for Plug {
 
 impl std::fmt::Debug for Plug {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plug").field("namespace", &self.namespace).finish_non_exhaustive()
+        f.debug_struct("Plug").field("namespace", self.floor.namespace()).finish_non_exhaustive()
     }
 }
 

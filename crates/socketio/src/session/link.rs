@@ -59,6 +59,8 @@ pub struct Link {
     left: Option<ByteString>,
     auth: Option<JsonText>,
     recovery: Recovery,
+    /// The session before has been given back.
+    recovered: bool,
     state: State,
     /// How long after a ping the next one must have come.
     patience: Duration,
@@ -97,6 +99,7 @@ impl Link {
             config,
             auth,
             recovery,
+            recovered: false,
             state: State::Opening,
             patience: Duration::ZERO,
             dead_at: None,
@@ -259,6 +262,8 @@ impl Link {
                 self.early.push(Packet { namespace: packet.namespace, kind });
             }
             (Kind::Event { .. }, _) => {
+                // More was missed than is taken here: asked for again it would come again.
+                self.recovery.forget();
                 let max = self.config.max_early_events;
                 let why =
                     format!("more than max_early_events = {max} events before the namespace was granted");
@@ -284,9 +289,9 @@ impl Link {
                 }
             }
         }
-        let recovered = self.recovery.granted(session);
+        self.recovered = self.recovery.granted(session);
         self.state = State::Connected;
-        let told = JsonText::from_validated(Bytes::from_static(if recovered {
+        let told = JsonText::from_validated(Bytes::from_static(if self.recovered {
             b"{\"recovered\":true}"
         } else {
             b"{\"recovered\":false}"
@@ -403,6 +408,10 @@ impl Lower for Link {
             self.write(&Packet { namespace: self.namespace.clone(), kind: Kind::Disconnect }, cx);
         }
         cx.write(Frame::Write(Bytes::from_static(b"1")));
+    }
+
+    fn resumes(&self) -> bool {
+        self.recovered
     }
 
     fn wake_at(&self) -> Option<Moment> {

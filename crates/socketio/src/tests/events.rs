@@ -1,8 +1,8 @@
 //! Calls and events by hand: bodies and arguments, answers, failures, and the limits on both.
 
 use polywire_core::{
-    Admit, Binary, Body, ByteString, CallError, Code, Count, Delivery, Event, Failure, Meta, Outbound,
-    Request, Response, Route,
+    Admit, Body, ByteString, CallError, Code, Count, Delivery, Event, Failure, Meta, Outbound, Request,
+    Response, Route,
 };
 
 use super::hand::Hand;
@@ -68,7 +68,7 @@ fn bytes_alone_are_bytes_and_bytes_in_json_stay_beside_it() {
         hand.say(&text);
         hand.attach(&[1, 2]);
         let (body, meta) = heard(&mut hand);
-        assert_eq!(body, Body::Binary(Binary { kind: kind.into(), bytes: (&[1, 2][..]).into() }));
+        assert_eq!(body, Body::binary(kind, &[1, 2][..]));
         assert_eq!(emit(&mut hand, body, meta), text);
         assert!(hand.written.pop_front().is_some_and(|message| message.len() == 2));
     }

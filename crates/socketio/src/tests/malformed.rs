@@ -143,6 +143,18 @@ fn h06_attachments_that_never_come_and_too_many_bytes_of_them() {
 }
 
 #[test]
+fn c10_of_equal_keys_of_an_opening_packet_the_last_counts() {
+    let mut hand = Hand::new(Config::default(), None, Recovery::default());
+    hand.say(
+        r#"0{"sid":"","pingInterval":0,"pingTimeout":0,"sid":"s","pingInterval":25000,"pingTimeout":20000}"#,
+    );
+    assert_eq!(hand.closed, None);
+    let mut hand = Hand::new(Config::default(), None, Recovery::default());
+    hand.say(r#"0{"sid":"s","pingInterval":25000,"pingTimeout":20000,"sid":""}"#);
+    assert_eq!(hand.closed.unwrap().to_string(), "protocol violation: the opening packet has no sid");
+}
+
+#[test]
 fn h03_an_opening_packet_is_taken_within_its_bounds_only() {
     let opened = |open: &str| {
         let mut hand = Hand::new(Config::default(), None, Recovery::default());

@@ -12,6 +12,7 @@ use crate::wire::{Received, Value, Wanted};
 impl Session {
     pub(super) fn offer(&mut self, cx: &mut SessionCx<'_>) {
         self.greeting = Greeting::Offered { answer: None };
+        self.heartbeat.expect_words();
         self.deadline = Some(cx.now() + self.config.handshake_timeout);
         let id = Id::own(self.own.id(OwnIds::HANDSHAKE));
         self.write(control::handshake(self.config.asks_binary(), id), cx);
@@ -23,6 +24,7 @@ impl Session {
             return cx.count(Count::Unexpected);
         };
         let first = !std::mem::replace(&mut self.greeted, true);
+        self.heartbeat.expect_pongs();
         // Our own comes first: otherwise the peer's transition overtakes its answer.
         if first && self.role == Role::Server {
             self.offer(cx);

@@ -54,18 +54,20 @@ impl Session {
         if self.bare() || self.fencing() {
             return self.heartbeat.skip(now, interval);
         }
-        // Who greets or has answered a ping knows pings, and one that never said anything was waited for in vain.
-        let strict = self.greeted || self.heartbeat.ever_answered() || (self.in_vain && !self.heard);
-        // Pongs of a peer that is not read wait.
-        let strict = strict && cx.is_reading();
-        match self.heartbeat.tick(now, interval, strict) {
+        match self.heartbeat.tick(now, interval, cx.is_reading()) {
             Tick::Ping(number) => {
                 let id = self.own.id(number);
                 self.write(control::ping(&String::from_utf8_lossy(&id), cx.wall()), cx);
             }
-            Tick::Dead => {
+            Tick::Unanswered => {
                 let interval = interval.unwrap_or_default();
                 cx.close(Close::Dead(format!("four pings, ping_interval = {interval:?}")));
+            }
+            Tick::Silent(pings) => {
+                let interval = interval.unwrap_or_default();
+                cx.close(Close::Dead(format!(
+                    "no word through {pings} pings, ping_interval = {interval:?}; a peer that knows no pings and may be silent needs ping_interval = none"
+                )));
             }
         }
     }

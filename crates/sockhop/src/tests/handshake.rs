@@ -6,6 +6,7 @@ use polywire_core::{BinaryForm, Body, Close, Code, Count, Outbound};
 
 use super::end::{End, Got, json, talk};
 use crate::config::{Config, Mode, PeerType, Switch};
+use crate::session::Role;
 
 const HELLO: &str = "{\"type\":\"SockhopHandshake\",\"data\":{\"protocol_version\":2,\"library_version\":\"2.1.0\",\"request_binary_mode\":true},\"id\":\"theirs\"}\n";
 const YES: &str = "{\"type\":\"Object\",\"data\":{\"allow_binary_mode\":true},\"callback_id\":\"theirs\"}\n";
@@ -313,7 +314,7 @@ fn s11_a_peer_that_goes_dark_in_its_handshake_is_found_by_pings() {
     server.wait(interval);
     assert!(matches!(server.close_reason(), Some(Close::Dead(_))));
 
-    // It never said anything. That may be its way, until a call has waited for it in vain.
+    // It never said anything, and a call has waited for it in vain.
     let mut client = End::client(&config);
     let call = client.call("slow", json("{}"));
     client.wait(timeout() + interval * 10);
@@ -321,14 +322,52 @@ fn s11_a_peer_that_goes_dark_in_its_handshake_is_found_by_pings() {
     client.send(Outbound::Abandon(call));
     client.wait(interval);
     assert!(matches!(client.close_reason(), Some(Close::Dead(_))));
+}
 
-    // One that spoke lives, and may not know pings.
+/// A peer that may know no pings, whose last word was an event or the connection itself.
+#[test]
+fn s11_a_peer_that_says_no_more_is_found_by_its_silence_in_both_roles() {
+    let config = Config::default();
+    let interval = config.ping_interval.unwrap();
+    let tick = b"{\"type\":\"tick\",\"data\":1}\n";
+    let dead_after = |mut end: End, pings: u32| {
+        end.wait(interval * (pings - 1));
+        assert_eq!(end.close_reason(), None);
+        end.wait(interval);
+        let Some(Close::Dead(why)) = end.close_reason() else { panic!("{:?}", end.got) };
+        assert!(why.starts_with(&format!("no word through {pings} pings, ping_interval = 5s")), "{why}");
+    };
+    for role in [Role::Client, Role::Server] {
+        // It has nothing to say for a long time.
+        let mut end = End::new(&config, role);
+        end.wait(timeout());
+        for _ in 0..3 {
+            end.wait(interval * 179);
+            end.feed(tick);
+        }
+        assert_eq!(end.close_reason(), None);
+        dead_after(end, 180);
+
+        // It leaves a call without an answer.
+        let mut end = End::new(&config, role);
+        end.feed(tick);
+        end.wait(timeout());
+        let call = end.call("slow", json("{}"));
+        end.send(Outbound::Abandon(call));
+        dead_after(end, 4);
+
+        // It leaves one without an answer, and says other things.
+        let mut end = End::new(&config, role);
+        end.wait(timeout());
+        let call = end.call("slow", json("{}"));
+        end.send(Outbound::Abandon(call));
+        end.feed(tick);
+        dead_after(end, 180);
+    }
+    // Nothing came when we offered to shake hands.
     let mut client = End::client(&config);
-    let call = client.call("slow", json("{}"));
-    client.feed(b"{\"type\":\"tick\",\"data\":1}\n");
-    client.send(Outbound::Abandon(call));
-    client.wait(Duration::from_secs(3_600));
-    assert_eq!(client.close_reason(), None);
+    client.wait(timeout());
+    dead_after(client, 180);
 }
 
 #[test]

@@ -221,6 +221,16 @@ fn s01_lines_that_are_json_but_no_message_are_counted_and_the_connection_stays()
 }
 
 #[test]
+fn c10_of_equal_keys_the_last_counts() {
+    let mut server = End::server(&quiet(Mode::Auto));
+    server.take();
+    server.feed(b"{\"type\":\"a\",\"data\":1,\"id\":\"x\",\"type\":\"b\",\"data\":2,\"id\":null}\n");
+    assert_eq!(server.take(), [Got::Count(Count::Mended), event("b", json("2"))]);
+    server.feed(b"{\"type\":\"SockhopHandshake\",\"data\":{\"request_binary_mode\":true,\"request_binary_mode\":false},\"id\":\"h\"}\n");
+    assert!(server.text().contains("{\"allow_binary_mode\":false}"));
+}
+
+#[test]
 fn s02_an_answer_to_no_call_is_counted() {
     let (mut client, mut server) = pair(Mode::Json);
     client.call("question", Body::Empty);

@@ -98,7 +98,7 @@ fn saying() -> impl Strategy<Value = Message> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(10_000)))]
 
     #[test]
     fn s04_ten_thousand_streams_with_a_switch_hold_the_same_messages_wherever_the_reads_end(

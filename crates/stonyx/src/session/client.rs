@@ -117,6 +117,9 @@ impl ClientSession {
     }
 
     fn told(&mut self, message: Message, cx: &mut Cx<'_, Self>) {
+        if message.repeats_key {
+            cx.count(Count::Mended);
+        }
         let Some(name) = &message.request else { return cx.count(Count::UnknownKind) };
         match (name, self.pulse) {
             (name, _) if *name == AUTH && !self.established => self.judged(&message, cx),

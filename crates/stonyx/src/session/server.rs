@@ -94,6 +94,9 @@ impl ServerSession {
     }
 
     fn asked(&mut self, message: Message, cx: &mut Cx<'_, Self>) {
+        if message.repeats_key {
+            cx.count(Count::Mended);
+        }
         let Some(name) = message.request else { return cx.count(Count::UnknownKind) };
         if message.response != Body::Empty && message.data == Body::Empty && name != HEARTBEAT {
             // No client answers: this is what a server sent, come back.

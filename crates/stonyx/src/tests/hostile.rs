@@ -108,6 +108,26 @@ fn call(number: u64, name: &'static str) -> OutboundOf<ClientSession> {
 }
 
 #[test]
+fn c10_of_equal_keys_the_last_counts_on_both_sides() {
+    let mut server = member();
+    server.receive(sealed(&SESSION, r#"{"request":1,"data":1,"request":"a","data":2}"#));
+    let Some(Delivery::Request { request, .. }) = server.delivered.pop_front() else { panic!("a request") };
+    assert_eq!(request, Request::new(Route::from_static("a"), crate::wire::literal("2")));
+    assert_eq!(server.counted, [Count::Mended]);
+
+    let mut client = client_of(config());
+    client.counted.clear();
+    client.drawn.push(&fresh());
+    client.send(call(0, "a"));
+    client.receive(sealed(&SESSION, r#"{"request":"b","response":1,"request":"a","response":2}"#));
+    let Some(Delivery::Response { call, outcome }) = client.delivered.pop_front() else {
+        panic!("an answer")
+    };
+    assert_eq!((call, outcome.unwrap().body), (CallId(0), crate::wire::literal("2")));
+    assert_eq!(client.counted, [Count::Mended]);
+}
+
+#[test]
 fn x01_frames_too_short_to_be_sealed_close() {
     for length in 0..=28 {
         for mut hand in [stranger(), member()] {

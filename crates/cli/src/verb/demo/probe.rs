@@ -1,4 +1,4 @@
-//! One row of the demo: a way a message can go, what is checked on it, and what was measured.
+//! The work behind one row of the demo: the messages that go that way, and what is checked of them.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::exit::{Exit, Fault};
-use crate::histogram::Histogram;
+
+use super::table::Row;
 
 /// Longest wait for one answer or event.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,23 +29,10 @@ const TEXTS: [&str; 4] = [
     r#"{"list":[18446744073709551615,0.1000],"empty":{"":""}}"#,
 ];
 
-/// One row.
+/// A row and the work behind it.
 #[derive(Debug)]
 pub(super) struct Probe {
-    /// The wire, or the two that are bridged.
-    pub(super) wire: &'static str,
-    /// Who asks whom.
-    pub(super) direction: &'static str,
-    /// What is compared.
-    pub(super) checked: &'static str,
-    /// Calls made, events included.
-    pub(super) calls: u64,
-    /// Those that did not end as they must.
-    pub(super) failures: u64,
-    /// How long the others took.
-    pub(super) latency: Histogram,
-    /// The first thing that went wrong.
-    pub(super) wrong: Option<String>,
+    pub(super) row: Row,
     work: Work,
 }
 
@@ -87,8 +75,7 @@ struct Case {
 
 impl Probe {
     fn new(wire: &'static str, direction: &'static str, checked: &'static str, work: Work) -> Self {
-        let latency = Histogram::new();
-        Self { wire, direction, checked, calls: 0, failures: 0, latency, wrong: None, work }
+        Self { row: Row::new(wire, direction, checked), work }
     }
 
     /// Calls whose bodies have to come back as they went, and one that has to fail.
@@ -173,14 +160,7 @@ impl Probe {
             }
         }
         for (span, end) in ends {
-            self.calls += 1;
-            match end {
-                Ok(()) => self.latency.record(span),
-                Err(wrong) => {
-                    self.failures += 1;
-                    self.wrong.get_or_insert(wrong);
-                }
-            }
+            self.row.record(span, end);
         }
     }
 }
@@ -257,10 +237,9 @@ pub(super) struct Ears {
 }
 
 impl Ears {
-    pub(super) fn new(name: Route) -> Result<(Self, mpsc::Receiver<Body>), Fault> {
-        let calls = crate::service::router().map_err(|error| Fault::new(Exit::Bug, error))?;
+    pub(super) fn new(calls: Router, name: Route) -> (Self, mpsc::Receiver<Body>) {
         let (events, heard) = mpsc::channel(WAITING);
-        Ok((Self { calls, name, events }, heard))
+        (Self { calls, name, events }, heard)
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use polywire_core::{Action, ByteString, Credentials, Identity, Refusal, Secret, json};
 
 use super::{Context, Refused, ServerSession};
+use crate::config::ServerConfig;
 use crate::wire::{self, AUTHENTICATED};
 
 /// Longest name a user may have, in bytes: names that failed are remembered, and must stay small.
@@ -49,8 +50,12 @@ impl ServerSession {
             return Err(Refused::new(407, text));
         }
         if let Some(pause) = self.shared.pause(&subject, self.address, cx.now()) {
-            let text =
-                format!("too many failed logins: try again in {} s", pause.as_secs().saturating_add(1));
+            let ServerConfig { wire, max_failed_logins_per_name: name, .. } = self.shared.config();
+            let text = format!(
+                "too many failed logins (max_failed_logins_per_name = {name}, max_failed_logins = {} of one address): try again in {} s",
+                wire.limits.max_failed_logins,
+                pause.as_secs().saturating_add(1)
+            );
             return Err(Refused(411, text));
         }
         self.login = Some(Login { id: id.cloned(), subject: subject.clone() });

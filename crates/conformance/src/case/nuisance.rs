@@ -1,0 +1,138 @@
+//! Peers that keep to the wire and are of no use.
+
+use std::time::Duration;
+
+use polywire_core::{Clock, Close, Count, Limits};
+
+use super::call::finish;
+use super::{Broken, Outcome, holds, until};
+use crate::bench::{Bench, Plan, limits};
+use crate::finding::Verdict;
+use crate::joint::Way;
+use crate::rig::Rig;
+
+/// What the side that serves has received and could not use.
+pub(super) fn unusable(rig: &Rig) -> u64 {
+    let reasons = Count::ALL.iter().filter(|count| count.is_reason());
+    reasons.map(|count| rig.far.ledger.get(*count)).sum()
+}
+
+/// Unusable messages that are taken at most in what follows, and how many are sent.
+const BAD: u32 = 3;
+const SENT: usize = 10;
+/// No message of any wire. It ends as messages do there, so that what follows is read from its beginning.
+fn junk(rig: &Rig) -> &'static [u8] {
+    if rig.joint.opening().ends_with(b"<EOF>") { b"?}<EOF>" } else { b"?}\n" }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Has the side that serves let the peer go?
+fn ended(rig: &Rig) -> bool {
+    rig.far.guests.is_empty()
+}
+
+/// Sends a message of no use, and waits until it is counted or was one too many.
+async fn send_junk(bench: &Bench<'_>, rig: &Rig) -> Result<(), Broken> {
+    let before = unusable(rig);
+    rig.joint.inject(bench.way(), junk(rig));
+    // What is no message yet is one that was begun, which has its own time.
+    let step = rig.far.limits.frame_timeout / 2;
+    let noticed = until("it", || ended(rig) || unusable(rig) > before);
+    rig.passing(step, "a message of no use to be noticed", noticed).await?
+}
+
+pub(crate) async fn messages_of_no_use_are_bounded(bench: &Bench<'_>) -> Outcome {
+    let far = Limits { max_bad_messages: BAD, ..limits() };
+    let rig = bench.start_with(Plan { far, ..Plan::default() }).await?;
+    let mut sent = 0;
+    while !ended(&rig) {
+        holds!(sent < SENT, "{sent} messages of no use were taken, and max_bad_messages is {BAD}");
+        send_junk(bench, &rig).await?;
+        sent += 1;
+    }
+    // By name, unless the first one has broken the protocol.
+    let named = |why: &Close| matches!(why, Close::Limit(text) if text.contains("max_bad_messages = 3"));
+    holds!(sent == 1 || rig.far.guests.went(named), "after {sent} messages of no use the limit is not named");
+    rig.reconnect().await?;
+    finish(rig, Verdict::Held).await
+}
+
+/// A call of the client lies behind each of them, so that none follows another.
+pub(crate) async fn messages_of_no_use_are_bounded_by_the_minute(bench: &Bench<'_>) -> Outcome {
+    let far = Limits { max_bad_per_minute: BAD, ..limits() };
+    let rig = bench.start_with(Plan { far, ..Plan::default() }).await?;
+    let began = rig.clock.now();
+    send_junk(bench, &rig).await?;
+    let forgiving = !ended(&rig);
+    if forgiving {
+        for _ in 2..BAD {
+            rig.reconnect().await?;
+            send_junk(bench, &rig).await?;
+        }
+        let minute = until("it", || rig.clock.now() - began >= MINUTE);
+        rig.passing(Duration::from_millis(500), "a minute to be over", minute).await??;
+        holds!(!ended(&rig), "a peer was sent away after {} messages of no use in a minute", BAD - 1);
+    }
+    let mut sent = 0;
+    while !ended(&rig) {
+        holds!(sent < SENT, "{sent} messages of no use were taken, and max_bad_per_minute is {BAD}");
+        rig.reconnect().await?;
+        send_junk(bench, &rig).await?;
+        sent += 1;
+    }
+    let named = |why: &Close| matches!(why, Close::Limit(text) if text.contains("max_bad_per_minute = 3"));
+    holds!(!forgiving || sent == BAD as usize, "a minute later {sent} messages of no use were taken");
+    holds!(
+        !forgiving || rig.far.guests.went(named),
+        "after {sent} messages of no use the limit is not named"
+    );
+    rig.reconnect().await?;
+    finish(rig, Verdict::Held).await
+}
+
+/// Signs of life that are taken within a second at most in what follows, and how many are sent at once.
+const SIGNS: u32 = 5;
+const SHOWN: usize = 40;
+/// A ping of a client of WebSocket, masked with zeros.
+const PING: &[u8] = &[0x89, 0x80, 0, 0, 0, 0];
+/// How long a client is listened to that has nothing to say: two times the rarest heartbeat.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What a client of this wire sends only to be seen: on a WebSocket its pings, elsewhere what an idle client says. Empty where that is
+/// nothing.
+async fn sign_of_life(rig: &Rig) -> Result<Vec<u8>, Broken> {
+    rig.still_serves().await?;
+    let opening = rig.joint.opening();
+    if opening.to_ascii_lowercase().windows(WEBSOCKET.len()).any(|part| part == WEBSOCKET) {
+        return Ok(PING.to_vec());
+    }
+    let (before, began) = (opening.len(), rig.clock.now());
+    let said = || rig.joint.opening().len() > before || rig.clock.now() - began >= IDLE;
+    rig.passing(Duration::from_secs(1), "an idle client to say something", until("it", said)).await??;
+    Ok(rig.joint.opening().split_off(before))
+}
+
+/// The head by which a client asks for a WebSocket, in small letters.
+const WEBSOCKET: &[u8] = b"\r\nupgrade: websocket\r\n";
+
+pub(crate) async fn signs_of_life_are_bounded(bench: &Bench<'_>) -> Outcome {
+    let far = Limits { max_control_per_second: SIGNS, ..limits() };
+    let rig = bench.start_with(Plan { far, ..Plan::default() }).await?;
+    let sign = sign_of_life(&rig).await?;
+    if sign.is_empty() {
+        // A wire without signs of life has none to be flooded with.
+        return finish(rig, Verdict::Refused).await;
+    }
+    rig.joint.inject(Way::ToServer, &sign.repeat(SHOWN));
+    let (began, timeout) = (rig.clock.now(), rig.far.limits.write_timeout);
+    let gone = until("it", || ended(&rig) || rig.clock.now() - began > timeout * 6);
+    rig.passing(timeout / 5, "a flood of signs of life to be ended", gone).await??;
+    holds!(ended(&rig), "{SHOWN} signs of life at once were taken, and max_control_per_second is {SIGNS}");
+    // A library below the adapter may have ended it, and says to nobody why.
+    let unnamed =
+        |why: &Close| !matches!(why, Close::Peer) && !why.to_string().contains("max_control_per_second = 5");
+    holds!(!rig.far.guests.went(unnamed), "a flood of signs of life was not ended by the name of its limit");
+    rig.reconnect().await?;
+    finish(rig, Verdict::Held).await
+}

@@ -1,0 +1,140 @@
+//! Sessions of requests, by the names under which their clients know them.
+//!
+//! The library has one id for a session and for the client in it, and programs show the latter to others (`socket.id`). Whoever
+//! names a session in a request speaks for it, so requests know it by another name, to which nothing leads. A session that began
+//! as a WebSocket has no such name: no request speaks for it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Collected, Full};
+use polywire_core::Random;
+
+use super::door::Answer;
+use super::gate::Gate;
+
+/// The letters of a name: as many as an id of the library has, 96 random bits.
+const NAME_LETTERS: usize = 16;
+const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// An id that no session has, because it is none: the library refuses whoever names it.
+pub(super) const NO_SESSION: &str = "none";
+
+/// The sessions of requests.
+pub(super) struct Sessions {
+    named: Mutex<HashMap<String, Named>>,
+    random: Arc<dyn Random>,
+}
+
+struct Named {
+    /// The library's id.
+    id: String,
+    gate: Weak<Gate>,
+}
+
+impl Sessions {
+    pub(super) fn new(random: Arc<dyn Random>) -> Self {
+        Self { named: Mutex::default(), random }
+    }
+
+    /// A name for the session `id`, known for as long as its gate is there.
+    fn name(&self, id: String, gate: &Arc<Gate>) -> String {
+        let mut bytes = [0; NAME_LETTERS];
+        self.random.fill(&mut bytes);
+        let letters = bytes.iter().filter_map(|byte| LETTERS.get(usize::from(byte % 64)));
+        let name: String = letters.map(|letter| char::from(*letter)).collect();
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if named.len() == named.capacity() {
+            named.retain(|_, session| session.gate.strong_count() > 0);
+        }
+        named.insert(name.clone(), Named { id, gate: Arc::downgrade(gate) });
+        name
+    }
+
+    /// The library's id of the session of this name, and its gate.
+    pub(super) fn find(&self, name: &str) -> Option<(String, Arc<Gate>)> {
+        let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let Named { id, gate } = named.get(name)?;
+        Some((id.clone(), gate.upgrade()?))
+    }
+
+    /// The answer that opens a session of requests, with a name of ours in the place of the library's id.
+    pub(super) async fn rename(&self, response: Response<Answer>, gate: &Arc<Gate>) -> Response<Answer> {
+        const BEFORE: &[u8] = b"\"sid\":\"";
+        let (head, body) = response.into_parts();
+        // The library has it whole, so nothing fails.
+        let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+        let start = body.windows(BEFORE.len()).position(|part| part == BEFORE).map(|at| at + BEFORE.len());
+        let id = start.and_then(|start| body.get(start..start + NAME_LETTERS));
+        let Some((start, id)) = start.zip(id.and_then(|id| std::str::from_utf8(id).ok())) else {
+            return Response::from_parts(head, whole(body));
+        };
+        let name = self.name(id.to_owned(), gate);
+        let mut text = BytesMut::from(&*body);
+        text.get_mut(start..start + NAME_LETTERS)
+            .into_iter()
+            .for_each(|id| id.copy_from_slice(name.as_bytes()));
+        Response::from_parts(head, whole(text.freeze()))
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sessions")
+    }
+}
+
+/// Names the session as the library does, instead of as its client does.
+pub(super) fn set_session<B>(request: &mut Request<B>, id: &str) {
+    let parts = request.uri().query().into_iter().flat_map(|query| query.split('&'));
+    let query = parts.map(|part| match part.split_once('=') {
+        Some(("sid", _)) => format!("sid={id}"),
+        _ => part.to_owned(),
+    });
+    let query = query.collect::<Vec<_>>().join("&");
+    // It was one before, and an id has no letter that would make it another.
+    if let Ok(uri) = format!("{}?{query}", request.uri().path()).parse() {
+        *request.uri_mut() = uri;
+    }
+}
+
+fn whole(body: Bytes) -> Answer {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}
+
+#[cfg(test)]
+mod tests {
+    use polywire_core::SystemRandom;
+
+    use super::*;
+
+    #[test]
+    fn a_session_is_named_in_every_place_of_the_query_and_nowhere_else() {
+        let mut request = Request::new(());
+        *request.uri_mut() = "/socket.io/?EIO=4&sid=a&side=b&sid=&t=sid=c&sid".parse().unwrap();
+        set_session(&mut request, "ID");
+        assert_eq!(request.uri(), "/socket.io/?EIO=4&sid=ID&side=b&sid=ID&t=sid=c&sid");
+    }
+
+    #[tokio::test]
+    async fn a_name_is_known_for_as_long_as_its_session_and_leads_to_it_alone() {
+        let sessions = Sessions::new(Arc::new(SystemRandom));
+        let gate = Arc::<Gate>::default();
+        let text = "0{\"sid\":\"ABCDEFGHIJKLMNOP\",\"upgrades\":[]}";
+        let opened = sessions.rename(Response::new(whole(text.into())), &gate).await;
+        let told = opened.into_body().collect().await.unwrap().to_bytes();
+        let name = std::str::from_utf8(&told[9..25]).unwrap();
+        assert_eq!(std::str::from_utf8(&told).unwrap(), text.replace("ABCDEFGHIJKLMNOP", name));
+        assert_eq!(sessions.find(name).unwrap().0, "ABCDEFGHIJKLMNOP");
+        assert!(sessions.find("ABCDEFGHIJKLMNOP").is_none(), "its id is no name");
+        assert_ne!(name, sessions.name("ABCDEFGHIJKLMNOP".to_owned(), &gate), "nor are two names alike");
+        drop(gate);
+        assert!(sessions.find(name).is_none());
+        for refused in ["", "{\"code\":1}", "0{\"sid\":\"short"] {
+            let answer = sessions.rename(Response::new(whole(refused.into())), &Arc::default()).await;
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), refused);
+        }
+    }
+}
