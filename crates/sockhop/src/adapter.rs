@@ -248,13 +248,15 @@ impl Sockhop {
         Ok((address, config))
     }
 
-    /// The TCP address to use TLS on, if options ask for it.
+    /// The TCP address, where TLS can be used; the options of TLS say whether it is.
     #[cfg(feature = "tls")]
     fn sealed(address: &Address, options: &Options) -> Result<Option<String>, AdapterError> {
-        match (options.flag("tls")?.unwrap_or(false), address) {
-            (false, _) => Ok(None),
-            (true, Address::Tcp(address)) => Ok(Some(address.clone())),
-            (true, Address::Unix(_)) => Err(AdapterError::Settings("a Unix socket has no TLS".into())),
+        match address {
+            Address::Tcp(address) => Ok(Some(address.clone())),
+            Address::Unix(_) if options.flag("tls")?.unwrap_or(false) => {
+                Err(AdapterError::Settings("a Unix socket has no TLS".into()))
+            }
+            Address::Unix(_) => Ok(None),
         }
     }
 }
@@ -291,10 +293,10 @@ impl Adapter for Sockhop {
             let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
             #[cfg(feature = "tls")]
-            if let Some(address) = Self::sealed(&address, &options)?
+            if let Some(tcp) = Self::sealed(&address, &options)?
                 && let Some(tls) = crate::tls::ServerTls::from_options(&options)?
             {
-                return Ok(crate::server::listen_tls(address, config, tls, endpoint).await?);
+                return Ok(crate::server::listen_tls(tcp, config, tls, endpoint).await?);
             }
             Ok(crate::server::listen(address, config, endpoint).await?)
         })
@@ -306,10 +308,10 @@ impl Adapter for Sockhop {
             let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
             #[cfg(feature = "tls")]
-            if let Some(address) = Self::sealed(&address, &options)?
-                && let Some(tls) = crate::tls::ClientTls::from_options(&options, &address)?
+            if let Some(tcp) = Self::sealed(&address, &options)?
+                && let Some(tls) = crate::tls::ClientTls::from_options(&options, &tcp)?
             {
-                return Ok(crate::client::dial_tls(address, config, tls, endpoint)?);
+                return Ok(crate::client::dial_tls(tcp, config, tls, endpoint)?);
             }
             Ok(crate::client::dial(address, config, endpoint)?)
         })
