@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Collected, Full};
 use polywire_core::Random;
 
@@ -94,10 +94,9 @@ pub(super) fn set_session<B>(request: &mut Request<B>, id: &str) {
         _ => part.to_owned(),
     });
     let query = query.collect::<Vec<_>>().join("&");
-    // It was one before, and an id has no letter that would make it another.
-    if let Ok(uri) = format!("{}?{query}", request.uri().path()).parse() {
-        *request.uri_mut() = uri;
-    }
+    let uri = format!("{}?{query}", request.uri().path()).parse();
+    // It was one before, and an id has no letter that would make it another; a path that nobody serves, if it were.
+    *request.uri_mut() = uri.unwrap_or(Uri::from_static("/"));
 }
 
 fn whole(body: Bytes) -> Answer {
