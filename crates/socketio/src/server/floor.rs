@@ -8,14 +8,13 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use polywire_core::ByteString;
 use socketioxide::adapter::Emitter;
+use socketioxide_core::Sid;
 use socketioxide_core::adapter::errors::SocketError;
 use socketioxide_core::adapter::{
     BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, SocketEmitter,
 };
 use socketioxide_core::packet::Packet;
-use socketioxide_core::{Sid, Str};
 
 /// The answers to one request, of which there is one at most.
 pub(super) type Answers = <Emitter as SocketEmitter>::AckStream;
@@ -33,23 +32,11 @@ impl Floors {
 /// The sockets of one namespace.
 pub(super) struct Floor {
     local: CoreLocalAdapter<Emitter>,
-    /// Its name, as the library has it and as we do: shared by all that is said in it.
-    name: Str,
-    namespace: ByteString,
+    namespace: String,
     floors: Floors,
 }
 
 impl Floor {
-    /// The name of the namespace, for packets of the library.
-    pub(super) fn name(&self) -> &Str {
-        &self.name
-    }
-
-    /// The same for ours.
-    pub(super) fn namespace(&self) -> &ByteString {
-        &self.namespace
-    }
-
     /// Sends an event without an id, or an answer, to one socket that is in the namespace.
     pub(super) fn send(&self, to: Sid, packet: Packet) -> Result<(), SocketError> {
         let sent = self.local.broadcast(packet, BroadcastOptions::new(to));
@@ -69,13 +56,12 @@ impl CoreAdapter<Emitter> for Floor {
     type InitRes = ();
 
     fn new(floors: &Floors, local: CoreLocalAdapter<Emitter>) -> Self {
-        let namespace = local.path().to_string();
-        Self { name: namespace.clone().into(), namespace: namespace.into(), local, floors: floors.clone() }
+        Self { namespace: local.path().to_string(), local, floors: floors.clone() }
     }
 
     fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) {
         let floors = self.floors.clone();
-        floors.0.lock().unwrap_or_else(PoisonError::into_inner).insert(self.namespace.to_string(), self);
+        floors.0.lock().unwrap_or_else(PoisonError::into_inner).insert(self.namespace.clone(), self);
         on_success();
     }
 

@@ -110,7 +110,10 @@ impl Inbound {
             if state.ended {
                 return Poll::Ready(Came::End);
             }
-            state.waker = Some(cx.waker().clone());
+            match &mut state.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
             return Poll::Pending;
         };
         state.bytes = state.bytes.saturating_sub(weight(&parts));

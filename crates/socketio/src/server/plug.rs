@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use futures_util::future::poll_fn;
 use futures_util::stream::{FuturesUnordered, Stream};
-use polywire_core::{BoxFuture, Count, Flush, FrameError, Ledger, Limits, Transport, TransportError};
+use polywire_core::{
+    BoxFuture, ByteString, Count, Flush, FrameError, Ledger, Limits, Transport, TransportError,
+};
 use socketioxide::{AckError, SocketError};
 use socketioxide_core::packet::Packet as Sent;
 use socketioxide_core::{Str, Value};
@@ -63,6 +65,10 @@ pub(super) struct Plug {
     floor: Arc<Floor>,
     gate: Arc<Gate>,
     terms: Arc<Terms>,
+    /// The namespace, as the library has it and as we do. Its own copy: of one that all clients share, every packet of every thread
+    /// would write to the same count.
+    name: Str,
+    namespace: ByteString,
     max_bytes: (usize, &'static str),
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// An answer that waits until so many events have been taken: those that came before it.
@@ -83,10 +89,13 @@ impl Plug {
         terms: Arc<Terms>,
         counted: TaskTrackerToken,
     ) -> Self {
+        let name = member.socket.ns();
         Self {
             floor,
             gate: Arc::clone(member.inbound.gate()),
             terms,
+            namespace: name.into(),
+            name: Str::copy_from_slice(name),
             max_bytes: (usize::MAX, "max_frame_bytes"),
             answers: FuturesUnordered::new(),
             held: None,
@@ -119,16 +128,15 @@ impl Plug {
         let to = self.member.socket.id;
         let sent = match &packet.kind {
             Kind::Event { id: None, args } => {
-                self.floor.send(to, Sent::event(self.floor.name().clone(), value(args)?))
+                self.floor.send(to, Sent::event(self.name.clone(), value(args)?))
             }
             Kind::Event { id: Some(id), args } => {
-                let answers =
-                    self.floor.request(to, Sent::event(self.floor.name().clone(), value(args)?), PATIENCE);
+                let answers = self.floor.request(to, Sent::event(self.name.clone(), value(args)?), PATIENCE);
                 self.await_answer(*id, answers, cx)?
             }
             Kind::Ack { id: Some(id), args } => {
                 let id = i64::try_from(*id).map_err(|_| FrameError::Corrupt("an id above 2^53 - 1"))?;
-                self.floor.send(to, Sent::ack(self.floor.name().clone(), value(args)?, id))
+                self.floor.send(to, Sent::ack(self.name.clone(), value(args)?, id))
             }
             Kind::Disconnect => self.member.disconnect(),
             Kind::Ack { id: None, .. } | Kind::Connect(_) | Kind::ConnectError(_) => {
@@ -191,7 +199,7 @@ impl Plug {
         if got > max {
             return Err(FrameError::TooLarge { got: got as u64, max: max as u64, setting });
         }
-        Packet::from_parts(parts, self.floor.namespace().clone(), &self.terms.packets)
+        Packet::from_parts(parts, self.namespace.clone(), &self.terms.packets)
     }
 
     /// May another packet be handed over before the stream is flushed, or the client has asked again? If not, this task is woken
@@ -302,7 +310,7 @@ impl Transport<Packets> for Plug {
 
 impl std::fmt::Debug for Plug {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plug").field("namespace", self.floor.namespace()).finish_non_exhaustive()
+        f.debug_struct("Plug").field("namespace", &self.namespace).finish_non_exhaustive()
     }
 }
 
