@@ -185,7 +185,9 @@ fn p16_an_address_that_guesses_pauses_and_another_does_not() {
     }
     let mut guesser = elsewhere(&shared, 7);
     guesser.message(&login("alice", "s3cret"));
-    assert_eq!(guesser.next()["error"]["msg"], "too many failed logins: try again in 7 s");
+    let limits = "max_failed_logins_per_name = 5, max_failed_logins = 20 of one address";
+    let text = format!("too many failed logins ({limits}): try again in 7 s");
+    assert_eq!(guesser.next()["error"]["msg"], text);
     for mut desk in [elsewhere(&shared, 8), desk(&shared)] {
         desk.written.clear();
         desk.message(&login("alice", "s3cret"));
