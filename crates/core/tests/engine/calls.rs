@@ -243,7 +243,10 @@ async fn a_call_the_wire_cannot_hold_is_not_sent_and_the_connection_lives() {
     let broken = rig.call("two\nlines", "1").await.unwrap();
     not_sent(&broken, Code::InvalidArgument);
     let big = rig.call("big", &format!("\"{}\"", "x".repeat(1_018))).await.unwrap();
-    assert!(big.unwrap_err().to_string().ends_with("frame of 1028 bytes exceeds max_frame_bytes = 1024"));
+    let big = big.unwrap_err();
+    let text = "resource_exhausted: frame of 1028 bytes exceeds max_frame_bytes = 1024";
+    assert!(big.to_string().ends_with(text), "{big}");
+    assert!(matches!(big, CallError::NotSent(failure) if failure.retry == Retry::Never));
     let bytes = rig.ask(Request::new(Route::from_static("a"), Body::binary("png", vec![0])));
     not_sent(&bytes.await.unwrap(), Code::Unimplemented);
     let fine = rig.call("fine", "1");
