@@ -101,7 +101,7 @@
 //! - **Identity ends at the bridge**, and so do facts of one wire. Handing logins on would make every endpoint as
 //!   trusted as the weakest.
 //! - **Losses are declared, not known.** The bridge knows no wire, so `Capabilities` says in words and flags what one
-//!   carries and `Particulars` what it does besides; the check, the README's table of pairs and `tests/matrix.rs` all
+//!   carries and `Particulars` what it does besides; the check, the README's table of pairs and `tests/matrix*.rs` all
 //!   read these, and the last holds them to it.
 //! - **A route works in stripes.** Counters and uses of a route are written for every message, so each connection
 //!   writes to one of sixteen; one counter for all is fought for by every processor. A task for each processor would
