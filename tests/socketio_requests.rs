@@ -144,6 +144,52 @@ async fn the_id_of_a_client_leads_to_no_session() {
     assert!(stream.event().await.starts_with("40{"));
 }
 
+/// A name that no event may have: the server ends the connection.
+const NO_EVENT: &str = "42[\"connect\"]";
+
+/// A query may name its transport twice, and the first counts for the library: so it has to for the guards of the stream.
+#[tokio::test]
+async fn a_stream_is_guarded_as_what_its_request_became_however_that_is_spelled() {
+    let server = serve().await;
+    for query in
+        ["transport=websocket&transport=polling", "transport=websocket=", "transport=websocket=polling"]
+    {
+        let mut stream = Raw::dial(server.address()).await;
+        let head = stream.upgrade_with(&format!("EIO=4&{query}"), "").await;
+        assert!(head.starts_with("HTTP/1.1 101"), "{query}: {head}");
+        stream.send(&["40", NO_EVENT]).await;
+        assert_eq!(stream.close_code().await, Some(1000), "{query}: the server ends it");
+        until("no peer", || server.peers().is_empty()).await;
+    }
+    let mut raw = Raw::dial(server.address()).await;
+    let (status, opened) = raw.ask("&transport=websocket", None).await;
+    assert_eq!(status, 200, "{opened}");
+    let opened: serde_json::Value = serde_json::from_str(opened.strip_prefix('0').unwrap()).unwrap();
+    let query = format!("&sid={}&transport=websocket", opened["sid"].as_str().unwrap());
+    assert_eq!(raw.ask(&query, Some("40")).await, (200, "ok".to_owned()));
+    assert!(events(&mut raw, &query, 1).await[0].starts_with("40{"));
+}
+
+#[tokio::test]
+async fn a_stream_whose_upgrade_was_refused_does_not_end_with_the_session_it_named() {
+    let server = serve().await;
+    let (_requests, query) = polling(&server).await;
+    let upgrade = format!("EIO=4&transport=websocket{query}");
+    let mut other = Raw::dial(server.address()).await;
+    // There is no key.
+    assert_eq!(other.request("GET", &upgrade, "").await.0, 400);
+    let mut stream = Raw::dial(server.address()).await;
+    let head = stream.upgrade_with(&upgrade, "").await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    stream.send(&["2probe", "5"]).await;
+    assert_eq!(stream.text().await, "3probe");
+    stream.send(&["42[\"message\",1]"]).await;
+    assert_eq!(stream.event().await, "42[\"message-back\",1]");
+    stream.send(&[NO_EVENT]).await;
+    assert_eq!(stream.close_code().await, Some(1000));
+    other.session().await;
+}
+
 /// No request of this query is served.
 async fn refused(server: &polywire_core::Server, query: &str) {
     for body in [None, Some("42[\"message\",\"forged\"]"), Some("1")] {

@@ -96,9 +96,6 @@ pub fn capabilities(limits: &Limits) -> Capabilities {
     }
 }
 
-const NO_CHALLENGE: &str =
-    "hyperhq needs the challenge of a launch: challenge=env:NAME or challenge=file:PATH";
-
 /// What a plugin logs in with, and how.
 struct Login {
     plugin: String,
@@ -128,6 +125,13 @@ impl HostConfig {
     }
 }
 
+fn challenge(options: &Options) -> Result<Secret, AdapterError> {
+    options.secret("challenge").cloned().ok_or_else(|| {
+        let text = "hyperhq needs the challenge of a launch: challenge=env:NAME or challenge=file:PATH";
+        AdapterError::Settings(text.to_owned())
+    })
+}
+
 impl HyperHq {
     fn login(target: &Target) -> Result<Login, AdapterError> {
         let settings = |text: String| Err(AdapterError::Settings(text));
@@ -144,13 +148,10 @@ impl HyperHq {
         let Some(plugin) = target.options.text("plugin").filter(|id| !id.is_empty()) else {
             return settings("hyperhq needs the id of a plugin: plugin=ID".to_owned());
         };
-        let Some(challenge) = target.options.secret("challenge") else {
-            return settings(NO_CHALLENGE.to_owned());
-        };
         let events = target.options.text("events").into_iter().flat_map(|names| names.split(','));
         Ok(Login {
             plugin: plugin.to_owned(),
-            challenge: challenge.clone(),
+            challenge: challenge(&target.options)?,
             namespace: target.options.text("namespace").map(str::to_owned),
             events: events.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
         })
@@ -224,14 +225,13 @@ impl Adapter for HyperHq {
     ) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
             let Login { plugin, namespace, events, .. } = Self::login(&target)?;
-            // A challenge that was refused will not become a better one.
+            // Refused once is the end: the next challenge comes with the next launch. One renewed in its file is what a later
+            // connection shows, unless the token of the one before is taken.
             endpoint.reconnect.max_refusals = 1;
             endpoint.reconnect.refused_pause = None;
             let dialler = dialler(&target.address, namespace.as_deref(), events, &endpoint)?;
             let credentials = LoginOptions::new(target.options, "challenge", move |options| {
-                let challenge = options.secret("challenge").cloned();
-                let challenge = challenge.ok_or_else(|| AdapterError::Settings(NO_CHALLENGE.to_owned()))?;
-                Ok(Credentials::new(plugin.as_str(), challenge))
+                Ok(Credentials::new(plugin.as_str(), challenge(options)?))
             })?;
             Ok(Client::start(dialler, Arc::new(credentials), endpoint))
         })

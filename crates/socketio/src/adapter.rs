@@ -152,7 +152,7 @@ impl Config {
 }
 
 /// The names of all choices.
-#[allow(clippy::indexing_slicing, reason = "a constant: it would not compile")]
+#[allow(clippy::indexing_slicing, reason = "a constant: an index out of range would not compile")]
 const TRANSPORTS: [&str; Transports::NAMES.len()] = {
     let mut names = [""; Transports::NAMES.len()];
     let mut at = 0;

@@ -61,7 +61,8 @@
 //! - **A recovered session is no gap**: what was missed comes before anything else, and
 //!   [`polywire.gap`](polywire_core::GAP) is told only where the server begins a new one. More than
 //!   `max_early_events` missed is a new session too; asked for again, they would come again.
-//! - **Recovery is forgotten when either side ends the session on purpose**, for then the server keeps nothing.
+//! - **Recovery is forgotten when either side ends the session on purpose**: after a DISCONNECT the server keeps
+//!   nothing, and whoever left does not come back for what it keeps after less.
 //! - **Right behind an event a client sends no DISCONNECT**: npm `socket.io` drops an event that it reads together with
 //!   one (observed), and an event has no receipt to wait for. The end of the transport tells the rest, as `transport
 //!   close` there.

@@ -246,7 +246,8 @@ impl Stonyx {
     }
 }
 
-/// A path, which comes without its percent forms, as a request line takes it.
+/// A path, which comes without its percent forms, as a request line takes it. A `?` stays and begins the query: in a URL of ours
+/// it is written `%3F`.
 fn percent_encoded(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len());
     for byte in path.bytes() {

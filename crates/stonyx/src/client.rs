@@ -20,7 +20,8 @@ use crate::seal::Key;
 use crate::server::settings;
 use crate::session::ClientSession;
 
-/// Dials `ws://` at `address`, such as `127.0.0.1:2667`, and the path of `config`, and keeps the connection up as `endpoint.reconnect` says; gives back at once.
+/// Dials `ws://` at `address`, such as `127.0.0.1:2667`, asks for the path of `config`, and keeps the connection up as
+/// `endpoint.reconnect` says; gives back at once.
 ///
 /// `credentials` are asked anew before every login: their `data`, an object, are the further members of the login (`authData` of
 /// the original); their `secret`, if there is one, is shown in place of the shared key. `endpoint`'s handler hears pushes as

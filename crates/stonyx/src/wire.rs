@@ -79,27 +79,23 @@ fn message(text: &Bytes, limits: &JsonLimits) -> Result<Message, JsonFault> {
         session_key: None,
         repeats_key: false,
     };
-    let [mut request, mut data, mut response, mut session_key] = [false; 4];
+    let mut named = false;
     while let Some((key, place)) = members.next().map_err(|error| error.what)? {
         let value = text.get(place).unwrap_or_default();
-        let seen = if key.is("request") {
+        message.repeats_key |= if key.is("request") {
             message.request = json::as_string(value)
                 .and_then(|name| Route::new(name.into_owned()).ok())
                 .filter(|route| !route.is_empty());
-            &mut request
+            std::mem::replace(&mut named, true)
         } else if key.is("data") {
-            message.data = body(value, text);
-            &mut data
+            std::mem::replace(&mut message.data, body(value, text)) != Body::Empty
         } else if key.is("response") {
-            message.response = body(value, text);
-            &mut response
+            std::mem::replace(&mut message.response, body(value, text)) != Body::Empty
         } else if key.is("sessionKey") {
-            message.session_key = Some(read_session_key(value).ok_or(()));
-            &mut session_key
+            message.session_key.replace(session_key(value).ok_or(())).is_some()
         } else {
-            continue;
+            false
         };
-        message.repeats_key |= std::mem::replace(seen, true);
     }
     Ok(message)
 }
@@ -109,7 +105,7 @@ fn body(value: &[u8], text: &Bytes) -> Body {
     Body::Json(JsonText::from_validated(bytes))
 }
 
-fn read_session_key(value: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {
+fn session_key(value: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {
     let text = json::as_string(value)?;
     let bytes = Zeroizing::new(STANDARD.decode(text.as_bytes()).ok()?);
     Some(Zeroizing::new(bytes.as_slice().try_into().ok()?))

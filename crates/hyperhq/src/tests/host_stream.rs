@@ -3,14 +3,17 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use polywire_core::{
     Arrival, Body, BoxFuture, Code, Endpoint, Failure, Handler, HandlerFuture, Incoming, Io, Network,
     NetworkListener, Response, Surroundings,
 };
 use serde_json::value::RawValue;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, DuplexStream, Join, ReadBuf, duplex, join};
 use tokio::sync::mpsc;
 
 use super::hand::{CHALLENGE, json};
@@ -21,11 +24,11 @@ const PORT: u16 = 52_789;
 
 /// A network of one address.
 struct Pipes {
-    dialled: mpsc::UnboundedSender<DuplexStream>,
+    dialled: mpsc::UnboundedSender<HostEnd>,
     door: Mutex<Option<Door>>,
 }
 
-struct Door(mpsc::UnboundedReceiver<DuplexStream>);
+struct Door(mpsc::UnboundedReceiver<HostEnd>);
 
 impl Network for Pipes {
     fn connect<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Io>>> {
@@ -99,27 +102,57 @@ fn event(packet: &str) -> Option<(String, HashMap<String, Box<RawValue>>)> {
     Some((name, serde_json::from_str(parts.get(1)?.get()).ok()?))
 }
 
+/// The host's end of a stream.
+type HostEnd = Join<Pieces, DuplexStream>;
+
+/// What the plugin writes, as the host reads it: two pieces never come in one read.
+struct Pieces {
+    written: mpsc::UnboundedReceiver<Bytes>,
+    piece: Bytes,
+}
+
+impl AsyncRead for Pieces {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.piece.is_empty() {
+            self.piece = ready!(self.written.poll_recv(cx)).unwrap_or_default();
+        }
+        let count = self.piece.len().min(buf.remaining());
+        buf.put_slice(&self.piece.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
 /// The plugin's end of a stream; what it writes comes in two pieces, the first of `cut` bytes.
 struct Line {
+    writes: mpsc::UnboundedSender<Bytes>,
     stream: DuplexStream,
     cut: usize,
 }
 
 impl Line {
-    async fn write(&mut self, bytes: &[u8]) {
+    /// A stream of the host, and this end of it.
+    fn new(cut: usize) -> (Self, HostEnd) {
+        let (writes, written) = mpsc::unbounded_channel();
+        let (stream, far) = duplex(1 << 20);
+        (Self { writes, stream, cut }, join(Pieces { written, piece: Bytes::new() }, far))
+    }
+
+    fn write(&self, bytes: &[u8]) {
         let (first, second) = bytes.split_at(self.cut.min(bytes.len()));
-        self.stream.write_all(first).await.unwrap();
-        // The host is given its turn to take it in.
-        for _ in 0..4 {
-            tokio::task::yield_now().await;
+        // An empty read would be the end.
+        for piece in [first, second].into_iter().filter(|piece| !piece.is_empty()) {
+            self.writes.send(Bytes::copy_from_slice(piece)).unwrap();
         }
-        self.stream.write_all(second).await.unwrap();
     }
 
     async fn open(&mut self) {
         let head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n\
             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        self.write(head.as_bytes()).await;
+        self.write(head.as_bytes());
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
             answer.push(self.stream.read_u8().await.unwrap());
@@ -127,8 +160,8 @@ impl Line {
         assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
     }
 
-    async fn say(&mut self, text: &str) {
-        self.write(&frame(text)).await;
+    fn say(&self, text: &str) {
+        self.write(&frame(text));
     }
 
     /// The next message of the host that is no ping.
@@ -185,9 +218,8 @@ async fn replay(recording: &[Said], cut: usize) -> usize {
     config.limits.max_frame_bytes = 1_000_000;
     let host = Host::listen(config, endpoint).await.unwrap();
     assert!(host.plugins().admit("demo-plugin", CHALLENGE.into(), clock.now()));
-    let (near, far) = duplex(1 << 20);
+    let (mut line, far) = Line::new(cut);
     pipes.dialled.send(far).unwrap();
-    let mut line = Line { stream: near, cut };
     line.open().await;
     // What each host draws itself: theirs, and ours in its place.
     let mut drawn: Vec<(String, String)> = Vec::new();
@@ -198,7 +230,7 @@ async fn replay(recording: &[Said], cut: usize) -> usize {
             drawn.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
         };
         if said.by_plugin {
-            line.say(&ours(text)).await;
+            line.say(&ours(text));
             continue;
         }
         let heard = line.hear().await;

@@ -340,7 +340,9 @@ fn where_the_bytes_of_the_host_are_cut_changes_nothing() {
 #[test]
 fn our_plugin_writes_what_the_recorded_ones_wrote() {
     let mut outcomes = HashMap::new();
-    for ((name, recording), row) in recordings().iter().zip(RECORDINGS) {
+    let recordings = recordings();
+    assert_eq!(recordings.len(), RECORDINGS.len(), "every recording has its row");
+    for ((name, recording), row) in recordings.iter().zip(RECORDINGS) {
         let (known, compared, left_out) = row;
         assert_eq!(name, known);
         if let Not(_) = compared {

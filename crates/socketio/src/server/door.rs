@@ -158,24 +158,9 @@ pub struct Door {
     pub(super) slot: Arc<Slot>,
 }
 
-/// What a request asks for, as its query says.
-struct Asked<'a> {
-    session: Option<&'a str>,
-    websocket: bool,
-}
-
-impl<'a> Asked<'a> {
-    fn of(uri: &'a Uri) -> Self {
-        let mut asked = Self { session: None, websocket: false };
-        for part in uri.query().into_iter().flat_map(|query| query.split('&')) {
-            match part.split_once('=') {
-                Some(("sid", id)) => asked.session = Some(id),
-                Some(("transport", transport)) => asked.websocket = transport == "websocket",
-                _ => {}
-            }
-        }
-        asked
-    }
+/// The name of the session that a request speaks for: of several the first, as the library reads it.
+fn session_name(uri: &Uri) -> Option<&str> {
+    uri.query()?.split('&').find_map(|part| part.strip_prefix("sid="))
 }
 
 impl Door {
@@ -210,9 +195,9 @@ impl Door {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// The library's id of this request's session, where it has one, and its gate.
-    fn session(&self, asked: &Asked<'_>) -> (Option<String>, Arc<Gate>) {
-        let Some(name) = asked.session else { return (None, Arc::default()) };
+    /// The library's id of the session of this name, where a request has one, and its gate.
+    fn session(&self, name: Option<&str>) -> (Option<String>, Arc<Gate>) {
+        let Some(name) = name else { return (None, Arc::default()) };
         let (id, gate) = self.sessions.find(name).unwrap_or_else(|| (NO_SESSION.to_owned(), Arc::default()));
         (Some(id), gate)
     }
@@ -241,15 +226,10 @@ impl Service<Request<Incoming>> for Door {
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let asked = Asked::of(request.uri());
-        let (begins, posts) = (asked.session.is_none(), request.method() == Method::POST);
-        let gets = !asked.websocket && request.method() == Method::GET;
-        let (opens, polls) = (begins && gets, !begins && gets);
-        let (session, gate) = self.session(&asked);
-        if asked.websocket {
-            // Requests of several sessions may share a stream; a WebSocket has it for itself.
-            self.slot.set_gate(&gate);
-        }
+        let name = session_name(request.uri());
+        let begins = name.is_none();
+        let (posts, gets) = (request.method() == Method::POST, request.method() == Method::GET);
+        let (session, gate) = self.session(name);
         let admitted = self.guests.admit(request.headers());
         let place = (admitted && begins).then(|| self.places.take(self.address.as_deref())).flatten();
         let refused = match (admitted, begins && place.is_none()) {
@@ -276,16 +256,21 @@ impl Service<Request<Incoming>> for Door {
                 poll_fn(|cx| gate.poll_read(cx)).await;
             }
             let response = Service::call(&service, request).await.map(answer)?;
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                slot.upgraded();
-            }
-            if polls {
-                // What was waiting has been taken.
-                gate.flushed();
-            }
+            // What the request became is the library's word alone: it has a reading of the query of its own.
             Ok(match response.status() {
+                StatusCode::SWITCHING_PROTOCOLS => {
+                    // Requests of several sessions may share a stream; a WebSocket has it for itself.
+                    slot.set_gate(&gate);
+                    slot.upgraded();
+                    response
+                }
                 StatusCode::BAD_REQUEST => respelled(response).await,
-                _ if opens => sessions.rename(response, &gate).await,
+                StatusCode::OK if begins => sessions.rename(response, &gate).await,
+                StatusCode::OK if gets => {
+                    // What was waiting has been taken.
+                    gate.flushed();
+                    response
+                }
                 _ => response,
             })
         })

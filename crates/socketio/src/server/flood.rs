@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use polywire_core::{Clock, Moment};
+use polywire_core::Moment;
 use polywire_net::websocket::MAX_FRAGMENTS;
 
 /// The time in which they are counted.
@@ -28,7 +28,12 @@ impl Flood {
     }
 
     /// The head of a frame has come, with the first byte of its content; the words are why it is too much.
-    pub(super) fn frame(&mut self, opcode: u8, first: Option<u8>, clock: &dyn Clock) -> Result<(), String> {
+    pub(super) fn frame(
+        &mut self,
+        opcode: u8,
+        first: Option<u8>,
+        now: impl FnOnce() -> Moment,
+    ) -> Result<(), String> {
         match opcode {
             0 => self.frames = self.frames.saturating_add(1),
             1 | 2 => self.frames = 1,
@@ -39,7 +44,7 @@ impl Flood {
         }
         // Pings and pongs of the WebSocket, then those of Engine.IO and what it has besides; an empty frame may begin one.
         let only_seen = opcode > 8 || opcode == 1 && matches!(first, None | Some(b'0' | b'2' | b'3' | b'6'));
-        if only_seen && self.is_too_much(clock.now()) {
+        if only_seen && self.is_too_much(now()) {
             return Err(format!(
                 "more than max_control_per_second = {} pings and pongs in a second",
                 self.max
@@ -64,69 +69,46 @@ impl Flood {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::time::SystemTime;
-
-    use polywire_core::Alarm;
-
     use super::*;
 
     const ONLY_SEEN: [(u8, Option<u8>); 6] =
         [(9, None), (10, Some(b'x')), (1, Some(b'3')), (1, Some(b'2')), (1, Some(b'6')), (1, None)];
 
-    /// Seconds that the test counts.
-    #[derive(Default)]
-    struct Seconds(AtomicU64);
-
-    impl Clock for Seconds {
-        fn now(&self) -> Moment {
-            Moment::from_start(Duration::from_secs(self.0.load(Ordering::Relaxed)))
-        }
-
-        fn wall(&self) -> SystemTime {
-            SystemTime::UNIX_EPOCH
-        }
-
-        fn alarm(&self) -> Box<dyn Alarm> {
-            unreachable!("nothing is waited for")
-        }
-    }
-
     #[test]
     fn h10_more_in_a_second_than_allowed_are_too_much_whatever_they_are() {
-        let clock = Seconds::default();
+        let mut now = Moment::default();
         for (opcode, first) in ONLY_SEEN {
             let mut flood = Flood::new(3);
             for _ in 0..2 {
                 for _ in 0..3 {
-                    assert_eq!(flood.frame(opcode, first, &clock), Ok(()));
-                    assert_eq!(flood.frame(1, Some(b'4'), &clock), Ok(()));
+                    assert_eq!(flood.frame(opcode, first, || now), Ok(()));
+                    assert_eq!(flood.frame(1, Some(b'4'), || now), Ok(()));
                 }
-                clock.0.fetch_add(1, Ordering::Relaxed);
+                now = now + SECOND;
             }
             for (opcode, first) in ONLY_SEEN.iter().take(3) {
-                assert_eq!(flood.frame(*opcode, *first, &clock), Ok(()));
+                assert_eq!(flood.frame(*opcode, *first, || now), Ok(()));
             }
-            let why = flood.frame(opcode, first, &clock).unwrap_err();
+            let why = flood.frame(opcode, first, || now).unwrap_err();
             assert_eq!(why, "more than max_control_per_second = 3 pings and pongs in a second");
         }
         let mut flood = Flood::new(3);
         for _ in 0..10_000 {
-            assert_eq!(flood.frame(2, None, &clock), Ok(()), "an attachment may be empty");
-            assert_eq!(flood.frame(1, Some(b'4'), &clock), Ok(()));
+            assert_eq!(flood.frame(2, None, || now), Ok(()), "an attachment may be empty");
+            assert_eq!(flood.frame(1, Some(b'4'), || now), Ok(()));
         }
     }
 
     #[test]
     fn h08_a_message_in_more_frames_than_allowed_is_too_much() {
-        let clock = Seconds::default();
+        let now = Moment::default;
         let mut flood = Flood::new(3);
         for _ in 0..2 {
-            assert_eq!(flood.frame(1, Some(b'4'), &clock), Ok(()));
+            assert_eq!(flood.frame(1, Some(b'4'), now), Ok(()));
             for _ in 1..MAX_FRAGMENTS {
-                assert_eq!(flood.frame(0, None, &clock), Ok(()));
+                assert_eq!(flood.frame(0, None, now), Ok(()));
             }
         }
-        assert_eq!(flood.frame(0, None, &clock), Err("a message in more than 1024 frames".to_owned()));
+        assert_eq!(flood.frame(0, None, now), Err("a message in more than 1024 frames".to_owned()));
     }
 }

@@ -22,7 +22,7 @@ use super::sieve::Sieve;
 /// What the requests of a stream tell the stream itself.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    /// Another one once the stream turns out to belong to a session that began on another.
+    /// That of its session once the stream is a WebSocket.
     gate: Mutex<Arc<Gate>>,
     /// What follows the next response are messages.
     websocket: AtomicBool,

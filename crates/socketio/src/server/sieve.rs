@@ -262,7 +262,7 @@ impl Sieve {
                 tracing::debug!("a message exceeds max_frame_bytes = {}", self.max);
                 return Step::End(&TOO_BIG);
             }
-            if let Err(why) = seen.flood.frame(opcode, look[0], clock) {
+            if let Err(why) = seen.flood.frame(opcode, look[0], || clock.now()) {
                 tracing::debug!("{why}");
                 return Step::End(&TOO_MUCH);
             }

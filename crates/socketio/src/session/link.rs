@@ -72,7 +72,7 @@ pub struct Link {
     assembling: Option<Box<Assembling>>,
     /// Events that came before the namespace was granted.
     early: Vec<Packet>,
-    /// An event of ours was written that wants no answer, and nothing was heard since.
+    /// An event of ours was written that wants no answer, and nothing was heard since from which to guess that it was read.
     told: bool,
 }
 

@@ -215,7 +215,7 @@ impl Session for ServerSession {
         match read(&text, &self.json) {
             Read::Message(message) => self.asked(message, cx),
             Read::Other => cx.count(Count::UnknownKind),
-            // Whatever it is, no login is that large.
+            // Whatever it is, no login needs what is beyond these limits.
             Read::Limit if self.login != Login::Done => {
                 self.refuse(Count::BeforeLogin, "a message beyond a limit on JSON before the login", cx);
             }
