@@ -248,15 +248,20 @@ impl Sockhop {
         Ok((address, config))
     }
 
-    /// The TCP address, where TLS can be used; the options of TLS say whether it is.
+    /// The TCP address, where TLS can be used; the options of TLS say whether it is. Elsewhere they are refused.
     #[cfg(feature = "tls")]
-    fn sealed(address: &Address, options: &Options) -> Result<Option<String>, AdapterError> {
+    fn sealable(address: &Address, options: &Options) -> Result<Option<String>, AdapterError> {
         match address {
             Address::Tcp(address) => Ok(Some(address.clone())),
             Address::Unix(_) if options.flag("tls")?.unwrap_or(false) => {
                 Err(AdapterError::Settings("a Unix socket has no TLS".into()))
             }
-            Address::Unix(_) => Ok(None),
+            Address::Unix(_) => {
+                match ["tls_cert", "tls_key", "tls_ca"].into_iter().find(|name| options.secret(name).is_some()) {
+                    Some(name) => Err(AdapterError::Settings(format!("{name} is of no use on a Unix socket"))),
+                    None => Ok(None),
+                }
+            }
         }
     }
 }
@@ -293,7 +298,7 @@ impl Adapter for Sockhop {
             let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
             #[cfg(feature = "tls")]
-            if let Some(tcp) = Self::sealed(&address, &options)?
+            if let Some(tcp) = Self::sealable(&address, &options)?
                 && let Some(tls) = crate::tls::ServerTls::from_options(&options)?
             {
                 return Ok(crate::server::listen_tls(tcp, config, tls, endpoint).await?);
@@ -308,7 +313,7 @@ impl Adapter for Sockhop {
             let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
             #[cfg(feature = "tls")]
-            if let Some(tcp) = Self::sealed(&address, &options)?
+            if let Some(tcp) = Self::sealable(&address, &options)?
                 && let Some(tls) = crate::tls::ClientTls::from_options(&options, &tcp)?
             {
                 return Ok(crate::client::dial_tls(tcp, config, tls, endpoint)?);
@@ -321,6 +326,8 @@ impl Adapter for Sockhop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "tls")]
+    use polywire_core::Secret;
     use std::time::Duration;
 
     fn options(pairs: &[(&str, &str)]) -> Options {
@@ -375,6 +382,29 @@ mod tests {
         ] {
             let text = Config::from_options(&options(&[(name, value)])).unwrap_err().to_string();
             assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn what_a_unix_socket_would_leave_unused_is_refused() {
+        let address = Address::Unix("socket".into());
+        for (name, text) in [
+            ("tls", "a Unix socket has no TLS"),
+            ("tls_cert", "tls_cert is of no use on a Unix socket"),
+            ("tls_key", "tls_key is of no use on a Unix socket"),
+            ("tls_ca", "tls_ca is of no use on a Unix socket"),
+        ] {
+            let mut options = Options::new();
+            match name {
+                "tls" => options.set(name, "1"),
+                _ => options.set_secret(name, Secret::from("text")),
+            }
+            let refused = Sockhop::sealable(&address, &options).unwrap_err();
+            assert!(refused.to_string().contains(text), "{refused}");
+        }
+        for off in [&[][..], &[("tls", "0")]] {
+            assert_eq!(Sockhop::sealable(&address, &options(off)).unwrap(), None);
         }
     }
 
