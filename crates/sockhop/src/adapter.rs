@@ -10,7 +10,7 @@ use polywire_core::{
 
 use crate::address::Address;
 use crate::config::{Calls, Config, Mode, PeerType, Switch};
-use crate::terminator::{FENCED, Fence};
+use crate::terminator::{MARKED, Mark};
 
 /// Sockhop, for whoever picks an adapter by its name.
 pub const ADAPTER: Sockhop = Sockhop;
@@ -36,7 +36,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "terminator",
         takes: OptionKind::Text,
         default: "\\n",
-        about: "what ends a line, with the escapes \\n \\r \\t \\0 and \\xNN",
+        about: "what ends a line, with the escapes \\n \\r \\t \\0 \\\\ and \\xNN; what is sent needs a character that JSON has nowhere or in strings alone",
     },
     OptionSpec {
         name: "terminator_sent",
@@ -145,8 +145,8 @@ impl Config {
         if let Some(sent) = terminator(options, "terminator_sent")? {
             config.terminator.transmit = sent;
         }
-        if Fence::of(&config.terminator.transmit).is_none() {
-            return Err(AdapterError::option(sent, options.text(sent).unwrap_or_default(), FENCED));
+        if Mark::of(&config.terminator.transmit).is_none() {
+            return Err(AdapterError::option(sent, options.text(sent).unwrap_or_default(), MARKED));
         }
         config.name_from = options.text("name_from").map(str::to_owned);
         config.errors_in_reply = options.flag("errors_in_reply")?.unwrap_or(config.errors_in_reply);
@@ -257,9 +257,12 @@ impl Sockhop {
                 Err(AdapterError::Settings("a Unix socket has no TLS".into()))
             }
             Address::Unix(_) => {
-                match ["tls_cert", "tls_key", "tls_ca"].into_iter().find(|name| options.secret(name).is_some()) {
-                    Some(name) => Err(AdapterError::Settings(format!("{name} is of no use on a Unix socket"))),
+                let set = |name: &&str| options.secret(name).is_some();
+                match ["tls_cert", "tls_key", "tls_ca"].into_iter().find(set) {
                     None => Ok(None),
+                    Some(name) => {
+                        Err(AdapterError::Settings(format!("{name} is of no use on a Unix socket")))
+                    }
                 }
             }
         }
