@@ -15,7 +15,7 @@ mod tests {
     const LONGER: [&str; 1] = ["conform_sockhop.py"];
 
     #[test]
-    fn every_example_is_built_and_has_at_most_60_lines() {
+    fn every_example_is_built_run_named_in_the_readme_and_has_at_most_60_lines() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
         let rust = |entry: &PathBuf| entry.extension().is_some_and(|extension| extension == "rs");

@@ -1,5 +1,5 @@
 //! The bridge between real wires over loopback: typed bytes, the ways bytes take onto a wire without them, and ends of an upstream.
-//! Every pair of wires is in `matrix.rs`; what is measured against foreign peers is elsewhere.
+//! Every pair of wires is in `matrix*.rs`; what is measured against foreign peers is elsewhere.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

@@ -79,10 +79,8 @@ impl Times {
 }
 
 /// What this process holds: bytes of memory, and descriptors.
-fn held() -> (u64, usize) {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let resident: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
-    (resident * 4_096, std::fs::read_dir("/proc/self/fd").unwrap().count())
+fn held() -> (usize, usize) {
+    (polywire_tests::memory::held(), std::fs::read_dir("/proc/self/fd").unwrap().count())
 }
 
 async fn serve(wire: &str, app: &Arc<App>) -> Server {

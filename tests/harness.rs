@@ -1,4 +1,5 @@
-//! The test equipment itself: a process that hides an end would make every other test lie.
+//! The test equipment itself: a process that hides an end would make every other test lie, and a suite that is long to adopt is not
+//! adopted.
 
 use std::time::Duration;
 

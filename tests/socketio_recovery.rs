@@ -94,7 +94,7 @@ impl Cut {
     async fn new(package: &Path, config: Config) -> Self {
         let (server, port) = keeping(package).await;
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let relay = Relay::start(format!("127.0.0.1:{port}"), usize::MAX).await.unwrap();
+        let relay = Relay::start(format!("127.0.0.1:{port}"), 0).await.unwrap();
         let program = Program::default();
         let endpoint = Endpoint {
             observer: Some(Arc::new(program.clone())),

@@ -96,8 +96,13 @@ async fn say(server: &Server, rooms: &Hub, guests: &mut [Guest], said: &[(&str, 
     }
 }
 
-/// Four guests in two rooms: they join, one leaves, one is gone.
-async fn four(server: Server, rooms: Hub, mut guests: Vec<Guest>) {
+/// Four guests in two rooms, over WebSocket, polling and from one to the other: they join, one leaves, one is gone.
+async fn four(guest: impl AsyncFn(&Server, Value) -> Guest) {
+    let (server, rooms) = serve().await;
+    let mut guests = Vec::new();
+    for transports in [&["websocket"][..], &["polling", "websocket"], &["polling"], &["websocket"]] {
+        guests.push(guest(&server, json!(transports)).await);
+    }
     say(&server, &rooms, &mut guests, &[("red", 1, &[])]).await;
     for (guest, room) in [(0, "red"), (1, "red"), (1, "blue"), (2, "blue"), (3, "red")] {
         guests[guest].ask("join", room).await;
@@ -127,26 +132,12 @@ async fn four(server: Server, rooms: Hub, mut guests: Vec<Guest>) {
 async fn npm_clients_hear_what_is_said_in_their_rooms() {
     let name = "npm_clients_hear_what_is_said_in_their_rooms";
     let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
-    let (server, rooms) = serve().await;
-    let mut guests = Vec::new();
-    for transports in
-        [json!(["websocket"]), json!(["polling", "websocket"]), json!(["polling"]), json!(["websocket"])]
-    {
-        guests.push(Guest::npm(&package, &server, transports).await);
-    }
-    four(server, rooms, guests).await;
+    four(async |server, transports| Guest::npm(&package, server, transports).await).await;
 }
 
 #[tokio::test]
 async fn python_clients_hear_what_is_said_in_their_rooms() {
     let name = "python_clients_hear_what_is_said_in_their_rooms";
     let Some(package) = skip::package(name, &PYTHON_SOCKETIO) else { return };
-    let (server, rooms) = serve().await;
-    let mut guests = Vec::new();
-    for transports in
-        [json!(["websocket"]), json!(["polling", "websocket"]), json!(["polling"]), json!(["websocket"])]
-    {
-        guests.push(Guest::python(&package, &server, transports).await);
-    }
-    four(server, rooms, guests).await;
+    four(async |server, transports| Guest::python(&package, server, transports).await).await;
 }

@@ -29,7 +29,7 @@ async fn serve(encryption: bool) -> Server {
         Target { address: "127.0.0.1:0".to_owned(), options: Options::new(), ..Target::default() };
     target.options.set_secret("key", Secret::from(KEY));
     target.options.set("encryption", if encryption { "on" } else { "off" });
-    let endpoint = polywire_cli::service::endpoint(&ADAPTER, &target.options, None).unwrap();
+    let endpoint = polywire_cli::service::endpoint(&ADAPTER, &target.options).unwrap();
     ADAPTER.listen(target, endpoint).await.unwrap()
 }
 

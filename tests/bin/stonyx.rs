@@ -80,7 +80,7 @@ async fn server(flags: &HashMap<String, String>) {
     target.options.set("encryption", if flags["encryption"] == "false" { "off" } else { "on" });
     target.options.set("open_routes", "openValue,openSilent");
     target.options.set("on_failure", "close");
-    let endpoint = polywire_cli::service::endpoint(&ADAPTER, &target.options, None).unwrap();
+    let endpoint = polywire_cli::service::endpoint(&ADAPTER, &target.options).unwrap();
     let server = ADAPTER.listen(target, endpoint).await.unwrap();
     let port: u16 = server.address().rsplit(':').next().unwrap().parse().unwrap();
     say("listening", &[("port", json!(port))]);

@@ -34,7 +34,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "hostile",
-        about: "10,000 connects over sockets as fast as they go, 512 peers below every limit, a million callbacks; bombs, bytes one by one and keys that collide, with their time (C-05, C-11, C-22, P-05, P-06, S-12)",
+        about: "10,000 connects over sockets as fast as they go, 512 peers below every limit, a million callbacks, 20 million messages of a byte; bombs, bytes one by one and keys that collide, with their time (C-05, C-09, C-11, C-13, C-22, P-05, P-06, S-12)",
         command: hostile,
     },
     Part {
@@ -101,9 +101,9 @@ fn rows(words: &[String]) -> Command {
 }
 
 fn hostile(words: &[String]) -> Command {
-    let targets = ["hostile_wires", "hostile_memory", "hostile_cost", "hostile_sockhop"];
+    let targets = ["hostile_wires", "hostile_memory", "hostile_cost", "hostile_flood", "hostile_sockhop"];
     let targets = targets.into_iter().flat_map(|target| ["--test", target]);
-    let rows = ["--", "--nocapture", "c05", "c11", "c13", "c22", "p05", "p06"];
+    let rows = ["--", "--nocapture", "c05", "c09", "c11", "c13", "c22", "p05", "p06"];
     tests(&["--package", "polywire-tests"].into_iter().chain(targets).chain(rows).collect::<Vec<_>>(), words)
 }
 

@@ -32,7 +32,10 @@ pub(crate) fn told(error: CallError, absent: Option<&str>, timeout: Duration) ->
                 (Ending::OutOfTime, Failure::new(Code::DeadlineExceeded, text).with_retry(Retry::Safe))
             }
             _ => {
-                let text = because("nothing was sent", absent.or(Some("its connection has ended")));
+                let text = because(
+                    "nothing was sent",
+                    absent.or(Some("nobody else is there, or its connection has ended")),
+                );
                 (Ending::NotSent, Failure::new(Code::Unavailable, text).with_retry(Retry::Safe))
             }
         },
@@ -123,8 +126,8 @@ mod tests {
             let (counted, told) = told(error, Some("it cannot be reached"), Duration::from_secs(15));
             assert_eq!((counted, told.code, told.retry), (ending, code, retry), "{shown}");
             assert!(!told.message.contains("10.0.0.5"), "{}", told.message);
-            let connected = counted != Ending::Unknown;
-            assert_eq!(told.message.ends_with("not connected, it cannot be reached"), connected, "{shown}");
+            let says_why = counted != Ending::Unknown;
+            assert_eq!(told.message.ends_with("not connected, it cannot be reached"), says_why, "{shown}");
             let names_the_limit = told.message.contains("timeout = 15s of the route");
             assert_eq!(names_the_limit, code == Code::DeadlineExceeded, "{}", told.message);
         }

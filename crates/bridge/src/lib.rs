@@ -65,10 +65,10 @@
 //!   once the event is queued. Without a verb, kind and name stay. A kind that one of the wires cannot carry is left to later
 //!   routes. What no route takes is answered `not_found`, or counted. Where a wire's clients have requests only, what they mean
 //!   for an event comes as a request, and `emit` makes an event of it.
-//! * **Client endpoints** are dialled in the background. After three refused logins one attempt is made in 60 s. One that is
-//!   out is told in the log, with the reason, at most once in ten seconds, and so is its return. What is sent while there is no
-//!   connection waits for it, within its deadline and the limits of the queue. The mark of a reconnect,
-//!   [`GAP`](polywire_core::GAP), crosses only where a route spells out its name.
+//! * **Client endpoints** are dialled in the background. After three refused logins one attempt is made in 60 s, unless the wire
+//!   takes a refusal for final, as HyperHQ does. One that is out is told in the log, with the reason, at most once in ten seconds,
+//!   and so is its return. What is sent while there is no connection waits for it, within its deadline and the limits of the
+//!   queue. The mark of a reconnect, [`GAP`](polywire_core::GAP), crosses only where a route spells out its name.
 //! * **Server endpoints as targets.** A request goes to one of the connected peers, in turn; an event to all of them. Neither
 //!   goes back to the peer it came from. With nobody connected a request fails `unavailable`.
 //! * **Time.** A call has what its caller has left, at most the timeout of its route. A fiftieth of that, from 20 to 500 ms, is
@@ -101,7 +101,7 @@
 //! - **Identity ends at the bridge**, and so do facts of one wire. Handing logins on would make every endpoint as
 //!   trusted as the weakest.
 //! - **Losses are declared, not known.** The bridge knows no wire, so `Capabilities` says in words and flags what one
-//!   carries and `Particulars` what it does besides; the check, the README's table of pairs and `tests/matrix.rs` all
+//!   carries and `Particulars` what it does besides; the check, the README's table of pairs and `tests/matrix*.rs` all
 //!   read these, and the last holds them to it.
 //! - **A route works in stripes.** Counters and uses of a route are written for every message, so each connection
 //!   writes to one of sixteen; one counter for all is fought for by every processor. A task for each processor would

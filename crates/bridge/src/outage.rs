@@ -7,12 +7,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::{ClientState, Clock, Endpoint, Moment, Reconnect, Shutdown};
+use polywire_core::{Caller, ClientState, Clock, Endpoint, Moment, Reconnect, Shutdown};
 use tokio::sync::watch;
 
 use crate::failure::clean_text;
 
-/// Least time between two lines about one outage.
+/// Least time between two lines that say out.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Writes to the log how one client endpoint stands.
@@ -35,14 +35,14 @@ impl Teller {
     }
 
     /// Tells until the client is over.
-    pub(crate) async fn follow(self, mut state: watch::Receiver<ClientState>) {
+    pub(crate) async fn follow(self, caller: Caller, mut state: watch::Receiver<ClientState>) {
         let mut outage = Outage::default();
         loop {
             let stands = state.borrow_and_update().clone();
             if self.shutdown.is_draining() {
                 return;
             }
-            if let Some(line) = outage.line(&stands, self.clock.now(), &self.reconnect) {
+            if let Some(line) = outage.line(&stands, caller.has_ended(), self.clock.now(), &self.reconnect) {
                 tracing::warn!(endpoint = %self.endpoint, "{line}");
             }
             if state.changed().await.is_err() {
@@ -64,8 +64,14 @@ struct Outage {
 }
 
 impl Outage {
-    /// What is to be told of an endpoint that stands so, if anything.
-    fn line(&mut self, state: &ClientState, now: Moment, reconnect: &Reconnect) -> Option<String> {
+    /// What is to be told of an endpoint that stands so, if anything; `over` when it stands so for good.
+    fn line(
+        &mut self,
+        state: &ClientState,
+        over: bool,
+        now: Moment,
+        reconnect: &Reconnect,
+    ) -> Option<String> {
         let (why, then): (Cow<'static, str>, _) = match state {
             ClientState::Ready => {
                 let since = self.since.take()?;
@@ -77,15 +83,15 @@ impl Outage {
             ClientState::Refused(refusal) => (
                 refusal.to_string().into(),
                 match reconnect.refused_pause {
-                    Some(pause) => format!("tries again in {pause:?}"),
-                    None => "does not try again".to_owned(),
+                    Some(pause) if !over => format!("tries again in {pause:?}"),
+                    _ => "does not try again".to_owned(),
                 },
             ),
             ClientState::Closed(why) => (why.clone().into(), "does not try again".to_owned()),
             _ => return None,
         };
         self.since.get_or_insert(now);
-        if self.next.is_some_and(|next| now < next) {
+        if !over && self.next.is_some_and(|next| now < next) {
             return None;
         }
         self.next = Some(now + PAUSE);
@@ -107,9 +113,19 @@ mod tests {
     fn an_outage_is_told_once_in_ten_seconds_and_its_end_once() {
         let reconnect = Reconnect { refused_pause: Some(Duration::from_secs(60)), ..Reconnect::default() };
         let mut outage = Outage::default();
-        let mut at = |seconds, state: ClientState| {
-            outage.line(&state, Moment::from_start(Duration::from_secs(seconds)), &reconnect)
+        let mut line = |seconds, state: ClientState, over| {
+            outage.line(&state, over, Moment::from_start(Duration::from_secs(seconds)), &reconnect)
         };
+        let refused_for_good = line(0, ClientState::Refused(Refusal::new("used up")), true);
+        assert_eq!(
+            refused_for_good.as_deref(),
+            Some("endpoint out: login refused: used up; does not try again")
+        );
+        let mut outage = Outage::default();
+        let mut line = |seconds, state: ClientState, over| {
+            outage.line(&state, over, Moment::from_start(Duration::from_secs(seconds)), &reconnect)
+        };
+        let mut at = |seconds, state| line(seconds, state, false);
         let waits = |why: &str| ClientState::Waiting(why.to_owned());
         let refusal = || Refusal::new("wrong\u{1b}[31m password");
         assert_eq!(at(0, ClientState::Connecting), None);
@@ -131,6 +147,9 @@ mod tests {
         assert_eq!(at(40, waits("lost")), out("lost", "within 30s"));
         let over = at(50, ClientState::Closed("no such option".to_owned()));
         assert_eq!(over.as_deref(), Some("endpoint out: no such option; does not try again"));
-        assert!(at(60, waits(&"x".repeat(2_000))).unwrap().len() < 600, "a peer does not fill the log");
+        let over = line(51, ClientState::Closed("its settings are wrong".to_owned()), true);
+        assert_eq!(over.as_deref(), Some("endpoint out: its settings are wrong; does not try again"));
+        let mut at = |seconds, state| line(seconds, state, false);
+        assert!(at(70, waits(&"x".repeat(2_000))).unwrap().len() < 600, "a peer does not fill the log");
     }
 }

@@ -268,7 +268,7 @@ async fn start_endpoint(
             let client = adapter.dial(target, core).await.map_err(failed)?;
             port.dialled(client.caller().clone(), client.watch());
             // It ends with the client.
-            tokio::spawn(teller.follow(client.watch()));
+            tokio::spawn(teller.follow(client.caller().clone(), client.watch()));
             Ends::Client(client)
         }
         Role::Server => {

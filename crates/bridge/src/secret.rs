@@ -12,8 +12,6 @@ use crate::read::{At, Scalar};
 
 /// Largest secret in bytes.
 const MAX_SECRET_BYTES: u64 = 64 << 10;
-/// What to do about a file that cannot be read.
-const UNREADABLE: &str = "make the file readable for the bridge";
 
 /// Reads the secret that `value` names, or notes why that cannot be. No finding shows any part of a secret.
 pub(crate) fn read(key: &str, value: &At<Scalar>, folder: &Path, findings: &mut Findings) -> Option<Secret> {
@@ -57,12 +55,11 @@ fn read_file(
     findings: &mut Findings,
 ) -> Result<Secret, (String, &'static str)> {
     let shown = path.display();
-    let failed = |error: std::io::Error| (format!("{shown}: {error}"), UNREADABLE);
-    let file = File::open(path).map_err(failed)?;
+    let file = open(path)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+        let mode = file.metadata().map_err(|error| unreadable(path, &error))?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             let text = format!("the secret `{key}` in {shown} has mode {mode:04o}: others may read it");
             findings.add(Problem::SecretMode, line, text, format!("chmod 600 {shown}"));
@@ -71,7 +68,7 @@ fn read_file(
     content(file, path)
 }
 
-/// Has an option whose secret stands in a plain file read it again before every further login.
+/// Has an option whose secret stands in a plain file read it again before every login.
 pub(crate) fn set(options: &mut Options, name: &str, secret: Secret, value: &At<Scalar>, folder: &Path) {
     let path = match &value.value {
         Scalar::Text(named) => named.strip_prefix("file:").map(|path| folder.join(path)),
@@ -79,18 +76,26 @@ pub(crate) fn set(options: &mut Options, name: &str, secret: Secret, value: &At<
     };
     match path.filter(|path| path.is_file()) {
         Some(path) => options.set_secret_from(name, secret, move || {
-            let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            content(file, &path).map_err(|(why, _)| why)
+            open(&path).and_then(|file| content(file, &path)).map_err(|(why, _)| why)
         }),
         None => options.set_secret(name, secret),
     }
 }
 
+fn open(path: &Path) -> Result<File, (String, &'static str)> {
+    File::open(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> (String, &'static str) {
+    (format!("{}: {error}", path.display()), "make the file readable for the bridge")
+}
+
 fn content(file: File, path: &Path) -> Result<Secret, (String, &'static str)> {
     let shown = path.display();
-    let failed = |error: std::io::Error| (format!("{shown}: {error}"), UNREADABLE);
     let mut text = String::new();
-    file.take(MAX_SECRET_BYTES.saturating_add(1)).read_to_string(&mut text).map_err(failed)?;
+    file.take(MAX_SECRET_BYTES.saturating_add(1))
+        .read_to_string(&mut text)
+        .map_err(|error| unreadable(path, &error))?;
     let secret = text.trim_end_matches(['\r', '\n']);
     if secret.is_empty() {
         return Err((format!("{shown} is empty"), "write the secret into it"));

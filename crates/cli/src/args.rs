@@ -103,4 +103,14 @@ mod tests {
             assert!(help.contains(exit.about()), "{exit:?}");
         }
     }
+
+    #[test]
+    fn each_v_lets_more_be_said() {
+        for (line, filter) in
+            [("", "warn"), ("-v", "info,polywire=debug"), ("-vv", "debug"), ("-vvv", "debug")]
+        {
+            let words = ["polywire", "check", "--pairs", line].into_iter().filter(|word| !word.is_empty());
+            assert_eq!(Cli::parse_from(words).log_filter(), filter);
+        }
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) fn load(source: &str) -> Result<Secret, String> {
 }
 
 /// Sets an option to the secret that `source` names, which was `loaded` from there. What stands in a plain file is read again before
-/// every further login; a variable does not change, and a pipe gives its secret once.
+/// every login; a variable does not change, and a pipe gives its secret once.
 pub(crate) fn set(options: &mut Options, name: &str, loaded: Secret, source: &str) {
     let plain = |path: &str| fs::metadata(path).is_ok_and(|found| found.is_file());
     if source.strip_prefix("file:").is_some_and(plain) {

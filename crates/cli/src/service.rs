@@ -23,8 +23,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Adapter, AdapterError, Body, Code, Endpoint, Event, Failure, Handler, HandlerFuture, Incoming, Json,
-    JsonLimits, JsonText, Observe, Options, Peer, Progress, Registry, RegistryError, Response, Route, Router,
-    json,
+    JsonLimits, JsonText, Options, Peer, Progress, Registry, RegistryError, Response, Route, Router, json,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -37,17 +36,13 @@ const MAX_SLEEP: Duration = Duration::from_secs(60);
 /// Most `steps` and `count`.
 const MAX_COUNT: u32 = 10_000;
 
-/// An endpoint that serves this on the wire of `adapter` with these options, and lets `observer` hear who comes and goes.
+/// An endpoint that serves this on the wire of `adapter` with these options.
 ///
 /// # Errors
 /// When an option has a value that it cannot have.
-pub fn endpoint(
-    adapter: &dyn Adapter,
-    options: &Options,
-    observer: Option<Arc<dyn Observe>>,
-) -> Result<Endpoint, AdapterError> {
+pub fn endpoint(adapter: &dyn Adapter, options: &Options) -> Result<Endpoint, AdapterError> {
     if adapter.name() == "stonyx" {
-        let members = Arc::new(stonyx::Members::new(observer));
+        let members = Arc::new(stonyx::Members::default());
         let service = stonyx::Service::new(Arc::clone(&members));
         let service = service.map_err(|error| AdapterError::Settings(error.to_string()))?;
         return Ok(Endpoint { observer: Some(members), ..Endpoint::on(adapter, service) });
@@ -55,11 +50,11 @@ pub fn endpoint(
     if adapter.name() == "hyperhq" {
         let library = hyperhq::routes();
         let router = demo(library).build().map_err(|error| AdapterError::Settings(error.to_string()))?;
-        return Ok(Endpoint { observer, ..Endpoint::on(adapter, router) });
+        return Ok(Endpoint::on(adapter, router));
     }
     let router = router().map_err(|error| AdapterError::Settings(error.to_string()))?;
     let service = behind(router, adapter, options)?;
-    Ok(Endpoint { observer, ..Endpoint::on(adapter, service) })
+    Ok(Endpoint::on(adapter, service))
 }
 
 /// `router` as it stands behind the wire of `adapter` with these options: the same everywhere, but for the argument `value`.

@@ -157,7 +157,6 @@ fn every_verb_tells_a_wrong_url_of_every_websocket_wire_by_one_sentence() {
     }
 }
 
-/// A bridge file with an endpoint of a WebSocket wire, the verbs that take one, and what is wrong with it.
 #[test]
 fn run_and_check_tell_a_wrong_endpoint_of_every_websocket_wire_by_its_line() {
     for (wire, options, told) in [

@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use support::{file, polywire, start};
 
 #[test]
-fn each_v_says_more_and_without_one_only_what_an_operator_can_mend_is_said() {
+fn v_says_what_happens_and_without_it_only_what_an_operator_can_mend_is_said() {
     let secret = file("verbose", b"s3cret");
     let login = |user: &str, place: &str| format!("hpx://{user}@{place}?password=file:{}", secret.display());
     for verbose in [&[][..], &["-v"], &["-vv"]] {

@@ -159,7 +159,7 @@ impl Options {
     }
 
     /// Sets a secret option that may change where it stands, such as a token in a file: it is `value` now, and `read` has it read
-    /// again before every further login ([`LoginOptions`](crate::LoginOptions)). `read` may block; its error is a sentence that
+    /// again before every login ([`LoginOptions`](crate::LoginOptions)). `read` may block; its error is a sentence that
     /// shows no part of the secret.
     pub fn set_secret_from(
         &mut self,

@@ -27,8 +27,7 @@ pub struct Limits {
     pub max_queue_bytes: usize,
     /// Most requests and events of one peer being handled at once; default 256.
     pub max_in_flight: usize,
-    /// Bytes of the bodies of those from which on no more is taken, in bytes; default 32 MiB. Whatever is being handled, the one that
-    /// reaches it is taken whole.
+    /// Bytes that the bodies of those may have before no more is taken; default 32 MiB. The one that reaches it is taken whole.
     pub max_in_flight_bytes: usize,
     /// Most calls of ours one peer may owe an answer; default 1 024.
     pub max_pending: usize,

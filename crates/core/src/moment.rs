@@ -194,11 +194,8 @@ thread_local! {
 impl Random for SystemRandom {
     /// # Panics
     /// When the operating system has no randomness to give: nothing here could go on safely.
-    #[allow(
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        reason = "without randomness every id and nonce would be predictable"
-    )]
+    #[allow(clippy::expect_used, reason = "without randomness every id and nonce would be predictable")]
+    #[allow(clippy::indexing_slicing, reason = "a block that is used up is drawn anew first")]
     fn fill(&self, bytes: &mut [u8]) {
         SYSTEM.with_borrow_mut(|block| {
             for byte in bytes {

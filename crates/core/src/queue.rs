@@ -153,12 +153,12 @@ impl<C> Queue<C> {
         if let Some((code, why)) = &state.ended {
             return Err(Rejected::Ended(*code, why.clone()));
         }
+        if let Some(failure) = too_large("message", bytes, self.max_frame_bytes) {
+            return Err(Rejected::TooLarge(failure));
+        }
         if state.messages >= self.max_messages {
             state.waiting = true;
             return Err(Rejected::Full { what: "max_queue_messages", max: self.max_messages });
-        }
-        if let Some(failure) = too_large("message", bytes, self.max_frame_bytes) {
-            return Err(Rejected::TooLarge(failure));
         }
         // One message larger than the whole queue may pass alone.
         if state.messages > 0 && state.bytes.saturating_add(bytes) > self.max_bytes {

@@ -65,9 +65,11 @@ impl Copies {
         if self.piece.try_reclaim(PIECE) {
             return;
         }
-        let free = self.full.front_mut().is_some_and(|oldest| oldest.try_reclaim(PIECE));
-        let oldest = if free || self.full.len() >= PIECES { self.full.pop_front() } else { None };
-        let next = oldest.filter(|_| free).unwrap_or_else(|| BytesMut::with_capacity(PIECE));
+        let free = self.full.pop_front_if(|oldest| oldest.try_reclaim(PIECE));
+        if self.full.len() >= PIECES {
+            self.full.pop_front();
+        }
+        let next = free.unwrap_or_else(|| BytesMut::with_capacity(PIECE));
         self.full.push_back(std::mem::replace(&mut self.piece, next));
     }
 }

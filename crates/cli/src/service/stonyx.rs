@@ -34,41 +34,23 @@ use super::{bound, demo, to_body};
 /// Longest `slow`.
 const MAX_SLOW: u64 = 5_000;
 
-/// The clients that are logged in, in the order they came; hands on what it hears.
-pub(super) struct Members {
-    present: Mutex<BTreeMap<u64, Peer>>,
-    next: Option<Arc<dyn Observe>>,
-}
+/// The clients that are logged in, in the order they came.
+#[derive(Default)]
+pub(super) struct Members(Mutex<BTreeMap<u64, Peer>>);
 
 impl Members {
-    pub(super) fn new(next: Option<Arc<dyn Observe>>) -> Self {
-        Self { present: Mutex::default(), next }
-    }
-
     fn all(&self) -> Vec<Peer> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 
 impl Observe for Members {
     fn connected(&self, peer: &Peer) {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner).insert(peer.id(), peer.clone());
-        if let Some(next) = &self.next {
-            next.connected(peer);
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(peer.id(), peer.clone());
     }
 
-    fn disconnected(&self, peer: &Peer, reason: &Close) {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer.id());
-        if let Some(next) = &self.next {
-            next.disconnected(peer, reason);
-        }
-    }
-
-    fn turned_away(&self, reason: &Close) {
-        if let Some(next) = &self.next {
-            next.turned_away(reason);
-        }
+    fn disconnected(&self, peer: &Peer, _: &Close) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer.id());
     }
 }
 

@@ -34,12 +34,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<(), Fault> {
     let signals = tokio::spawn(signals::drain_then_stop(shutdown.clone()));
     let mut servers = Vec::new();
     for url in urls {
-        let endpoint = service::endpoint(&*url.adapter, &url.target.options, None)?;
+        let endpoint = service::endpoint(&*url.adapter, &url.target.options)?;
         // What a peer may end on a wire is this program.
         let server = listen(&url, Endpoint { shutdown: shutdown.clone(), ..endpoint }).await?;
         if is_open_to_anybody(&url) {
             let (wire, address) = (url.adapter.name(), server.address());
-            say(format_args!("anybody who reaches {address} may call it: {wire} is asked for no login here"));
+            say(format_args!("anybody who reaches {address} may call it: {wire} asks for no login here"));
         }
         Line::new()
             .text("listening", url.adapter.name())
@@ -93,8 +93,11 @@ fn with_guests(mut url: Url) -> Result<Url, Fault> {
 /// May whoever reaches it from another machine call it?
 fn is_open_to_anybody(url: &Url) -> bool {
     let Target { user, options, .. } = &url.target;
-    let mut secrets = url.adapter.options().iter().filter_map(|spec| options.secret(spec.name));
-    !is_local(&url.target) && user.is_none() && secrets.next().is_none()
+    let guests = options.flag(GUESTS).is_ok_and(|said| said == Some(true));
+    // A certificate says who serves, not who may call.
+    let specs = url.adapter.options().iter().filter(|spec| !spec.name.starts_with("tls_"));
+    let asks = user.is_some() || specs.filter_map(|spec| options.secret(spec.name)).next().is_some();
+    !is_local(&url.target) && (guests || !asks)
 }
 
 /// Is it reached from this machine alone?
@@ -132,7 +135,13 @@ mod tests {
 
     #[test]
     fn what_anybody_may_call_is_told_from_what_asks_for_something() {
-        for open in ["sockhop://0.0.0.0:0", "socketio://192.0.2.7:3000", "hpx://0.0.0.0:0?guests=1"] {
+        for open in [
+            "sockhop://0.0.0.0:0",
+            "sockhop://0.0.0.0:0?tls=1&tls_cert=env:CARGO_PKG_NAME&tls_key=env:CARGO_PKG_NAME",
+            "socketio://192.0.2.7:3000",
+            "hpx://0.0.0.0:0?guests=1",
+            "hpx://alice@0.0.0.0:0?guests=1",
+        ] {
             assert!(is_open_to_anybody(&url(open)), "{open}");
         }
         for shut in ["sockhop://127.0.0.1:0", "sockhop+unix:a.sock", "hpx://alice@0.0.0.0:0"] {

@@ -164,7 +164,16 @@ where
                         self.control();
                     }
                 }
-                Action::Close(reason) => self.close_now(reason),
+                Action::Close(reason) => {
+                    for left in &self.actions {
+                        if let Action::Count(count) = left
+                            && count.is_reason()
+                        {
+                            fate.ignore(*count);
+                        }
+                    }
+                    self.close_now(reason);
+                }
             }
         }
         self.applying = false;

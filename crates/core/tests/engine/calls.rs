@@ -188,6 +188,21 @@ async fn a_full_queue_makes_calls_wait_until_their_deadline_and_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_can_never_be_sent_does_not_wait_for_room() {
+    let mut setup = Setup::with_login(Login::Ask);
+    setup.limits.max_queue_messages = 1;
+    setup.limits.max_frame_bytes = 1_024;
+    let rig = setup.start();
+    let held = rig.call("a", "1");
+    settle().await;
+    let before = Instant::now();
+    let large = rig.call("large", &format!("\"{}\"", "x".repeat(2_000))).await.unwrap().unwrap_err();
+    assert_eq!((before.elapsed(), large.failure().retry), (Duration::ZERO, Retry::Never), "{large}");
+    held.abort();
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_queue_is_bounded_in_bytes_too() {
     let mut setup = Setup::with_login(Login::Ask);
     setup.limits.max_queue_bytes = 1_024;
@@ -243,7 +258,10 @@ async fn a_call_the_wire_cannot_hold_is_not_sent_and_the_connection_lives() {
     let broken = rig.call("two\nlines", "1").await.unwrap();
     not_sent(&broken, Code::InvalidArgument);
     let big = rig.call("big", &format!("\"{}\"", "x".repeat(1_018))).await.unwrap();
-    assert!(big.unwrap_err().to_string().ends_with("frame of 1028 bytes exceeds max_frame_bytes = 1024"));
+    let big = big.unwrap_err();
+    let text = "resource_exhausted: frame of 1028 bytes exceeds max_frame_bytes = 1024";
+    assert!(big.to_string().ends_with(text), "{big}");
+    assert!(matches!(big, CallError::NotSent(failure) if failure.retry == Retry::Never));
     let bytes = rig.ask(Request::new(Route::from_static("a"), Body::binary("png", vec![0])));
     not_sent(&bytes.await.unwrap(), Code::Unimplemented);
     let fine = rig.call("fine", "1");

@@ -117,8 +117,10 @@ impl Live {
         if lines.len() > fit {
             let hidden = lines.split_off(fit - 1);
             let failed = hidden.iter().filter(|(paint, _)| *paint == Paint::Failed).count();
-            let more =
-                format!(" {} more rows, {failed} of them FAILED; make the window taller", hidden.len());
+            let more = format!(
+                " {} more rows, {failed} of them FAILED; make the window taller",
+                hidden.iter().filter(|(paint, _)| *paint != Paint::Plain).count()
+            );
             lines.push((if failed == 0 { Paint::Plain } else { Paint::Failed }, more));
         }
         let mut text =

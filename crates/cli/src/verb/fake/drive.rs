@@ -315,6 +315,10 @@ impl Stage {
                 };
                 (Check::failed(method, words, hint), true)
             }
+            Err(CallError::NotSent(failure)) if failure.code != Code::Unavailable => {
+                let words = format!("it answers `{method}`: it was not asked: {}", failure.message);
+                (Check::failed(method, words, "ask for something that a plugin can be sent"), false)
+            }
             Err(_) => match timeout(LOST, self.ended.wait_for(Option::is_some)).await {
                 Ok(end) => (ended_before(method, end.ok().and_then(|end| *end)), false),
                 Err(_) => {
@@ -346,7 +350,7 @@ impl Stage {
         });
     }
 
-    /// What is worth knowing once everything has passed.
+    /// What is worth knowing besides the verdicts, however it ended.
     fn looks_back(&self) {
         let seen = self.transcript.seen();
         let again = seen.answered_again();
