@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use polywire_core::{Adapter, Body, Endpoint, Request, Route};
 
-use crate::accounting::{median, repeat_strays, resident_bytes};
+use crate::accounting::{repeat_strays, resident_bytes};
 use crate::contender::Contender;
 use crate::ours::{Echo, closed, dial};
 use crate::report::{Bar, Figure};
@@ -99,8 +99,9 @@ pub(crate) async fn measure(
         eprintln!();
         for (which, end) in ["server", "client"].into_iter().enumerate() {
             let mut each = all.iter().map(|run| run[which]).collect::<Vec<_>>();
-            figures.push(figure(&scenario, end, "KiB resident a connection", &mut each));
-            let each = median(&mut each);
+            let figure = figure(&scenario, end, "KiB resident a connection", &mut each);
+            let each = figure.median;
+            figures.push(figure);
             match (wire, end) {
                 ("socketio", "server") => socketio.push(each),
                 ("socketio", _) => {}

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use crate::accounting::{median, own_nanos, repeat_strays};
+use crate::accounting::{own_nanos, repeat_strays};
 use crate::report::{Bar, Figure};
 use crate::scenario::figure;
 use crate::{bare, bridge};
@@ -209,8 +209,9 @@ pub(crate) async fn typed_buffers(
     let mut rates = Vec::new();
     for (contender, runs) in [("polywire", ours), ("bare copy", bare)] {
         let (mut rate, mut cpu): (Vec<_>, Vec<_>) = runs.into_iter().map(|[rate, cpu]| (rate, cpu)).unzip();
-        rates.push(median(&mut rate));
-        figures.push(figure(scenario, contender, "MiB a second", &mut rate));
+        let rate = figure(scenario, contender, "MiB a second", &mut rate);
+        rates.push(rate.median);
+        figures.push(rate);
         figures.push(figure(scenario, contender, "CPU us a buffer, both ends", &mut cpu));
     }
     bars.push(Bar::at_least(scenario, "share of a bare copy", rates[0] / rates[1], 0.7));
@@ -291,8 +292,8 @@ pub(crate) async fn in_process(
     }
     repeat_strays(&mut times, |time| [*time], once).await?;
     let scenario = "in-process";
-    figures.push(figure(scenario, "polywire", "CPU us a call", &mut times));
-    let text = "decode to handler to encoded answer, us";
-    bars.push(Bar::at_most(scenario, text, median(&mut times), 0.45));
+    let time = figure(scenario, "polywire", "CPU us a call", &mut times);
+    bars.push(Bar::at_most(scenario, "decode to handler to encoded answer, us", time.median, 0.45));
+    figures.push(time);
     Ok(())
 }

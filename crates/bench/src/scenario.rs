@@ -321,7 +321,7 @@ fn ourselves(name: &'static str, arguments: &[&str]) -> Result<Contender, String
     Contender::ourselves(name, arguments).map_err(|error| format!("cannot find this program: {error}"))
 }
 
-/// Microseconds of server CPU a call of each contender.
+/// Microseconds of server CPU a unit of the load, of each contender.
 fn server_cpu(runs: &[Run]) -> Vec<f64> {
     runs.iter().map(|run| run.server_cpu).collect()
 }
@@ -346,8 +346,10 @@ async fn compare(
         repeat_strays(runs, Run::judged, again).await?;
         let mut of = |what: &str, value: fn(&Run) -> f64| {
             let mut values: Vec<f64> = runs.iter().map(value).collect();
-            figures.push(figure(scenario, contender.name, what, &mut values));
-            median(&mut values)
+            let figure = figure(scenario, contender.name, what, &mut values);
+            let middle = figure.median;
+            figures.push(figure);
+            middle
         };
         let (unit, units) = load.unit();
         let middle = Run {

@@ -100,6 +100,8 @@ pub enum TransportError {
 const READ_BYTES: usize = 16 << 10;
 /// Most room made for one read; a buffer for it, and for what is left of the read before, is one that threads keep.
 const MAX_READ_BYTES: usize = 128 << 10;
+/// A buffer larger than this is of the frame that it was made for alone: what comes behind that frame keeps none of its memory.
+const MAX_SHARED_BYTES: usize = 2 * MAX_READ_BYTES;
 /// Most room made on a peer's word alone, before its bytes are there.
 const TRUSTED_BYTES: usize = 64 << 10;
 
@@ -137,6 +139,32 @@ impl<Io> ByteStream<Io> {
             partial_limit: (usize::MAX, "max_frame_bytes"),
         }
     }
+
+    /// Makes room for a read. The buffer becomes larger than [`MAX_SHARED_BYTES`] only for a frame of which more than half of that
+    /// is there.
+    fn make_room(&mut self, room: usize) {
+        if self.input.capacity() == 0 {
+            self.input = spare::take();
+        }
+        let got = self.input.len();
+        if got > MAX_READ_BYTES {
+            self.input.reserve(room);
+        } else if !self.input.try_reclaim(room) {
+            // Growing in place would keep what lies before the bytes, too.
+            let twice = self.input.capacity().saturating_mul(2).min(MAX_SHARED_BYTES);
+            let mut input = BytesMut::with_capacity(twice.max(got.saturating_add(room)));
+            input.extend_from_slice(&self.input);
+            self.input = input;
+        }
+    }
+
+    /// Leaves the buffer to the frame that was taken off it; the rest, which is less than a read, moves to one of its own.
+    fn leave_buffer(&mut self) {
+        let rest = std::mem::take(&mut self.input);
+        if !rest.is_empty() {
+            self.input = BytesMut::from(&rest[..]);
+        }
+    }
 }
 
 impl<Io> fmt::Debug for ByteStream<Io> {
@@ -158,22 +186,23 @@ where
         loop {
             let mut room = self.read_bytes;
             if !self.input.is_empty() {
+                let held = self.input.capacity();
                 if let Some(frame) = codec.decode(&mut self.input)? {
+                    if held > MAX_SHARED_BYTES {
+                        self.leave_buffer();
+                    }
                     return Poll::Ready(Ok(Some(frame)));
                 }
                 check(self.input.len(), self.partial_limit)?;
                 let trusted = codec.missing(&self.input).min(TRUSTED_BYTES.max(self.input.len()));
                 room = room.max(trusted);
             }
-            if self.input.capacity() == 0 {
-                self.input = spare::take();
-            }
-            self.input.reserve(room);
-            let before = self.input.capacity() - self.input.len();
-            match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input) {
+            self.make_room(room);
+            // No more than that, so that little comes behind a large frame.
+            match poll_read_buf(Pin::new(&mut self.io), cx, &mut (&mut self.input).limit(room)) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(read)) => {
-                    if read == before {
+                    if read == room {
                         self.read_bytes = (self.read_bytes * 2).min(MAX_READ_BYTES);
                     }
                 }
@@ -190,10 +219,7 @@ where
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         while let room @ 1.. = READ_BYTES.min(self.partial_limit.0).saturating_sub(self.input.len()) {
-            if self.input.capacity() == 0 {
-                self.input = spare::take();
-            }
-            self.input.reserve(room);
+            self.make_room(room);
             match poll_read_buf(Pin::new(&mut self.io), cx, &mut (&mut self.input).limit(room)) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(_)) => {}
@@ -412,6 +438,91 @@ mod tests {
         write(&mut beyond, b"\x02c");
         assert!(receive(&mut other).is_none() && !holds_none(&other));
         assert_eq!(spare::kept(), 0, "the next connection takes it and asks for no other");
+    }
+
+    /// Frames of four bytes that say how long the rest is.
+    struct Long;
+
+    impl Codec for Long {
+        type Frame = Bytes;
+        type Mode = ();
+
+        fn set_read_mode(&mut self, (): ()) {}
+
+        fn set_write_mode(&mut self, (): ()) {}
+    }
+
+    impl StreamCodec for Long {
+        fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
+            let Some(size) = input.first_chunk().map(|size| u32::from_le_bytes(*size) as usize) else {
+                return Ok(None);
+            };
+            Ok((input.len() >= 4 + size).then(|| input.split_to(4 + size).freeze()))
+        }
+
+        fn encode(&mut self, frame: Bytes, out: &mut Outgoing) -> Result<(), FrameError> {
+            out.put_bytes(frame);
+            Ok(())
+        }
+    }
+
+    fn long(size: usize) -> Vec<u8> {
+        let mut frame = u32::try_from(size).unwrap().to_le_bytes().to_vec();
+        frame.resize(4 + size, 7);
+        frame
+    }
+
+    /// The frames of a stream that is there as a whole, and how much was read behind each.
+    fn frames(sizes: &[usize]) -> Vec<(Bytes, usize)> {
+        let bytes: Vec<u8> = sizes.iter().flat_map(|size| long(*size)).collect();
+        let (near, mut far) = duplex(bytes.len());
+        write(&mut far, &bytes);
+        let mut stream = ByteStream::new(near);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut next = || match stream.poll_receive(&mut cx, &mut Long) {
+            Poll::Ready(frame) => (frame.unwrap().unwrap(), stream.input.len()),
+            Poll::Pending => panic!("the bytes are there"),
+        };
+        let frames: Vec<_> = sizes.iter().map(|_| next()).collect();
+        assert!(frames.iter().zip(sizes).all(|((frame, _), size)| frame.len() == 4 + size));
+        frames
+    }
+
+    #[test]
+    fn what_comes_behind_a_large_frame_keeps_none_of_its_memory() {
+        let frames = frames(&[4 << 20, 33 << 10, 40 << 10, 5 << 20, 33 << 10, 33 << 10, 33 << 10]);
+        for (large, small) in [(0, 1), (3, 4)] {
+            let (large, small) = (&frames[large].0, &frames[small].0);
+            assert_ne!(large.as_ptr_range().end, small.as_ptr(), "one allocation");
+        }
+    }
+
+    #[test]
+    fn behind_each_large_frame_there_is_less_than_a_read_to_move() {
+        for size in [200 << 10, 1 << 20] {
+            let rests: Vec<_> = frames(&[size; 16]).into_iter().map(|(_, rest)| rest).collect();
+            assert!(rests.iter().all(|rest| *rest < MAX_READ_BYTES), "{rests:?}");
+        }
+    }
+
+    #[test]
+    fn a_buffer_for_many_frames_is_no_larger_than_is_shared() {
+        // Reads of every size, and a rest of every size behind them.
+        for part in [33 << 10, 47 << 10, 100 << 10, 120 << 10] {
+            let (near, mut far) = duplex(1 << 20);
+            let mut stream = ByteStream::new(near);
+            let frames = long(part).repeat(40);
+            for piece in frames.chunks(190 << 10) {
+                write(&mut far, piece);
+                while let Poll::Ready(frame) =
+                    stream.poll_receive(&mut Context::from_waker(Waker::noop()), &mut Long)
+                {
+                    assert_eq!(frame.unwrap().unwrap().len(), 4 + part);
+                    assert!(stream.input.capacity() <= MAX_SHARED_BYTES);
+                }
+                assert!(stream.input.capacity() <= MAX_SHARED_BYTES, "{}", stream.input.capacity());
+            }
+        }
     }
 
     #[test]

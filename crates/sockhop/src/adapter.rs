@@ -10,7 +10,7 @@ use polywire_core::{
 
 use crate::address::Address;
 use crate::config::{Calls, Config, Mode, PeerType, Switch};
-use crate::terminator::{FENCED, Fence};
+use crate::terminator::{MARKED, Mark};
 
 /// Sockhop, for whoever picks an adapter by its name.
 pub const ADAPTER: Sockhop = Sockhop;
@@ -36,7 +36,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "terminator",
         takes: OptionKind::Text,
         default: "\\n",
-        about: "what ends a line, with the escapes \\n \\r \\t \\0 and \\xNN",
+        about: "what ends a line, with the escapes \\n \\r \\t \\0 \\\\ and \\xNN; what is sent needs a character that JSON has nowhere or in strings alone",
     },
     OptionSpec {
         name: "terminator_sent",
@@ -145,8 +145,8 @@ impl Config {
         if let Some(sent) = terminator(options, "terminator_sent")? {
             config.terminator.transmit = sent;
         }
-        if Fence::of(&config.terminator.transmit).is_none() {
-            return Err(AdapterError::option(sent, options.text(sent).unwrap_or_default(), FENCED));
+        if Mark::of(&config.terminator.transmit).is_none() {
+            return Err(AdapterError::option(sent, options.text(sent).unwrap_or_default(), MARKED));
         }
         config.name_from = options.text("name_from").map(str::to_owned);
         config.errors_in_reply = options.flag("errors_in_reply")?.unwrap_or(config.errors_in_reply);
@@ -248,15 +248,23 @@ impl Sockhop {
         Ok((address, config))
     }
 
-    /// The TCP address, where TLS can be used; the options of TLS say whether it is.
+    /// The TCP address, where TLS can be used; the options of TLS say whether it is. Elsewhere they are refused.
     #[cfg(feature = "tls")]
-    fn sealed(address: &Address, options: &Options) -> Result<Option<String>, AdapterError> {
+    fn sealable(address: &Address, options: &Options) -> Result<Option<String>, AdapterError> {
         match address {
             Address::Tcp(address) => Ok(Some(address.clone())),
             Address::Unix(_) if options.flag("tls")?.unwrap_or(false) => {
                 Err(AdapterError::Settings("a Unix socket has no TLS".into()))
             }
-            Address::Unix(_) => Ok(None),
+            Address::Unix(_) => {
+                let set = |name: &&str| options.secret(name).is_some();
+                match ["tls_cert", "tls_key", "tls_ca"].into_iter().find(set) {
+                    None => Ok(None),
+                    Some(name) => {
+                        Err(AdapterError::Settings(format!("{name} is of no use on a Unix socket")))
+                    }
+                }
+            }
         }
     }
 }
@@ -293,7 +301,7 @@ impl Adapter for Sockhop {
             let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
             #[cfg(feature = "tls")]
-            if let Some(tcp) = Self::sealed(&address, &options)?
+            if let Some(tcp) = Self::sealable(&address, &options)?
                 && let Some(tls) = crate::tls::ServerTls::from_options(&options)?
             {
                 return Ok(crate::server::listen_tls(tcp, config, tls, endpoint).await?);
@@ -308,7 +316,7 @@ impl Adapter for Sockhop {
             let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
             #[cfg(feature = "tls")]
-            if let Some(tcp) = Self::sealed(&address, &options)?
+            if let Some(tcp) = Self::sealable(&address, &options)?
                 && let Some(tls) = crate::tls::ClientTls::from_options(&options, &tcp)?
             {
                 return Ok(crate::client::dial_tls(tcp, config, tls, endpoint)?);
@@ -321,6 +329,8 @@ impl Adapter for Sockhop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "tls")]
+    use polywire_core::Secret;
     use std::time::Duration;
 
     fn options(pairs: &[(&str, &str)]) -> Options {
@@ -375,6 +385,29 @@ mod tests {
         ] {
             let text = Config::from_options(&options(&[(name, value)])).unwrap_err().to_string();
             assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn what_a_unix_socket_would_leave_unused_is_refused() {
+        let address = Address::Unix("socket".into());
+        for (name, text) in [
+            ("tls", "a Unix socket has no TLS"),
+            ("tls_cert", "tls_cert is of no use on a Unix socket"),
+            ("tls_key", "tls_key is of no use on a Unix socket"),
+            ("tls_ca", "tls_ca is of no use on a Unix socket"),
+        ] {
+            let mut options = Options::new();
+            match name {
+                "tls" => options.set(name, "1"),
+                _ => options.set_secret(name, Secret::from("text")),
+            }
+            let refused = Sockhop::sealable(&address, &options).unwrap_err();
+            assert!(refused.to_string().contains(text), "{refused}");
+        }
+        for off in [&[][..], &[("tls", "0")]] {
+            assert_eq!(Sockhop::sealable(&address, &options(off)).unwrap(), None);
         }
     }
 

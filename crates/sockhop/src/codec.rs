@@ -14,7 +14,7 @@ use polywire_core::{FrameError, Limits, Outgoing, StreamCodec};
 
 use crate::binary;
 use crate::config::Config;
-use crate::terminator::{Fence, kept_apart};
+use crate::terminator::{Mark, kept_apart};
 use crate::wire::{self, Message};
 
 /// One delimited unit. `Debug` shows sizes, never what is carried.
@@ -71,7 +71,7 @@ enum Reading {
 pub struct Codec {
     receive: Bytes,
     transmit: Bytes,
-    fence: Fence,
+    mark: Mark,
     max_frame_bytes: usize,
     max_held_bytes: usize,
     reading: Reading,
@@ -93,8 +93,8 @@ impl Codec {
         Self {
             receive: config.terminator.receive.clone(),
             transmit: config.terminator.transmit.clone(),
-            // Settings are checked before; one without a fence would be kept apart as far as it can be.
-            fence: Fence::of(&config.terminator.transmit).unwrap_or(Fence::Control),
+            // Settings are checked before; with a terminator that has no mark, lines are written as they are.
+            mark: Mark::of(&config.terminator.transmit).unwrap_or(Mark::Control),
             max_frame_bytes: limits.max_frame_bytes,
             max_held_bytes: limits.max_queue_bytes,
             reading: Reading::Lines,
@@ -235,9 +235,9 @@ impl StreamCodec for Codec {
     fn encode(&mut self, frame: Frame, out: &mut Outgoing) -> Result<(), FrameError> {
         match frame {
             Frame::Line(text) => {
-                out.put_bytes(match self.fence {
-                    Fence::Control => text,
-                    Fence::Character(fence) => kept_apart(text, &self.transmit, fence),
+                out.put_bytes(match self.mark {
+                    Mark::Control => text,
+                    Mark::Character(mark) => kept_apart(text, &self.transmit, mark),
                 });
                 out.put_slice(&self.transmit);
             }
@@ -248,7 +248,7 @@ impl StreamCodec for Codec {
                 out.put_bytes(payload);
             }
             Frame::Message(message) => match self.writing {
-                Framing::Json if self.fence == Fence::Control => {
+                Framing::Json if self.mark == Mark::Control => {
                     wire::write_line(message, &self.transmit, out);
                 }
                 Framing::Json => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use polywire_core::LimitError;
 
-use crate::terminator::{FENCED, Fence, Terminator};
+use crate::terminator::{MARKED, Mark, Terminator};
 
 /// How a peer is met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,8 +74,9 @@ pub struct Config {
     /// Time between pings, `None` for none; default 5 s, which finds a dead peer within 20 s. At least 10 ms.
     ///
     /// Four pings in a row without an answer close the connection. A peer that began no handshake and has answered no ping may be
-    /// made by hand and know none: it is closed when it says nothing at all through four pings and a call was given up
-    /// waiting for it, or else through 180. A client that never says anything may do so for ever.
+    /// made by hand and know none: it is closed when it says nothing at all through four pings behind a call and one was given
+    /// up waiting for it, or else through 180. One that never says anything may do so for ever, unless this end offered it a
+    /// handshake, as a client does, or called it in vain.
     pub ping_interval: Option<Duration>,
     /// A JSON pointer to the member of the data that names the route, such as `/method`; default none: the message type names
     /// it. For stock peers, whose plain objects all have the type `Object`. Where nothing is found the type names the route.
@@ -122,9 +123,9 @@ impl Config {
                 return refuse(setting, format!("{bytes:?}"), "1 to 16 bytes");
             }
         }
-        if Fence::of(&self.terminator.transmit).is_none() {
+        if Mark::of(&self.terminator.transmit).is_none() {
             let value = format!("{:?}", self.terminator.transmit);
-            return refuse("terminator.transmit", value, FENCED);
+            return refuse("terminator.transmit", value, MARKED);
         }
         let timeout = self.handshake_timeout;
         if timeout.is_zero() || timeout > Duration::from_secs(60) {

@@ -29,7 +29,7 @@ pub(crate) struct Heartbeat {
     knows_pings: bool,
     /// The peer has spoken, or was asked to: a long silence means death.
     owes_words: bool,
-    /// Pings since the peer said anything.
+    /// Pings since the peer said anything, or was first asked after that.
     quiet: u32,
     /// The first call that was sent since the peer said anything.
     asked: Option<CallId>,
@@ -76,7 +76,11 @@ impl Heartbeat {
 
     /// A call was sent.
     pub(crate) fn asked(&mut self, call: CallId) {
-        self.asked.get_or_insert(call);
+        if self.asked.is_none() {
+            self.asked = Some(call);
+            // What it may have kept silent before is not held against it.
+            self.quiet = 0;
+        }
     }
 
     /// Nobody waits for the answer to this call any more.
@@ -190,5 +194,30 @@ mod tests {
         // What it says while it is not read waits.
         assert_eq!(heartbeat.tick(at(0), INTERVAL, false), Tick::Ping(heartbeat.sent));
         assert_eq!(heartbeat.tick(at(0), INTERVAL, true), Tick::Ping(heartbeat.sent));
+    }
+
+    #[test]
+    fn s11_a_silence_from_before_a_call_is_not_held_against_a_peer_that_may_know_no_pings() {
+        let mut heartbeat = Heartbeat::default();
+        let pings = |heartbeat: &mut Heartbeat, count: u64| {
+            (1..=count).all(|_| heartbeat.tick(at(0), INTERVAL, true) == Tick::Ping(heartbeat.sent))
+        };
+        heartbeat.heard();
+        assert!(pings(&mut heartbeat, 50));
+        heartbeat.asked(CallId(1));
+        assert!(pings(&mut heartbeat, 2));
+        // A later call puts nothing off.
+        heartbeat.asked(CallId(2));
+        heartbeat.given_up(CallId(2));
+        assert!(pings(&mut heartbeat, 1));
+        assert_eq!(heartbeat.tick(at(0), INTERVAL, true), Tick::Silent(4));
+        // Nor does a call that nobody gives up, for ever.
+        heartbeat.heard();
+        assert!(pings(&mut heartbeat, 50));
+        heartbeat.asked(CallId(3));
+        assert!(pings(&mut heartbeat, 100));
+        heartbeat.asked(CallId(4));
+        assert!(pings(&mut heartbeat, 79));
+        assert_eq!(heartbeat.tick(at(0), INTERVAL, true), Tick::Silent(180));
     }
 }

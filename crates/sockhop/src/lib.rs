@@ -54,9 +54,9 @@
 //!   hashing costs more than looking through it.
 //! - **Silence is death only for who owes a word.** Every stock peer answers pings, but one made by hand may know none and have
 //!   little to say. It is given up when it has left a call without an answer and says nothing through four pings, or when it
-//!   has spoken once and says nothing through 180: a host that is gone is found by the kernel within a minute, a program
-//!   that stands still by nobody else. To close it sooner would cut off who only reports now and then; a client that has
-//!   never spoken may listen for ever.
+//!   has spoken once, or was offered a handshake, and says nothing through 180: a host that is gone is found by the kernel
+//!   within a minute, a program that stands still by nobody else. To close it sooner would cut off who only reports now and
+//!   then; who has never spoken and was offered nothing may listen for ever.
 
 // A peer reaches this code: it never panics.
 #![deny(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]

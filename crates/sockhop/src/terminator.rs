@@ -9,8 +9,8 @@ pub struct Terminator {
     /// What ends the lines received, 1 to 16 bytes.
     pub receive: Bytes,
     /// What ends the lines sent, 1 to 16 bytes of which one is a character that JSON text holds nowhere or in strings alone: a
-    /// control character, a sign such as `;` or `|`, a letter of no literal and no number. In strings it is then written as an
-    /// escape where a line would end too early.
+    /// control character, a sign such as `;` or `|`, a letter of no literal, number or escape, which leaves out a to f, small and
+    /// capital. In strings it is then written as an escape where a line would end too early.
     pub transmit: Bytes,
 }
 
@@ -29,19 +29,19 @@ impl Default for Terminator {
 }
 
 /// What a terminator that is sent has to be.
-pub(crate) const FENCED: &str =
+pub(crate) const MARKED: &str =
     "text with a character that JSON has nowhere or in strings alone, such as \\n or ;";
 
 /// What keeps a terminator out of JSON text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fence {
+pub(crate) enum Mark {
     /// A control character, which JSON text never holds.
     Control,
     /// A character that stands in strings alone, and can be written as an escape there.
     Character(u8),
 }
 
-impl Fence {
+impl Mark {
     /// Of this terminator; `None` when it has none.
     pub(crate) fn of(terminator: &[u8]) -> Option<Self> {
         if terminator.iter().any(|byte| *byte < 0x20) {
@@ -57,7 +57,7 @@ fn stands_in_strings_alone(byte: u8) -> bool {
 }
 
 /// The same JSON as `line`, in which `terminator` is found nowhere before the one that is written behind it.
-pub(crate) fn kept_apart(line: Bytes, terminator: &[u8], fence: u8) -> Bytes {
+pub(crate) fn kept_apart(line: Bytes, terminator: &[u8], mark: u8) -> Bytes {
     let mut whole = BytesMut::with_capacity(line.len().saturating_add(terminator.len()));
     whole.put_slice(&line);
     whole.put_slice(terminator);
@@ -66,7 +66,7 @@ pub(crate) fn kept_apart(line: Bytes, terminator: &[u8], fence: u8) -> Bytes {
     }
     whole.clear();
     for byte in line.iter().copied() {
-        if byte == fence {
+        if byte == mark {
             whole.put_slice(b"\\u00");
             for digit in [byte >> 4, byte & 15] {
                 whole.put_u8(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
@@ -92,11 +92,10 @@ mod tests {
 
     #[test]
     fn a_terminator_needs_a_character_that_json_has_in_strings_alone() {
-        let refused: Vec<_> =
-            TERMINATORS.iter().filter(|text| Fence::of(text.as_bytes()).is_none()).collect();
+        let refused: Vec<_> = TERMINATORS.iter().filter(|text| Mark::of(text.as_bytes()).is_none()).collect();
         assert_eq!(refused, [&"}", &"\"}", &"null", &"\\u", &" ", &"1", &"é"]);
-        assert_eq!(Fence::of(b";\n"), Some(Fence::Control));
-        assert_eq!(Fence::of(b"};"), Some(Fence::Character(b';')));
+        assert_eq!(Mark::of(b";\n"), Some(Mark::Control));
+        assert_eq!(Mark::of(b"};"), Some(Mark::Character(b';')));
     }
 
     #[test]
@@ -118,8 +117,8 @@ mod tests {
             let value = serde_json::json!({ "type": "T", "data": { parts.concat(): [parts.concat(), number] } });
             let line = Bytes::from(value.to_string());
             for terminator in TERMINATORS {
-                let Some(Fence::Character(fence)) = Fence::of(terminator.as_bytes()) else { continue };
-                let kept = kept_apart(line.clone(), terminator.as_bytes(), fence);
+                let Some(Mark::Character(mark)) = Mark::of(terminator.as_bytes()) else { continue };
+                let kept = kept_apart(line.clone(), terminator.as_bytes(), mark);
                 let whole = [&kept[..], terminator.as_bytes()].concat();
                 prop_assert_eq!(memmem::find(&whole, terminator.as_bytes()), Some(kept.len()));
                 prop_assert_eq!(&serde_json::from_slice::<Value>(&kept).unwrap(), &value);

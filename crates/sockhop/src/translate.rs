@@ -42,8 +42,8 @@ const NUMBER: Route = Route::from_static("Number");
 const BOOLEAN: Route = Route::from_static("Boolean");
 const ERROR: Route = Route::from_static("Error");
 
-/// Bodies up to this size are copied out of the read buffer; larger ones share it and keep it alive, which is up to 256 KiB: no
-/// more than eight times what is counted for them.
+/// Bodies up to this size are copied out of the read buffer, and those of no more than half of their frame; others share it and
+/// keep it alive, which is up to 256 KiB, or four times a larger frame: no more than eight times what is counted for them.
 const COPY_UP_TO: usize = 32 << 10;
 
 /// The type name that the original gives to a value of this kind. Null has none there; here it is an object.
@@ -59,7 +59,7 @@ pub(crate) fn implied(text: &[u8]) -> Route {
 
 /// `part` of `frame` as bytes of its own or shared.
 fn share(part: &[u8], frame: &Bytes) -> Bytes {
-    if part.len() <= COPY_UP_TO { copied(part) } else { frame.slice_ref(part) }
+    if part.len() <= COPY_UP_TO.max(frame.len() / 2) { copied(part) } else { frame.slice_ref(part) }
 }
 
 /// The body in the data of a message of type `kind` that came in `frame`.
@@ -352,12 +352,17 @@ mod tests {
 
     #[test]
     fn small_bodies_are_copied_and_large_ones_share_their_frame() {
-        for (size, shared) in [(COPY_UP_TO, false), (COPY_UP_TO + 1, true)] {
-            let frame = Bytes::from(format!("\"{}\"", "x".repeat(size - 2)));
-            let Body::Json(text) = to_body(Value::Line(&frame), "String", &frame, &limits()) else {
-                panic!("json")
-            };
-            assert_eq!(text.as_bytes().as_ptr() == frame.as_ptr(), shared);
+        // So many bytes besides the body, which the frame may have.
+        for (size, besides, shared) in [
+            (COPY_UP_TO, 0, false),
+            (COPY_UP_TO + 1, 0, true),
+            (COPY_UP_TO + 1, COPY_UP_TO, true),
+            (COPY_UP_TO + 1, COPY_UP_TO + 1, false),
+        ] {
+            let frame = Bytes::from(format!("\"{}\"{}", "x".repeat(size - 2), " ".repeat(besides)));
+            let body = to_body(Value::Line(&frame[..size]), "String", &frame, &limits());
+            let Body::Json(text) = body else { panic!("json") };
+            assert_eq!(text.as_bytes().as_ptr() == frame.as_ptr(), shared, "{size} and {besides}");
         }
     }
 

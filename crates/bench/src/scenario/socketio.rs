@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdout, Command};
 
 use super::{LONGEST, Plan, figure, ourselves, wanted};
-use crate::accounting::{cpu_nanos, median, own_nanos, repeat_strays};
+use crate::accounting::{cpu_nanos, own_nanos, repeat_strays};
 use crate::contender::Contender;
 use crate::report::{Bar, Figure};
 use crate::{bare, load};
@@ -45,8 +45,10 @@ pub(super) async fn run(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<B
         repeat_strays(runs, judged, async || once(contender, *calls).await).await?;
         let mut of = |what: &str, value: fn(&Run) -> f64| {
             let mut values: Vec<f64> = runs.iter().map(value).collect();
-            figures.push(figure(scenario, contender.name, what, &mut values));
-            median(&mut values)
+            let figure = figure(scenario, contender.name, what, &mut values);
+            let middle = figure.median;
+            figures.push(figure);
+            middle
         };
         medians.push(of("client CPU us a call", |run| run.client_cpu));
         of("server CPU us a call", |run| run.server_cpu);

@@ -22,7 +22,8 @@ const BAD: u32 = 3;
 const SENT: usize = 10;
 /// No message of any wire. It ends as messages do there, so that what follows is read from its beginning.
 fn junk(rig: &Rig) -> &'static [u8] {
-    if rig.joint.opening().ends_with(b"<EOF>") { b"?}<EOF>" } else { b"?}\n" }
+    let delimited = rig.joint.opening().windows(5).any(|part| part == b"<EOF>");
+    if delimited { b"?}<EOF>" } else { b"?}\n" }
 }
 
 const MINUTE: Duration = Duration::from_secs(60);

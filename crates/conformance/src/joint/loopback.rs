@@ -10,8 +10,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::{Joint, Stranger, Way};
 use crate::relay::Relay;
 
-/// How much is kept of what passes: the openings of clients are short.
-const KEPT_BYTES: usize = 64 << 10;
+/// How much is kept, of all connections and both ways; a case must not pass more before it asks for an opening.
+const KEPT_BYTES: usize = 1 << 20;
 /// How much of an opening is given.
 const OPENING_BYTES: usize = 4 << 10;
 
@@ -28,6 +28,10 @@ pub(crate) struct Loopback {
 impl Loopback {
     /// In front of the server at `address`.
     pub(crate) async fn start(address: &str) -> io::Result<Self> {
+        if address.parse::<SocketAddr>().is_err() {
+            let text = format!("{address:?} is no IP address with a port, so the suite cannot reach it");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let deaf = TcpSocket::new_v4()?;
         deaf.bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let nowhere = deaf.local_addr()?;
@@ -101,5 +105,19 @@ impl Stranger for Caller {
             let mut buffer = vec![0; OPENING_BYTES];
             while self.0.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_dialled_is_named() {
+        for address in ["/run/socket", "localhost", "127.0.0.1"] {
+            let error = Loopback::start(address).await.unwrap_err();
+            let text = format!("{address:?} is no IP address with a port, so the suite cannot reach it");
+            assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::InvalidInput, text));
+        }
     }
 }

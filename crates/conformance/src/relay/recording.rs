@@ -98,6 +98,9 @@ impl Kept {
             self.room -= PASSAGE_BYTES;
             recording.passages.push(Passage { turn: self.turns, way, bytes: Vec::new() });
             self.turns += 1;
+        } else if !goes_on {
+            // Nothing is kept any more: it would stand in a passage from before what is left out here.
+            self.room = 0;
         }
         let (now, later) = bytes.split_at(bytes.len().min(self.room));
         match recording.passages.last_mut().filter(|last| last.way == way) {
@@ -129,7 +132,7 @@ mod tests {
         assert_eq!((&seen.passages, seen.left_out), (&vec![passage], 21));
         assert_eq!(seen.bytes(Way::ToClient), b"");
         let seen = kept.recording(second).unwrap();
-        assert_eq!((seen.bytes(Way::ToServer), seen.left_out), (b"xyz12".to_vec(), 4));
+        assert_eq!((seen.bytes(Way::ToServer), seen.left_out), (b"xyz".to_vec(), 6));
         assert_eq!((seen.passages[0].turn, kept.opened()), (1, 2));
     }
 }

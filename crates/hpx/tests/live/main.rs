@@ -1,9 +1,10 @@
-//! Client and server over real sockets, and servers that misbehave.
+//! Client and server over real sockets and in memory, and servers that misbehave.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail like the test")]
 
 mod batches;
 mod commands;
+mod idle;
 mod reading;
 mod scripted;
 mod wires;
