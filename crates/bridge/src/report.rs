@@ -187,6 +187,7 @@ impl Report {
     }
 }
 
+/// So many of something, in words.
 pub(crate) fn counted(count: usize, one: &str) -> String {
     format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }
