@@ -54,8 +54,6 @@ pub mod plugin_folder;
 pub mod process;
 #[path = "support/scratch.rs"]
 pub mod scratch;
-#[path = "support/size.rs"]
-pub mod size;
 #[path = "support/skip.rs"]
 pub mod skip;
 #[path = "support/socketio.rs"]

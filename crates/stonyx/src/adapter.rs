@@ -318,8 +318,7 @@ impl Adapter for Stonyx {
         Box::pin(async move {
             let endpoint = endpoint.with_limits_of(&target.options)?;
             let config = Self::settings(&target)?;
-            let credentials =
-                Arc::new(LoginOptions::new(target.options.clone(), "auth_data", Self::credentials)?);
+            let credentials = Arc::new(LoginOptions::new(&target.options, "auth_data", Self::credentials)?);
             #[cfg(feature = "tls")]
             if let Some(tls) = crate::tls::ClientTls::from_options(&target.options, &target.address)? {
                 let address = &target.address;
