@@ -13,7 +13,6 @@
 //! | [`memory`] | the memory this process holds |
 //! | [`plugin_folder`] | the files that a HyperHQ plugin asks for |
 //! | [`scratch`] | a folder for the files of one test |
-//! | [`size`] | how much of something a test does, and how far it has come |
 //! | [`skip`] | the one way to leave out a test whose foreign peer is missing |
 //! | [`process`] | a child process spoken to line by line |
 //! | [`driver`] | a child process that answers commands in JSON lines: every program of `tests/drivers` |
