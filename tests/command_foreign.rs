@@ -77,6 +77,11 @@ async fn a_secret_that_a_server_of_somebody_else_refuses_is_5_and_not_shown() {
             command.env("SECRET", WRONG).env("AUTH", json!({ "token": WRONG }).to_string());
             let ran = command.output().await.unwrap();
             let said = String::from_utf8(ran.stderr).unwrap();
+            if wire.name == "socketio" && verb != "listen" {
+                let line: Value = serde_json::from_slice(&ran.stdout).unwrap();
+                let told = json!({ "message": "another token", "data": { "code": "stale" } });
+                assert_eq!((&line["outcome"], &line["detail"]), (&json!("not_sent"), &told), "{verb}");
+            }
             assert_eq!(ran.status.code(), Some(5), "{wire:?} {verb}: {said}");
             assert!(said.contains("login refused") && !said.contains(WRONG), "{wire:?} {verb}: {said}");
         }

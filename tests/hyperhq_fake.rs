@@ -196,6 +196,30 @@ async fn a_plugin_that_does_not_come_is_told() {
     fails(&["--execute", "{"], &["x"], 2, &["--execute"]).await;
 }
 
+#[tokio::test]
+async fn an_authors_mistakes_are_told_in_words() {
+    let Some(package) = skip::package("an_authors_mistakes_are_told_in_words", &SOCKET_IO_CLIENT) else {
+        return;
+    };
+    let (program, folder) = (place::tests().join("drivers/flawed_plugin.mjs"), package.display().to_string());
+    let program = program.display().to_string();
+    let flawed = |flaw| ["node", &*program, &*folder, flaw];
+    let refused = "FAIL  it logs in: no, the login was refused: Invalid challenge; then it ended with code 1";
+    fails(&[], &flawed("challenge"), 9, &[refused, "HYPERHQ_AUTH_CHALLENGE"]).await;
+    let told =
+        ["FAIL  it answers `initialize`: not within 5s", "1 of its answers named no request by their `id`"];
+    fails(&["--timeout", "5s"], &flawed("id"), 9, &told).await;
+    holds(
+        &[],
+        &flawed("test"),
+        &["it answers `test` with false, which tells its user that the test failed ("],
+    )
+    .await;
+    // As plugins on the C# helper: it has done what it was asked for.
+    let left = ["it leaves on `shutdown`, without an answer", "it ends after its shutdown, with code 0"];
+    holds(&[], &flawed("leaves"), &left).await;
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_plugin_that_crashes_is_told_where() {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use polywire_core::{Adapter, Body, CallError, Code, Request, Router};
+use polywire_core::{Adapter, Body, CallError, Code, Failure, Request, Retry, Router};
 
 use crate::body::BodyArgs;
 use crate::connect::{Connected, connect};
@@ -74,7 +74,9 @@ pub(crate) fn or_print(connected: Result<Connected, Fault>) -> Result<Connected,
             Exit::Limit => Code::ResourceExhausted,
             _ => Code::Unavailable,
         };
-        failed(&CallError::not_sent(code, fault.what.clone())).print()?;
+        let mut failure = Failure::new(code, fault.what.clone()).with_retry(Retry::Safe);
+        failure.detail.clone_from(&fault.detail);
+        failed(&CallError::NotSent(failure)).print()?;
     }
     connected
 }

@@ -14,15 +14,18 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use polywire_core::{
     BoxFuture, ByteString, Count, Flush, FrameError, Ledger, Limits, Transport, TransportError,
 };
+use socketioxide::socket::DisconnectReason;
 use socketioxide::{AckError, SocketError};
 use socketioxide_core::packet::Packet as Sent;
 use socketioxide_core::{Str, Value};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::config::ServerConfig;
 use super::floor::{Answers, Floor};
 use super::gate::Gate;
 use super::inbound::{Came, parts_of};
 use super::member::Member;
+use super::verdict::Verdict;
 use crate::args::Args;
 use crate::packet::{Kind, MAIN, Packet, PacketLimits, Parts};
 use crate::stack::Packets;
@@ -46,14 +49,17 @@ pub(super) struct Terms {
     packets: PacketLimits,
     /// Most answers that a client may owe.
     max_owed: usize,
+    ping_timeout: Duration,
     ledger: Arc<Ledger>,
 }
 
 impl Terms {
-    pub(super) fn new(limits: &Limits, max_attachments: usize, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(limits: &Limits, config: &ServerConfig, ledger: Arc<Ledger>) -> Self {
+        let ServerConfig { max_attachments, ping_timeout, .. } = *config;
         Self {
             packets: PacketLimits { json: limits.json, max_attachments, ..PacketLimits::default() },
             max_owed: limits.max_pending.saturating_mul(OWED),
+            ping_timeout,
             ledger,
         }
     }
@@ -193,6 +199,12 @@ impl Plug {
         None
     }
 
+    /// The client is gone: by this side's verdict, by what the library found, or because it wanted to.
+    fn end(&self, reason: DisconnectReason) -> Result<Option<Packet>, TransportError> {
+        let verdict = self.gate.verdict().or_else(|| Verdict::of(reason, self.terms.ping_timeout));
+        verdict.map_or(Ok(None), |verdict| Err(verdict.into()))
+    }
+
     fn packet(&self, parts: Parts) -> Result<Option<Packet>, FrameError> {
         let (max, setting) = self.max_bytes;
         let got =
@@ -240,7 +252,7 @@ impl Transport<Packets> for Plug {
                         parts
                     }
                     Poll::Ready(Came::Overflow(error)) => return Poll::Ready(Err(error.into())),
-                    Poll::Ready(Came::End) => return Poll::Ready(Ok(None)),
+                    Poll::Ready(Came::End(reason)) => return Poll::Ready(self.end(reason)),
                     Poll::Pending => {
                         self.gate.await_begun(cx);
                         return Poll::Pending;
@@ -290,7 +302,7 @@ impl Transport<Packets> for Plug {
 
     /// What was handed over leaves first, because the library drops what it has not written when it ends a session.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        if self.window.1 > 0 && self.member.streams() {
+        if self.window.1 > 0 && self.member.present() && self.member.streams() {
             // Before looking, so that a flush in between wakes this task.
             self.gate.await_flush(cx);
             if self.gate.flushes() == self.window.0 {

@@ -72,8 +72,10 @@ pub struct Link {
     assembling: Option<Box<Assembling>>,
     /// Events that came before the namespace was granted.
     early: Vec<Packet>,
-    /// An event of ours was written that wants no answer, and nothing was heard since from which to guess that it was read.
-    told: bool,
+    /// Requests are numbered upwards: the first number that none has had.
+    next_request: u64,
+    /// An event of ours was written that wants no answer, and only an answer to this request or a later one shows that it was read.
+    told: Option<u64>,
 }
 
 impl Link {
@@ -107,7 +109,8 @@ impl Link {
             max_payload: usize::MAX,
             assembling: None,
             early: Vec::new(),
-            told: false,
+            next_request: 0,
+            told: None,
         }
     }
 
@@ -199,7 +202,6 @@ impl Link {
     }
 
     fn text<S: Session<Codec = Codec>>(&mut self, text: &Bytes, cx: &mut Cx<'_, S>, up: &mut Vec<Up>) {
-        self.told = false;
         if self.assembling.is_some() {
             return cx.close(Close::Protocol("a text message while attachments are due".into()));
         }
@@ -255,6 +257,9 @@ impl Link {
                 });
             }
             (kind @ (Kind::Event { .. } | Kind::Ack { .. }), State::Connected) => {
+                if let Kind::Ack { id: Some(id), .. } = &kind {
+                    self.told.take_if(|first| *id >= *first);
+                }
                 let kind = self.note_offset(kind);
                 up.push(Up::Packet(Packet { namespace: packet.namespace, kind }));
             }
@@ -367,7 +372,13 @@ impl Lower for Link {
             let text: Bytes = [b"[", failure.as_bytes(), b"]"].concat().into();
             *args = Args::parse(text, &self.limits.json).unwrap_or_else(|_| Args::none());
         }
-        self.told |= matches!(packet.kind, Kind::Event { id: None, .. });
+        match &packet.kind {
+            Kind::Event { id: None, .. } => self.told = Some(self.next_request),
+            Kind::Event { id: Some(id), .. } => {
+                self.next_request = self.next_request.max(id.saturating_add(1));
+            }
+            _ => {}
+        }
         self.write(&packet, cx);
         for bytes in packet.attachments() {
             cx.write(Frame::Attachment(bytes.clone()));
@@ -399,7 +410,7 @@ impl Lower for Link {
             return;
         }
         self.recovery.forget();
-        if self.told {
+        if self.told.is_some() {
             // npm `socket.io` hands an event on one tick after it was read, and drops it when it has read a DISCONNECT by then
             // (observed): right behind an event it is the transport that tells the end, once everything is written.
             return;
