@@ -63,10 +63,10 @@
 //!   `max_early_events` missed is a new session too; asked for again, they would come again.
 //! - **Recovery is forgotten when either side ends the session on purpose**: after a DISCONNECT the server keeps
 //!   nothing, and whoever left does not come back for what it keeps after less.
-//! - **Behind an event a client sends no DISCONNECT**: npm `socket.io` drops an event that it reads together with
-//!   one (observed), and an event has no receipt. Only the answer to a request that was written after it shows that it
-//!   was read; without one the end of the transport tells the rest, as `transport close` there. To guess that it was
-//!   read, by a time or by anything else that the server says, would lose one now and then.
+//! - **Right behind an event a client sends no DISCONNECT**: npm `socket.io` drops an event that it reads together with
+//!   one (observed), and an event has no receipt. That it was read is shown by the answer to a request that was written
+//!   after it, and by the ping that follows a pong written after it; until then the end of the transport tells the end,
+//!   as `transport close` there. To guess it by a time or by anything else that the server says would lose one now and then.
 //! - **A binary packet without attachments ends the connection**, as the official parser decides, though it could be
 //!   read.
 //! - **Polling is one more transport** (`transport`, `polling`): it hands up the same messages, and what carries them

@@ -74,8 +74,16 @@ pub struct Link {
     early: Vec<Packet>,
     /// Requests are numbered upwards: the first number that none has had.
     next_request: u64,
-    /// An event of ours was written that wants no answer, and only an answer to this request or a later one shows that it was read.
-    told: Option<u64>,
+    /// Of the last event of ours that wants no answer, as long as nothing shows that it was read.
+    unread: Option<Unread>,
+}
+
+/// What will show that an event was read that has no receipt.
+struct Unread {
+    /// The answer to this request or to a later one.
+    request: u64,
+    /// A ping, as a pong was written behind the event: a server pings again after it has read that.
+    ponged: bool,
 }
 
 impl Link {
@@ -110,7 +118,7 @@ impl Link {
             assembling: None,
             early: Vec::new(),
             next_request: 0,
-            told: None,
+            unread: None,
         }
     }
 
@@ -199,6 +207,7 @@ impl Link {
         let pong =
             if payload.is_empty() { Bytes::from_static(b"3") } else { [b"3", &payload[..]].concat().into() };
         cx.write(Frame::Write(pong));
+        self.unread.take_if(|unread| std::mem::replace(&mut unread.ponged, true));
     }
 
     fn text<S: Session<Codec = Codec>>(&mut self, text: &Bytes, cx: &mut Cx<'_, S>, up: &mut Vec<Up>) {
@@ -258,7 +267,7 @@ impl Link {
             }
             (kind @ (Kind::Event { .. } | Kind::Ack { .. }), State::Connected) => {
                 if let Kind::Ack { id: Some(id), .. } = &kind {
-                    self.told.take_if(|first| *id >= *first);
+                    self.unread.take_if(|unread| *id >= unread.request);
                 }
                 let kind = self.note_offset(kind);
                 up.push(Up::Packet(Packet { namespace: packet.namespace, kind }));
@@ -373,7 +382,9 @@ impl Lower for Link {
             *args = Args::parse(text, &self.limits.json).unwrap_or_else(|_| Args::none());
         }
         match &packet.kind {
-            Kind::Event { id: None, .. } => self.told = Some(self.next_request),
+            Kind::Event { id: None, .. } => {
+                self.unread = Some(Unread { request: self.next_request, ponged: false });
+            }
             Kind::Event { id: Some(id), .. } => {
                 self.next_request = self.next_request.max(id.saturating_add(1));
             }
@@ -410,7 +421,7 @@ impl Lower for Link {
             return;
         }
         self.recovery.forget();
-        if self.told.is_some() {
+        if self.unread.is_some() {
             // npm `socket.io` hands an event on one tick after it was read, and drops it when it has read a DISCONNECT by then
             // (observed): right behind an event it is the transport that tells the end, once everything is written.
             return;

@@ -213,6 +213,16 @@ fn no_disconnect_is_sent_right_behind_an_event() {
         let left: Vec<_> = std::iter::repeat_with(|| hand.written.pop_front()).map_while(|it| it).collect();
         assert_eq!(!left.is_empty(), in_order, "{heard}: {left:?}");
     }
+    // Nor does a ping, which may have been on its way, but the next one: it follows the pong that stands behind the event.
+    for (pings, in_order) in [(1, false), (2, true)] {
+        let mut hand = Hand::connected(Config::new("/"));
+        hand.say("2");
+        hand.send(Outbound::Event(Event::new(Route::from_static("last"), Body::Empty)));
+        (0..pings).for_each(|_| hand.say("2"));
+        hand.written.clear();
+        hand.leave();
+        assert_eq!(!hand.written.is_empty(), in_order, "{pings} pings: {:?}", hand.written);
+    }
 }
 
 #[test]
