@@ -12,9 +12,9 @@ use polywire_core::{
     Body, CallError, Client, ClientState, Code, Endpoint, Handler, HandlerFuture, Incoming, JsonText, Limits,
     Outcome, Reconnect, Request, Response, Route, Router, Secret, Target,
 };
+use polywire_size::{Progress, is_full, size};
 use polywire_sockhop::{Config, dial, listen};
 use polywire_tests::process::Process;
-use polywire_tests::size::{Progress, is_full, size};
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -98,7 +98,6 @@ async fn g03_b06_a_server_that_is_killed_with_200_calls_in_flight_runs_none_twic
         let (mut slowest, mut latest) = (Duration::ZERO, Duration::ZERO);
         let mut progress = Progress::new(&format!("g03: kills of {wire}"), kills);
         for kill in 0..kills {
-            progress.done(kill);
             let mut calls = JoinSet::new();
             for number in 0..200 {
                 let (caller, key) = (client.caller().clone(), format!("{kill}-{number}"));
@@ -136,6 +135,7 @@ async fn g03_b06_a_server_that_is_killed_with_200_calls_in_flight_runs_none_twic
                     Err(error) => panic!("{wire}: {key}: {error}"),
                 }
             }
+            progress.one_more();
         }
         println!(
             "g03: {wire}: {kills} kills; {answered} answered, {unknown} unknown, {unsent} not sent; ready again within \
@@ -235,8 +235,7 @@ async fn g16_a_bridge_that_drains_with_a_thousand_calls_in_flight_lets_each_have
     let mut longest = Duration::ZERO;
     let rounds = size(1, 100);
     let mut progress = Progress::new("g16: drains", rounds);
-    for round in 0..rounds {
-        progress.done(round);
+    for _ in 0..rounds {
         let mut rig = in_flight("slow").await;
         rig.bridge.signal("TERM").await.unwrap();
         rig.bridge.wait_for_error_line(|line| line.contains("draining"), LIMIT).await.unwrap();
@@ -245,6 +244,7 @@ async fn g16_a_bridge_that_drains_with_a_thousand_calls_in_flight_lets_each_have
         assert_eq!(rig.outcomes().await, (1_000, 0));
         assert_eq!(rig.bridge.finish(Duration::from_secs(31)).await.unwrap().code(), Some(0));
         longest = longest.max(since.elapsed());
+        progress.one_more();
     }
     println!("g16: {rounds} drains with 1,000 in flight, gone within {longest:?}");
 }
@@ -254,8 +254,7 @@ async fn g16_a_second_signal_ends_a_bridge_at_once_and_every_call_has_its_outcom
     let mut longest = Duration::ZERO;
     let rounds = size(1, 100);
     let mut progress = Progress::new("g16: second signals", rounds);
-    for round in 0..rounds {
-        progress.done(round);
+    for _ in 0..rounds {
         let mut rig = in_flight("hang").await;
         rig.bridge.signal("TERM").await.unwrap();
         rig.bridge.wait_for_error_line(|line| line.contains("draining"), LIMIT).await.unwrap();
@@ -264,6 +263,7 @@ async fn g16_a_second_signal_ends_a_bridge_at_once_and_every_call_has_its_outcom
         rig.bridge.finish(Duration::from_secs(5)).await.unwrap();
         longest = longest.max(since.elapsed());
         assert_eq!(rig.outcomes().await, (0, 1_000));
+        progress.one_more();
     }
     println!("g16: {rounds} second signals with 1,000 in flight, gone within {longest:?}");
     assert!(longest <= Duration::from_secs(1) + late(), "{longest:?}");

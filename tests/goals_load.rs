@@ -15,7 +15,7 @@ use polywire_core::{
     Body, Client, Count, Endpoint, Event, GAP, Handler, HandlerFuture, Identity, Incoming, Kind, Request,
     Response, Route, Server,
 };
-use polywire_tests::size::{Progress, is_full, size};
+use polywire_size::{Progress, is_full, size};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 

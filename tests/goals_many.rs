@@ -12,10 +12,10 @@ use polywire_core::{
     Kind, Limits, Observe, Peer, Request, Response, Route, Server, Surroundings,
 };
 use polywire_hpx::{HpxServer, ServerConfig, Wire};
+use polywire_size::{Progress, size};
 use polywire_sockhop::{Config, dial, listen};
 use polywire_tests::framed::framed;
 use polywire_tests::process::Process;
-use polywire_tests::size::{Progress, size};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
@@ -130,9 +130,11 @@ async fn g07_clients_that_are_cut_at_once_are_back_within_a_minute_at_the_pace_o
     });
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     let mut before = 0;
+    let mut progress = Progress::new("g07: clients that are back", programs * each);
     while !back.is_finished() {
         seconds.tick().await;
         let now = ledger.get(Count::Connections);
+        progress.done(now);
         // Ten a second of each program, and ten at once after a quiet time; a tick may come late. At the small size there are fewer
         // clients than that.
         let most = programs * (10 + 10) * 2;
@@ -175,9 +177,11 @@ async fn g08_one_of_a_thousand_that_stops_reading_is_closed_and_the_others_hear_
     let (mut told, mut took) = (0_u64, None);
     let began = Instant::now();
     let mut pace = tokio::time::interval(Duration::from_millis(50));
+    let mut progress = Progress::new("g08: seconds within which the deaf one is closed", LIMIT.as_secs());
     // Until the deaf one is gone, and once more for those who are left.
     while took.is_none() {
         pace.tick().await;
+        progress.done(began.elapsed().as_secs());
         server.audience().broadcast(&event);
         told += 1;
         if let Ok(reason) = ends.try_recv() {
@@ -243,11 +247,13 @@ async fn g09_slow_senders_are_gone_in_time_and_everybody_else_is_served() {
     }
     let mut calls = 0;
     let mut longest = Duration::ZERO;
+    let mut progress = Progress::new("g09: slow senders that are gone", attackers);
     while !slow.is_empty() {
         all_answered(&clients, LIMIT).await;
         calls += clients.len();
         while let Some(lived) = slow.try_join_next() {
             longest = longest.max(lived.unwrap());
+            progress.one_more();
         }
     }
     println!(
@@ -278,7 +284,9 @@ async fn g10_a_flood_of_connects_at_the_limit_of_descriptors_hurts_nobody_who_is
     let steady = [client(&address, &Surroundings::real(), &Echo::default())];
     all_answered(&steady, LIMIT).await;
     let flood = Duration::from_millis(size(1_000, 30_000));
-    let until = Instant::now() + flood;
+    let began = Instant::now();
+    let until = began + flood;
+    let mut progress = Progress::new("g10: seconds of flood", flood.as_secs());
     let flooding = tokio::spawn(async move {
         let mut connects = 0_u64;
         while Instant::now() < until {
@@ -296,6 +304,7 @@ async fn g10_a_flood_of_connects_at_the_limit_of_descriptors_hurts_nobody_who_is
     while !flooding.is_finished() {
         all_answered(&steady, LIMIT).await;
         calls += 1;
+        progress.done(began.elapsed().as_secs());
     }
     let connects = flooding.await.unwrap();
     let newcomer = [client(&addresses[0], &Surroundings::real(), &Echo::default())];
@@ -327,12 +336,12 @@ async fn g27_ten_thousand_idle_connections_fit_into_400_mib() {
     let before = usage(&process).0;
     let mut kept = Vec::new();
     let mut progress = Progress::new("g27: idle connections", peers);
-    for peer in 0..peers {
-        progress.done(peer);
+    for _ in 0..peers {
         let mut stream = TcpStream::connect(&addresses[0]).await.unwrap();
         stream.write_all(b"{\"type\":\"echo\",\"data\":1,\"id\":\"i\"}\n").await.unwrap();
         assert!(timeout(LIMIT, stream.read(&mut [0; 512])).await.unwrap().unwrap() > 0);
         kept.push(stream);
+        progress.one_more();
     }
     let cost = usage(&process).0 - before;
     println!("g27: {peers} idle connections cost {} KiB, {} B each", cost >> 10, cost / peers);
@@ -363,8 +372,7 @@ async fn g27_x16_ten_thousand_wrong_logins_cost_a_twentieth_of_a_core_over_ten_m
         let (process, addresses) = serve(20_000, &urls[place..=place]).await;
         let before = usage(&process).1;
         let mut progress = Progress::new("g27: wrong logins", logins);
-        for number in 0..logins {
-            progress.done(number);
+        for _ in 0..logins {
             let mut stream = TcpStream::connect(&addresses[0]).await.unwrap();
             stream.write_all(&login).await.unwrap();
             let refused = async {
@@ -372,6 +380,7 @@ async fn g27_x16_ten_thousand_wrong_logins_cost_a_twentieth_of_a_core_over_ten_m
                 while stream.read_buf(&mut said).await.is_ok_and(|read| read > 0) && !is_refused(&said) {}
             };
             timeout(LIMIT, refused).await.expect("it is refused");
+            progress.one_more();
         }
         let cost = usage(&process).1 - before;
         println!(

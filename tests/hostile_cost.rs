@@ -11,8 +11,8 @@ use bytes::BytesMut;
 use polywire_core::json::Members;
 use polywire_core::{JsonLimits, StreamCodec};
 use polywire_hpx::{Frame, HpxCodec, Trust, Wire};
+use polywire_size::size;
 use polywire_tests::bomb::bomb;
-use polywire_tests::size::size;
 
 /// How much longer code takes that is not optimised, at the most.
 const SLOWER: u64 = 40;
@@ -39,7 +39,8 @@ fn gzip(text: &[u8], level: u32) -> Vec<u8> {
 
 #[test]
 fn p05_a_bomb_is_closed_within_half_a_second() {
-    let bomb = bomb(size(80, 1_024));
+    let mebibytes = size(80, 1_024);
+    let bomb = bomb(mebibytes);
     let time = cost(|| {
         let mut codec = HpxCodec::new(&Wire::default(), Trust::Known);
         let mut input = BytesMut::new();
@@ -50,6 +51,7 @@ fn p05_a_bomb_is_closed_within_half_a_second() {
         let refused = refused.expect("it is refused").to_string();
         assert!(refused.ends_with("exceeds max_inflated_bytes = 67108864"), "{refused}");
     });
+    println!("p05: a bomb of {mebibytes} MiB was refused after {time:?}");
     assert!(time < Duration::from_millis(size(500 * SLOWER, 500)), "{time:?}");
 }
 
@@ -71,6 +73,7 @@ fn p06_sixteen_mebibytes_in_pieces_of_a_byte_cost_a_second() {
         }
         assert_eq!((frames, input.len()), (1, 0));
     });
+    println!("p06: {bytes} bytes one by one took {time:?}");
     // A sixteenth of the bytes has a sixteenth of the time.
     assert!(time < Duration::from_millis(size(1_000 / 16 * SLOWER, 1_000)), "{time:?}");
 }
@@ -105,5 +108,6 @@ fn c11_keys_made_to_collide_cost_at_most_three_times_as_much_as_others() {
         times.min().expect("three times")
     };
     let (random, colliding) = (read(&object(&random)), read(&object(&colliding)));
+    println!("c11: 100 000 keys that collide took {colliding:?}, as many others {random:?}");
     assert!(colliding < 3 * random, "{colliding:?} against {random:?}");
 }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use polywire_core::{Body, Endpoint, Handler, HandlerFuture, Incoming, Request, Route};
+use polywire_size::{Progress, size};
 use polywire_sockhop::{Config, PeerType, dial, listen};
 use polywire_tests::memory::held;
-use polywire_tests::size::size;
 
 /// Counts what it is told, and echoes what it is asked.
 #[derive(Clone, Default)]
@@ -52,11 +52,13 @@ async fn c09_a_flood_of_one_byte_messages_takes_no_memory_and_leaves_a_neighbour
     });
     let mut before = None;
     let mut rounds = 0;
+    let mut progress = Progress::new("c09: messages of a byte", floods);
     while told.0.load(Ordering::Relaxed) < floods {
         let request = Request::new(Route::from_static("echo"), Body::null()).timeout(Duration::from_secs(60));
         neighbour.caller().call(request).await.expect("the neighbour is served");
         assert!(!flood.is_finished() || flooded.peers().len() == 1, "the flood was ended before it was over");
         rounds += 1;
+        progress.done(told.0.load(Ordering::Relaxed));
         // What runtime and allocator need once is not counted.
         if told.0.load(Ordering::Relaxed) > floods / 10 {
             before.get_or_insert_with(held);
@@ -64,6 +66,7 @@ async fn c09_a_flood_of_one_byte_messages_takes_no_memory_and_leaves_a_neighbour
     }
     drop(flood.join().expect("everything was written"));
     let more = held().saturating_sub(before.expect("it was measured"));
+    println!("c09: {floods} messages of a byte, {more} bytes more in the end, {rounds} calls beside them");
     assert!(more < 1 << 20, "{more} bytes more after {floods} messages than after a tenth of them");
     // A connection gives way after 64 messages, the runtime looks for input after 61 turns at the latest, and a call takes some
     // such looks.

@@ -14,12 +14,12 @@ use polywire_core::{
 };
 use polywire_hpx::{HpxCodec, ServerConfig, ServerSession, Shared, Trust, Wire};
 use polywire_net::websocket::{Settings, accept};
+use polywire_size::size;
 use polywire_sockhop::{Codec, Config, Role};
 use polywire_stonyx::Key;
 use polywire_tests::bomb::bomb;
 use polywire_tests::framed::framed;
 use polywire_tests::memory::held;
-use polywire_tests::size::size;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Connections of each case.
@@ -137,6 +137,7 @@ where
         all.push((running, hearing, link, say));
     }
     let each = held().saturating_sub(before) / peers;
+    println!("c22: {peers} peers that have said {} bytes cost {each} bytes each", said.len());
     assert!(all.iter().all(|(running, ..)| !running.is_finished()), "a peer below every limit was closed");
     kept.push(Box::new(all));
     each
@@ -170,6 +171,7 @@ async fn cost_of_deaf(config: &Arc<Config>, kept: &mut Vec<Box<dyn Any>>) -> usi
         peers.push((running, link, far));
     }
     let each = held().saturating_sub(before) / SOME;
+    println!("c22: {SOME} peers that do not read cost {each} bytes each");
     assert!(peers.iter().all(|(running, ..)| !running.is_finished()), "a peer that reads nothing was closed");
     kept.push(Box::new(peers));
     each

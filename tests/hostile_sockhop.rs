@@ -13,9 +13,9 @@ use polywire_core::{
     Body, CallError, Client, Code, Count, Endpoint, Handler, HandlerFuture, Incoming, JsonLimits, JsonText,
     Limits, Reconnect, Request, Response, Route, Server,
 };
+use polywire_size::{Progress, size};
 use polywire_sockhop::{Config, dial, listen};
 use polywire_tests::books::check_books;
-use polywire_tests::size::size;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -297,6 +297,7 @@ async fn c13_s12_a_peer_that_asks_for_any_number_of_callbacks_has_256_in_flight(
     gate.gate.close();
     let mut lines = BufReader::new(reading).lines();
     let mut unanswered = (0..asked).collect::<HashSet<_>>();
+    let mut progress = Progress::new("c13: callbacks", asked);
     while !unanswered.is_empty() {
         let line =
             timeout(LIMIT, lines.next_line()).await.expect("an answer in time").expect("an open stream");
@@ -304,6 +305,7 @@ async fn c13_s12_a_peer_that_asks_for_any_number_of_callbacks_has_256_in_flight(
         let Some((_, id)) = line.split_once("\"callback_id\":\"") else { continue };
         let id = id.trim_end_matches("\"}").parse().expect("an id of ours");
         assert!(unanswered.remove(&id), "{id} was answered twice");
+        progress.one_more();
     }
     assert_eq!(gate.most.load(Ordering::Relaxed), 256);
     drop(asking.await.expect("everything was asked"));

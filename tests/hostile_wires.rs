@@ -12,9 +12,9 @@ use polywire_core::{
     Incoming, JsonLimits, JsonText, Limits, Observe, Peer, Reconnect, Refusal, Request, Route, Server,
 };
 use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerConfig, Wire};
+use polywire_size::{Progress, size};
 use polywire_sockhop::{Config, dial, listen};
 use polywire_tests::books::check_books;
-use polywire_tests::size::size;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, mpsc};
@@ -202,12 +202,14 @@ async fn c05_a_burst_of_connects_hurts_nobody_and_leaves_nothing() {
         let rig = serve(on, Limits { max_strangers: 64, ..Limits::default() }).await;
         let rounds = size(20, 200);
         let burst = async {
+            let mut progress = Progress::new(&format!("c05: bursts of 50 connects on {on:?}"), rounds);
             for _ in 0..rounds {
                 let dials =
                     (0..50).map(|_| tokio::spawn(TcpStream::connect(rig.server.address().to_owned())));
                 for dial in dials.collect::<Vec<_>>() {
                     drop(dial.await.expect("dialling does not panic"));
                 }
+                progress.one_more();
             }
         };
         let mut steady = rig.connect().await;

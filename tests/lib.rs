@@ -51,8 +51,6 @@ pub mod place;
 pub mod plugin_folder;
 #[path = "support/process.rs"]
 pub mod process;
-#[path = "support/size.rs"]
-pub mod size;
 #[path = "support/skip.rs"]
 pub mod skip;
 #[path = "support/socketio.rs"]

@@ -1,8 +1,7 @@
 //! `cargo xtask soak`: what the tests run small, at its full size. Each part ends by itself and says what it ran and for how long.
 //!
 //! `cargo xtask soak` runs every part, `cargo xtask soak PART` one of them; words behind its name are handed on to it. `--list` says
-//! what there is. Tests take their size from the variable `POLYWIRE_SOAK`, where 1 is all of it and 0.1 a tenth; properties take theirs
-//! from `PROPTEST_CASES`.
+//! what there is. Tests take their size from the variable `POLYWIRE_SOAK`, where 1 is all of it and 0.1 a tenth.
 
 use std::process::{Command, ExitCode};
 
@@ -10,8 +9,6 @@ use crate::steps::{cargo, run_all};
 
 /// Optimised, with every assertion.
 const PROFILE: &[&str] = &["--profile", "fuzz"];
-/// Cases of each property, unless the caller's environment says otherwise.
-const CASES: &str = "1000000";
 
 /// One thing that is run at its full size.
 struct Part {
@@ -40,12 +37,12 @@ const PARTS: &[Part] = &[
     Part {
         name: "goals",
         about: "100 kills of each server, 100 drains and second signals, storms, floods and slow peers by the thousand, an hour of mixed load \
-                (G-03, G-05, G-07 to G-10, G-16, G-27); POLYWIRE_SOAK=0.1 a tenth",
+                (G-03, G-05, G-07 to G-10, G-16, G-27)",
         command: goals,
     },
     Part {
         name: "properties",
-        about: "a million cases of each property, split invariance among them; PROPTEST_CASES=N (G-02)",
+        about: "a million cases of each property, split invariance among them (G-02)",
         command: properties,
     },
     Part {
@@ -73,7 +70,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
 }
 
 fn list() {
-    println!("cargo xtask soak [part]\n");
+    println!("cargo xtask soak [part]; POLYWIRE_SOAK=0.1 is a tenth of what the tests of a part do\n");
     for part in PARTS {
         println!("  {:<10} {}", part.name, part.about);
     }
@@ -86,9 +83,9 @@ fn simulate(words: &[String]) -> Command {
     seeds
 }
 
-/// Tests at their full size.
+/// Tests at their full size, all of them also when one fails.
 fn tests(targets: &[&str], words: &[String]) -> Command {
-    let mut tests = cargo(&[&["test"], PROFILE, targets].concat());
+    let mut tests = cargo(&[&["test", "--no-fail-fast"], PROFILE, targets].concat());
     if std::env::var_os("POLYWIRE_SOAK").is_none() {
         tests.env("POLYWIRE_SOAK", "1");
     }
@@ -116,15 +113,18 @@ fn goals(words: &[String]) -> Command {
 }
 
 fn properties(words: &[String]) -> Command {
-    let packages =
-        ["polywire-core", "polywire-sockhop", "polywire-hpx", "polywire-socketio", "polywire-bridge"];
-    let mut targets = vec!["--all-features", "--lib", "--test", "engine"];
+    let packages = [
+        "polywire-core",
+        "polywire-net",
+        "polywire-sockhop",
+        "polywire-hpx",
+        "polywire-socketio",
+        "polywire-bridge",
+    ];
+    let mut targets = vec!["--all-features", "--lib", "--test", "engine", "--test", "websocket"];
     packages.iter().for_each(|package| targets.extend(["--package", package]));
-    let mut properties = tests(&targets, words);
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        properties.env("PROPTEST_CASES", CASES);
-    }
-    properties
+    targets.extend(["--", "--nocapture"]);
+    tests(&targets, words)
 }
 
 fn fuzz(words: &[String]) -> Command {

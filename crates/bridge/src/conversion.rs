@@ -285,6 +285,7 @@ fn first_byte(text: &[u8]) -> Option<u8> {
 mod tests {
     use super::*;
     use polywire_core::{Correlation, Errors, ProgressForm};
+    use polywire_size::cases;
     use proptest::prelude::*;
 
     fn wire(binary: BinaryForm) -> Capabilities {
@@ -355,6 +356,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases::<256>())]
+
         #[test]
         fn any_body_survives_the_way_there_and_back(
             kind in "[a-z$\"\\\\]{0,5}",

@@ -148,7 +148,7 @@ mod tests {
         set(&mut options, "password", secret, &value, &folder);
         let make =
             |options: &Options| Ok(Credentials::new("ann", options.secret("password").unwrap().clone()));
-        let login = LoginOptions::new(options, "password", make).unwrap();
+        let login = LoginOptions::new(&options, "password", make).unwrap();
         for secret in ["first", "second"] {
             write(secret);
             let shown = CredentialSource::credentials(&login, 1).await.unwrap().secret.unwrap();

@@ -231,7 +231,7 @@ impl Adapter for Hpx {
             }
             let address = address(&target)?;
             let name = target.user.clone();
-            let credentials = Arc::new(LoginOptions::new(options.clone(), "password", move |options| {
+            let credentials = Arc::new(LoginOptions::new(options, "password", move |options| {
                 Ok(match user(name.as_deref(), options)? {
                     Some((name, password)) => Credentials::new(name, password),
                     None => Credentials::guest(),

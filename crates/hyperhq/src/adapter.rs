@@ -230,7 +230,7 @@ impl Adapter for HyperHq {
             endpoint.reconnect.max_refusals = 1;
             endpoint.reconnect.refused_pause = None;
             let dialler = dialler(&target.address, namespace.as_deref(), events, &endpoint)?;
-            let credentials = LoginOptions::new(target.options, "challenge", move |options| {
+            let credentials = LoginOptions::new(&target.options, "challenge", move |options| {
                 Ok(Credentials::new(plugin.as_str(), challenge(options)?))
             })?;
             Ok(Client::start(dialler, Arc::new(credentials), endpoint))

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use plain::Plain;
 use polywire_core::{Flush, Message, Random, SeededRandom, Transport, TransportError};
 use polywire_net::websocket::{Denial, Opening, Settings, WebSocket, WebSocketError, accept, connect};
+use polywire_size::{Progress, size};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 type Socket = WebSocket<DuplexStream>;
@@ -205,24 +206,27 @@ fn fragmented(random: &SeededRandom, stream: &mut Vec<u8>) -> Message {
 }
 
 #[tokio::test]
-async fn ten_thousand_streams_cut_anywhere_hold_the_messages_that_were_sent() {
+async fn streams_cut_anywhere_hold_the_messages_that_were_sent() {
+    let streams = size(10_000, 1_000_000);
+    let mut progress = Progress::new("streams of a WebSocket", streams);
     let random = SeededRandom::new(404);
     let settings = Settings { max_control_per_second: u32::MAX, ..Settings::default() };
     let (mut socket, mut far) = server(settings).await;
     // Without the bound on what a task may do at a time, which would leave messages unread here.
     let run = async {
-        for number in 0..10_000 {
+        for number in 0..streams {
             let mut stream = Vec::new();
-            let mut size = [0];
-            random.fill(&mut size);
-            let sent: Vec<Message> = (0..1 + size[0] % 4).map(|_| fragmented(&random, &mut stream)).collect();
+            let mut drawn = [0];
+            random.fill(&mut drawn);
+            let sent: Vec<Message> =
+                (0..1 + drawn[0] % 4).map(|_| fragmented(&random, &mut stream)).collect();
             // Every tenth byte by byte, the others in pieces of any size.
-            let bound = if number % 10 == 0 { 1 } else { 1 + usize::from(size[0]) };
+            let bound = if number % 10 == 0 { 1 } else { 1 + usize::from(drawn[0]) };
             let mut heard = Vec::new();
             let mut rest = &stream[..];
             while !rest.is_empty() {
-                random.fill(&mut size);
-                let (piece, more) = rest.split_at((1 + usize::from(size[0]) % bound).min(rest.len()));
+                random.fill(&mut drawn);
+                let (piece, more) = rest.split_at((1 + usize::from(drawn[0]) % bound).min(rest.len()));
                 far.write_all(piece).await.unwrap();
                 rest = more;
                 let waker = std::task::Waker::noop();
@@ -237,6 +241,7 @@ async fn ten_thousand_streams_cut_anywhere_hold_the_messages_that_were_sent() {
             }
             assert!(heard == sent, "stream {number}: {} of {}", heard.len(), sent.len());
             assert!(!Transport::<Plain>::has_partial(&socket), "stream {number}");
+            progress.one_more();
         }
     };
     tokio::task::unconstrained(run).await;

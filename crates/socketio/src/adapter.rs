@@ -281,7 +281,7 @@ impl Adapter for SocketIo {
                 return Err(AdapterError::Settings(why.to_owned()));
             }
             let config = Self::settings(&target)?;
-            let credentials = Arc::new(LoginOptions::new(target.options.clone(), "auth", Self::credentials)?);
+            let credentials = Arc::new(LoginOptions::new(&target.options, "auth", Self::credentials)?);
             #[cfg(feature = "tls")]
             if let Some(tls) = crate::tls::ClientTls::from_options(&target.options, &target.address)? {
                 let address = &target.address;

@@ -150,6 +150,7 @@ pub(crate) fn read_base64(text: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polywire_size::cases;
     use proptest::prelude::*;
 
     #[test]
@@ -200,6 +201,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases::<256>())]
+
         #[test]
         fn base64_written_reads_back(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut out = BytesMut::new();

@@ -81,6 +81,7 @@ pub(crate) fn kept_apart(line: Bytes, terminator: &[u8], mark: u8) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polywire_size::cases;
     use proptest::prelude::*;
     use serde_json::Value;
 
@@ -106,6 +107,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases::<256>())]
+
         #[test]
         fn no_line_holds_its_terminator_and_each_says_the_same(
             parts in prop::collection::vec(prop_oneof![

@@ -364,9 +364,12 @@ fn write_tail(out: &mut BytesMut, link: &Link, terminator: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polywire_size::cases;
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(cases::<256>())]
+
         /// The short way reads only what the long way reads, and reads it the same.
         #[test]
         fn usual_lines_read_the_same_without_a_walk(

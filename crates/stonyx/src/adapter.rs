@@ -316,8 +316,7 @@ impl Adapter for Stonyx {
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
             let config = Self::settings(&target)?;
-            let credentials =
-                Arc::new(LoginOptions::new(target.options.clone(), "auth_data", Self::credentials)?);
+            let credentials = Arc::new(LoginOptions::new(&target.options, "auth_data", Self::credentials)?);
             #[cfg(feature = "tls")]
             if let Some(tls) = crate::tls::ClientTls::from_options(&target.options, &target.address)? {
                 let address = &target.address;

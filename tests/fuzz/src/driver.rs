@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use polywire_size::Progress;
+
 use crate::mutate::{Chance, mutate};
 use crate::{Target, trace};
 
@@ -111,7 +113,12 @@ pub fn run(target: &Target, plan: Plan) -> Result<Report, Finding> {
         // Nobody listens only when the run was given up.
         let _ = tell.send(work(&target, plan, &worker));
     });
-    let (mut seen, mut since) = (0, Instant::now());
+    let mut progress = match plan.until {
+        Until::Executions(count) => Progress::new(&format!("fuzz: executions of {}", target.name), count),
+        Until::Elapsed(span) => Progress::new(&format!("fuzz: seconds of {}", target.name), span.as_secs()),
+    };
+    let began = Instant::now();
+    let (mut seen, mut since) = (0, began);
     loop {
         match told.recv_timeout(Duration::from_millis(200)) {
             Ok(result) => return result,
@@ -121,6 +128,10 @@ pub fn run(target: &Target, plan: Plan) -> Result<Report, Finding> {
             Err(RecvTimeoutError::Timeout) => {}
         }
         let executions = watched.executions.load(Ordering::Relaxed);
+        progress.done(match plan.until {
+            Until::Executions(_) => executions,
+            Until::Elapsed(_) => began.elapsed().as_secs(),
+        });
         if executions != seen {
             (seen, since) = (executions, Instant::now());
         } else if since.elapsed() > STUCK {

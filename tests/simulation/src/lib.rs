@@ -27,13 +27,10 @@ pub mod pipe;
 pub mod plan;
 pub mod server;
 pub mod service;
-#[path = "../../support/size.rs"]
-pub mod size;
 pub mod stranger;
 pub mod sweep;
 pub mod wires;
 pub mod world;
 
 pub use plan::Plan;
-pub use size::size;
 pub use world::{Report, run};

@@ -1,11 +1,13 @@
 //! Runs seeds of the simulation, says which failed, and how each of them is run again.
 
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use clap::Parser;
 use polywire_simulation::sweep::sweep;
 use polywire_simulation::{Plan, run};
+use polywire_size::Progress;
 
 /// One seed in so many is run twice, to see that its trace is the same.
 const TWICE: u64 = 10;
@@ -37,10 +39,9 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let threads = threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64));
-    let swept = sweep(from, seeds, threads, TWICE, |done| {
-        if done % (seeds / 20).max(50) == 0 {
-            eprintln!("simulation: {done} of {seeds} seeds after {} s", began.elapsed().as_secs());
-        }
+    let progress = Mutex::new(Progress::new("simulation: seeds", seeds));
+    let swept = sweep(from, seeds, threads, TWICE, || {
+        progress.lock().expect("nothing panics while it is held").one_more();
     });
     for (seed, faults) in &swept.failed {
         println!("seed {seed} failed:\n  {}", faults.join("\n  "));

@@ -6,9 +6,9 @@ use polywire_simulation::client::Habits;
 use polywire_simulation::history::{End, What};
 use polywire_simulation::pipe::{Direction, Quality};
 use polywire_simulation::plan::{Fault, Plan, Shape, Way};
-use polywire_simulation::size::Progress;
 use polywire_simulation::wires::{self, WIRES};
-use polywire_simulation::{Report, run, size};
+use polywire_simulation::{Report, run};
+use polywire_size::{Progress, size};
 
 const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -50,7 +50,6 @@ fn b04_a_reply_that_comes_at_the_deadline_gives_one_outcome() {
     let replies = size(2_000, 1_000_000);
     let mut progress = Progress::new("b04: replies at the deadline", replies);
     while answered + late < replies {
-        progress.done(answered + late);
         for wire in WIRES {
             let habits = Habits {
                 pause: 12,
@@ -62,6 +61,7 @@ fn b04_a_reply_that_comes_at_the_deadline_gives_one_outcome() {
             answered += count(&report, |what| matches!(what, What::Ended { end: End::Answered(_), .. }));
             late += count(&report, |what| matches!(what, What::Ended { end: End::Unknown(_), .. }));
             seed += 1;
+            progress.done(answered + late);
         }
     }
     assert!(answered > late / 20 && late > answered / 20, "{answered} in time, {late} late");
@@ -69,29 +69,36 @@ fn b04_a_reply_that_comes_at_the_deadline_gives_one_outcome() {
 
 #[test]
 fn b05_a_caller_that_leaves_with_many_calls_in_flight_leaves_nothing_behind() {
+    let mut progress = Progress::new("b05: bridges with callers that leave", bridged().count() as u64);
     for shape in bridged() {
         let habits = Habits { pause: 3, timeout: (5_000, 8_000), ..Plan::calm(0, shape).habits };
         let faults = every(millis(900), u32::try_from(size(2, 100)).unwrap(), &[Fault::RestartClient(1)]);
         let active = faults.last().map_or(Duration::ZERO, |(at, _)| *at) + secs(1);
         holds(&Plan { habits, faults, active, ..Plan::calm(5, shape) });
+        progress.one_more();
     }
 }
 
 #[test]
 fn b02_an_upstream_that_flaps_every_second_for_ten_minutes_is_dialled_in_bounds() {
+    let times = u32::try_from(size(60, 600)).unwrap();
+    let mut progress =
+        Progress::new(&format!("b02: bridges whose upstream flaps {times} times"), bridged().count() as u64);
     for shape in bridged() {
-        let times = u32::try_from(size(60, 600)).unwrap();
         let faults =
             every(secs(1), times, &[Fault::Reset(Way::Bridge), Fault::Refuse(Way::Bridge, millis(500))]);
         let habits = Habits { pause: 2_000, ..Plan::calm(0, shape).habits };
         holds(&Plan { habits, faults, active: secs(1) * (times + 1), ..Plan::calm(2, shape) });
+        progress.one_more();
     }
 }
 
 #[test]
 fn b06_a_server_that_is_killed_again_and_again_runs_no_call_twice() {
+    let times = u32::try_from(size(3, 100)).unwrap();
+    let mut progress =
+        Progress::new(&format!("b06: servers that are killed {times} times"), WIRES.len() as u64);
     for wire in WIRES {
-        let times = u32::try_from(size(3, 100)).unwrap();
         let mut faults = every(secs(3), times, &[Fault::CrashServer]);
         faults.extend(
             every(secs(3), times, &[Fault::StartServer])
@@ -102,11 +109,17 @@ fn b06_a_server_that_is_killed_again_and_again_runs_no_call_twice() {
         let habits = Habits { pause: 20, ..Plan::calm(0, Shape::Direct(wire)).habits };
         let active = secs(3) * (times + 1);
         holds(&Plan { habits, faults, active, ..direct(6, wire) });
+        progress.one_more();
     }
 }
 
 #[test]
 fn b13_each_side_restarted_twenty_times_gives_one_copy_of_each_event() {
+    let times = u32::try_from(size(2, 20)).unwrap();
+    let mut progress = Progress::new(
+        &format!("b13: bridges restarted {times} times on each side"),
+        bridged().count() as u64,
+    );
     for shape in bridged() {
         let ends = [
             Fault::DrainServer,
@@ -115,9 +128,10 @@ fn b13_each_side_restarted_twenty_times_gives_one_copy_of_each_event() {
             Fault::DrainBridge,
             Fault::StartBridge,
         ];
-        let faults = every(secs(8), u32::try_from(size(2, 20)).unwrap(), &ends);
+        let faults = every(secs(8), times, &ends);
         let active = faults.last().map_or(Duration::ZERO, |(at, _)| *at) + secs(10);
         holds(&Plan { faults, active, ..Plan::calm(13, shape) });
+        progress.one_more();
     }
 }
 
@@ -138,7 +152,6 @@ fn b16_every_bad_network_is_borne_and_served_again_after_repair() {
     let seeds = size(1, 100);
     let mut progress = Progress::new("b16: bad networks of each kind", seeds);
     for seed in 0..seeds {
-        progress.done(seed);
         for (number, (name, quality, faults)) in conditions.iter().enumerate() {
             let shape = bridged().cycle().nth(number + usize::try_from(seed).unwrap()).unwrap();
             let plan =
@@ -147,6 +160,7 @@ fn b16_every_bad_network_is_borne_and_served_again_after_repair() {
             assert!(report.violations.is_empty(), "{name}, {shape:?}: {:#?}", report.violations);
             assert!(count(&report, |what| matches!(what, What::Ran { .. })) > 0, "{name}, {shape:?}");
         }
+        progress.one_more();
     }
 }
 
@@ -156,11 +170,11 @@ fn c07_resets_at_any_moment_end_calls_at_once_and_leave_nothing() {
     for wire in WIRES {
         let mut progress = Progress::new(&format!("c07: seeds of resets of {wire}"), seeds);
         for seed in 0..seeds {
-            progress.done(seed);
             let resets =
                 (1..40).map(|time| (millis(time * 97 + seed), Fault::Reset(Way::Client(1)))).collect();
             let habits = Habits { pause: 15, ..Plan::calm(0, Shape::Direct(wire)).habits };
             holds(&Plan { faults: resets, habits, active: secs(5), ..direct(seed, wire) });
+            progress.one_more();
         }
     }
 }
@@ -196,12 +210,12 @@ fn c17_g25_after_an_hour_of_sleep_calls_end_everybody_is_served_and_a_dead_peer_
     for wire in WIRES {
         let mut progress = Progress::new(&format!("c17: sleeps of {wire}"), seeds);
         for seed in 0..seeds {
-            progress.done(seed);
             let asleep = Fault::Suspend(secs(3_600));
             let habits =
                 Habits { pause: 1_500, timeout: (1_000, 8_000), ..Plan::calm(0, Shape::Direct(wire)).habits };
             let faults = vec![(secs(20) + millis(seed * 31), asleep)];
             holds(&Plan { faults, habits, active: secs(3_680), clients: 1, ..direct(seed, wire) });
+            progress.one_more();
         }
     }
     for (wire, seconds) in FOUND {

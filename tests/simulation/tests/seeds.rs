@@ -39,7 +39,7 @@ const HAPPENED: [&str; 29] = [
 
 #[test]
 fn g13_two_hundred_seeds_break_no_invariant_and_the_same_seed_gives_the_same_trace() {
-    let swept = sweep(0, 200, 2, 20, |_| ());
+    let swept = sweep(0, 200, 2, 20, || ());
     assert!(
         swept.failed.is_empty(),
         "again: cargo xtask soak simulate --seeds 1 --from SEED --show\n{:#?}",

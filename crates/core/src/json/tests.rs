@@ -1,6 +1,7 @@
 //! The scan against serde_json, its bounds, and its cost.
 
 use super::*;
+use polywire_size::cases;
 use proptest::prelude::*;
 
 fn check(text: &str) -> Result<(), JsonError> {
@@ -191,6 +192,8 @@ fn writes_strings_and_compact_text() {
 }
 
 proptest! {
+    #![proptest_config(cases::<256>())]
+
     #[test]
     fn agrees_with_serde_json(text in "[\\[\\]{},:\"0-9eE.+\\-tfnrualse \\\\]{0,24}") {
         let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use polywire_size::cases;
 use proptest::prelude::*;
 
 use crate::toy::{Command, Login, Order, Setup, settle};
@@ -134,7 +135,7 @@ async fn run(login: Login, order: Order, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(ProptestConfig::default().cases * 2) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..cases::<512>() })]
 
     #[test]
     fn any_bytes_in_any_pieces_leave_the_books_in_order(

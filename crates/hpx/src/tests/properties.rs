@@ -1,6 +1,7 @@
 //! What holds for every text: our output never holds the delimiter, any split gives the same frames, any text comes back.
 
 use super::*;
+use polywire_size::cases;
 use proptest::prelude::*;
 
 fn encode(text: &[u8], stored_up_to: usize) -> Bytes {
@@ -27,7 +28,7 @@ fn awkward(most: usize) -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(10_000)))]
+    #![proptest_config(cases::<10_000>())]
 
     #[test]
     fn p18_our_output_holds_the_delimiter_at_its_end_only(text in awkward(40), stored in any::<bool>()) {
@@ -72,7 +73,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(10_000)))]
+    #![proptest_config(cases::<10_000>())]
 
     /// Ten thousand streams, cut at random and at every byte; stored blocks hold the delimiter inside the gzip data of others.
     #[test]

@@ -126,6 +126,7 @@ pub fn take_body(messages: &mut VecDeque<Message>, max: usize) -> Option<Bytes> 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 mod tests {
+    use polywire_size::cases;
     use proptest::prelude::*;
     use serde_json::Value;
 
@@ -249,6 +250,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(cases::<256>())]
+
         #[test]
         fn whatever_is_written_is_read_again(
             packets in prop::collection::vec(prop_oneof![

@@ -409,6 +409,7 @@ impl Writes {
 mod tests {
     use std::collections::VecDeque;
 
+    use polywire_size::cases;
     use proptest::prelude::*;
 
     use super::*;
@@ -578,7 +579,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(10_000)))]
+        #![proptest_config(cases::<10_000>())]
 
         #[test]
         fn what_is_no_concern_of_it_passes_as_it_is(

@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use polywire_core::{JsonLimits, Message};
+use polywire_size::cases;
 use proptest::prelude::*;
 
 use super::hand::Hand;
@@ -25,6 +26,8 @@ fn nearly() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(cases::<256>())]
+
     #[test]
     fn any_text_is_read_or_refused(text in nearly(), kind in 0..10_u8) {
         let _ = Packet::parse(&Bytes::from(format!("{kind}{text}")), &PacketLimits::default());

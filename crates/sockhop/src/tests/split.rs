@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use polywire_core::{Codec as _, FrameError, JsonLimits, Limits, Outgoing, Route, StreamCodec};
+use polywire_size::cases;
 use proptest::prelude::*;
 
 use crate::codec::{Codec, Frame, Framing};
@@ -98,7 +99,7 @@ fn saying() -> impl Strategy<Value = Message> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(10_000)))]
+    #![proptest_config(cases::<10_000>())]
 
     #[test]
     fn s04_ten_thousand_streams_with_a_switch_hold_the_same_messages_wherever_the_reads_end(
@@ -123,6 +124,8 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(cases::<256>())]
+
     #[test]
     fn any_bytes_decode_the_same_wherever_the_reads_end(
         stream in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'{'), Just(0), 10..16u8, any::<u8>()], 0..400),

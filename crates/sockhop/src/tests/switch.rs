@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use polywire_core::{Admit, Body, Close, Event, Outbound, Route, Session as _};
+use polywire_size::cases;
 use proptest::prelude::*;
 
 use super::end::{End, Got, event, json, talk};
@@ -376,7 +377,7 @@ fn a_dumb_peer_does_not_hold_a_late_switcher_up() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::default())]
+    #![proptest_config(cases::<256>())]
 
     /// A stock peer, and a wire that cuts and glues our bytes as it likes.
     #[test]
@@ -418,7 +419,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
+    #![proptest_config(cases::<64>())]
 
     /// Two ends of ours, bytes in random pieces and random turns, both switching at random moments.
     #[test]

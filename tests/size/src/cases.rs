@@ -1,0 +1,39 @@
+//! How many cases a property has.
+
+use std::thread;
+
+use proptest::test_runner::{Config, ResultCache, ResultCacheKey, TestCaseResult};
+
+use crate::{Progress, size};
+
+/// Cases of each property in a soak run.
+const FULL: u64 = 1_000_000;
+
+/// So many cases in ordinary tests, up to a million in a soak run, which tells how far it has come.
+#[must_use]
+pub fn cases<const SMALL: u32>() -> Config {
+    let cases = u32::try_from(size(SMALL.into(), FULL)).unwrap_or(u32::MAX);
+    Config { result_cache: told::<SMALL>, ..Config::with_cases(cases) }
+}
+
+/// Keeps no result: it is what hears of every case.
+struct Told(Progress);
+
+fn told<const SMALL: u32>() -> Box<dyn ResultCache> {
+    let property = thread::current().name().unwrap_or("a property").to_owned();
+    Box::new(Told(Progress::new(&format!("cases of {property}"), size(SMALL.into(), FULL))))
+}
+
+impl ResultCache for Told {
+    fn key(&self, _: &ResultCacheKey<'_>) -> u64 {
+        0
+    }
+
+    fn put(&mut self, _: u64, _: &TestCaseResult) {
+        self.0.one_more();
+    }
+
+    fn get(&self, _: u64) -> Option<&TestCaseResult> {
+        None
+    }
+}
