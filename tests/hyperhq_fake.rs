@@ -259,6 +259,32 @@ async fn plugins_in_other_languages_are_told_what_broke_them() {
     assert!(output.contains("more than once (execute, initialize, shutdown, test)"), "{output}");
 }
 
+/// Is there such a process, and not only its exit code?
+#[cfg(target_os = "linux")]
+fn runs(id: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    status.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_a_plugin_has_started_ends_with_it_and_hides_no_end() {
+    for (script, told) in [
+        ("sleep 1000 & echo child $!; exit 3", "no, it ended with code 3 before that"),
+        ("sleep 1000 & echo child $!; wait", "not within 3s; nothing came from it"),
+    ] {
+        let (code, output, errors) = fake(&["--timeout", "3s"], &["sh", "-c", script]).await;
+        assert!(code == 9 && output.contains(told), "{output}{errors}");
+        let child = output.split("child ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+        let gone = async {
+            while runs(child) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), gone).await.expect("the child is ended");
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn no_secret_is_shown() {

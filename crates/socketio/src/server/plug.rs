@@ -27,7 +27,7 @@ use super::inbound::{Came, parts_of};
 use super::member::Member;
 use super::verdict::Verdict;
 use crate::args::Args;
-use crate::packet::{Kind, Packet, PacketLimits, Parts};
+use crate::packet::{Kind, MAIN, Packet, PacketLimits, Parts};
 use crate::stack::Packets;
 
 /// Packets handed over between two flushes of the stream. The library's pings go through the same queue, and a ping that finds
@@ -71,8 +71,8 @@ pub(super) struct Plug {
     floor: Arc<Floor>,
     gate: Arc<Gate>,
     terms: Arc<Terms>,
-    /// The namespace, as the library has it and as we do. Its own copy: of one that all clients share, every packet of every thread
-    /// would write to the same count.
+    /// The namespace, as the library has it and as we do. The main one is not counted; of another this is its own copy, because to
+    /// the count of one that all clients share every packet of every thread would write.
     name: Str,
     namespace: ByteString,
     max_bytes: (usize, &'static str),
@@ -100,8 +100,8 @@ impl Plug {
             floor,
             gate: Arc::clone(member.inbound.gate()),
             terms,
-            namespace: name.into(),
-            name: Str::copy_from_slice(name),
+            namespace: if name == MAIN { ByteString::from_static(MAIN) } else { name.into() },
+            name: if name == MAIN { MAIN.into() } else { Str::copy_from_slice(name) },
             max_bytes: (usize::MAX, "max_frame_bytes"),
             answers: FuturesUnordered::new(),
             held: None,
@@ -187,15 +187,16 @@ impl Plug {
 
     /// The next answer; `None` while there is none.
     fn answer(&mut self, cx: &mut Context<'_>) -> Option<Parts> {
-        loop {
+        while !self.answers.is_empty() {
             match Pin::new(&mut self.answers).poll_next(cx) {
                 Poll::Ready(Some((id, Some(value)))) => {
                     return Some(Parts { id: Some(id), ..parts_of(value, true, None) });
                 }
                 Poll::Ready(Some((_, None))) => {}
-                Poll::Ready(None) | Poll::Pending => return None,
+                Poll::Ready(None) | Poll::Pending => break,
             }
         }
+        None
     }
 
     /// The client is gone: by this side's verdict, by what the library found, or because it wanted to.
