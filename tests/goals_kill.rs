@@ -15,6 +15,7 @@ use polywire_core::{
 use polywire_size::{Progress, is_full, size};
 use polywire_sockhop::{Config, dial, listen};
 use polywire_tests::process::Process;
+use polywire_tests::scratch::scratch;
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -190,8 +191,7 @@ async fn in_flight(route: &'static str) -> Rig {
          [[route]]\nfrom = {{ endpoint = \"in\", match = \"*\" }}\nto = {{ endpoint = \"out\" }}\n",
         server.address()
     );
-    let path = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join(format!("goals-{}-{route}.toml", std::process::id()));
+    let path = scratch(&format!("{route}.toml"));
     std::fs::write(&path, file).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_polywire-under-test"));
     command.arg("run").arg(&path).env_remove("RUST_LOG");

@@ -12,6 +12,7 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use polywire_core::{Body, Code, Endpoint, Failure, Router};
 use polywire_hyperhq::{FileEncoding, Host, HostConfig};
+use polywire_tests::scratch::scratch;
 use polywire_tests::vectors;
 use raw::Raw;
 use serde_json::{Value, json};
@@ -45,8 +46,7 @@ async fn host(options: &Value, folder: &Path) -> Host {
 
 /// The folder of the recorded plugin, and beside it a file that it must not get.
 fn folder() -> PathBuf {
-    let outer = std::env::temp_dir().join(format!("polywire-decisions-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&outer);
+    let outer = scratch("plugins");
     let own = outer.join("plugin");
     std::fs::create_dir_all(own.join("sub")).unwrap();
     for (name, text) in [("a.txt", "abc"), ("empty.txt", ""), ("../secret.txt", "must never be served")] {

@@ -196,6 +196,30 @@ async fn a_plugin_that_does_not_come_is_told() {
     fails(&["--execute", "{"], &["x"], 2, &["--execute"]).await;
 }
 
+#[tokio::test]
+async fn an_authors_mistakes_are_told_in_words() {
+    let Some(package) = skip::package("an_authors_mistakes_are_told_in_words", &SOCKET_IO_CLIENT) else {
+        return;
+    };
+    let (program, folder) = (place::tests().join("drivers/flawed_plugin.mjs"), package.display().to_string());
+    let program = program.display().to_string();
+    let flawed = |flaw| ["node", &*program, &*folder, flaw];
+    let refused = "FAIL  it logs in: no, the login was refused: Invalid challenge; then it ended with code 1";
+    fails(&[], &flawed("challenge"), 9, &[refused, "HYPERHQ_AUTH_CHALLENGE"]).await;
+    let told =
+        ["FAIL  it answers `initialize`: not within 5s", "1 of its answers named no request by their `id`"];
+    fails(&["--timeout", "5s"], &flawed("id"), 9, &told).await;
+    holds(
+        &[],
+        &flawed("test"),
+        &["it answers `test` with false, which tells its user that the test failed ("],
+    )
+    .await;
+    // As plugins on the C# helper: it has done what it was asked for.
+    let left = ["it leaves on `shutdown`, without an answer", "it ends after its shutdown, with code 0"];
+    holds(&[], &flawed("leaves"), &left).await;
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_plugin_that_crashes_is_told_where() {
@@ -233,6 +257,32 @@ async fn plugins_in_other_languages_are_told_what_broke_them() {
     let (code, output, errors) = fake(&with("--duplicate"), &python).await;
     assert_eq!(code, 0, "{output}{errors}");
     assert!(output.contains("more than once (execute, initialize, shutdown, test)"), "{output}");
+}
+
+/// Is there such a process, and not only its exit code?
+#[cfg(target_os = "linux")]
+fn runs(id: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    status.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_a_plugin_has_started_ends_with_it_and_hides_no_end() {
+    for (script, told) in [
+        ("sleep 1000 & echo child $!; exit 3", "no, it ended with code 3 before that"),
+        ("sleep 1000 & echo child $!; wait", "not within 3s; nothing came from it"),
+    ] {
+        let (code, output, errors) = fake(&["--timeout", "3s"], &["sh", "-c", script]).await;
+        assert!(code == 9 && output.contains(told), "{output}{errors}");
+        let child = output.split("child ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+        let gone = async {
+            while runs(child) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), gone).await.expect("the child is ended");
+    }
 }
 
 #[cfg(unix)]

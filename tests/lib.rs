@@ -12,6 +12,7 @@
 //! | [`log`] | what this process logs, to be read |
 //! | [`memory`] | the memory this process holds |
 //! | [`plugin_folder`] | the files that a HyperHQ plugin asks for |
+//! | [`scratch`] | a folder for the files of one test |
 //! | [`size`] | how much of something a test does, and how far it has come |
 //! | [`skip`] | the one way to leave out a test whose foreign peer is missing |
 //! | [`process`] | a child process spoken to line by line |
@@ -51,6 +52,8 @@ pub mod place;
 pub mod plugin_folder;
 #[path = "support/process.rs"]
 pub mod process;
+#[path = "support/scratch.rs"]
+pub mod scratch;
 #[path = "support/skip.rs"]
 pub mod skip;
 #[path = "support/socketio.rs"]

@@ -9,17 +9,35 @@ mod raw;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use polywire_core::{Body, Endpoint, Handler, HandlerFuture, Incoming, Kind, Limits, Response, Server};
+use polywire_core::{
+    Body, Close, Endpoint, Handler, HandlerFuture, Incoming, Kind, Limits, Observe, Peer, Response, Server,
+};
 use polywire_socketio::{ServerConfig, listen};
 use raw::{Raw, until};
 
-/// What the handler heard: `event a [..]` or `request a [..]`.
+/// What the handler heard, `event a [..]` or `request a [..]`, and why connections ended.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
+struct Heard(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<Close>>>);
 
 impl Heard {
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    /// Why the one connection ended that did.
+    async fn ended(&self, what: &str) -> Close {
+        until(&format!("{what}: told"), || !self.1.lock().unwrap().is_empty()).await;
+        let mut ends = std::mem::take(&mut *self.1.lock().unwrap());
+        assert_eq!(ends.len(), 1, "{what}: {ends:?}");
+        ends.remove(0)
+    }
+}
+
+impl Observe for Heard {
+    fn connected(&self, _: &Peer) {}
+
+    fn disconnected(&self, _: &Peer, reason: &Close) {
+        self.1.lock().unwrap().push(reason.clone());
     }
 }
 
@@ -40,7 +58,11 @@ impl Handler for Heard {
 const LIMIT: Duration = Duration::from_secs(30);
 
 async fn serve(heard: &Heard, limits: Limits, config: ServerConfig) -> Server {
-    let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", heard.clone()) };
+    let endpoint = Endpoint {
+        limits: Arc::new(limits),
+        observer: Some(Arc::new(heard.clone())),
+        ..Endpoint::new("socketio", heard.clone())
+    };
     listen("127.0.0.1:0", config, endpoint).await.unwrap()
 }
 
@@ -116,6 +138,8 @@ async fn h05_h06_packets_that_are_none_end_their_own_connection() {
         raw.send(texts).await;
         raw.send_binary(attachments).await;
         assert_eq!(tokio::time::timeout(LIMIT, raw.end()).await, Ok(()), "{what}");
+        let end = heard.ended(&what).await;
+        assert!(matches!(end, Close::Protocol(_) | Close::Limit(_)), "{what}: {end:?}");
         goes_on(&mut neighbour, &heard, &what).await;
     }
 }
@@ -228,6 +252,8 @@ async fn h08_a_message_in_a_million_fragments_ends_its_connection_early() {
         }
         assert_eq!(tokio::time::timeout(LIMIT, raw.end()).await, Ok(()));
         assert!(sent < 1_000_000, "nobody took the rest");
+        let end = heard.ended("fragments").await.to_string();
+        assert!(end.ends_with("a message in more than max_fragments = 1024 frames"), "{end}");
         goes_on(&mut neighbour, &heard, "fragments").await;
     }
     // As many as are allowed are one message.
@@ -268,13 +294,31 @@ async fn h10_floods_of_pings_and_pongs_end_their_own_connection() {
         // Faster than any clock of a test machine: a thousand in one write.
         assert!(raw.write(&one.repeat(1_000)).await);
         assert_eq!(raw.close_code().await, Some(1008), "{what}");
+        let end = heard.ended(what).await.to_string();
+        assert!(
+            end.ends_with("more than max_control_per_second = 50 pings and pongs in a second"),
+            "{what}: {end}"
+        );
         goes_on(&mut neighbour, &heard, what).await;
         let mut raw = Raw::join(server.address()).await;
         assert!(raw.write(&one.repeat(40)).await);
         raw.send(&["42[\"n\"]"]).await;
         until("as many as are allowed do no harm", || !heard.0.lock().unwrap().is_empty()).await;
         assert_eq!(heard.take(), ["event n"], "{what}");
+        drop(raw);
+        assert_eq!(heard.ended(what).await, Close::Peer, "{what}: it went by itself");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_told_as_what_it_is() {
+    let heard = Heard::default();
+    let beat = Duration::from_millis(500);
+    let config = ServerConfig { ping_interval: beat, ping_timeout: beat, ..ServerConfig::default() };
+    let server = serve(&heard, Limits::default(), config).await;
+    let _raw = Raw::join(server.address()).await;
+    let end = heard.ended("no pong").await.to_string();
+    assert_eq!(end, "transport failed: no answer to a ping within ping_timeout = 500ms");
 }
 
 /// The head of a request, without its end.

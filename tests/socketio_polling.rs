@@ -128,7 +128,14 @@ impl Pair {
         self.client.shutdown().await;
         assert_eq!(ledger.unaccounted_frames(), 0, "{:?}", ledger.snapshot());
         let noticed = async {
-            while control(self.port, "stats").await["disconnects"]["client namespace disconnect"] != 1 {
+            loop {
+                let left = &control(self.port, "stats").await["disconnects"];
+                // Behind an event without an answer the end of the session tells it alone.
+                let meant =
+                    ["client namespace disconnect", "transport close"].map(|reason| left[reason].as_u64());
+                if meant.into_iter().flatten().sum::<u64>() == 1 {
+                    return;
+                }
                 tokio::task::yield_now().await;
             }
         };

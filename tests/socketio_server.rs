@@ -276,7 +276,12 @@ async fn no_event_to_a_client_is_lost_in_silence() {
 #[tokio::test]
 async fn a_client_that_stops_reading_is_cleaned_up_and_the_shutdown_ends() {
     let limits = Limits { write_timeout: Duration::from_millis(500), ..Limits::default() };
-    let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", Ears::default()) };
+    let ears = Ears::default();
+    let endpoint = Endpoint {
+        limits: Arc::new(limits),
+        observer: Some(Arc::new(ears.clone())),
+        ..Endpoint::new("socketio", ears.clone())
+    };
     let server = serve(endpoint, ServerConfig::default()).await;
     let _raw = Raw::join(server.address()).await;
     let peer = one_peer(&server).await;
@@ -287,6 +292,9 @@ async fn a_client_that_stops_reading_is_cleaned_up_and_the_shutdown_ends() {
     });
     timeout(LIMIT, sending).await.expect("the connection ends").unwrap();
     until("no peer", || server.peers().is_empty()).await;
+    // Whoever notices first: the stream below, or the connection whose queue is held up.
+    let end = ears.ends().remove(0).to_string();
+    assert!(end.ends_with("no write progress within write_timeout = 500ms"), "{end}");
     timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
 }
 
@@ -294,7 +302,11 @@ async fn a_client_that_stops_reading_is_cleaned_up_and_the_shutdown_ends() {
 async fn a_message_beyond_max_frame_bytes_ends_the_connection() {
     let limits = Limits { max_frame_bytes: 10_000, ..Limits::default() };
     let ears = Ears::default();
-    let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", ears.clone()) };
+    let endpoint = Endpoint {
+        limits: Arc::new(limits),
+        observer: Some(Arc::new(ears.clone())),
+        ..Endpoint::new("socketio", ears.clone())
+    };
     let server = serve(endpoint, ServerConfig::default()).await;
     let mut raw = Raw::join(server.address()).await;
     // 42["big",""] and the text make exactly the limit.
@@ -308,7 +320,9 @@ async fn a_message_beyond_max_frame_bytes_ends_the_connection() {
         }
     };
     assert_eq!(close.map(|(_, content)| content), Some(1_009_u16.to_be_bytes().to_vec()));
-    until("no peer", || server.peers().is_empty()).await;
+    ears.ended(1).await;
+    assert_eq!(ears.ends(), [Close::Limit("frame of 10001 bytes exceeds max_frame_bytes = 10000".into())]);
+    assert!(server.peers().is_empty());
 }
 
 #[tokio::test]

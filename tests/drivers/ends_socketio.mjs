@@ -17,7 +17,7 @@ serve({
     io = new (require('socket.io').Server)(http, { serveClient: false });
     io.of(NAMESPACE).use(({ handshake: { auth } }, next) => {
       event('login', { shown: auth });
-      next(auth.token?.startsWith(secret) ? undefined : new Error('another token'));
+      next(auth.token?.startsWith(secret) ? undefined : Object.assign(new Error('another token'), { data: { code: 'stale' } }));
     });
     io.of(NAMESPACE).on('connection', (peer) => {
       event('present');

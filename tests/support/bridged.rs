@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use polywire_bridge::{Bridge, Config, Registry, Source, StartError};
 use polywire_core::{
@@ -11,7 +11,6 @@ use polywire_core::{
     Identity, Incoming, JsonLimits, JsonText, Kind, Observe, Particulars, Peer, Request, Response, Route,
     Secret, Server, Surroundings, Target,
 };
-use polywire_tests::place;
 use tokio::sync::mpsc;
 
 /// Every wire.
@@ -68,28 +67,18 @@ pub(crate) fn registry() -> Registry {
     registry.with(polywire_stonyx::ADAPTER).with(polywire_socketio::ADAPTER).with(polywire_hyperhq::ADAPTER)
 }
 
-/// The shared key of one wire and the challenge of another, and a file with it for the bridge.
+/// The shared key of one wire and the challenge of another.
 const KEY: &str = "the shared key of these tests";
-
-fn key_file() -> &'static str {
-    static WRITTEN: OnceLock<String> = OnceLock::new();
-    WRITTEN.get_or_init(|| {
-        let path = place::tests().join(format!("../target/bridged-{}.key", std::process::id()));
-        std::fs::write(&path, KEY).unwrap();
-        path.display().to_string()
-    })
-}
 
 /// The options of a wire as an endpoint of a bridge file has them.
 fn options(wire: &str, listens: bool) -> String {
-    let key = key_file();
     match (wire, listens) {
         ("hpx", true) => "guests = true".to_owned(),
-        ("stonyx", _) => format!("key = \"file:{key}\"\nerrors_in_reply = true"),
+        ("stonyx", _) => "key = \"env:GIVEN\"\nerrors_in_reply = true".to_owned(),
         ("sockhop", _) => "errors_in_reply = true".to_owned(),
-        ("hyperhq", true) => format!("plugin = \"demo\"\nchallenge = \"file:{key}\""),
+        ("hyperhq", true) => "plugin = \"demo\"\nchallenge = \"env:GIVEN\"".to_owned(),
         ("hyperhq", false) => {
-            format!("plugin = \"demo\"\nchallenge = \"file:{key}\"\nevents = \"{EVENT},{OTHER}\"")
+            format!("plugin = \"demo\"\nchallenge = \"env:GIVEN\"\nevents = \"{EVENT},{OTHER}\"")
         }
         _ => String::new(),
     }
@@ -185,7 +174,10 @@ required = true
 {routes}
 "#
     );
-    let config = Config::parse(Source::new("bridge.toml", text));
+    let mut config = Config::parse(Source::new("bridge.toml", text));
+    for (endpoint, option) in [("in", "key"), ("in", "challenge"), ("out", "key"), ("out", "challenge")] {
+        config.set_secret(endpoint, option, Secret::from(KEY));
+    }
     let bridge = match Bridge::start(&config, &registry(), Surroundings::real()).await {
         Ok(bridge) => bridge,
         Err(StartError::Check(report)) => panic!("{}", report.to_text()),

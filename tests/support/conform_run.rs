@@ -1,9 +1,9 @@
 //! Runs of `polywire conform`, as tests see them.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use polywire_tests::scratch::scratch;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -52,8 +52,7 @@ pub(crate) async fn conform(options: &[&str], program: &[&str]) -> Ran {
 
 /// A file of this test run.
 pub(crate) fn file(name: &str, content: &str) -> String {
-    let path =
-        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("conform-{}-{name}", std::process::id()));
+    let path = scratch(name);
     std::fs::write(&path, content).unwrap();
     path.display().to_string()
 }

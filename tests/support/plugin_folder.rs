@@ -3,13 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::scratch::scratch;
+
 /// A folder in which `plugin` holds what the scenario asks for; beside it lies a file that it must not get, and in it a link to that.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn plugin_folder(name: &str) -> io::Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("polywire-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
+    let folder = scratch(name);
     let own = folder.join("plugin");
     std::fs::create_dir_all(own.join("assets"))?;
     std::fs::write(own.join("README.md"), "hello from the plugin folder\n")?;

@@ -1,4 +1,4 @@
-//! `cargo xtask tables`: writes the blocks of our pages that come from the code: tables of the README, cuts of sources.
+//! `cargo xtask tables`: writes the blocks of our pages that come from the code: tables, cuts of sources.
 //!
 //! With `--check` it only compares. The work is done by a program of the workspace tests, which see what the tables tell of.
 

@@ -35,7 +35,8 @@ pub(crate) fn plan_and_check(config: &Config, registry: &Registry) -> (Plan, Rep
     let mut found: Vec<Finding> = config.findings.iter().cloned().chain(findings.into_sorted()).collect();
     found.sort_by_key(|finding| finding.line);
     let file = config.name().to_owned();
-    let report = Report { file, endpoints: config.endpoints.len(), routes, findings: found };
+    let unreadable = found.iter().any(|finding| finding.problem == Problem::Syntax);
+    let report = Report { file, endpoints: config.endpoints.len(), routes, findings: found, unreadable };
     (plan, report)
 }
 

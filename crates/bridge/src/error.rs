@@ -2,7 +2,7 @@
 
 use polywire_core::{AdapterError, Failure};
 
-use crate::report::Report;
+use crate::report::{Report, counted};
 use crate::source::MAX_FILE_BYTES;
 
 /// Why a bridge file cannot be read at all. What is wrong inside it is a [`Finding`](crate::Finding).
@@ -36,7 +36,7 @@ pub enum ReadError {
 #[non_exhaustive]
 pub enum StartError {
     /// The file has errors; the report names them.
-    #[error("the bridge file has {} errors", .0.errors())]
+    #[error("the bridge file has {}", counted(.0.errors(), "error"))]
     Check(Box<Report>),
     /// An adapter cannot serve or dial an endpoint.
     #[error("endpoint {endpoint}: {source}")]

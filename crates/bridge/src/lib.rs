@@ -39,8 +39,9 @@
 //! address  = "10.0.0.5:7007"
 //! user     = "bridge"
 //! password = "file:hpx.pass"        # secrets are named: env:NAME, or file:PATH beside this file
+//! max_frame_bytes = "32MiB"         # limits are options of every adapter, by the names that refusals call them
 //! prefix   = "hpx."                 # names of this endpoint as they stand in routes begin so
-//! timeout  = "10s"                  # of calls to it where neither caller nor route says; default its wire's, mostly 15s
+//! timeout  = "10s"                  # of calls to it where neither caller nor route says; default that of its wire's calls
 //! required = true                   # the bridge is not ready without it; default false
 //!
 //! [[route]]

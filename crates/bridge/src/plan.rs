@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use polywire_core::{EmptyReply, EventForm, Route};
 
-use crate::config::{Config, KindFilter, Role, RouteConfig, Verb};
+use crate::config::{Config, EndpointConfig, KindFilter, Role, RouteConfig, Verb};
 use crate::conversion::Conversion;
-use crate::finding::{Findings, Problem, suggest};
+use crate::finding::{Findings, Problem, nearest};
 use crate::pattern::{Naming, Pattern};
 use crate::registry::Registry;
 use crate::resolve::{Resolved, resolve};
@@ -85,7 +85,11 @@ impl Plan {
             for end in [&route.from, &route.to] {
                 if !exist.contains(end.value.as_str()) {
                     let text = format!("endpoint {:?} does not exist", end.value);
-                    findings.add(Problem::Reference, end.line, text, suggest(&end.value, &known));
+                    let fix = match nearest(&end.value, known.iter().copied()) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("add [endpoint.{}], or name another", end.value),
+                    };
+                    findings.add(Problem::Reference, end.line, text, fix);
                 }
                 used.insert(end.value.as_str());
             }
@@ -94,7 +98,9 @@ impl Plan {
                 routes.extend(plan_route(route, *from, *to, &endpoints, findings));
             }
         }
-        for endpoint in config.endpoints.iter().filter(|endpoint| !used.contains(endpoint.name.as_str())) {
+        // A route that could not be read may be the one that uses it.
+        let unused = |endpoint: &&EndpointConfig| !used.contains(endpoint.name.as_str());
+        for endpoint in config.endpoints.iter().filter(|_| config.findings.is_empty()).filter(unused) {
             let text = format!("no route uses endpoint `{}`", endpoint.name);
             findings.add(Problem::Unused, endpoint.line, text, "add a [[route]], or remove the endpoint");
         }

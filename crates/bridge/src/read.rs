@@ -1,5 +1,6 @@
 //! Reads TOML tables key by key: a wrong type, unit or key becomes a finding with its line, and reading goes on.
 
+use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use polywire_core::parse_duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::finding::{Findings, Problem, suggest};
+use crate::finding::{Findings, Problem, nearest, suggest};
 use crate::source::Source;
 
 /// A value and the line it stands on.
@@ -42,6 +43,31 @@ impl Scalar {
             Scalar::Number(_) => "a number",
             Scalar::Flag(_) => "true or false",
             Scalar::Other(name) => name,
+        }
+    }
+
+    /// The text or number that was written.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Scalar::Text(text) | Scalar::Number(text) => Some(text),
+            Scalar::Flag(_) | Scalar::Other(_) => None,
+        }
+    }
+
+    /// The same where it has digits alone: a number that lacks a unit.
+    pub(crate) fn digits(&self) -> Option<&str> {
+        self.text().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+}
+
+impl fmt::Display for Scalar {
+    /// As it was written: text in quotes, a number without.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scalar::Text(text) => write!(f, "{text:?}"),
+            Scalar::Number(number) => f.write_str(number),
+            Scalar::Flag(flag) => write!(f, "{flag}"),
+            Scalar::Other(name) => f.write_str(name),
         }
     }
 }
@@ -96,7 +122,11 @@ impl<'a> Reader<'a> {
     fn wrong_type(&mut self, table: Table<'_>, key: &str, found: &At<&DeValue<'_>>, wanted: &str) {
         let text =
             format!("`{key}` in {} is {}, which should be {wanted}", table.place, type_name(found.value));
-        self.findings.add(Problem::Type, found.line, text, format!("write {key} = {}", example(wanted)));
+        let example = match key {
+            "address" | "listen" => "\"127.0.0.1:50000\"",
+            _ => example(wanted),
+        };
+        self.findings.add(Problem::Type, found.line, text, format!("write {key} = {example}"));
     }
 
     pub(crate) fn text(&mut self, table: Table<'_>, key: &str) -> Option<At<String>> {
@@ -123,22 +153,23 @@ impl<'a> Reader<'a> {
     pub(crate) fn duration(&mut self, table: Table<'_>, key: &str, most: Duration) -> Option<Duration> {
         let found = self.value(table, key)?;
         let written = match found.value {
-            DeValue::String(text) => text.to_string(),
-            DeValue::Integer(number) => number.to_string(),
+            DeValue::String(text) => Scalar::Text(text.to_string()),
+            DeValue::Integer(number) => Scalar::Number(number.to_string()),
             _ => {
                 self.wrong_type(table, key, &found, "a time with a unit");
                 return None;
             }
         };
-        match parse_duration(&written) {
+        match written.text().and_then(parse_duration) {
             Some(span) if !span.is_zero() && span <= most => Some(span),
             Some(_) => {
-                let text = format!("{key} = {written:?} is out of range: more than 0, at most {most:?}");
+                let most = most.as_secs();
+                let text = format!("{key} = {written} is out of range: more than 0, at most {most}s");
                 self.findings.add(Problem::Value, found.line, text, "write a time in this range");
                 None
             }
             None => {
-                let text = format!("{key} = {written:?} is no time with a unit");
+                let text = format!("{key} = {written} is no time with a unit");
                 self.findings.add(Problem::Unit, found.line, text, time_fix(key, &written));
                 None
             }
@@ -158,7 +189,7 @@ impl<'a> Reader<'a> {
             Some((_, value)) => Some(At { value: *value, line: found.line }),
             None => {
                 let text = format!("{key} = {:?} is not one of: {}", found.value, known.join(", "));
-                self.findings.add(Problem::Value, found.line, text, suggest(&found.value, &known));
+                self.findings.add(Problem::Value, found.line, text, one_of(&found.value, &known));
                 None
             }
         }
@@ -186,12 +217,17 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What to write instead of a word that is not among those which the finding names.
+pub(crate) fn one_of(word: &str, known: &[&str]) -> String {
+    let near = nearest(word, known.iter().copied());
+    near.map_or_else(|| "write one of these words".to_owned(), |near| format!("did you mean `{near}`?"))
+}
+
 /// What to write instead of a time without a unit.
-pub(crate) fn time_fix(key: &str, written: &str) -> String {
-    if written.bytes().all(|byte| byte.is_ascii_digit()) && !written.is_empty() {
-        format!("write {key} = \"{written}ms\" or {key} = \"{written}s\"")
-    } else {
-        format!("write {key} = \"250ms\", \"5s\", \"2min\" or \"1h\"")
+pub(crate) fn time_fix(key: &str, written: &Scalar) -> String {
+    match written.digits() {
+        Some(number) => format!("write {key} = \"{number}ms\" or {key} = \"{number}s\""),
+        None => format!("write {key} = \"250ms\", \"5s\", \"2min\" or \"1h\""),
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Report {
     pub routes: Vec<RouteReport>,
     /// What is wrong, in the order of the lines.
     pub findings: Vec<Finding>,
+    /// Is the file no TOML? Then nothing else of it was looked at.
+    pub unreadable: bool,
 }
 
 /// What one route carries and what it loses.
@@ -104,12 +106,23 @@ impl Report {
     }
 
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "{}: {} endpoints, {} routes\n", self.file, self.endpoints, self.routes.len())?;
+        if self.unreadable {
+            writeln!(out, "{}: not read any further than its TOML\n", self.file)?;
+        } else {
+            let (endpoints, routes) =
+                (counted(self.endpoints, "endpoint"), counted(self.routes.len(), "route"));
+            let only = if self.errors() > 0 { " understood" } else { "" };
+            writeln!(out, "{}: {endpoints}, {routes}{only}\n", self.file)?;
+        }
         for area in Area::ALL {
             let shown =
                 |finding: &&Finding| finding.problem.area() == area && finding.severity != Severity::Degraded;
             let worst = self.findings.iter().filter(shown).map(|finding| finding.severity).max();
-            let word = worst.map_or("ok", Severity::as_str);
+            let word = match worst {
+                Some(worst) => worst.as_str(),
+                None if self.unreadable => "unknown",
+                None => "ok",
+            };
             writeln!(out, " {word:<8} {}", area.as_str())?;
             for finding in self.findings.iter().filter(shown) {
                 let Finding { problem, line, text, fix, .. } = finding;
@@ -126,12 +139,9 @@ impl Report {
                 writeln!(out, "{}", line.trim_end())?;
             }
         }
-        let count = |severity, one: &str| match self.count(severity) {
-            1 => format!("1 {one}"),
-            many => format!("{many} {one}s"),
-        };
         let degraded = self.count(Severity::Degraded);
-        let (errors, warnings) = (count(Severity::Error, "error"), count(Severity::Warning, "warning"));
+        let errors = counted(self.errors(), "error");
+        let warnings = counted(self.count(Severity::Warning), "warning");
         writeln!(out, "\n {errors}, {warnings}, {degraded} degraded")
     }
 
@@ -171,9 +181,15 @@ impl Report {
             errors: self.errors(),
             warnings: self.count(Severity::Warning),
             degraded: self.count(Severity::Degraded),
+            unreadable: self.unreadable,
         };
         write_line(out, &record)
     }
+}
+
+/// So many of something, in words.
+pub(crate) fn counted(count: usize, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }
 
 fn write_line(out: &mut impl Write, record: &impl Serialize) -> io::Result<()> {
@@ -219,4 +235,5 @@ struct SumRecord<'a> {
     errors: usize,
     warnings: usize,
     degraded: usize,
+    unreadable: bool,
 }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
-    Adapter, Capabilities, OptionKind, OptionSpec, Options, Particulars, Secret, Target, parse_duration,
-    parse_size,
+    Adapter, AdapterError, Capabilities, OptionKind, OptionSpec, Options, Particulars, Secret, Target,
+    parse_duration, parse_size,
 };
 
 use crate::config::{ENDPOINT_KEYS, EndpointConfig, Role};
-use crate::finding::{Findings, Problem, suggest};
-use crate::read::{At, Scalar, time_fix};
+use crate::finding::{Findings, Problem, nearest, suggest};
+use crate::read::{At, Scalar, one_of, time_fix};
 use crate::registry::Registry;
 use crate::secret;
 
@@ -54,8 +54,7 @@ pub(crate) fn resolve(
     let (capabilities, particulars) = match carries {
         Ok(carries) => carries,
         Err(error) => {
-            let fix = format!("see the options of {}", adapter.name());
-            findings.add(Problem::Option, config.line, format!("[endpoint.{}]: {error}", config.name), fix);
+            refused(config, &error, findings);
             return None;
         }
     };
@@ -85,6 +84,19 @@ pub(crate) fn resolve(
     })
 }
 
+/// What the adapter does not take of the options, where it stands.
+fn refused(config: &EndpointConfig, error: &AdapterError, findings: &mut Findings) {
+    let name = &config.name;
+    if let AdapterError::Option { name: key, value, rule } = error {
+        let line = config.options.iter().find(|(known, _)| known == key).map(|(_, value)| value.line);
+        let text = format!("{key} = {value:?} in [endpoint.{name}] is not {rule}");
+        let fix = "write a value that is, or leave the key out for the default";
+        return findings.add(Problem::Option, line.unwrap_or(config.line), text, fix);
+    }
+    let fix = "change or leave out what it names";
+    findings.add(Problem::Option, config.line, format!("[endpoint.{name}]: {error}"), fix);
+}
+
 fn read_options(
     config: &EndpointConfig,
     adapter: &dyn Adapter,
@@ -94,12 +106,20 @@ fn read_options(
     let mut options = Options::new();
     let mut sound = true;
     for (name, value) in &config.options {
-        let Some(spec) = adapter.options().iter().find(|spec| spec.name == name) else {
-            let own = ENDPOINT_KEYS.into_iter();
-            let known: Vec<&str> = own.chain(adapter.options().iter().map(|spec| spec.name)).collect();
+        let Some(spec) = adapter.all_options().find(|spec| spec.name == name) else {
+            let own = || ENDPOINT_KEYS.into_iter();
+            let all = own().chain(adapter.all_options().map(|spec| spec.name));
+            let fix = match nearest(name, all) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    let some: Vec<&str> =
+                        own().chain(adapter.options().iter().map(|spec| spec.name)).collect();
+                    format!("known here: {}, and limits such as max_frame_bytes", some.join(", "))
+                }
+            };
             let text =
                 format!("unknown key `{name}` in [endpoint.{}] of protocol {}", config.name, adapter.name());
-            findings.add(Problem::UnknownKey, value.line, text, suggest(name, &known));
+            findings.add(Problem::UnknownKey, value.line, text, fix);
             sound = false;
             continue;
         };
@@ -138,21 +158,24 @@ fn read_option(spec: &OptionSpec, value: &At<Scalar>, findings: &mut Findings) -
         (OptionKind::Number, Scalar::Number(number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
             Some(number.clone())
         }
-        (OptionKind::Number, _) => wrong_type("a whole number from 0", "4"),
-        (OptionKind::Duration, Scalar::Text(text) | Scalar::Number(text)) => {
+        (OptionKind::Number, written) => wrong_type("a whole number from 0", written.digits().unwrap_or("4")),
+        (OptionKind::Duration, written @ (Scalar::Text(text) | Scalar::Number(text))) => {
             if parse_duration(text).is_some() {
                 return Some(text.clone());
             }
-            let what = format!("{name} = {text:?} is no time with a unit");
-            findings.add(Problem::Unit, value.line, what, time_fix(name, text));
+            let what = format!("{name} = {written} is no time with a unit");
+            findings.add(Problem::Unit, value.line, what, time_fix(name, written));
             None
         }
-        (OptionKind::Size, Scalar::Text(text) | Scalar::Number(text)) => {
+        (OptionKind::Size, written @ (Scalar::Text(text) | Scalar::Number(text))) => {
             if parse_size(text).is_some() {
                 return Some(text.clone());
             }
-            let what = format!("{name} = {text:?} is no size with a unit");
-            let fix = format!("write {name} = \"512B\", \"64KiB\", \"16MiB\" or \"1GiB\"");
+            let what = format!("{name} = {written} is no size with a unit");
+            let fix = match written.digits() {
+                Some(number) => format!("write {name} = \"{number}B\", \"{number}KiB\" or \"{number}MiB\""),
+                None => format!("write {name} = \"512B\", \"64KiB\", \"16MiB\" or \"1GiB\""),
+            };
             findings.add(Problem::Unit, value.line, what, fix);
             None
         }
@@ -161,7 +184,7 @@ fn read_option(spec: &OptionSpec, value: &At<Scalar>, findings: &mut Findings) -
                 return Some(text.clone());
             }
             let what = format!("{name} = {text:?} is not one of: {}", words.join(", "));
-            findings.add(Problem::Value, value.line, what, suggest(text, words));
+            findings.add(Problem::Value, value.line, what, one_of(text, words));
             None
         }
         (OptionKind::Duration, _) => wrong_type("a time with a unit", "\"5s\""),

@@ -22,9 +22,13 @@ pub(crate) fn read(key: &str, value: &At<Scalar>, folder: &Path, findings: &mut 
     };
     let read = match named.split_once(':') {
         Some(("env", name)) => match std::env::var(name) {
-            Ok(secret) if secret.is_empty() => Err((format!("the variable {name} is empty"), "set it")),
+            Ok(secret) if secret.is_empty() => {
+                Err((format!("the variable {name} is empty"), "set it, or name another"))
+            }
             Ok(secret) => Ok(Secret::from(secret)),
-            Err(_) => Err((format!("the variable {name} is not set, or is not UTF-8"), "set it")),
+            Err(_) => {
+                Err((format!("the variable {name} is not set, or is not UTF-8"), "set it, or name another"))
+            }
         },
         Some(("file", path)) => read_file(key, &folder.join(path), value.line, findings),
         _ => {
@@ -87,7 +91,11 @@ fn open(path: &Path) -> Result<File, (String, &'static str)> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> (String, &'static str) {
-    (format!("{}: {error}", path.display()), "make the file readable for the bridge")
+    let fix = match error.kind() {
+        std::io::ErrorKind::NotFound => "put it there; a path begins beside this file",
+        _ => "make the file readable for the bridge",
+    };
+    (format!("{}: {error}", path.display()), fix)
 }
 
 fn content(file: File, path: &Path) -> Result<Secret, (String, &'static str)> {
@@ -148,7 +156,7 @@ mod tests {
         set(&mut options, "password", secret, &value, &folder);
         let make =
             |options: &Options| Ok(Credentials::new("ann", options.secret("password").unwrap().clone()));
-        let login = LoginOptions::new(options, "password", make).unwrap();
+        let login = LoginOptions::new(&options, "password", make).unwrap();
         for secret in ["first", "second"] {
             write(secret);
             let shown = CredentialSource::credentials(&login, 1).await.unwrap().secret.unwrap();

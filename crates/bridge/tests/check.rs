@@ -94,28 +94,49 @@ const MISTAKES: &[Mistake] = &[
     ("node = \"den-1\"", "node = \"\"", "E-VALUE", 2, "1 to 64 bytes"),
     ("node = \"den-1\"", "node = 1", "E-TYPE", 2, "should be text"),
     ("drain = \"30s\"", "drain = 30", "E-UNIT", 3, "drain = \"30s\""),
+    ("drain = \"30s\"", "drain = 30", "E-UNIT", 3, "drain = 30 is no time"),
     ("drain = \"30s\"", "drain = \"30 parsecs\"", "E-UNIT", 3, "no time with a unit"),
     ("drain = \"30s\"", "drain = \"3h\"", "E-VALUE", 3, "at most 600s"),
     ("protocol = \"full\"", "protocl = \"full\"", "E-MISSING-KEY", 5, "has no `protocol`"),
     ("protocol = \"full\"", "protocol = \"ful\"", "E-PROTOCOL", 6, "did you mean `full`?"),
     ("role = \"server\"", "role = \"sever\"", "E-VALUE", 7, "did you mean `server`?"),
+    ("protocol = \"full\"", "protocol = \"FULL\"", "E-PROTOCOL", 6, "did you mean `full`?"),
+    ("role = \"server\"", "role = \"x\"", "E-VALUE", 7, "client, server write one of these words"),
     ("role = \"server\"\n", "\n", "E-MISSING-KEY", 5, "has no `role`"),
     ("listen = \"127", "address = \"127", "E-CONFLICT", 8, "write `listen`"),
     ("listen = \"127.0.0.1:50000\"", "listen = \"127.0.0.1\"", "E-VALUE", 8, "has no port"),
     ("listen = \"127.0.0.1:50000\"", "listen = \"127.0.0.1:99999\"", "E-VALUE", 8, "0 to 65535"),
+    (
+        "listen = \"127.0.0.1:50000\"",
+        "listen = \"full://127.0.0.1:50000\"",
+        "E-VALUE",
+        8,
+        "a host and a port",
+    ),
+    ("listen = \"127.0.0.1:50000\"", "listen = 50000", "E-TYPE", 8, "listen = \"127.0.0.1:50000\""),
     ("listen = \"127.0.0.1:50000\"", "listen = \"0.0.0.0:50000\"", "W-EXPOSURE", 8, "listen at 127.0.0.1"),
     ("mode = \"auto\"", "moode = \"auto\"", "E-UNKNOWN-KEY", 9, "did you mean `mode`?"),
     ("mode = \"auto\"", "mode = \"binray\"", "E-VALUE", 9, "did you mean `binary`?"),
     ("mode = \"auto\"", "password = \"swordfish\"", "E-SECRET-LITERAL", 9, "env:NAME"),
-    ("mode = \"auto\"", "password = \"env:POLYWIRE_TEST_UNSET\"", "E-SECRET", 9, "is not set"),
-    ("mode = \"auto\"", "password = \"file:no/such.pass\"", "E-SECRET", 9, "no/such.pass"),
-    ("mode = \"auto\"", "max_frame_bytes = 16", "E-UNIT", 9, "16MiB"),
+    ("mode = \"auto\"", "password = \"env:POLYWIRE_TEST_UNSET\"", "E-SECRET", 9, "set it, or name another"),
+    ("mode = \"auto\"", "password = \"file:no/such.pass\"", "E-SECRET", 9, "put it there"),
+    ("mode = \"auto\"", "max_frame_bytes = 16", "E-UNIT", 9, "\"16MiB\""),
+    (
+        "mode = \"auto\"",
+        "max_frame_bytes = \"2GiB\"",
+        "E-OPTION",
+        9,
+        "\"2GiB\" in [endpoint.robot] is not 1 KiB to 1 GiB",
+    ),
+    ("mode = \"auto\"", "max_frame_size = \"1MiB\"", "E-UNKNOWN-KEY", 9, "did you mean `max_frame_bytes`?"),
+    ("mode = \"auto\"", "max_in_flight = \"5\"", "E-TYPE", 9, "write max_in_flight = 5"),
+    ("mode = \"auto\"", "colour = \"red\"", "E-UNKNOWN-KEY", 9, "known here: protocol"),
     ("mode = \"auto\"", "guests = \"maybe\"", "E-TYPE", 9, "true or false"),
     ("mode = \"auto\"", "users = { ann = \"env:ANN\" }", "E-SECRET", 9, "ANN"),
     ("ping_interval = \"5s\"", "ping_interval = 5", "E-UNIT", 10, "ping_interval = \"5s\""),
     ("address = \"127.0.0.1:7007\"", "address = \"127.0.0.1:0\"", "E-VALUE", 15, "port 0"),
     ("connections = 4", "connections = \"4\"", "E-TYPE", 17, "whole number"),
-    ("connections = 4", "connections = 0", "E-OPTION", 12, "1 to 64"),
+    ("connections = 4", "connections = 0", "E-OPTION", 17, "1 to 64"),
     ("required = true", "required = \"yes\"", "E-TYPE", 18, "true or false"),
     ("name = \"rest\"", "name = \"find\"", "E-DUPLICATE", 28, "rename"),
     (
@@ -125,6 +146,14 @@ const MISTAKES: &[Mistake] = &[
         22,
         "did you mean `robot`?",
     ),
+    (
+        "endpoint = \"robot\", match = \"search\"",
+        "endpoint = \"x\", match = \"search\"",
+        "E-REFERENCE",
+        22,
+        "add [endpoint.x]",
+    ),
+    ("[endpoint.robot]\n", "[[endpoint]]\n", "E-TYPE", 5, "write [endpoint.NAME], with one pair of brackets"),
     ("match = \"search\"", "mach = \"search\"", "E-UNKNOWN-KEY", 22, "did you mean `match`?"),
     ("match = \"search\"", "match = \"a*b*\"", "E-NAME", 22, "more than one `*`"),
     ("match = \"search\"", "match = \"ToyPing\"", "E-RESERVED", 20, "protocol uses it"),
@@ -193,9 +222,33 @@ fn every_seeded_mistake_is_found_with_its_line_and_a_fix() {
 
 #[test]
 fn b17_a_file_that_is_no_toml_is_told_in_a_few_lines() {
-    let report = report(&"=".repeat(1 << 20));
-    assert_eq!(report.findings.len(), 21);
-    assert!(report.to_text().contains("more places where the TOML is broken"), "{}", report.to_text());
+    let lines = report(&"=\n".repeat(1 << 19));
+    assert_eq!(lines.findings.len(), 21);
+    assert!(lines.to_text().contains("more places where the TOML is broken"), "{}", lines.to_text());
+    let line = report(&"=".repeat(1 << 20));
+    let mut told: Vec<&str> = line.findings.iter().map(|finding| &*finding.text).collect();
+    told.dedup();
+    assert_eq!(told.len(), line.findings.len(), "a line is told of once: {}", line.to_text());
+}
+
+#[test]
+fn nothing_of_a_file_that_is_no_toml_is_called_in_order() {
+    let broken = report(&GOOD.replacen("listen = \"127.0.0.1:50000\"", "listen = 127.0.0.1:50000", 1));
+    assert!(broken.unreadable);
+    let text = broken.to_text();
+    assert!(text.starts_with("test.toml: not read any further than its TOML\n"), "{text}");
+    assert!(!text.contains(" ok ") && text.contains(" unknown  references"), "{text}");
+    let mut json = Vec::new();
+    broken.write_json(&mut json).unwrap();
+    assert!(String::from_utf8(json).unwrap().contains("\"unreadable\":true"));
+    let missing = report("");
+    assert!(!missing.unreadable && missing.to_text().contains(" ok       secrets"));
+}
+
+#[test]
+fn an_endpoint_is_not_called_unused_while_a_route_cannot_be_read() {
+    let unread = report(&GOOD.replacen("to = { endpoint = \"library\", call = \"hpx.*\" }", "", 1));
+    assert_eq!(unread.count(Severity::Warning), 0, "{}", unread.to_text());
 }
 
 #[test]

@@ -10,7 +10,6 @@ use crate::verb::{self, Context};
 #[command(
     name = "polywire",
     version,
-    disable_help_subcommand = true,
     after_help = Exit::table(),
     after_long_help = format!("{}\n\n{}", TARGETS, Exit::table()),
 )]
@@ -33,6 +32,7 @@ Targets:
   hyperhq://127.0.0.1:52789?plugin=ID&challenge=env:C
                                             a plugin, and the challenge of its launch
 
+`polywire help call` lists the options of each wire, `polywire help serve` the routes of the demo service too.
 Results are lines of JSON on standard output, words for people stand on standard error.";
 
 #[derive(Clone, Debug, Subcommand)]

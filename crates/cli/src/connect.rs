@@ -113,7 +113,12 @@ impl Connected {
 
     /// The fault that explains why there is no connection.
     pub(crate) fn fault(&self, why: &str) -> Fault {
-        let exit = self.ends.last().and_then(|close| exit_of_close(&close)).unwrap_or(Exit::Connect);
+        let end = self.ends.last();
+        let exit = end.as_ref().and_then(exit_of_close).unwrap_or(Exit::Connect);
+        let detail = match end {
+            Some(Close::Refused(refusal)) => refusal.data,
+            _ => None,
+        };
         let wire = self.url.adapter.name();
         let hint = match exit {
             Exit::Login => {
@@ -129,6 +134,6 @@ impl Connected {
             ),
             _ => "check the address, and that its server is running".to_owned(),
         };
-        Fault::new(exit, format_args!("{wire}: {why}")).hint(hint)
+        Fault { detail, ..Fault::new(exit, format_args!("{wire}: {why}")).hint(hint) }
     }
 }

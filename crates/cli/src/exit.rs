@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use polywire_core::{AdapterError, CallError, Close, Code, Failure};
+use polywire_core::{AdapterError, CallError, Close, Code, Failure, JsonText};
 
 macro_rules! exits {
     ($($name:ident = $number:literal, $about:literal;)+) => {
@@ -64,12 +64,14 @@ pub(crate) struct Fault {
     pub(crate) what: String,
     /// What to do next.
     pub(crate) hint: Option<String>,
+    /// What the peer adds for programs.
+    pub(crate) detail: Option<JsonText>,
 }
 
 impl Fault {
     /// A fault without advice.
     pub(crate) fn new(exit: Exit, what: impl fmt::Display) -> Self {
-        Self { exit, what: what.to_string(), hint: None }
+        Self { exit, what: what.to_string(), hint: None, detail: None }
     }
 
     /// A mistake on the command line or in a file.

@@ -10,6 +10,7 @@ mod args;
 mod body;
 mod connect;
 mod exit;
+mod help;
 mod histogram;
 mod output;
 mod pairs;
@@ -25,7 +26,7 @@ mod verb;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use clap::error::ErrorKind;
 use polywire_bridge::Registry;
 
@@ -54,7 +55,8 @@ pub fn main() -> Exit {
 /// }
 /// ```
 pub fn run(adapters: Registry, words: impl IntoIterator<Item = OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(words) {
+    let read = help::command(&adapters).try_get_matches_from(words);
+    let cli = match read.and_then(|read| Cli::from_arg_matches(&read)) {
         Ok(cli) => cli,
         Err(error) => {
             // There is nowhere left to complain when standard error is gone.

@@ -1,15 +1,6 @@
 //! The demo service: a few routes that answer the same on every wire, for a first try, for tests and for foreign peers.
 //!
-//! | route | takes | answers |
-//! |---|---|---|
-//! | `echo`, and every unknown route | anything | the same body, with the facts its wire added |
-//! | `reverse` | a string, an array or bytes | the same backwards |
-//! | `add` | `{"a":1,"b":2}` | the sum |
-//! | `sleep` | `{"ms":250}` | the same, that much later |
-//! | `fail` | `{"code":"not_found","message":"…"}`, both optional | that failure |
-//! | `progress` | `{"steps":3}` | signs of life, then the same |
-//! | `whoami` | nothing | wire, address and login of the caller |
-//! | `emit` | `{"event":"tick","count":3,"body":…}` | how many events it has sent back, after them |
+//! [`ROUTES`] lists them, and `polywire help serve` prints that list.
 //!
 //! `polywire demo` has one router of these routes behind every wire, whatever it is; `polywire serve` adds what programs of Stonyx and
 //! HyperHQ expect of their peers, and leaves unknown names there to the wire.
@@ -29,7 +20,34 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub mod hyperhq;
-mod stonyx;
+pub(crate) mod stonyx;
+
+/// A route of the service, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteAbout {
+    /// Its name.
+    pub name: &'static str,
+    /// The body it takes.
+    pub takes: &'static str,
+    /// What it answers.
+    pub answers: &'static str,
+}
+
+const fn about(name: &'static str, takes: &'static str, answers: &'static str) -> RouteAbout {
+    RouteAbout { name, takes, answers }
+}
+
+/// The routes that are the same on every wire; `fail` and the echo of unknown names are left to the wire on Stonyx and HyperHQ.
+pub const ROUTES: [RouteAbout; 8] = [
+    about("echo", "anything", "the same, with the facts its wire added; so does every unknown route"),
+    about("reverse", "a string, an array or bytes", "the same backwards"),
+    about("add", r#"{"a":1,"b":2}"#, "the sum"),
+    about("sleep", r#"{"ms":250}"#, "the same, that much later"),
+    about("fail", r#"{"code":"not_found","message":"gone"}"#, "that failure; both members are optional"),
+    about("progress", r#"{"steps":3}"#, "signs of life, then the same"),
+    about("whoami", "anything", "wire, address and login of the caller"),
+    about("emit", r#"{"event":"tick","count":3,"body":7}"#, "how many events it has sent back, after them"),
+];
 
 /// Longest `sleep`.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -43,8 +61,7 @@ const MAX_COUNT: u32 = 10_000;
 pub fn endpoint(adapter: &dyn Adapter, options: &Options) -> Result<Endpoint, AdapterError> {
     if adapter.name() == "stonyx" {
         let members = Arc::new(stonyx::Members::default());
-        let service = stonyx::Service::new(Arc::clone(&members));
-        let service = service.map_err(|error| AdapterError::Settings(error.to_string()))?;
+        let service = stonyx::router(&members).map_err(|error| AdapterError::Settings(error.to_string()))?;
         return Ok(Endpoint { observer: Some(members), ..Endpoint::on(adapter, service) });
     }
     if adapter.name() == "hyperhq" {
@@ -161,7 +178,10 @@ async fn fail(body: Body) -> Failure {
         Body::Json(text) => text.parse().unwrap_or_default(),
         _ => Fail::default(),
     };
-    let code = code.as_deref().map_or(Some(Code::Unknown), Code::from_name).unwrap_or(Code::InvalidArgument);
+    let Some(code) = code.as_deref().map_or(Some(Code::Unknown), Code::from_name) else {
+        let known: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        return Failure::new(Code::InvalidArgument, format!("code is one of {}", known.join(", ")));
+    };
     Failure::new(code, message.unwrap_or_else(|| "failed as asked".to_owned()))
 }
 
@@ -314,6 +334,24 @@ mod tests {
         ] {
             assert_eq!(answer(route, body(asked)).await.unwrap_err().code, code, "{route} {asked}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_body_is_refused_in_words_of_json_on_every_route() {
+        let stonyx = stonyx::router(&Arc::default()).unwrap();
+        let hyperhq = hyperhq::routes().build().unwrap();
+        for router in [router().unwrap(), stonyx, hyperhq] {
+            for (_, route) in router.routes() {
+                for wrong in ["7", "null", "[]", "{}", r#""x""#, "1.5", "true"] {
+                    let Err(failure) = router.request(route.clone(), body(wrong)).await else { continue };
+                    let ours = ["struct", "enum", "tuple", "u32", "u64", "i64", "f64", "map", "sequence"];
+                    let said = ours.iter().find(|word| failure.message.split(' ').any(|told| told == **word));
+                    assert_eq!(said, None, "{route} {wrong}: {failure}");
+                }
+            }
+        }
+        let failure = answer("fail", body(r#"{"code":"nonsense"}"#)).await.unwrap_err();
+        assert!(failure.message.contains("not_found, "), "{failure}");
     }
 
     #[tokio::test]

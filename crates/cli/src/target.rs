@@ -129,8 +129,8 @@ fn option(adapter: &dyn Adapter, pair: &str, options: &mut Options, load: Load) 
     let Some((key, value)) = pair.split_once('=') else {
         return Err(Fault::usage(format_args!("an option of {name} has no value; options are key=value")));
     };
-    let Some(spec) = adapter.options().iter().find(|spec| spec.name == key) else {
-        let known: Vec<_> = adapter.options().iter().map(|spec| spec.name).collect();
+    let Some(spec) = adapter.all_options().find(|spec| spec.name == key) else {
+        let known: Vec<_> = adapter.all_options().map(|spec| spec.name).collect();
         let fault = Fault::usage(format_args!("{name} has no option {:?}", shorten(key)));
         return Err(fault.hint(nearest(key, &known)));
     };

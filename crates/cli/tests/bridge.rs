@@ -115,6 +115,9 @@ fn check_is_9_for_a_file_with_errors_and_names_line_and_fix() {
     }
     assert!(ran.stdout.contains("E-UNKNOWN-KEY"), "{}", ran.stdout);
     assert!(polywire(&["run", bad]).ends(9).stderr.contains("polywire check"));
+    let one = bridge("127.0.0.1:7007").replace("match =", "match = \"x\", mach =");
+    let ran = polywire(&["check", file("one.toml", one.as_bytes()).to_str().unwrap()]).ends(9);
+    assert!(ran.stderr.ends_with(" has 1 error\n"), "{}", ran.stderr);
 }
 
 #[test]

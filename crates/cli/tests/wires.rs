@@ -26,10 +26,16 @@ const WIRES: [&str; 6] = ["sockhop", "hpx", "stonyx", "stonyx, plain", "socketio
 
 /// Serves the demo service on a wire; the URL to reach it, options and all.
 fn served(wire: &str) -> (Running, String) {
+    served_with(wire, "")
+}
+
+/// The same with further options for the end that listens.
+fn served_with(wire: &str, more: &str) -> (Running, String) {
     let (scheme, options) = (wire.split(',').next().unwrap(), options(wire));
     // What a client logs in with is nothing to a server of Socket.IO.
     let listening = options.split(if scheme == "socketio" { '?' } else { '#' }).next().unwrap();
-    let mut running = start(&["serve", &format!("{scheme}://127.0.0.1:0{listening}")]);
+    let first = if listening.contains('?') { '&' } else { '?' };
+    let mut running = start(&["serve", &format!("{scheme}://127.0.0.1:0{listening}{first}{more}")]);
     let address = running.line()["address"].as_str().unwrap().to_owned();
     (running, format!("{scheme}://{address}{options}"))
 }
@@ -65,6 +71,28 @@ fn every_wire_emits_listens_and_measures() {
         polywire(&["listen", &url, "tick", "--for", "1ms"]).ends(0);
         let ran = polywire(&["listen", &url, "tick", "-n", "1", "--for", "1ms"]).ends(4);
         assert!(ran.stderr.contains("0 of 1 events"), "{wire}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_limit_in_the_url_holds_on_every_wire_at_both_ends_and_its_refusal_calls_it_by_that_name() {
+    let body = format!("{{\"value\":\"{}\"}}", "x".repeat(3_000));
+    for wire in WIRES {
+        let with = |url: &str| {
+            let first = if url.contains('?') { '&' } else { '?' };
+            format!("{url}{first}max_frame_bytes=2KiB")
+        };
+        let (_running, url) = served(wire);
+        polywire(&["call", &url, "echo", &body]).ends(0);
+        let ran = polywire(&["call", &with(&url), "echo", &body]).ends(7);
+        assert!(ran.stderr.contains("exceeds max_frame_bytes = 2048"), "{wire}: {}", ran.stderr);
+        let ran = polywire(&["call", &format!("{}5", with(&url)), "echo"]).ends(2);
+        assert!(ran.stderr.contains("max_frame_bytes"), "{wire}: {}", ran.stderr);
+
+        let (_running, url) = served_with(wire, "max_frame_bytes=2KiB");
+        polywire(&["call", &url, "echo", r#"{"value":"small"}"#]).ends(0);
+        let ran = polywire(&["call", &url, "echo", &body, "--timeout", "5s"]);
+        assert_ne!(ran.code, Some(0), "{wire}: {ran:?}");
     }
 }
 

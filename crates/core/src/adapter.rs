@@ -8,6 +8,7 @@ use crate::capability::{Capabilities, Particulars};
 use crate::client::Client;
 use crate::connection::Endpoint;
 use crate::credentials::BoxFuture;
+use crate::limit_options::limit_options;
 use crate::limits::Limits;
 use crate::secret::Secret;
 use crate::server::Server;
@@ -23,7 +24,8 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
     /// One sentence for people.
     fn about(&self) -> &'static str;
 
-    /// The options it knows, for both roles; [`Options::check_known`] refuses others. A flag `guests` lets in who has no name:
+    /// The options that are its own, for both roles, besides the limits that are options on every wire
+    /// ([`limit_options`](crate::limit_options)); [`Options::check_known`] refuses others. A flag `guests` lets in who has no name:
     /// `polywire serve` sets it where its URL names no user.
     fn options(&self) -> &'static [OptionSpec];
 
@@ -58,13 +60,15 @@ pub trait Adapter: fmt::Debug + Send + Sync + 'static {
         true
     }
 
-    /// Listens at `target` and serves `endpoint`'s handler.
+    /// Listens at `target` and serves `endpoint`'s handler, within the limits that the options set
+    /// ([`Endpoint::with_limits_of`]).
     ///
     /// # Errors
     /// [`AdapterError`] when an option is wrong or the address cannot be had.
     fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>>;
 
-    /// Dials `target` and keeps the connection up; gives back at once, [`Client::ready`] waits.
+    /// Dials `target` and keeps the connection up, within the limits that the options set ([`Endpoint::with_limits_of`]); gives
+    /// back at once, [`Client::ready`] waits.
     ///
     /// # Errors
     /// [`AdapterError`] when an option is wrong.
@@ -204,14 +208,15 @@ impl Options {
         self.texts.keys().chain(self.secrets.keys()).map(String::as_str)
     }
 
-    /// Checks that `specs` describe every option that is set, for the wire of this name.
+    /// Checks that `specs`, or those of [`limit_options`](crate::limit_options), describe every option that is set, for the wire of
+    /// this name.
     ///
     /// # Errors
-    /// [`AdapterError::Settings`] naming the first that they do not describe, and those that there are.
+    /// [`AdapterError::Settings`] naming the first that they do not describe, and those of `specs`.
     pub fn check_known(&self, wire: &str, specs: &[OptionSpec]) -> Result<(), AdapterError> {
-        let Some(name) = self.names().find(|name| specs.iter().all(|known| known.name != *name)) else {
-            return Ok(());
-        };
+        let own = |name: &str| specs.iter().any(|spec| spec.name == name);
+        let common = |name: &str| limit_options().any(|spec| spec.name == name);
+        let Some(name) = self.names().find(|name| !own(name) && !common(name)) else { return Ok(()) };
         let known: Vec<_> = specs.iter().map(|spec| spec.name).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         Err(AdapterError::Settings(format!("{wire} has no option {name:?}; it has {known}")))
@@ -357,6 +362,9 @@ mod tests {
             "toy has no option \"pasword\"; it has user, password"
         );
         assert_eq!(told(&[]), "toy has no option \"user\"; it has none");
+        let mut limit = Options::new();
+        limit.set("max_frame_bytes", "1MiB");
+        assert!(limit.check_known("toy", &[]).is_ok(), "every wire has it");
     }
 
     #[test]

@@ -85,6 +85,7 @@ mod client;
 mod dial_rate;
 mod shutdown;
 mod adapter;
+mod limit_options;
 mod login_options;
 // What all of them share.
 mod capability;
@@ -127,6 +128,7 @@ pub use hub::{Hub, HubConfig, HubCounts, Slow};
 pub use into_handler::{IntoHandler, Layered, SharedHandler, Whole};
 pub use json::{JsonError, JsonFault, JsonLimits};
 pub use ledger::{Count, Ledger};
+pub use limit_options::limit_options;
 pub use limits::{LimitError, Limits};
 pub use login_options::LoginOptions;
 pub use moment::{

@@ -1,6 +1,6 @@
 //! The login that the options of a target ask for, its secret read anew before every login.
 //!
-//! Adapters make one when they are dialled by a [`Target`](crate::Target); the supervisor asks it. Never keeps what it has read.
+//! Adapters make one when they are dialled by a [`Target`](crate::Target); the supervisor asks it. Never keeps what it has read again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,13 +12,21 @@ use crate::failure::{Code, Failure};
 /// What makes credentials of options.
 type Make = dyn Fn(&Options) -> Result<Credentials, AdapterError> + Send + Sync;
 
-/// Credentials made of options, anew before every login: their secret, where [`Options::set_secret_from`] has set it, is read again,
-/// so that a token that was renewed where it stands is the one that is shown.
-#[derive(Clone)]
-pub struct LoginOptions {
+/// Credentials made of options. Their secret, where [`Options::set_secret_from`] has set it, is read again before every login, so
+/// that a token that was renewed where it stands is the one that is shown; otherwise they are made once, and of the options nothing
+/// is kept.
+pub struct LoginOptions(Login);
+
+enum Login {
+    Same(Credentials),
+    ReadAgain(Arc<Renewed>),
+}
+
+/// What credentials are made of anew.
+struct Renewed {
     options: Options,
     secret: &'static str,
-    make: Arc<Make>,
+    make: Box<Make>,
 }
 
 impl LoginOptions {
@@ -27,14 +35,20 @@ impl LoginOptions {
     /// # Errors
     /// What `make` says of the options as they are now.
     pub fn new(
-        options: Options,
+        options: &Options,
         secret: &'static str,
         make: impl Fn(&Options) -> Result<Credentials, AdapterError> + Send + Sync + 'static,
     ) -> Result<Self, AdapterError> {
-        make(&options)?;
-        Ok(Self { options, secret, make: Arc::new(make) })
+        let credentials = make(options)?;
+        if !options.may_change(secret) {
+            return Ok(Self(Login::Same(credentials)));
+        }
+        let renewed = Renewed { options: options.clone(), secret, make: Box::new(make) };
+        Ok(Self(Login::ReadAgain(Arc::new(renewed))))
     }
+}
 
+impl Renewed {
     fn credentials(&self) -> Result<Credentials, Failure> {
         let failed = |why: String| Failure::new(Code::Unavailable, why);
         let options = self.options.read_again(self.secret).map_err(failed)?;
@@ -44,12 +58,12 @@ impl LoginOptions {
 
 impl CredentialSource for LoginOptions {
     fn credentials(&self, _attempt: u32) -> BoxFuture<'_, Result<Credentials, Failure>> {
-        if !self.options.may_change(self.secret) {
-            return Box::pin(std::future::ready(Self::credentials(self)));
-        }
-        let login = self.clone();
+        let renewed = match &self.0 {
+            Login::Same(credentials) => return Box::pin(std::future::ready(Ok(credentials.clone()))),
+            Login::ReadAgain(renewed) => Arc::clone(renewed),
+        };
         Box::pin(async move {
-            let read = tokio::task::spawn_blocking(move || Self::credentials(&login)).await;
+            let read = tokio::task::spawn_blocking(move || renewed.credentials()).await;
             read.unwrap_or_else(|_| Err(Failure::new(Code::Internal, "reading the secret panicked")))
         })
     }
@@ -57,7 +71,7 @@ impl CredentialSource for LoginOptions {
 
 impl fmt::Debug for LoginOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoginOptions").field("options", &self.options).finish_non_exhaustive()
+        f.write_str("LoginOptions")
     }
 }
 
@@ -85,7 +99,7 @@ mod tests {
         };
         let mut options = Options::new();
         options.set_secret_from("password", Secret::from("first"), read);
-        let login = LoginOptions::new(options, "password", password).unwrap();
+        let login = LoginOptions::new(&options, "password", password).unwrap();
         let shown = async || CredentialSource::credentials(&login, 1).await;
         for (held, expected) in [
             (Ok("first"), Ok("first")),
@@ -106,10 +120,31 @@ mod tests {
         assert!(!format!("{login:?}").contains("first"));
     }
 
+    #[tokio::test]
+    async fn what_cannot_change_is_made_once() {
+        let mut options = Options::new();
+        options.set_secret("password", Secret::from("first"));
+        let made = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&made);
+        let make = move |options: &Options| {
+            *count.lock().unwrap() += 1;
+            password(options)
+        };
+        let login = LoginOptions::new(&options, "password", make).unwrap();
+        for attempt in 1..=2 {
+            let shown = login.credentials(attempt).await.unwrap();
+            assert!(shown.secret.unwrap().matches(b"first"));
+        }
+        assert_eq!(*made.lock().unwrap(), 1);
+        // What makes them is not kept either.
+        assert_eq!(Arc::strong_count(&made), 1);
+        assert!(!format!("{login:?}").contains("first"));
+    }
+
     #[test]
     fn what_is_wrong_from_the_beginning_is_told_at_once() {
         assert_eq!(
-            LoginOptions::new(Options::new(), "password", password).unwrap_err().to_string(),
+            LoginOptions::new(&Options::new(), "password", password).unwrap_err().to_string(),
             "no password"
         );
     }

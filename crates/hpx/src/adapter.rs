@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use polywire_core::{
     Adapter, AdapterError, BinaryForm, BoxFuture, ByteString, Capabilities, Client, Correlation, Credentials,
-    EmptyReply, Endpoint, Errors, LoginOptions, OptionKind, OptionSpec, Options, Particulars, ProgressForm,
-    Route, Secret, Server, Target,
+    EmptyReply, Endpoint, Errors, LimitError, Limits, LoginOptions, OptionKind, OptionSpec, Options,
+    Particulars, ProgressForm, Route, Secret, Server, Target,
 };
 
 use crate::client::HpxClient;
@@ -33,71 +33,77 @@ const OPTIONS: &[OptionSpec] = &[
         name: "password",
         takes: OptionKind::Secret,
         default: "none: a guest",
-        about: "The password of the user in the URL: to log in with when dialling, to let in when listening.",
+        about: "the password of the user in the URL: to log in with when dialling, to let in when listening",
     },
     OptionSpec {
         name: "dialect",
         takes: OptionKind::OneOf(&["auto", "a", "b"]),
         default: "auto",
-        about: "Keys of the envelopes: a has exactly three, b adds __id__.",
+        about: "keys of the envelopes: a has exactly three, b adds __id__",
     },
     OptionSpec {
         name: "connections",
         takes: OptionKind::Number,
         default: "4",
-        about: "Connections of a client that share one session, one call in flight on each.",
+        about: "connections of a client that share one session, one call in flight on each",
     },
     OptionSpec {
         name: "guests",
         takes: OptionKind::Flag,
         default: "0",
-        about: "Listening: may somebody log in without a name?",
+        about: "listening: may somebody log in without a name?",
     },
     OptionSpec {
         name: LENIENT,
         takes: OptionKind::Flag,
         default: "0",
-        about: "Are Python's NaN and Infinity read as null? Otherwise their messages are refused.",
+        about: "are Python's NaN and Infinity read as null? Otherwise their messages are refused",
+    },
+    OptionSpec {
+        name: "max_inflated_bytes",
+        takes: OptionKind::Size,
+        default: "64MiB",
+        about: "longest text of one message after inflating; max_frame_bytes bounds it before",
     },
     OptionSpec {
         name: "may_command",
         takes: OptionKind::Text,
         default: "nobody",
-        about: "Listening: the users who may end the program with serverquit or serverrestart, with commas between.",
+        about: "listening: the users who may end the program with serverquit or serverrestart, with commas between",
     },
     OptionSpec {
         name: "allow_plaintext",
         takes: OptionKind::Flag,
         default: "0",
-        about: "May a password cross the network in clear text?",
+        about: "may a password cross the network in clear text?",
     },
     #[cfg(feature = "tls")]
     OptionSpec {
         name: "tls",
         takes: OptionKind::Flag,
         default: "0",
-        about: "TLS from the first byte; listening needs tls_cert and tls_key.",
+        about: "TLS from the first byte; listening needs tls_cert and tls_key",
     },
     #[cfg(feature = "tls")]
     OptionSpec {
         name: "tls_cert",
         takes: OptionKind::Secret,
         default: "none",
-        about: "The certificates of this end in PEM.",
+        about: "the certificates of this end in PEM",
     },
     #[cfg(feature = "tls")]
     OptionSpec {
         name: "tls_key",
         takes: OptionKind::Secret,
         default: "none",
-        about: "The private key of this end in PEM.",
+        about: "the private key of this end in PEM",
     },
     #[cfg(feature = "tls")]
     OptionSpec {
         name: "tls_ca",
         takes: OptionKind::Secret,
         default: "those of the system",
-        about: "The certificates that the server's must be signed with, in PEM.",
+        about: "the certificates that the server's must be signed with, in PEM",
     },
 ];
 
@@ -124,7 +130,11 @@ fn capabilities(wire: &Wire) -> Capabilities {
 
 fn wire(options: &Options) -> Result<Wire, AdapterError> {
     options.check_known("hpx", OPTIONS)?;
-    let mut wire = Wire::default();
+    let limits = Arc::new(ADAPTER.limits().with_options(options)?);
+    let mut wire = Wire { limits, ..Wire::default() };
+    if let Some(bytes) = options.size("max_inflated_bytes")? {
+        wire.max_inflated_bytes = bytes;
+    }
     if let Some(name) = options.text("dialect") {
         wire.dialect =
             Dialect::from_name(name).ok_or_else(|| AdapterError::option("dialect", name, "auto, a or b"))?;
@@ -132,7 +142,25 @@ fn wire(options: &Options) -> Result<Wire, AdapterError> {
     if options.flag(LENIENT)?.unwrap_or(false) {
         wire.non_finite = NonFinite::Null;
     }
+    wire.validate().map_err(out_of_range)?;
     Ok(wire)
+}
+
+fn client(options: &Options) -> Result<ClientConfig, AdapterError> {
+    let mut config = ClientConfig {
+        wire: wire(options)?,
+        allow_plaintext: options.flag("allow_plaintext")?.unwrap_or(false),
+        ..ClientConfig::default()
+    };
+    if let Some(connections) = options.number("connections")? {
+        config.connections = usize::try_from(connections).unwrap_or(usize::MAX);
+    }
+    config.validate().map_err(out_of_range)?;
+    Ok(config)
+}
+
+fn out_of_range(error: LimitError) -> AdapterError {
+    AdapterError::option(error.setting, error.value, error.rule)
 }
 
 /// The address with the default port, when it names none.
@@ -166,7 +194,7 @@ impl Adapter for Hpx {
     }
 
     fn about(&self) -> &'static str {
-        "HappyPanda X: function calls in gzip'd JSON over TCP, with logins, sessions and batches."
+        "HappyPanda X: function calls in gzip'd JSON over TCP, with logins, sessions and batches"
     }
 
     fn options(&self) -> &'static [OptionSpec] {
@@ -174,7 +202,12 @@ impl Adapter for Hpx {
     }
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
-        Ok(capabilities(&wire(options)?))
+        let config = client(options)?;
+        Ok(capabilities(&config.wire))
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::clone(&Wire::default().limits)
     }
 
     fn particulars(&self, options: &Options) -> Result<Particulars, AdapterError> {
@@ -188,12 +221,9 @@ impl Adapter for Hpx {
         const { &[ServerCommand::Quit.as_str(), ServerCommand::Restart.as_str(), REQUEST_AUTH] }
     }
 
-    fn listen(
-        &self,
-        target: Target,
-        mut endpoint: Endpoint,
-    ) -> BoxFuture<'static, Result<Server, AdapterError>> {
+    fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
         Box::pin(async move {
+            let mut endpoint = endpoint.with_limits_of(&target.options)?;
             let options = &target.options;
             let mut wire = wire(options)?;
             wire.limits = Arc::clone(&endpoint.limits);
@@ -218,20 +248,13 @@ impl Adapter for Hpx {
 
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
+            let endpoint = endpoint.with_limits_of(&target.options)?;
             let options = &target.options;
-            let mut wire = wire(options)?;
-            wire.limits = Arc::clone(&endpoint.limits);
-            let mut config = ClientConfig {
-                wire,
-                allow_plaintext: options.flag("allow_plaintext")?.unwrap_or(false),
-                ..ClientConfig::default()
-            };
-            if let Some(connections) = options.number("connections")? {
-                config.connections = usize::try_from(connections).unwrap_or(usize::MAX);
-            }
+            let mut config = client(options)?;
+            config.wire.limits = Arc::clone(&endpoint.limits);
             let address = address(&target)?;
             let name = target.user.clone();
-            let credentials = Arc::new(LoginOptions::new(options.clone(), "password", move |options| {
+            let credentials = Arc::new(LoginOptions::new(options, "password", move |options| {
                 Ok(match user(name.as_deref(), options)? {
                     Some((name, password)) => Credentials::new(name, password),
                     None => Credentials::guest(),

@@ -183,7 +183,7 @@ impl Adapter for HyperHq {
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
         options.check_known("hyperhq", OPTIONS)?;
-        Ok(capabilities(&Limits::default()))
+        Ok(capabilities(&self.limits().with_options(options)?))
     }
 
     fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
@@ -211,6 +211,7 @@ impl Adapter for HyperHq {
     /// is named. Listens at that one address; a [`Host`](crate::Host) listens on both loopbacks.
     fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
         Box::pin(async move {
+            let endpoint = endpoint.with_limits_of(&target.options)?;
             let Login { plugin, challenge, .. } = Self::login(&target)?;
             let config = HostConfig::from_options(&target.options)?;
             let files = target.options.text("files").map(Path::new);
@@ -218,19 +219,16 @@ impl Adapter for HyperHq {
         })
     }
 
-    fn dial(
-        &self,
-        target: Target,
-        mut endpoint: Endpoint,
-    ) -> BoxFuture<'static, Result<Client, AdapterError>> {
+    fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
+            let mut endpoint = endpoint.with_limits_of(&target.options)?;
             let Login { plugin, namespace, events, .. } = Self::login(&target)?;
             // Refused once is the end: the next challenge comes with the next launch. One renewed in its file is what a later
             // connection shows, unless the token of the one before is taken.
             endpoint.reconnect.max_refusals = 1;
             endpoint.reconnect.refused_pause = None;
             let dialler = dialler(&target.address, namespace.as_deref(), events, &endpoint)?;
-            let credentials = LoginOptions::new(target.options, "challenge", move |options| {
+            let credentials = LoginOptions::new(&target.options, "challenge", move |options| {
                 Ok(Credentials::new(plugin.as_str(), challenge(options)?))
             })?;
             Ok(Client::start(dialler, Arc::new(credentials), endpoint))

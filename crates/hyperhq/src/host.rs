@@ -3,6 +3,7 @@
 mod config;
 mod files;
 mod folders;
+mod group;
 mod launch;
 mod listen;
 mod manifest;

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::json::{self, Members};
 use polywire_core::{Body, JsonLimits, JsonText};
-use polywire_socketio::{Args, Kind, MAIN, Packet};
+use polywire_socketio::{Args, Kind, Packet};
 
 /// One event that came: its name, its first argument and what is beside it.
 pub(crate) struct Message {
@@ -165,5 +165,5 @@ pub(crate) fn event(name: &str, argument: &[u8], attachments: Vec<Bytes>) -> Pac
     text.put_slice(argument);
     text.put_u8(b']');
     let args = Args::written(text.freeze(), attachments);
-    Packet { namespace: MAIN.into(), kind: Kind::Event { id: None, args } }
+    Packet::main(Kind::Event { id: None, args })
 }

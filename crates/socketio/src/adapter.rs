@@ -223,7 +223,7 @@ impl Adapter for SocketIo {
     }
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
-        Ok(capabilities(&Config::from_options(options)?, &Limits::default()))
+        Ok(capabilities(&Config::from_options(options)?, &self.limits().with_options(options)?))
     }
 
     fn particulars(&self, options: &Options) -> Result<Particulars, AdapterError> {
@@ -242,6 +242,7 @@ impl Adapter for SocketIo {
     #[cfg(feature = "server")]
     fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
         Box::pin(async move {
+            let endpoint = endpoint.with_limits_of(&target.options)?;
             if target.options.secret("auth").is_some() {
                 let why = "auth is what a client shows: who may come in, a server's authenticator decides";
                 return Err(AdapterError::Settings(why.to_owned()));
@@ -276,12 +277,13 @@ impl Adapter for SocketIo {
 
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
+            let endpoint = endpoint.with_limits_of(&target.options)?;
             if target.options.text("origins").is_some() {
                 let why = "origins is an option of the end that listens, and this one dials";
                 return Err(AdapterError::Settings(why.to_owned()));
             }
             let config = Self::settings(&target)?;
-            let credentials = Arc::new(LoginOptions::new(target.options.clone(), "auth", Self::credentials)?);
+            let credentials = Arc::new(LoginOptions::new(&target.options, "auth", Self::credentials)?);
             #[cfg(feature = "tls")]
             if let Some(tls) = crate::tls::ClientTls::from_options(&target.options, &target.address)? {
                 let address = &target.address;

@@ -64,8 +64,9 @@
 //! - **Recovery is forgotten when either side ends the session on purpose**: after a DISCONNECT the server keeps
 //!   nothing, and whoever left does not come back for what it keeps after less.
 //! - **Right behind an event a client sends no DISCONNECT**: npm `socket.io` drops an event that it reads together with
-//!   one (observed), and an event has no receipt to wait for. The end of the transport tells the rest, as `transport
-//!   close` there.
+//!   one (observed), and an event has no receipt. That it was read is shown by the answer to a request that was written
+//!   after it, and by the ping that follows a pong written after it; until then the end of the transport tells the end,
+//!   as `transport close` there. To guess it by a time or by anything else that the server says would lose one now and then.
 //! - **A binary packet without attachments ends the connection**, as the official parser decides, though it could be
 //!   read.
 //! - **Polling is one more transport** (`transport`, `polling`): it hands up the same messages, and what carries them
@@ -96,6 +97,14 @@
 //!   becomes a close frame with 1009, which the library answers. Without it the C# helper of
 //!   HyperHQ plugins cannot connect at all. It also counts announced attachments: those that never come are a message
 //!   begun, which `frame_timeout` ends. What passes is not copied.
+//! - **Over polling, announced attachments may come for as long as the session lives.** What a client can hold by one that
+//!   never comes is bounded by `max_frame_bytes`, as over a WebSocket, where it may begin another after each that was
+//!   ended. To end it by time, this side would have to read every body beside the library, and to end the session behind
+//!   the library's back.
+//! - **What this side decides under the library is told to the connections above it**, past the library, whose own word is
+//!   only that the client is gone: a flood, a message beyond its limit, a write that stalls, a missing pong end a
+//!   connection by their names. Of what it cannot read, the library does not tell whether it is no packet or one too
+//!   large, and neither does this side.
 //! - **A session has one gate, whatever carries it.** Its streams and requests meet there: reading and POSTs wait
 //!   while its queue is full, and packets follow when the stream has been flushed or the client has asked again.
 //!   Requests bring seven packets at most, because python-engineio ends a session that brings it more than sixteen.

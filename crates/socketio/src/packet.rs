@@ -102,6 +102,11 @@ pub enum Parsed {
 }
 
 impl Packet {
+    /// A packet in the main namespace.
+    pub const fn main(kind: Kind) -> Self {
+        Self { namespace: ByteString::from_static(MAIN), kind }
+    }
+
     /// Reads the text of a packet; it is UTF-8.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod plug;
 mod seat;
 mod sessions;
 mod sieve;
+mod verdict;
 
 use std::io;
 use std::sync::Arc;
@@ -191,7 +192,7 @@ fn build<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static>(
     let make = Make {
         make_session,
         floors,
-        terms: Arc::new(Terms::new(&limits, config.max_attachments, Arc::clone(&endpoint.ledger))),
+        terms: Arc::new(Terms::new(&limits, &config, Arc::clone(&endpoint.ledger))),
         plugs: hotel.plugs.clone(),
     };
     let places = Places {

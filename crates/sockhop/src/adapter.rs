@@ -283,7 +283,7 @@ impl Adapter for Sockhop {
     }
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
-        Ok(capabilities(&Config::from_options(options)?, &Limits::default()))
+        Ok(capabilities(&Config::from_options(options)?, &self.limits().with_options(options)?))
     }
 
     fn particulars(&self, _: &Options) -> Result<Particulars, AdapterError> {
@@ -297,6 +297,7 @@ impl Adapter for Sockhop {
 
     fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
         Box::pin(async move {
+            let endpoint = endpoint.with_limits_of(&target.options)?;
             #[cfg(feature = "tls")]
             let options = target.options.clone();
             let (address, config) = Self::settings(target)?;
@@ -312,6 +313,7 @@ impl Adapter for Sockhop {
 
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
+            let endpoint = endpoint.with_limits_of(&target.options)?;
             #[cfg(feature = "tls")]
             let options = target.options.clone();
             let (address, config) = Self::settings(target)?;

@@ -274,7 +274,7 @@ impl Adapter for Stonyx {
     }
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
-        Ok(capabilities(&Config::from_options(options)?, &Limits::default()))
+        Ok(capabilities(&Config::from_options(options)?, &self.limits().with_options(options)?))
     }
 
     fn particulars(&self, options: &Options) -> Result<Particulars, AdapterError> {
@@ -300,6 +300,7 @@ impl Adapter for Stonyx {
 
     fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
         Box::pin(async move {
+            let endpoint = endpoint.with_limits_of(&target.options)?;
             if !matches!(&*target.path, "" | "/") {
                 let why = format!("a server of stonyx serves every path: leave {:?} out", target.path);
                 return Err(AdapterError::Settings(why));
@@ -315,9 +316,9 @@ impl Adapter for Stonyx {
 
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
+            let endpoint = endpoint.with_limits_of(&target.options)?;
             let config = Self::settings(&target)?;
-            let credentials =
-                Arc::new(LoginOptions::new(target.options.clone(), "auth_data", Self::credentials)?);
+            let credentials = Arc::new(LoginOptions::new(&target.options, "auth_data", Self::credentials)?);
             #[cfg(feature = "tls")]
             if let Some(tls) = crate::tls::ClientTls::from_options(&target.options, &target.address)? {
                 let address = &target.address;

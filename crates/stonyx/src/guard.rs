@@ -22,32 +22,37 @@ const LOGINS_FOR: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     seen: Vec<u64>,
+    /// The end of each in `seen`: nearly every nonce is told apart from all others by that alone, in a quarter of the time.
+    marks: Vec<u16>,
     next: usize,
 }
 
 impl Recent {
     /// Remembers it, in the place of the oldest.
     pub(crate) fn remember(&mut self, nonce: Nonce) {
-        let short = short(nonce);
-        if let Some(place) = self.seen.get_mut(self.next) {
-            *place = short;
+        let (short, mark) = short(nonce);
+        if let (Some(seen), Some(known)) = (self.seen.get_mut(self.next), self.marks.get_mut(self.next)) {
+            (*seen, *known) = (short, mark);
         } else {
             self.seen.push(short);
+            self.marks.push(mark);
         }
         self.next = (self.next + 1) % PER_CONNECTION;
     }
 
     /// Is it among the last 256?
     pub(crate) fn has(&self, nonce: Nonce) -> bool {
-        let short = short(nonce);
+        let (short, mark) = short(nonce);
         // Without a way out early the whole list is compared several at a time.
-        self.seen.iter().fold(false, |found, seen| found | (*seen == short))
+        let may_be = self.marks.iter().fold(false, |found, known| found | (*known == mark));
+        may_be && self.seen.contains(&short)
     }
 }
 
-fn short(nonce: Nonce) -> u64 {
+/// The first eight bytes, and the last two of these.
+fn short(nonce: Nonce) -> (u64, u16) {
     let [a, b, c, d, e, f, g, h, ..] = nonce;
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u16::from_le_bytes([g, h]))
 }
 
 /// The nonces of the logins of every connection of one end, bounded in number and time.
@@ -102,6 +107,19 @@ mod tests {
             recent.remember(nonce(number));
         }
         assert!(!recent.has(nonce(43)) && recent.has(nonce(44)) && recent.has(nonce(299)));
+    }
+
+    #[test]
+    fn nonces_that_differ_in_a_byte_of_the_first_eight_are_two() {
+        let mut recent = Recent::default();
+        recent.remember(nonce(1));
+        for place in 0..8 {
+            let mut other = nonce(1);
+            other[place] ^= 1;
+            assert!(!recent.has(other), "byte {place}");
+            recent.remember(other);
+            assert!(recent.has(other) && recent.has(nonce(1)), "byte {place}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::json::{self, Members};
-use polywire_core::{Body, JsonFault, JsonLimits, JsonText, Random, Route};
+use polywire_core::{Body, JsonFault, JsonLimits, JsonText, Random, Route, copied};
 use zeroize::Zeroizing;
 
 use crate::codec::Text;
@@ -17,7 +17,7 @@ pub(crate) const AUTH: Route = Route::from_static("auth");
 /// The name of a heartbeat.
 pub(crate) const HEARTBEAT: Route = Route::from_static("heartBeat");
 
-/// Bodies up to this size are copied out of their message; larger ones share it.
+/// Bodies up to this size are copied out of their message, as names are; larger ones share it.
 const COPY_UP_TO: usize = 1 << 10;
 
 /// JSON that stands here in the source.
@@ -83,9 +83,7 @@ fn message(text: &Bytes, limits: &JsonLimits) -> Result<Message, JsonFault> {
     while let Some((key, place)) = members.next().map_err(|error| error.what)? {
         let value = text.get(place).unwrap_or_default();
         message.repeats_key |= if key.is("request") {
-            message.request = json::as_string(value)
-                .and_then(|name| Route::new(name.into_owned()).ok())
-                .filter(|route| !route.is_empty());
+            message.request = route(value).filter(|route| !route.is_empty());
             std::mem::replace(&mut named, true)
         } else if key.is("data") {
             std::mem::replace(&mut message.data, body(value, text)) != Body::Empty
@@ -100,8 +98,16 @@ fn message(text: &Bytes, limits: &JsonLimits) -> Result<Message, JsonFault> {
     Ok(message)
 }
 
+/// The route that a name is.
+fn route(name: &[u8]) -> Option<Route> {
+    match name {
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Route::from_bytes(copied(inner)).ok(),
+        _ => Route::new(json::as_string(name)?.into_owned()).ok(),
+    }
+}
+
 fn body(value: &[u8], text: &Bytes) -> Body {
-    let bytes = if value.len() <= COPY_UP_TO { Bytes::copy_from_slice(value) } else { text.slice_ref(value) };
+    let bytes = if value.len() <= COPY_UP_TO { copied(value) } else { text.slice_ref(value) };
     Body::Json(JsonText::from_validated(bytes))
 }
 

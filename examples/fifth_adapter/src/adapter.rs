@@ -105,15 +105,12 @@ impl Adapter for Parley {
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
         Config::from_options(options)?;
-        Ok(capabilities(&Limits::default()))
+        Ok(capabilities(&self.limits().with_options(options)?))
     }
 
-    fn listen(
-        &self,
-        target: Target,
-        mut endpoint: Endpoint,
-    ) -> BoxFuture<'static, Result<Server, AdapterError>> {
+    fn listen(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Server, AdapterError>> {
         Box::pin(async move {
+            let mut endpoint = endpoint.with_limits_of(&target.options)?;
             let config = Config::from_options(&target.options)?;
             let (address, user) = place(target)?;
             if let Some((user, password)) = user {
@@ -127,6 +124,7 @@ impl Adapter for Parley {
 
     fn dial(&self, target: Target, endpoint: Endpoint) -> BoxFuture<'static, Result<Client, AdapterError>> {
         Box::pin(async move {
+            let endpoint = endpoint.with_limits_of(&target.options)?;
             let config = Config::from_options(&target.options)?;
             let (address, user) = place(target)?;
             let shown =

@@ -33,9 +33,12 @@ impl Config {
             reader.findings.add(Problem::Syntax, line, text, "close the brackets of the lines before it");
         }
         let text = if nested.is_none() { source.text() } else { "" };
-        let (document, errors) = DeTable::parse_recoverable(text);
+        let (document, mut errors) = DeTable::parse_recoverable(text);
+        let line_of = |error: &toml::de::Error| error.span().map_or(0, |span| source.line(span.start));
+        // A line that is broken in one way again and again is told once.
+        errors.dedup_by(|next, last| next.message() == last.message() && line_of(next) == line_of(last));
         for error in errors.iter().take(MAX_SYNTAX_FINDINGS) {
-            let line = error.span().map_or(0, |span| reader.line(&span));
+            let line = line_of(error);
             let fix = "mend the TOML; text needs quotes, tables look like [endpoint.NAME] and [[route]]";
             reader.findings.add(Problem::Syntax, line, error.message().to_owned(), fix);
         }
@@ -86,6 +89,13 @@ fn read_bridge(reader: &mut Reader<'_>, top: Table<'_>, parsed: &mut Parsed) {
 }
 
 fn read_endpoints(reader: &mut Reader<'_>, top: Table<'_>, parsed: &mut Parsed) {
+    if let Some(found) = reader.value(top, "endpoint")
+        && !matches!(found.value, DeValue::Table(_))
+    {
+        let (text, fix) =
+            ("`endpoint` has no names below it", "write [endpoint.NAME], with one pair of brackets");
+        return reader.findings.add(Problem::Type, found.line, text, fix);
+    }
     let Some(all) = reader.table(top, "endpoint", "[endpoint]", "a table") else {
         let fix = "add [endpoint.NAME] with protocol, role and address or listen";
         reader.findings.add(Problem::MissingKey, 0, "the file has no endpoint", fix);
@@ -164,6 +174,7 @@ fn read_address(reader: &mut Reader<'_>, table: Table<'_>, role: Role) -> Option
     let fault = match address.value.strip_prefix("unix:") {
         Some("") => Some("has no path"),
         Some(_) => None,
+        None if address.value.contains('/') => Some("is more than a host and a port"),
         None => match address.value.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>())) {
             None => Some("has no port"),
             Some(("", _)) => Some("has no host"),
@@ -174,7 +185,7 @@ fn read_address(reader: &mut Reader<'_>, table: Table<'_>, role: Role) -> Option
     };
     if let Some(fault) = fault {
         let text = format!("{key} = {:?} {fault}", address.value);
-        let fix = "write \"host:port\", or \"unix:\" and a path";
+        let fix = "write \"127.0.0.1:50000\", a host and a port, or \"unix:\" and a path";
         reader.findings.add(Problem::Value, address.line, text, fix);
         return None;
     }

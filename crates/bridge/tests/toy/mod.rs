@@ -117,6 +117,7 @@ impl Adapter for Toy {
     }
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
+        self.limits().with_options(options)?;
         if options.number("connections")? == Some(0) {
             return Err(AdapterError::option("connections", "0", "1 to 64"));
         }

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use polywire_core::{Code, Failure, Json, Registry, Router};
 use serde_json::{Map, Value, json};
 
+use super::{RouteAbout, about};
+
 /// Most systems, and most games of one.
 const MAX_ENTRIES: usize = 10_000;
 
@@ -28,20 +30,37 @@ struct System {
 
 type Method = fn(&mut Shelves, &Map<String, Value>) -> Result<Value, Failure>;
 
-const METHODS: [(&str, Method); 7] = [
-    ("getSystems", Shelves::systems),
-    ("getMediaFolders", Shelves::media_folders),
-    ("createSystem", Shelves::create_system),
-    ("createEmulator", Shelves::create_emulator),
-    ("addGames", Shelves::add_games),
-    ("getGamesForSystem", Shelves::games),
-    ("launchGame", Shelves::launch_game),
+const METHODS: [(RouteAbout, Method); 7] = [
+    (about("getSystems", "{}", "the systems"), Shelves::systems),
+    (
+        about("getMediaFolders", r#"{"systemReferenceId":"arcade"}"#, "{folders}; mediaTypes names others"),
+        Shelves::media_folders,
+    ),
+    (
+        about("createSystem", r#"{"name":"Console","referenceId":"console"}"#, "the {id} of a new system"),
+        Shelves::create_system,
+    ),
+    (
+        about("createEmulator", r#"{"name":"Emulator"}"#, "the {id} of a new emulator"),
+        Shelves::create_emulator,
+    ),
+    (
+        about("addGames", r#"{"systemId":"sys-1","games":[{"name":"Gamma"}]}"#, "{added, skipped, errors}"),
+        Shelves::add_games,
+    ),
+    (about("getGamesForSystem", r#"{"systemId":"sys-1"}"#, "its games"), Shelves::games),
+    (about("launchGame", r#"{"gameId":"game-1"}"#, "{launched, gameId}"), Shelves::launch_game),
 ];
+
+/// The methods, for people.
+pub(crate) fn methods() -> impl Iterator<Item = RouteAbout> {
+    METHODS.iter().map(|(about, _)| *about)
+}
 
 /// The methods of a library with two systems and two games.
 pub fn routes() -> Registry {
     let library = Library::new();
-    METHODS.into_iter().fold(Router::new(), |registry: Registry, (name, method)| {
+    METHODS.into_iter().fold(Router::new(), |registry: Registry, (RouteAbout { name, .. }, method)| {
         let library = library.clone();
         registry.handle(name, move |Json(params): Json<Map<String, Value>>| {
             std::future::ready(method(&mut library.open(), &params).map(Json))

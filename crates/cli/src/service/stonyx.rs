@@ -1,19 +1,5 @@
 //! What the demo service offers on Stonyx besides: the handlers that interop programs of this wire expect, by their names there.
 //!
-//! | route | takes | answers |
-//! |---|---|---|
-//! | `whoAmI` | | `{id, ip, meta, authenticated}` |
-//! | `silent`, `openSilent` | anything | nothing |
-//! | `openValue` | | `{open, authenticated}`; both `open…` are for `open_routes` |
-//! | `fail` | anything | closes the connection, as a handler that throws does in the original |
-//! | `falsy` | `{kind}` | `false`, `0`, `""`, or nothing |
-//! | `slow` | `{ms, …}` | the same, that much later |
-//! | `pushMe` | `{request, value, count}` | that many pushes, then `{pushed}` |
-//! | `announce` | anything | an `announcement` to everybody, then `{clients}` |
-//! | `toMeta` | `{key, value, payload}` | a push to the first whose `meta` matches, then `{delivered}` |
-//! | `dropMe` | `{code, reason, terminate}` | closes with that code, or cuts the connection |
-//! | `odd` | `{kind}` | what an original makes of values that JSON cannot carry |
-//!
 //! Names that nobody knows are ignored on this wire, so there is no echo for them.
 
 use std::collections::BTreeMap;
@@ -21,22 +7,50 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use polywire_core::{
-    Body, Close, Event, Failure, Handler, HandlerFuture, Identity, Incoming, Json, Observe, Peer,
-    RegistryError, Response, Route, Router,
+    Body, Close, Event, Failure, Identity, Incoming, Json, Observe, Peer, RegistryError, Response, Route,
+    Router,
 };
 use polywire_stonyx::{CLOSE, by_meta};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{bound, demo, to_body};
+use super::{RouteAbout, about, bound, demo, to_body};
 
 /// Longest `slow`.
 const MAX_SLOW: u64 = 5_000;
 
+/// What it offers besides the routes of every wire; both `open…` are for the option `open_routes`.
+pub(crate) const ROUTES: [RouteAbout; 12] = [
+    about("whoAmI", "anything", "{id, ip, meta, authenticated}"),
+    about("silent", "anything", "nothing"),
+    about("openSilent", "anything", "nothing, before the login too"),
+    about("openValue", "anything", "{open, authenticated}, before the login too"),
+    about(
+        "fail",
+        "anything",
+        "nothing: it closes the connection, as a handler that throws does in the original",
+    ),
+    about("falsy", r#"{"kind":"zero"}"#, "false, 0 of zero, \"\" of empty, or nothing"),
+    about("slow", r#"{"ms":250}"#, "the same, that much later"),
+    about("pushMe", r#"{"request":"tick","value":7,"count":3}"#, "that many pushes, then {pushed}"),
+    about("announce", "anything", "an announcement to everybody, then {clients}"),
+    about(
+        "toMeta",
+        r#"{"key":"id","value":7,"payload":1}"#,
+        "a push to the first whose meta matches, then {delivered}",
+    ),
+    about(
+        "dropMe",
+        r#"{"code":4000,"reason":"bye"}"#,
+        "nothing: it closes with that code, or is cut with \"terminate\":true",
+    ),
+    about("odd", r#"{"kind":"nan"}"#, "what an original makes of values that JSON cannot carry"),
+];
+
 /// The clients that are logged in, in the order they came.
 #[derive(Default)]
-pub(super) struct Members(Mutex<BTreeMap<u64, Peer>>);
+pub(crate) struct Members(Mutex<BTreeMap<u64, Peer>>);
 
 impl Members {
     fn all(&self) -> Vec<Peer> {
@@ -55,39 +69,22 @@ impl Observe for Members {
 }
 
 /// The routes of this wire and those of the demo, for these members.
-#[derive(Clone)]
-pub(super) struct Service {
-    router: Router,
-    members: Arc<Members>,
-}
-
-impl Service {
-    pub(super) fn new(members: Arc<Members>) -> Result<Self, RegistryError> {
-        let router = demo(Router::new())
-            .handle("whoAmI", who_am_i)
-            .handle("silent", silent)
-            .handle("openSilent", silent)
-            .handle("openValue", open_value)
-            .handle("fail", fail)
-            .handle("falsy", falsy)
-            .handle("slow", slow)
-            .handle("pushMe", push_me)
-            .handle("dropMe", drop_me)
-            .handle("odd", odd)
-            .build()?;
-        Ok(Self { router, members })
-    }
-}
-
-impl Handler for Service {
-    fn call(&self, incoming: Incoming) -> HandlerFuture {
-        let members = Arc::clone(&self.members);
-        match &*incoming.route {
-            "announce" => Box::pin(async move { announce(&members, incoming.body).map(Response::from) }),
-            "toMeta" => Box::pin(async move { to_meta(&members, &incoming.body).map(Response::from) }),
-            _ => self.router.call(incoming),
-        }
-    }
+pub(crate) fn router(members: &Arc<Members>) -> Result<Router, RegistryError> {
+    let (all, some) = (Arc::clone(members), Arc::clone(members));
+    demo(Router::new())
+        .handle("whoAmI", who_am_i)
+        .handle("silent", silent)
+        .handle("openSilent", silent)
+        .handle("openValue", open_value)
+        .handle("fail", fail)
+        .handle("falsy", falsy)
+        .handle("slow", slow)
+        .handle("pushMe", push_me)
+        .handle("announce", move |body: Body| std::future::ready(announce(&all, body)))
+        .handle("toMeta", move |Json(asked): Json<ToMeta>| std::future::ready(to_meta(&some, &asked)))
+        .handle("dropMe", drop_me)
+        .handle("odd", odd)
+        .build()
 }
 
 fn meta_of(identity: Option<Identity>) -> Value {
@@ -193,12 +190,9 @@ struct ToMeta {
     payload: Option<Box<RawValue>>,
 }
 
-fn to_meta(members: &Members, body: &Body) -> Result<Body, Failure> {
-    let wrong = || Failure::new(polywire_core::Code::InvalidArgument, "toMeta takes {key, value, payload}");
-    let Body::Json(text) = body else { return Err(wrong()) };
-    let asked: ToMeta = text.parse().map_err(|_| wrong())?;
+fn to_meta(members: &Members, asked: &ToMeta) -> Result<Body, Failure> {
     let event = event("pushed", asked.payload.as_deref())?;
-    let Body::Json(value) = to_body(&*asked.value)? else { return Err(wrong()) };
+    let Body::Json(value) = to_body(&asked.value)? else { return to_body(&json!({"delivered": false})) };
     let found = by_meta(members.all(), &asked.key, &value);
     to_body(&json!({"delivered": found.is_some_and(|peer| tell(&peer, event))}))
 }

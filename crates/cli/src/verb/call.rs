@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use polywire_core::{Adapter, Body, CallError, Code, Request, Router};
+use polywire_core::{Adapter, Body, CallError, Code, Failure, Request, Retry, Router};
 
 use crate::body::BodyArgs;
 use crate::connect::{Connected, connect};
@@ -21,7 +21,7 @@ pub(crate) struct Args {
     route: String,
     #[command(flatten)]
     body: BodyArgs,
-    /// Longest time for connecting and the call together; without it what the wire has: 30s on hyperhq, 15s on the others
+    /// Longest time for connecting and the call together; without it what calls of the wire have, see --help
     #[arg(long, value_parser = duration, value_name = "TIME")]
     timeout: Option<Duration>,
     /// Write the body of the answer to this file, bytes as they are, instead of printing it
@@ -74,7 +74,9 @@ pub(crate) fn or_print(connected: Result<Connected, Fault>) -> Result<Connected,
             Exit::Limit => Code::ResourceExhausted,
             _ => Code::Unavailable,
         };
-        failed(&CallError::not_sent(code, fault.what.clone())).print()?;
+        let mut failure = Failure::new(code, fault.what.clone()).with_retry(Retry::Safe);
+        failure.detail.clone_from(&fault.detail);
+        failed(&CallError::NotSent(failure)).print()?;
     }
     connected
 }
@@ -103,7 +105,7 @@ pub(crate) fn explain(error: &CallError, exit: Exit) -> Fault {
         (_, Exit::Login) => "check the user and the secret",
         (_, Exit::Limit) => "wait and try again, or raise the limit that the message names",
         (CallError::NotSent(_), Exit::Usage) => {
-            "this wire cannot carry that; `polywire check` says what it can"
+            "this wire cannot carry that: change the route or the body as the message says"
         }
         (CallError::NotSent(_), _) => "nothing was sent: it is safe to try again",
         _ => return Fault::new(exit, error),
@@ -119,6 +121,7 @@ mod tests {
     fn a_call_has_the_time_that_its_wire_has_unless_it_is_told() {
         let second = Duration::from_secs(1);
         assert_eq!(longest(None, &polywire_hyperhq::ADAPTER), 30 * second);
+        assert_eq!(longest(None, &polywire_hpx::ADAPTER), 10 * second);
         assert_eq!(longest(None, &polywire_sockhop::ADAPTER), 15 * second);
         assert_eq!(longest(Some(second), &polywire_hyperhq::ADAPTER), second);
     }

@@ -45,6 +45,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Fault> {
     write_out(&text)?;
     match report.errors() {
         0 => Ok(()),
+        1 => Err(Fault::new(Exit::Findings, format_args!("{} has 1 error", report.file))),
         errors => Err(Fault::new(Exit::Findings, format_args!("{} has {errors} errors", report.file))),
     }
 }

@@ -39,6 +39,9 @@ enum Application {
 The plugin finds its port, id and challenge in HYPERHQ_SOCKET_PORT, HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE. It is asked
 initialize, test, execute and shutdown, and finds a small library behind requestData. Ends with 0 when every check held, 9 otherwise.
 
+A line of the transcript begins with its second. Behind it stands -> for what the host says and <- for what the plugin says, out and err for
+what the plugin prints, and -- for what is worth knowing. Long arguments are cut, except with --json; challenges and tokens are never shown.
+
 With --json every line is an object: {\"at\",\"from\",\"event\",\"argument\"} for a message, {\"at\",\"output\"} or {\"at\",\"error_output\"} for
 what the plugin prints, {\"at\",\"note\"}, {\"check\",\"held\",\"words\",\"hint\"} for a verdict, and {\"checks\",\"failed\"} at the end. Times are seconds.")]
 struct HyperHq {

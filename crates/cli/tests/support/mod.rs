@@ -209,15 +209,33 @@ impl Drop for Running {
     }
 }
 
-/// Files written so far, so that no two parts have one name.
-static PARTS: AtomicU64 = AtomicU64::new(0);
+/// The folder of one test. A test has a thread of its own, so it goes when the test has ended.
+struct Folder(PathBuf);
 
-/// A file in a folder of this test run.
+impl Folder {
+    fn new() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}", std::process::id());
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed is no reason to fail a test.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A file in the folder of this test.
 pub(crate) fn file(name: &str, content: &[u8]) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
-    // Put there whole: another test may write the same file while a run reads it.
-    let number = PARTS.fetch_add(1, Ordering::Relaxed);
-    let part = path.with_added_extension(format!("{number}.part"));
+    thread_local!(static FOLDER: Folder = Folder::new());
+    let path = FOLDER.with(|folder| folder.0.join(name));
+    // Put there whole: a run may read what is there now.
+    let part = path.with_added_extension("part");
     std::fs::write(&part, content).unwrap();
     std::fs::rename(part, &path).unwrap();
     path

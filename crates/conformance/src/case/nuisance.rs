@@ -130,9 +130,7 @@ pub(crate) async fn signs_of_life_are_bounded(bench: &Bench<'_>) -> Outcome {
     let gone = until("it", || ended(&rig) || rig.clock.now() - began > timeout * 6);
     rig.passing(timeout / 5, "a flood of signs of life to be ended", gone).await??;
     holds!(ended(&rig), "{SHOWN} signs of life at once were taken, and max_control_per_second is {SIGNS}");
-    // A library below the adapter may have ended it, and says to nobody why.
-    let unnamed =
-        |why: &Close| !matches!(why, Close::Peer) && !why.to_string().contains("max_control_per_second = 5");
+    let unnamed = |why: &Close| !why.to_string().contains("max_control_per_second = 5");
     holds!(!rig.far.guests.went(unnamed), "a flood of signs of life was not ended by the name of its limit");
     rig.reconnect().await?;
     finish(rig, Verdict::Held).await

@@ -1,5 +1,7 @@
 //! A typed value from the JSON of the body, and the way back.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
@@ -34,7 +36,7 @@ use super::{BodyRejection, FromIncoming};
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let body = Body::json(&serde_json::json!({"user": {"age": "old"}})).unwrap();
 /// let refused = router.request("signUp", body).await.unwrap_err();
-/// assert_eq!(refused.message, "at /user/age: invalid type: string \"old\", expected u8");
+/// assert_eq!(refused.message, "at /user/age: invalid type: string \"old\", expected a whole number from 0 to 255");
 /// # });
 /// # Ok::<(), polywire_core::RegistryError>(())
 /// ```
@@ -102,8 +104,70 @@ fn parse<T: DeserializeOwned>(text: &JsonText) -> Result<T, JsonRejection> {
         let place = format!(" at line {} column {}", error.line(), error.column());
         let mut reason = error.to_string();
         reason.truncate(reason.strip_suffix(&place).map_or(reason.len(), str::len));
-        JsonRejection::Shape { pointer, reason: shorten(reason) }
+        JsonRejection::Shape { pointer, reason: shorten(in_json(&reason)) }
     })
+}
+
+/// What serde says, in words of JSON: whoever sent the body knows nothing of the types of this program.
+fn in_json(reason: &str) -> String {
+    match reason {
+        // The text is sound JSON, so what these say of its grammar is about its shape.
+        "expected value" => return "expected a word, or an object with one member".to_owned(),
+        "trailing characters" => return "the array has more elements than are taken".to_owned(),
+        _ if reason.starts_with("data did not match any variant of untagged enum") => {
+            return "it has none of the shapes that are taken here".to_owned();
+        }
+        _ => {}
+    }
+    // What the peer sent stands before the last of these; what follows is ours.
+    let Some((found, expected)) = reason.rsplit_once(", expected ") else { return reason.to_owned() };
+    let kinds = [("map", "object"), ("sequence", "array"), ("floating point", "number")];
+    let kind = kinds.iter().find_map(|(serde, json)| {
+        let rest = found.strip_prefix("invalid type: ")?.strip_prefix(serde)?;
+        Some(format!("invalid type: {json}{rest}"))
+    });
+    format!("{}, expected {}", kind.as_deref().unwrap_or(found), wanted(expected))
+}
+
+/// What serde expects, in words of JSON; words that it has from elsewhere stay.
+fn wanted(expected: &str) -> Cow<'_, str> {
+    const SHAPES: [(&str, &str); 5] = [
+        ("struct ", "an object"),
+        ("internally tagged enum ", "an object"),
+        ("adjacently tagged enum ", "an object"),
+        ("tuple ", "an array"),
+        ("unit ", "null"),
+    ];
+    let whole = |least: i64, most: u64| format!("a whole number from {least} to {most}").into();
+    // A struct is taken from an array too, but nobody should have to count its members.
+    if let Some((tuple, count)) = expected.rsplit_once(" with ")
+        && tuple.starts_with("tuple ")
+        && (count.ends_with(" element") || count.ends_with(" elements"))
+    {
+        return format!("an array of {count}").into();
+    }
+    if let Some(size) = expected.strip_prefix("a tuple of size ") {
+        return format!("an array of {size} elements").into();
+    }
+    match expected {
+        "u8" => whole(0, u8::MAX.into()),
+        "u16" => whole(0, u16::MAX.into()),
+        "u32" => whole(0, u32::MAX.into()),
+        "u64" | "usize" => whole(0, u64::MAX),
+        "i8" => whole(i8::MIN.into(), i8::MAX as u64),
+        "i16" => whole(i16::MIN.into(), i16::MAX as u64),
+        "i32" => whole(i32::MIN.into(), i32::MAX as u64),
+        "i64" | "isize" => whole(i64::MIN, i64::MAX as u64),
+        "f32" | "f64" => "a number".into(),
+        "a map" => "an object".into(),
+        "a sequence" => "an array".into(),
+        "unit" => "null".into(),
+        "option" => "a value or null".into(),
+        _ => match SHAPES.iter().find(|(serde, _)| expected.starts_with(serde)) {
+            Some((_, json)) => (*json).into(),
+            None => expected.into(),
+        },
+    }
 }
 
 fn pointer(path: &Path) -> String {

@@ -105,20 +105,24 @@ enum Pay {
 async fn a_bad_field_is_named_by_its_pointer() {
     async fn order(_: Json<Order>) {}
     for (text, pointer, reason) in [
-        (r#"{"user":{"age":"old"}}"#, "/user/age", "invalid type: string \"old\", expected u8"),
+        (
+            r#"{"user":{"age":"old"}}"#,
+            "/user/age",
+            "invalid type: string \"old\", expected a whole number from 0 to 255",
+        ),
         (r#"{"user":{}}"#, "/user", "missing field `age`"),
         (
             r#"{"user":{"age":1},"lines":[{},{"a/b~c":-1}]}"#,
             "/lines/1/a~1b~0c",
-            "invalid value: integer `-1`, expected u8",
+            "invalid value: integer `-1`, expected a whole number from 0 to 255",
         ),
         (
             r#"{"user":{"age":1},"pay":{"Card":{"number":true}}}"#,
             "/pay/Card/number",
-            "invalid type: boolean `true`, expected u64",
+            "invalid type: boolean `true`, expected a whole number from 0 to 18446744073709551615",
         ),
-        ("[]", "", "invalid length 0, expected struct Order with 3 elements"),
-        ("7", "", "invalid type: integer `7`, expected struct Order"),
+        ("[]", "", "invalid length 0, expected an object"),
+        ("7", "", "invalid type: integer `7`, expected an object"),
     ] {
         let body = JsonText::new(text, &crate::json::JsonLimits::default()).unwrap();
         let failure = call(order, message(body)).await.unwrap_err();
@@ -129,6 +133,74 @@ async fn a_bad_field_is_named_by_its_pointer() {
         );
         let detail: HashMap<String, String> = failure.detail.unwrap().parse().unwrap();
         assert_eq!((&*detail["pointer"], &*detail["reason"]), (pointer, reason));
+    }
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "only its shape matters")]
+enum Shape {
+    Unit,
+    Pair(i8, i16),
+    Named { small: u16, large: i32 },
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "only its shape matters")]
+struct Both(f32, bool);
+
+#[derive(Deserialize)]
+#[serde(tag = "kind")]
+#[allow(dead_code, reason = "only its shape matters")]
+enum Inside {
+    One { n: u8 },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only its shape matters")]
+enum Either {
+    Number(u8),
+    Text(String),
+}
+
+#[tokio::test]
+async fn a_refusal_names_what_json_calls_it_and_no_type_of_ours() {
+    async fn take<T: Send + 'static>(_: Json<T>) {}
+    async fn said<T: serde::de::DeserializeOwned + Send + 'static>(text: &str) -> String {
+        let body = JsonText::new(text.to_owned(), &crate::json::JsonLimits::default()).unwrap();
+        call(take::<T>, message(body)).await.unwrap_err().message.into_owned()
+    }
+    for (said, wanted) in [
+        (said::<Shape>(r#"{"Pair":7}"#).await, "an array"),
+        (said::<Shape>(r#"{"Pair":[7]}"#).await, "an array of 2 elements"),
+        (said::<Shape>(r#"{"Pair":[700,1]}"#).await, "a whole number from -128 to 127"),
+        (said::<Shape>(r#"{"Named":7}"#).await, "an object"),
+        (said::<Shape>(r#"{"Named":{"small":"x"}}"#).await, "a whole number from 0 to 65535"),
+        (said::<Both>("{}").await, "an array"),
+        (said::<Both>(r#"["x",true]"#).await, "a number"),
+        (said::<Both>("[1,1]").await, "a boolean"),
+        (said::<Inside>("7").await, "an object"),
+        (said::<Vec<u8>>("{}").await, "an array"),
+        (said::<HashMap<String, u8>>("[]").await, "an object"),
+        (said::<()>("1.5").await, "null"),
+        (said::<(u8, u8)>("[1]").await, "an array of 2 elements"),
+        (said::<[u8; 2]>("[1]").await, "an array of length 2"),
+    ] {
+        let (_, expected) = said.rsplit_once(", expected ").unwrap();
+        assert_eq!(expected, wanted, "{said}");
+    }
+    for (said, wanted) in [
+        (said::<Shape>("7").await, "expected a word, or an object with one member"),
+        (said::<(u8, u8)>("[1,2,3]").await, "the array has more elements than are taken"),
+        (said::<Either>("true").await, "it has none of the shapes that are taken here"),
+    ] {
+        assert_eq!(said, format!("at the root: {wanted}"));
+    }
+    let objects = ["object, expected an array", "array, expected an object", "number `1.5`, expected null"];
+    let said =
+        [said::<Vec<u8>>("{}").await, said::<HashMap<String, u8>>("[]").await, said::<()>("1.5").await];
+    for (said, wanted) in said.iter().zip(objects) {
+        assert_eq!(*said, format!("at the root: invalid type: {wanted}"));
     }
 }
 

@@ -9,11 +9,16 @@ use polywire_core::Secret;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use super::group::{Group, lead};
 
 /// Longest line of a plugin's output that is handed on, in bytes; the rest of it is dropped.
 const MAX_LINE_BYTES: u64 = 8 << 10;
 /// Lines that may wait to be read; further ones wait in the plugin.
 const MAX_LINES: usize = 256;
+/// How long the last lines of a plugin that has ended are waited for. What it started may hold its outputs open for ever.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What to start, and what it is told.
 #[derive(Clone, Debug)]
@@ -36,6 +41,9 @@ pub struct Launch {
     pub data_folder: Option<PathBuf>,
     /// Sets the names that older plugins read too; default false.
     pub legacy_names: bool,
+    /// What the plugin has started ends with its [`Process`], too, where the system has groups of processes; default false: a game
+    /// that a plugin has launched outlives it.
+    pub ends_children: bool,
 }
 
 impl Launch {
@@ -52,6 +60,7 @@ impl Launch {
             port,
             data_folder: None,
             legacy_names: false,
+            ends_children: false,
         }
     }
 
@@ -84,7 +93,11 @@ impl Launch {
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
+        if self.ends_children {
+            lead(&mut command);
+        }
         let mut child = command.spawn()?;
+        let group = self.ends_children.then(|| Group::of(&child));
         let (say, lines) = mpsc::channel(MAX_LINES);
         if let Some(output) = child.stdout.take() {
             tokio::spawn(hand_on(output, Line::Output, say.clone()));
@@ -92,7 +105,7 @@ impl Launch {
         if let Some(errors) = child.stderr.take() {
             tokio::spawn(hand_on(errors, Line::Error, say));
         }
-        Ok(Process { child, lines })
+        Ok(Process { child, lines, over: None, _group: group })
     }
 }
 
@@ -112,6 +125,9 @@ pub enum Line {
 pub struct Process {
     child: Child,
     lines: mpsc::Receiver<Line>,
+    /// Until when its last lines are waited for, once it has ended.
+    over: Option<Instant>,
+    _group: Option<Group>,
 }
 
 impl Process {
@@ -120,7 +136,15 @@ impl Process {
     /// # Cancel safety
     /// Safe.
     pub async fn line(&mut self) -> Option<Line> {
-        self.lines.recv().await
+        if self.over.is_none() {
+            tokio::select! {
+                biased;
+                line = self.lines.recv() => return line,
+                _ = self.child.wait() => {}
+            }
+        }
+        let over = *self.over.get_or_insert_with(|| Instant::now() + LAST_WORDS);
+        timeout_at(over, self.lines.recv()).await.ok().flatten()
     }
 
     /// Waits for its end, and gives its exit code; `None` when a signal ended it.
@@ -242,6 +266,23 @@ mod tests {
             })
             .collect();
         assert_eq!(lengths, [8 << 10, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_plugin_has_ended_though_what_it_started_holds_its_outputs() {
+        let script = "sleep 1000 & echo $!; exit 3";
+        for ends_children in [false, true] {
+            let mut left = Launch { ends_children, ..shell(script) }.start(&Secret::from("c")).unwrap();
+            let said = lines(&mut left).await;
+            assert_eq!(left.ended().await.unwrap(), Some(3));
+            let [Line::Output(child)] = &said[..] else { panic!("{said:?}") };
+            let child = rustix::process::Pid::from_raw(child.parse().unwrap()).unwrap();
+            // It runs on: a signal reaches it.
+            rustix::process::test_kill_process(child).unwrap();
+            drop(left);
+            let end = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+            assert!(ends_children || end.is_ok(), "a game would have ended with its plugin");
+        }
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use polywire_core::{
     Action, Admit, Body, CallError, CallId, Close, Code, Count, Cx, Delivery, Event, Failure, Gate, Identity,
     JsonText, Moment, Outbound, OutboundOf, Refusal, Request, Response, Route, Session,
 };
-use polywire_socketio::{Args, Kind, MAIN, Packet, Packets, Upper};
+use polywire_socketio::{Args, Kind, Packet, Packets, Upper};
 
 use super::config::{FileEncoding, HostConfig};
 use super::plugins::{Plugins, Shown};
@@ -399,7 +399,7 @@ impl Session for HostSession {
         }
         if let Some(id) = wants_acknowledgement {
             // Nothing in the flow asks for one; a client that does is not left waiting.
-            cx.write(Packet { namespace: MAIN.into(), kind: Kind::Ack { id: Some(id), args: Args::none() } });
+            cx.write(Packet::main(Kind::Ack { id: Some(id), args: Args::none() }));
         }
     }
 

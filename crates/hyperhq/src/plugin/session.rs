@@ -9,7 +9,7 @@ use polywire_core::{
     Action, Admit, Body, ByteString, CallError, CallId, Close, Code, Count, Cx, Delivery, Event, Failure,
     Gate, Identity, JsonText, Meta, Outbound, OutboundOf, Refusal, Request, Response, Route, Secret, Session,
 };
-use polywire_socketio::{Kind, MAIN, Packet, Packets, Upper};
+use polywire_socketio::{Kind, Packet, Packets, Upper};
 
 use super::file::bytes_of;
 use super::kept::Kept;
@@ -377,7 +377,7 @@ impl Session for PluginSession {
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
         if self.login != Login::Done {
             // Leaves this namespace for the other, where there is one to be tried; its time is the login's from then on.
-            return cx.write(Packet { namespace: MAIN.into(), kind: Kind::Disconnect });
+            return cx.write(Packet::main(Kind::Disconnect));
         }
         if let Some(status) = self.status.due(cx.now()) {
             cx.write(event("statusUpdate", status.as_bytes(), Vec::new()));

@@ -8,7 +8,7 @@ use polywire_core::{
     Action, Actions, Admit, Body, CallError, CallId, Clock, Close, Code, Count, Cx, Delivery, Event, Failure,
     Moment, Outbound, OutboundOf, Request, Response, Route, SeededRandom, Session, TokioClock,
 };
-use polywire_socketio::{Args, Kind, MAIN, Packet};
+use polywire_socketio::{Args, Kind, Packet};
 use serde_json::Value;
 
 use super::hand::{json as text_of, packet, text};
@@ -348,7 +348,6 @@ fn a_client_that_wants_acknowledgements_gets_empty_ones() {
     let (mut line, _) = host.logged_in();
     line.receive(packet(r#"27["subscribeEvents",[]]"#, Vec::new()));
     line.written.pop_front();
-    let acknowledgement =
-        Packet { namespace: MAIN.into(), kind: Kind::Ack { id: Some(7), args: Args::none() } };
+    let acknowledgement = Packet::main(Kind::Ack { id: Some(7), args: Args::none() });
     assert_eq!(line.written.pop_front(), Some(acknowledgement));
 }

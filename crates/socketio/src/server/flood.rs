@@ -8,6 +8,8 @@ use std::time::Duration;
 use polywire_core::Moment;
 use polywire_net::websocket::MAX_FRAGMENTS;
 
+use super::verdict::Verdict;
+
 /// The time in which they are counted.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,28 +29,28 @@ impl Flood {
         Self { max, seen: (0, None), frames: 0 }
     }
 
-    /// The head of a frame has come, with the first byte of its content; the words are why it is too much.
+    /// The head of a frame has come, with the first byte of its content.
+    ///
+    /// # Errors
+    /// The verdict, when it is too much.
     pub(super) fn frame(
         &mut self,
         opcode: u8,
         first: Option<u8>,
         now: impl FnOnce() -> Moment,
-    ) -> Result<(), String> {
+    ) -> Result<(), Verdict> {
         match opcode {
             0 => self.frames = self.frames.saturating_add(1),
             1 | 2 => self.frames = 1,
             _ => {}
         }
         if self.frames > MAX_FRAGMENTS {
-            return Err(format!("a message in more than {MAX_FRAGMENTS} frames"));
+            return Err(Verdict::Fragments(MAX_FRAGMENTS));
         }
         // Pings and pongs of the WebSocket, then those of Engine.IO and what it has besides; an empty frame may begin one.
         let only_seen = opcode > 8 || opcode == 1 && matches!(first, None | Some(b'0' | b'2' | b'3' | b'6'));
         if only_seen && self.is_too_much(now()) {
-            return Err(format!(
-                "more than max_control_per_second = {} pings and pongs in a second",
-                self.max
-            ));
+            return Err(Verdict::Flood(self.max));
         }
         Ok(())
     }
@@ -89,8 +91,7 @@ mod tests {
             for (opcode, first) in ONLY_SEEN.iter().take(3) {
                 assert_eq!(flood.frame(*opcode, *first, || now), Ok(()));
             }
-            let why = flood.frame(opcode, first, || now).unwrap_err();
-            assert_eq!(why, "more than max_control_per_second = 3 pings and pongs in a second");
+            assert_eq!(flood.frame(opcode, first, || now), Err(Verdict::Flood(3)));
         }
         let mut flood = Flood::new(3);
         for _ in 0..10_000 {
@@ -109,6 +110,6 @@ mod tests {
                 assert_eq!(flood.frame(0, None, now), Ok(()));
             }
         }
-        assert_eq!(flood.frame(0, None, now), Err("a message in more than 1024 frames".to_owned()));
+        assert_eq!(flood.frame(0, None, now), Err(Verdict::Fragments(1_024)));
     }
 }

@@ -1,8 +1,10 @@
 //! What a session and the stream below it tell each other, past the server library between them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use super::verdict::Verdict;
 
 /// Tasks that read at a time: those of two streams, each of which goes on in another task after its upgrade.
 const READERS: usize = 4;
@@ -13,6 +15,8 @@ pub(super) struct Gate {
     /// Namespaces whose inbound queue is full.
     full: AtomicUsize,
     cut: AtomicBool,
+    /// Why this side ends it, where it does below the library.
+    verdict: OnceLock<Verdict>,
     /// How often everything written so far has left.
     flushes: AtomicU64,
     /// Those that read: two streams for as long as a session moves from one to the other.
@@ -61,6 +65,16 @@ impl Gate {
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
         wake(&self.readers);
+    }
+
+    /// This side ends the session, which is told to all that it has joined. The first reason counts.
+    pub(super) fn condemn(&self, verdict: Verdict) {
+        let _ = self.verdict.set(verdict);
+    }
+
+    /// Why this side ends the session, if it does.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.verdict.get().copied()
     }
 
     /// Whether a message was begun whose rest is waited for.

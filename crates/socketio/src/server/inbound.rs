@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use polywire_core::{FrameError, Limits};
 use socketioxide::handler::MessageHandler;
-use socketioxide::socket::Socket;
+use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide_core::Value;
 
 use super::floor::Floor;
@@ -34,7 +34,7 @@ struct State {
     /// The stream is held up because of this queue.
     holds: bool,
     overflow: Option<FrameError>,
-    ended: bool,
+    ended: Option<DisconnectReason>,
     waker: Option<Waker>,
 }
 
@@ -47,8 +47,8 @@ pub(super) enum Came {
     Packet(Parts),
     /// More than this side takes.
     Overflow(FrameError),
-    /// Nothing more.
-    End,
+    /// Nothing more, and how the library calls that.
+    End(DisconnectReason),
 }
 
 impl Inbound {
@@ -66,7 +66,7 @@ impl Inbound {
 
     pub(super) fn push(&self, parts: Parts) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.ended || state.overflow.is_some() {
+        if state.ended.is_some() || state.overflow.is_some() {
             return;
         }
         state.bytes = state.bytes.saturating_add(weight(&parts));
@@ -92,9 +92,9 @@ impl Inbound {
     }
 
     /// The client has left.
-    pub(super) fn end(&self) {
+    pub(super) fn end(&self, reason: DisconnectReason) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.ended = true;
+        state.ended.get_or_insert(reason);
         if let Some(waker) = state.waker.take() {
             drop(state);
             waker.wake();
@@ -107,8 +107,8 @@ impl Inbound {
             return Poll::Ready(Came::Overflow(error));
         }
         let Some(parts) = state.queue.pop_front() else {
-            if state.ended {
-                return Poll::Ready(Came::End);
+            if let Some(reason) = state.ended {
+                return Poll::Ready(Came::End(reason));
             }
             match &mut state.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
@@ -134,7 +134,7 @@ impl Inbound {
     /// Nobody takes from it any more.
     pub(super) fn close(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.ended = true;
+        state.ended.get_or_insert(DisconnectReason::ServerNSDisconnect);
         state.queue = VecDeque::new();
         if state.holds {
             self.release(&mut state);

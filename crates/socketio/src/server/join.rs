@@ -11,7 +11,7 @@ use polywire_core::{
 };
 use socketioxide::extract::SocketRef;
 use socketioxide::handler::{ConnectHandler, FromConnectParts};
-use socketioxide::socket::Socket;
+use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide_core::Value;
 use tokio::sync::mpsc;
 
@@ -174,7 +174,7 @@ impl Join {
         };
         socket.on_fallback(Push(Arc::clone(&inbound)));
         let left = Arc::clone(&inbound);
-        socket.on_disconnect(async move || left.end());
+        socket.on_disconnect(async move |reason: DisconnectReason| left.end(reason));
         socket.extensions.insert(Judged { inbound, handshake, identity });
         Ok(())
     }

@@ -18,6 +18,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::gate::{Gate, Reading};
 use super::sieve::Sieve;
+use super::verdict::{Verdict, no_progress};
 
 /// What the requests of a stream tell the stream itself.
 #[derive(Debug, Default)]
@@ -90,8 +91,9 @@ impl<Io> Line<Io> {
         if stalled.poll(cx).is_pending() {
             return Poll::Pending;
         }
-        let why = format!("no write progress within write_timeout = {limit:?}");
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)))
+        let limit = *limit;
+        self.gate().condemn(Verdict::Stalled(limit));
+        Poll::Ready(Err(no_progress(limit)))
     }
 }
 
@@ -107,10 +109,12 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
         match self.gate().poll_read(cx) {
             Poll::Ready(Reading::Go) if self.is_websocket() => {
                 let this = &mut *self;
-                let read = this.sieve.poll_read(Pin::new(&mut this.io), &*this.write_timeout.1, cx, buf);
+                let gate = this.slot.gate();
+                let read =
+                    this.sieve.poll_read(Pin::new(&mut this.io), (&gate, &*this.write_timeout.1), cx, buf);
                 let begun = this.sieve.has_begun();
                 if read.is_pending() || !begun {
-                    this.gate().set_begun(begun);
+                    gate.set_begun(begun);
                 }
                 read
             }

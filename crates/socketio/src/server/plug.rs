@@ -14,17 +14,20 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use polywire_core::{
     BoxFuture, ByteString, Count, Flush, FrameError, Ledger, Limits, Transport, TransportError,
 };
+use socketioxide::socket::DisconnectReason;
 use socketioxide::{AckError, SocketError};
 use socketioxide_core::packet::Packet as Sent;
 use socketioxide_core::{Str, Value};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::config::ServerConfig;
 use super::floor::{Answers, Floor};
 use super::gate::Gate;
 use super::inbound::{Came, parts_of};
 use super::member::Member;
+use super::verdict::Verdict;
 use crate::args::Args;
-use crate::packet::{Kind, Packet, PacketLimits, Parts};
+use crate::packet::{Kind, MAIN, Packet, PacketLimits, Parts};
 use crate::stack::Packets;
 
 /// Packets handed over between two flushes of the stream. The library's pings go through the same queue, and a ping that finds
@@ -46,14 +49,17 @@ pub(super) struct Terms {
     packets: PacketLimits,
     /// Most answers that a client may owe.
     max_owed: usize,
+    ping_timeout: Duration,
     ledger: Arc<Ledger>,
 }
 
 impl Terms {
-    pub(super) fn new(limits: &Limits, max_attachments: usize, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(limits: &Limits, config: &ServerConfig, ledger: Arc<Ledger>) -> Self {
+        let ServerConfig { max_attachments, ping_timeout, .. } = *config;
         Self {
             packets: PacketLimits { json: limits.json, max_attachments, ..PacketLimits::default() },
             max_owed: limits.max_pending.saturating_mul(OWED),
+            ping_timeout,
             ledger,
         }
     }
@@ -65,8 +71,8 @@ pub(super) struct Plug {
     floor: Arc<Floor>,
     gate: Arc<Gate>,
     terms: Arc<Terms>,
-    /// The namespace, as the library has it and as we do. Its own copy: of one that all clients share, every packet of every thread
-    /// would write to the same count.
+    /// The namespace, as the library has it and as we do. The main one is not counted; of another this is its own copy, because to
+    /// the count of one that all clients share every packet of every thread would write.
     name: Str,
     namespace: ByteString,
     max_bytes: (usize, &'static str),
@@ -94,8 +100,8 @@ impl Plug {
             floor,
             gate: Arc::clone(member.inbound.gate()),
             terms,
-            namespace: name.into(),
-            name: Str::copy_from_slice(name),
+            namespace: if name == MAIN { ByteString::from_static(MAIN) } else { name.into() },
+            name: if name == MAIN { MAIN.into() } else { Str::copy_from_slice(name) },
             max_bytes: (usize::MAX, "max_frame_bytes"),
             answers: FuturesUnordered::new(),
             held: None,
@@ -181,15 +187,22 @@ impl Plug {
 
     /// The next answer; `None` while there is none.
     fn answer(&mut self, cx: &mut Context<'_>) -> Option<Parts> {
-        loop {
+        while !self.answers.is_empty() {
             match Pin::new(&mut self.answers).poll_next(cx) {
                 Poll::Ready(Some((id, Some(value)))) => {
                     return Some(Parts { id: Some(id), ..parts_of(value, true, None) });
                 }
                 Poll::Ready(Some((_, None))) => {}
-                Poll::Ready(None) | Poll::Pending => return None,
+                Poll::Ready(None) | Poll::Pending => break,
             }
         }
+        None
+    }
+
+    /// The client is gone: by this side's verdict, by what the library found, or because it wanted to.
+    fn end(&self, reason: DisconnectReason) -> Result<Option<Packet>, TransportError> {
+        let verdict = self.gate.verdict().or_else(|| Verdict::of(reason, self.terms.ping_timeout));
+        verdict.map_or(Ok(None), |verdict| Err(verdict.into()))
     }
 
     fn packet(&self, parts: Parts) -> Result<Option<Packet>, FrameError> {
@@ -239,7 +252,7 @@ impl Transport<Packets> for Plug {
                         parts
                     }
                     Poll::Ready(Came::Overflow(error)) => return Poll::Ready(Err(error.into())),
-                    Poll::Ready(Came::End) => return Poll::Ready(Ok(None)),
+                    Poll::Ready(Came::End(reason)) => return Poll::Ready(self.end(reason)),
                     Poll::Pending => {
                         self.gate.await_begun(cx);
                         return Poll::Pending;
@@ -289,7 +302,7 @@ impl Transport<Packets> for Plug {
 
     /// What was handed over leaves first, because the library drops what it has not written when it ends a session.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        if self.window.1 > 0 && self.member.streams() {
+        if self.window.1 > 0 && self.member.present() && self.member.streams() {
             // Before looking, so that a flush in between wakes this task.
             self.gate.await_flush(cx);
             if self.gate.flushes() == self.window.0 {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use polywire_core::{Actions, Admit, Body, Close, Cx, FrameOf, Gate, Identity, OutboundOf, Refusal, Session};
 
-use crate::packet::{Kind, MAIN, Packet};
+use crate::packet::{Kind, Packet};
 use crate::stack::{Packets, Upper};
 
 /// A session of a client that has joined.
@@ -93,7 +93,7 @@ impl<U: Upper> Session for Seat<U> {
         self.above(cx, |upper, cx| upper.close(reason, cx));
         // A client that is told so does not come back; of a server that ends it only loses the connection.
         if *reason == Close::Local {
-            cx.write(Packet { namespace: MAIN.into(), kind: Kind::Disconnect });
+            cx.write(Packet::main(Kind::Disconnect));
         }
     }
 

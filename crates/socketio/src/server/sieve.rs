@@ -22,6 +22,8 @@ use polywire_net::websocket::Header;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::flood::Flood;
+use super::gate::Gate;
+use super::verdict::Verdict;
 
 /// Read ahead at a time while frames are cut or held back.
 const CHUNK: usize = 4 << 10;
@@ -79,8 +81,8 @@ enum Step {
     More,
     /// They wait for an answer.
     Hold,
-    /// What comes is replaced by this frame, and nothing follows it.
-    End(&'static [u8]),
+    /// What comes is replaced by a close frame, and nothing follows it.
+    End(Verdict),
 }
 
 impl Sieve {
@@ -129,7 +131,7 @@ impl Sieve {
     pub(super) fn poll_read<Io: AsyncRead>(
         &mut self,
         mut io: Pin<&mut Io>,
-        clock: &dyn Clock,
+        (gate, clock): (&Gate, &dyn Clock),
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -162,7 +164,13 @@ impl Sieve {
             match step {
                 Step::Pass(count) => self.passed = count,
                 Step::Leave(count) => self.ahead.advance(count),
-                Step::End(close) => self.end_with(close, io.as_mut(), cx),
+                Step::End(verdict) => {
+                    let told = polywire_core::TransportError::from(verdict);
+                    tracing::debug!("a client is sent away: {told}");
+                    // Before the library hears of it, and tells that the client is gone.
+                    gate.condemn(verdict);
+                    self.end_with(farewell(verdict), io.as_mut(), cx);
+                }
                 Step::Hold => {
                     self.reader = Some(cx.waker().clone());
                     return Poll::Pending;
@@ -259,12 +267,10 @@ impl Sieve {
                 _ => {}
             }
             if opcode < 3 && seen.message > self.max {
-                tracing::debug!("a message exceeds max_frame_bytes = {}", self.max);
-                return Step::End(&TOO_BIG);
+                return Step::End(Verdict::TooLarge { got: seen.message, max: self.max });
             }
-            if let Err(why) = seen.flood.frame(opcode, look[0], || clock.now()) {
-                tracing::debug!("{why}");
-                return Step::End(&TOO_MUCH);
+            if let Err(verdict) = seen.flood.frame(opcode, look[0], || clock.now()) {
+                return Step::End(verdict);
             }
             seen.rest = header.frame_bytes();
             seen.whole = opcode < 3 && header.is_final();
@@ -282,6 +288,14 @@ impl Sieve {
             seen.due = seen.due.saturating_sub(1);
         }
         if seen.out { Step::Leave(count) } else { Step::Pass(count) }
+    }
+}
+
+/// The close frame that stands for it.
+fn farewell(verdict: Verdict) -> &'static [u8] {
+    match verdict {
+        Verdict::TooLarge { .. } => &TOO_BIG,
+        _ => &TOO_MUCH,
     }
 }
 
@@ -452,7 +466,8 @@ mod tests {
         loop {
             let mut room = vec![0; room];
             let mut buf = ReadBuf::new(&mut room);
-            match sieve.poll_read(Pin::new(&mut *pieces), &polywire_core::TokioClock, &mut cx, &mut buf) {
+            let seen = (&Gate::default(), &polywire_core::TokioClock as &dyn Clock);
+            match sieve.poll_read(Pin::new(&mut *pieces), seen, &mut cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => all.extend_from_slice(buf.filled()),
                 Poll::Ready(Err(error)) => panic!("{error}"),
                 _ => return all,

@@ -90,7 +90,7 @@ impl Events {
 
 fn write(kind: Kind, cx: &mut Cx<'_, Events>) {
     // The namespace is the link's.
-    cx.write(Packet { namespace: crate::packet::MAIN.into(), kind });
+    cx.write(Packet::main(kind));
 }
 
 /// The name of an event as a route: text as it is, a number as its digits.

@@ -72,8 +72,18 @@ pub struct Link {
     assembling: Option<Box<Assembling>>,
     /// Events that came before the namespace was granted.
     early: Vec<Packet>,
-    /// An event of ours was written that wants no answer, and nothing was heard since from which to guess that it was read.
-    told: bool,
+    /// Requests are numbered upwards: the first number that none has had.
+    next_request: u64,
+    /// Of the last event of ours that wants no answer, as long as nothing shows that it was read.
+    unread: Option<Unread>,
+}
+
+/// What will show that an event was read that has no receipt.
+struct Unread {
+    /// The answer to this request or to a later one.
+    request: u64,
+    /// A ping, as a pong was written behind the event: a server pings again after it has read that.
+    ponged: bool,
 }
 
 impl Link {
@@ -107,7 +117,8 @@ impl Link {
             max_payload: usize::MAX,
             assembling: None,
             early: Vec::new(),
-            told: false,
+            next_request: 0,
+            unread: None,
         }
     }
 
@@ -196,10 +207,10 @@ impl Link {
         let pong =
             if payload.is_empty() { Bytes::from_static(b"3") } else { [b"3", &payload[..]].concat().into() };
         cx.write(Frame::Write(pong));
+        self.unread.take_if(|unread| std::mem::replace(&mut unread.ponged, true));
     }
 
     fn text<S: Session<Codec = Codec>>(&mut self, text: &Bytes, cx: &mut Cx<'_, S>, up: &mut Vec<Up>) {
-        self.told = false;
         if self.assembling.is_some() {
             return cx.close(Close::Protocol("a text message while attachments are due".into()));
         }
@@ -255,6 +266,9 @@ impl Link {
                 });
             }
             (kind @ (Kind::Event { .. } | Kind::Ack { .. }), State::Connected) => {
+                if let Kind::Ack { id: Some(id), .. } = &kind {
+                    self.unread.take_if(|unread| *id >= unread.request);
+                }
                 let kind = self.note_offset(kind);
                 up.push(Up::Packet(Packet { namespace: packet.namespace, kind }));
             }
@@ -367,7 +381,15 @@ impl Lower for Link {
             let text: Bytes = [b"[", failure.as_bytes(), b"]"].concat().into();
             *args = Args::parse(text, &self.limits.json).unwrap_or_else(|_| Args::none());
         }
-        self.told |= matches!(packet.kind, Kind::Event { id: None, .. });
+        match &packet.kind {
+            Kind::Event { id: None, .. } => {
+                self.unread = Some(Unread { request: self.next_request, ponged: false });
+            }
+            Kind::Event { id: Some(id), .. } => {
+                self.next_request = self.next_request.max(id.saturating_add(1));
+            }
+            _ => {}
+        }
         self.write(&packet, cx);
         for bytes in packet.attachments() {
             cx.write(Frame::Attachment(bytes.clone()));
@@ -399,7 +421,7 @@ impl Lower for Link {
             return;
         }
         self.recovery.forget();
-        if self.told {
+        if self.unread.is_some() {
             // npm `socket.io` hands an event on one tick after it was read, and drops it when it has read a DISCONNECT by then
             // (observed): right behind an event it is the transport that tells the end, once everything is written.
             return;

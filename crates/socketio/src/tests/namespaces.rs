@@ -27,7 +27,7 @@ fn end(leaves: bool) -> Option<Close> {
     link.receive(Frame::Open(text(open)), &mut cx, &mut up);
     if leaves {
         link.receive(Frame::Packet(text(r#"0{"sid":"S1"}"#)), &mut cx, &mut up);
-        link.send(Packet { namespace: MAIN.into(), kind: Kind::Disconnect }, &mut cx);
+        link.send(Packet::main(Kind::Disconnect), &mut cx);
     } else {
         link.receive(Frame::Packet(text(r#"4{"message":"Invalid namespace"}"#)), &mut cx, &mut up);
     }

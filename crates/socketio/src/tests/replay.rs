@@ -23,6 +23,8 @@ struct Replay {
     /// Requests of the server that were not answered yet, by their id.
     asked: HashMap<u64, u64>,
     left: bool,
+    /// It has left without the DISCONNECT that the official client wrote behind an event.
+    quietly: bool,
 }
 
 impl Replay {
@@ -49,7 +51,10 @@ impl Replay {
             self.want(packet);
         }
         let wrote = self.hand.written.pop_front();
-        assert_eq!(wrote, Some(Message::Text(text)));
+        self.quietly = self.left && wrote.is_none();
+        if !self.quietly {
+            assert_eq!(wrote, Some(Message::Text(text)));
+        }
     }
 
     fn want(&mut self, packet: Packet) {
@@ -113,7 +118,7 @@ fn replay(name: &str) -> Vec<Replay> {
                     ..Config::new("/realtime")
                 };
                 let hand = Hand::new(config, Some(auth), recovery.clone());
-                open.insert(number, Replay { hand, asked: HashMap::new(), left: false });
+                open.insert(number, Replay { hand, asked: HashMap::new(), left: false, quietly: false });
                 order.push(number);
             }
             "ws-text" if from_server => open.get_mut(&number).unwrap().heard(entry),
@@ -155,6 +160,9 @@ fn every_recording_over_websocket_is_written_byte_for_byte() {
     ] {
         let connections = replay(name);
         assert!(!connections.is_empty(), "{name}");
+        // Where its last words are events, which a DISCONNECT might cost.
+        let quietly = connections.iter().any(|connection| connection.quietly);
+        assert_eq!(quietly, name == "buffered-while-down", "{name}");
         for connection in connections {
             let unsaid: Vec<_> = connection
                 .hand

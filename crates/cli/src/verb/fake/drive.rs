@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use polywire_core::{
-    Body, CallError, Close, Code, Endpoint, Event, JsonText, Limits, Observe, Peer, Request, Route,
+    Body, CallError, Close, Code, Endpoint, Event, JsonText, Limits, Observe, Peer, Request, Response, Route,
 };
 use polywire_hyperhq::{Host, HostConfig, Process};
 use tokio::sync::watch;
@@ -175,13 +175,16 @@ fn how(code: Option<i32>) -> String {
 const RETURN: &str =
     "a lost connection is no reason to end: connect again and emit `authenticate` with the last sessionToken";
 
+/// The last request.
+const SHUTDOWN: &str = "shutdown";
+
+/// What a plugin does that was refused.
+const CREDENTIALS: &str = "emit `authenticate` with {pluginId, challenge} as they stand in HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE; after a lost connection with {pluginId, sessionToken}";
+
 /// Why a plugin that runs is not logged in, and what it should do.
 fn absence(seen: Seen, again: bool) -> (String, &'static str) {
     let (why, hint) = match (seen.refused, seen.connected) {
-        (Some(why), _) => {
-            let hint = "emit `authenticate` with {pluginId, challenge} as they stand in HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE";
-            return (format!("the login was refused: {why}"), hint);
-        }
+        (Some(why), _) => return (format!("the login was refused: {why}"), CREDENTIALS),
         _ if again => ("it did not log in again", RETURN),
         (None, true) if seen.logins > 0 => (
             "it asked once to be let in, got no answer, and did not ask again",
@@ -193,7 +196,7 @@ fn absence(seen: Seen, again: bool) -> (String, &'static str) {
         ),
         (None, false) => (
             "nothing came from it",
-            "connect a Socket.IO 4 client to http://localhost and the port in HYPERHQ_SOCKET_PORT",
+            "connect a Socket.IO client of version 3 or 4 (2 is refused) to http://127.0.0.1 and the port in HYPERHQ_SOCKET_PORT",
         ),
     };
     (why.to_owned(), hint)
@@ -205,6 +208,15 @@ fn ended_before(method: &'static str, end: Ended) -> Check {
     let hint =
         "what it printed stands above; whatever comes from the host, a plugin runs until its `shutdown`";
     Check::failed(method, words, hint)
+}
+
+fn is_false(body: &Body) -> bool {
+    matches!(body, Body::Json(text) if text.as_bytes().trim_ascii() == b"false")
+}
+
+/// It is done when it has answered or left, whichever comes first: plugins on the C# helper leave before their answer does.
+fn leaves() -> Check {
+    Check::held(SHUTDOWN, "it leaves on `shutdown`, without an answer")
 }
 
 impl Stage {
@@ -234,7 +246,7 @@ impl Stage {
             }
         }
         if !self.answers(&plugin, "execute", work, checks).await
-            || !self.answers(&plugin, "shutdown", empty, checks).await
+            || !self.answers(&plugin, SHUTDOWN, empty, checks).await
         {
             return;
         }
@@ -262,11 +274,18 @@ impl Stage {
                 checks.push(Check::held(name, format!("{words} ({:.1?})", began.elapsed())));
                 return Some(peer);
             }
-            Ok(Err(end)) => checks.push(Check::failed(
-                name,
-                format!("{words}: no, it {} before that", how(end.flatten())),
-                if again { RETURN } else { "what it printed stands above; its port, id and challenge are in HYPERHQ_SOCKET_PORT, HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE" },
-            )),
+            Ok(Err(end)) => {
+                let (how, seen) = (how(end.flatten()), self.transcript.seen());
+                let (why, hint) = match seen.refused {
+                    Some(why) => (format!("no, the login was refused: {why}; then it {how}"), CREDENTIALS),
+                    None if again => (format!("no, it {how} before that"), RETURN),
+                    None => (
+                        format!("no, it {how} before that"),
+                        "what it printed stands above; its port, id and challenge are in HYPERHQ_SOCKET_PORT, HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE",
+                    ),
+                };
+                checks.push(Check::failed(name, format!("{words}: {why}"), hint));
+            }
             Err(_) => {
                 let (why, hint) = absence(self.transcript.seen(), again);
                 let limit = self.limit;
@@ -290,13 +309,22 @@ impl Stage {
             biased;
             answer = plugin.call(request) => answer,
             end = self.ended.wait_for(Option::is_some) => {
-                checks.push(ended_before(method, end.ok().and_then(|end| *end)));
-                return false;
+                let end = end.ok().and_then(|end| *end);
+                checks.push(if method == SHUTDOWN { leaves() } else { ended_before(method, end) });
+                return method == SHUTDOWN;
             }
         };
         let asked_for = method == "execute" && self.execute.is_some();
         let (check, goes_on) = match answer {
-            Ok(_) => (Check::held(method, format!("it answers `{method}` ({:.1?})", began.elapsed())), true),
+            Ok(Response { body, .. }) => {
+                let took = began.elapsed();
+                let what = if method == "test" && is_false(&body) {
+                    "with false, which tells its user that the test failed "
+                } else {
+                    ""
+                };
+                (Check::held(method, format!("it answers `{method}` {what}({took:.1?})")), true)
+            }
             // What `execute` means is the plugin's own; that it answers is what counts.
             Err(CallError::Failure(failure)) if method == "execute" && !asked_for => {
                 let words = format!("it answers `execute`, with an error: {}", failure.message);
@@ -315,6 +343,7 @@ impl Stage {
                 };
                 (Check::failed(method, words, hint), true)
             }
+            Err(CallError::Unknown(_)) if method == SHUTDOWN => (leaves(), true),
             Err(CallError::NotSent(failure)) if failure.code != Code::Unavailable => {
                 let words = format!("it answers `{method}`: it was not asked: {}", failure.message);
                 (Check::failed(method, words, "ask for something that a plugin can be sent"), false)
@@ -358,6 +387,10 @@ impl Stage {
             let again = again.into_iter().collect::<Vec<_>>().join(", ");
             let what = "where a method changes something, remember the ids of requests that were answered";
             self.transcript.note(&format!("it answered one request more than once ({again}): {what}"));
+        }
+        if seen.strays > 0 {
+            let (count, what) = (seen.strays, "copy the `id` of the request as it is, a text");
+            self.transcript.note(&format!("{count} of its answers named no request by their `id`: {what}"));
         }
         if seen.printed_secret {
             let what = "whoever reads them can log in as it; print at most their length";

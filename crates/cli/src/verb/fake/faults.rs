@@ -11,7 +11,7 @@ use polywire_core::{
     Kind as Called, Moment, Outbound, OutboundOf, Refusal, Session,
 };
 use polywire_hyperhq::{HostReply, HostSession};
-use polywire_socketio::{Args, Kind, MAIN, Packet, Packets, Upper};
+use polywire_socketio::{Args, Kind, Packet, Packets, Upper};
 
 use super::transcript::{Speaker, Transcript};
 
@@ -149,7 +149,7 @@ impl Session for Tapped {
         if executes && self.plan.malformed {
             for text in BROKEN {
                 let args = Args::written(Bytes::from_static(text.as_bytes()), Vec::new());
-                let packet = Packet { namespace: MAIN.into(), kind: Kind::Event { id: None, args } };
+                let packet = Packet::main(Kind::Event { id: None, args });
                 self.say(packet, cx);
             }
         }

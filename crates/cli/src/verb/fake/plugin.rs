@@ -38,6 +38,7 @@ impl Plugin {
         launch.arguments = words.cloned().collect();
         launch.folder = args.plugin.clone();
         launch.legacy_names = true;
+        launch.ends_children = true;
         if let Some(manifest) = manifest {
             launch.name = manifest.name;
             launch.version = manifest.version;

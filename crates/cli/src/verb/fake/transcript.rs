@@ -53,6 +53,8 @@ pub(super) struct Seen {
     pub(super) refused: Option<String>,
     /// Names that no host knows.
     pub(super) unknown: BTreeSet<String>,
+    /// How many answers named no request.
+    pub(super) strays: u32,
     /// The method of each request, and how often it was answered.
     requests: HashMap<String, (String, u32)>,
 }
@@ -128,10 +130,12 @@ impl Transcript {
             (Speaker::Host, _) => {}
             (Speaker::Plugin, name) => {
                 seen.logins += u32::from(name == "authenticate");
-                if matches!(name, "response" | "plugin:response")
-                    && let Some((_, count)) = member("id").and_then(|id| seen.requests.get_mut(&id))
-                {
-                    *count += 1;
+                if matches!(name, "response" | "plugin:response") {
+                    let kept = seen.requests.len() < KEPT;
+                    match member("id").and_then(|id| seen.requests.get_mut(&id)) {
+                        Some((_, count)) => *count += 1,
+                        None => seen.strays += u32::from(kept),
+                    }
                 }
                 if !KNOWN.contains(&name) && seen.unknown.len() < KEPT {
                     seen.unknown.insert(name.to_owned());

@@ -1,0 +1,41 @@
+//! A plugin and what it started, as one group of processes. Where there are no groups, there is the plugin alone.
+
+use tokio::process::{Child, Command};
+
+/// Has the plugin lead a group of its own.
+pub(super) fn lead(command: &mut Command) {
+    #[cfg(unix)]
+    command.process_group(0);
+    #[cfg(not(unix))]
+    let _ = command;
+}
+
+/// The group that a plugin leads. Dropped, whoever is left in it is killed.
+#[derive(Debug)]
+pub(super) struct Group(#[cfg(unix)] Option<rustix::process::Pid>);
+
+impl Group {
+    /// The group of a plugin that was just started.
+    #[cfg(unix)]
+    pub(super) fn of(child: &Child) -> Self {
+        let number = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(number.and_then(rustix::process::Pid::from_raw))
+    }
+
+    /// The group of a plugin that was just started.
+    #[cfg(not(unix))]
+    pub(super) fn of(_: &Child) -> Self {
+        Self()
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Group {
+    fn drop(&mut self) {
+        use rustix::process::{Signal, kill_process_group};
+        if let Some(leader) = self.0 {
+            // An error means that nobody is left.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Why a session ends that its client did not want to end. The library below tells some of it, in words of its own; what this
+//! side decides under it, it cannot know.
+
+use std::io;
+use std::time::Duration;
+
+use polywire_core::{FrameError, TransportError};
+use polywire_net::websocket::WebSocketError;
+use socketioxide::socket::DisconnectReason;
+
+/// What was found of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// A message of `got` bytes, where `max_frame_bytes` is `max`.
+    TooLarge { got: u64, max: u64 },
+    /// More messages in a second that are sent only to be seen than `max_control_per_second`, which is this.
+    Flood(u32),
+    /// A message in more frames than this.
+    Fragments(u32),
+    /// Nothing could be written for `write_timeout`, which is this.
+    Stalled(Duration),
+    /// No pong within `ping_timeout`, which is this.
+    Silent(Duration),
+    /// What came cannot be read.
+    Unreadable(&'static str),
+}
+
+impl Verdict {
+    /// What the library says of an end, where it is the client's fault.
+    pub(super) fn of(reason: DisconnectReason, ping_timeout: Duration) -> Option<Self> {
+        match reason {
+            DisconnectReason::HeartbeatTimeout => Some(Self::Silent(ping_timeout)),
+            DisconnectReason::MultipleHttpPollingError => {
+                Some(Self::Unreadable("the client polls twice at a time"))
+            }
+            DisconnectReason::PacketParsingError => Some(Self::Unreadable(
+                "what came is no packet, or exceeds max_frame_bytes, max_attachments or attachment_timeout: \
+                 the library does not tell which",
+            )),
+            DisconnectReason::TransportClose
+            | DisconnectReason::TransportError
+            | DisconnectReason::ClientNSDisconnect
+            | DisconnectReason::ServerNSDisconnect
+            | DisconnectReason::ClosingServer => None,
+        }
+    }
+}
+
+impl From<Verdict> for TransportError {
+    fn from(verdict: Verdict) -> Self {
+        let layer = |error| TransportError::Layer(Box::new(error));
+        match verdict {
+            Verdict::TooLarge { got, max } => {
+                FrameError::TooLarge { got, max, setting: "max_frame_bytes" }.into()
+            }
+            Verdict::Flood(max) => layer(WebSocketError::ControlFlood(max)),
+            Verdict::Fragments(max) => layer(WebSocketError::Fragments(max)),
+            Verdict::Stalled(limit) => no_progress(limit).into(),
+            Verdict::Silent(limit) => {
+                let why = format!("no answer to a ping within ping_timeout = {limit:?}");
+                io::Error::new(io::ErrorKind::TimedOut, why).into()
+            }
+            Verdict::Unreadable(why) => FrameError::Corrupt(why).into(),
+        }
+    }
+}
+
+/// Nothing could be written for so long.
+pub(super) fn no_progress(limit: Duration) -> io::Error {
+    let why = format!("no write progress within write_timeout = {limit:?}");
+    io::Error::new(io::ErrorKind::TimedOut, why)
+}

@@ -1,0 +1,19 @@
+// A HyperHQ plugin on npm socket.io-client with one flaw, as authors make them.
+import { createRequire } from 'node:module';
+import path from 'node:path';
+
+const [, , folder, flaw] = process.argv;
+const { io } = createRequire(path.join(folder, 'x.js'))('socket.io-client');
+const { HYPERHQ_SOCKET_PORT: port, HYPERHQ_PLUGIN_ID: pluginId, HYPERHQ_AUTH_CHALLENGE: challenge } = process.env;
+
+const socket = io(`http://127.0.0.1:${port}`, { transports: ['websocket'] });
+socket.on('connect', () => socket.emit('authenticate', { pluginId, challenge: flaw === 'challenge' ? 'guessed' : challenge }));
+socket.on('authenticated', ({ success }) => {
+  if (!success) process.exit(1);
+});
+socket.on('request', ({ id, method }) => {
+  if (flaw === 'leaves' && method === 'shutdown') process.exit(0);
+  const data = { initialize: 'initialized', test: flaw !== 'test', execute: {}, shutdown: 'ok' }[method];
+  socket.emit('response', flaw === 'id' && method === 'initialize' ? { requestId: id, data } : { id, type: 'response', data });
+  if (method === 'shutdown') setTimeout(() => process.exit(0), 50);
+});
