@@ -12,10 +12,10 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     run_all(vec![("fuzz", fuzz)])
 }
 
-/// The targets as they are built for long runs; words are to be added.
+/// The targets as they are built for long runs, in which they tell how far they are; words are to be added.
 pub(crate) fn optimised() -> Command {
     let mut fuzz = cargo(&["run", "--quiet", "--profile", "fuzz", "--package", "polywire-fuzz", "--"]);
-    fuzz.args(["--limit", "1"]);
+    fuzz.args(["--limit", "1"]).env("POLYWIRE_SOAK", "1");
     fuzz
 }
 

@@ -77,20 +77,22 @@ fn list() {
 }
 
 fn simulate(words: &[String]) -> Command {
-    let mut seeds =
-        cargo(&[&["run", "--quiet", "--package", "polywire-simulation"], PROFILE, &["--"]].concat());
-    seeds.args(words);
-    seeds
+    full(&[&["run", "--quiet", "--package", "polywire-simulation"], PROFILE, &["--"]].concat(), words)
 }
 
 /// Tests at their full size, all of them also when one fails.
 fn tests(targets: &[&str], words: &[String]) -> Command {
-    let mut tests = cargo(&[&["test", "--no-fail-fast"], PROFILE, targets].concat());
+    full(&[&["test", "--no-fail-fast"], PROFILE, targets].concat(), words)
+}
+
+/// A command of cargo that does all there is, and tells how far it is.
+fn full(arguments: &[&str], words: &[String]) -> Command {
+    let mut command = cargo(arguments);
     if std::env::var_os("POLYWIRE_SOAK").is_none() {
-        tests.env("POLYWIRE_SOAK", "1");
+        command.env("POLYWIRE_SOAK", "1");
     }
-    tests.args(words);
-    tests
+    command.args(words);
+    command
 }
 
 fn rows(words: &[String]) -> Command {
@@ -123,7 +125,8 @@ fn properties(words: &[String]) -> Command {
     ];
     let mut targets = vec!["--all-features", "--lib", "--test", "engine", "--test", "websocket"];
     packages.iter().for_each(|package| targets.extend(["--package", package]));
-    targets.extend(["--", "--nocapture"]);
+    // What they print is kept: some panic on purpose, a thousand times.
+    targets.push("--");
     tests(&targets, words)
 }
 

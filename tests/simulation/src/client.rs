@@ -129,13 +129,18 @@ impl Program {
         let chance = Chance::new(self.ground.seed, 100 + self.number);
         while self.ground.history.now() < until {
             sleep(chance.millis(1..habits.pause.max(2))).await;
-            let Some(caller) = self.caller() else { continue };
-            let call = drawn(&self.ground, &chance, &habits);
-            if self.hopeless {
-                self.ground.history.add(What::Uninvited { nonce: call.nonce });
-            }
-            self.ground.tasks.spawn(Arc::clone(&self.ground).make(caller, call));
+            self.call_once(&chance, &habits);
         }
+    }
+
+    /// Makes a call, if it runs.
+    pub fn call_once(&self, chance: &Chance, habits: &Habits) {
+        let Some(caller) = self.caller() else { return };
+        let call = drawn(&self.ground, chance, habits);
+        if self.hopeless {
+            self.ground.history.add(What::Uninvited { nonce: call.nonce });
+        }
+        self.ground.calls.spawn(Arc::clone(&self.ground).make(caller, call));
     }
 
     /// Tells the server events until `until`, numbered anew in each of its lives.

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use polywire_bridge::{Bridge, Config, EndpointSnapshot, EndpointState, Snapshot, Source, StartError};
+use polywire_bridge::{
+    Bridge, Config, EndpointSnapshot, EndpointState, RouteSnapshot, Snapshot, Source, StartError,
+};
 use polywire_core::{ClientState, Count, Endpoint, Event, Limits, Peer, Server};
 
 use tokio::time::sleep;
@@ -114,6 +116,11 @@ pub struct Between {
     running: Mutex<Option<Bridge>>,
 }
 
+/// Messages of a route that have had their end.
+fn ended(route: &RouteSnapshot) -> u64 {
+    route.endings.iter().map(|(_, count)| count).sum()
+}
+
 impl Between {
     /// A bridge that listens for `from` at `address` and dials `to` at `upstream`; it is not started.
     pub fn new(ground: Arc<Ground>, from: &str, to: &str, address: &str, upstream: &str) -> Self {
@@ -182,6 +189,13 @@ impl Between {
         running.as_ref().is_some_and(|bridge| bridge.snapshot().endpoints.iter().any(refused))
     }
 
+    /// Has all that it took an end?
+    pub fn is_idle(&self) -> bool {
+        let running = self.running.lock().expect("not poisoned");
+        let routes = running.as_ref().map_or_else(Vec::new, |bridge| bridge.snapshot().routes);
+        routes.iter().all(|route| route.received == ended(route))
+    }
+
     /// Drains it.
     pub async fn drain(&self) {
         let bridge = self.running.lock().expect("not poisoned").take();
@@ -205,8 +219,8 @@ impl Between {
     fn note(&self, snapshot: &Snapshot, closed: bool) {
         let history = &self.ground.history;
         for route in &snapshot.routes {
-            let ended = route.endings.iter().map(|(_, count)| count).sum();
-            history.add(What::Route { title: route.title.clone(), received: route.received, ended, closed });
+            let (title, received, ended) = (route.title.clone(), route.received, ended(route));
+            history.add(What::Route { title, received, ended, closed });
         }
         for endpoint in &snapshot.endpoints {
             history.add(books(

@@ -21,7 +21,7 @@ pub fn is_full() -> bool {
     part() >= 1.0
 }
 
-/// How much of the full size was asked for; 0 in ordinary tests.
+/// How much of the full size was asked for; 0 in ordinary tests, which tell nothing of how far they are.
 fn part() -> f64 {
     let asked = std::env::var("POLYWIRE_SOAK").ok();
     asked.and_then(|part| part.parse().ok()).unwrap_or(0.0)

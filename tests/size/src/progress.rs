@@ -1,5 +1,9 @@
-//! How far something has come that takes long, on standard error.
+//! How far something has come that takes long.
+//!
+//! It is told only where `POLYWIRE_SOAK` is set, and to the system's standard error: a test that keeps what it prints to itself
+//! until it fails tells this at once.
 
+use std::io::{Write, stderr};
 use std::time::{Duration, Instant};
 
 use crate::part;
@@ -7,7 +11,7 @@ use crate::part;
 /// How often it is told.
 const TOLD: Duration = Duration::from_secs(10);
 
-/// Tells every ten seconds how far something has come, and in a soak run how far it came in the end.
+/// Tells every ten seconds how far something has come, and how far it came in the end.
 #[derive(Debug)]
 pub struct Progress {
     what: String,
@@ -41,14 +45,15 @@ impl Progress {
 
     fn tell(&self) {
         let Self { what, done, of, began, .. } = self;
-        eprintln!("{what}: {done} of {of} after {} s", began.elapsed().as_secs());
+        if part() > 0.0 {
+            // Nobody may be there to read it.
+            let _ = writeln!(stderr(), "{what}: {done} of {of} after {} s", began.elapsed().as_secs());
+        }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if part() > 0.0 {
-            self.tell();
-        }
+        self.tell();
     }
 }
