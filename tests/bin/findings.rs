@@ -1,6 +1,6 @@
 //! Gathers what the conformance tests have found, prints it, and keeps it in `conformance.ndjson`: behind `cargo xtask conformance`.
 //!
-//! The table of `crates/conformance/README.md` is made of that file. With `--check` nothing is written, and findings that differ from it are a failure.
+//! The table of the README is made of that file. With `--check` nothing is written, and findings that differ from it are a failure.
 
 use std::error::Error;
 use std::fs;

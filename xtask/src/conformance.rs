@@ -1,4 +1,4 @@
-//! `cargo xtask conformance`: the shared suite over every adapter, as a matrix, and the table of its page from it.
+//! `cargo xtask conformance`: the shared suite over every adapter, as a matrix, and the table of the README from it.
 //!
 //! Every test leaves its finding in a folder; a program of the workspace tests gathers them. `cargo xtask test` does the same with the
 //! findings of its own run, and only compares.
