@@ -73,7 +73,7 @@ impl Cli {
     /// Is it done on one thread, unless the environment asks for more (`TOKIO_WORKER_THREADS`)?
     ///
     /// A bridge is: a call through it is handled twice by each of two connections, and on two processors its memory goes to and fro
-    /// between them, which costs half as much again while less gets through.
+    /// between them, which costs a tenth to a half more, and less gets through.
     pub(crate) fn on_one_thread(&self) -> bool {
         matches!(self.verb, Verb::Run(_))
     }
