@@ -42,6 +42,10 @@ fn main() -> ExitCode {
     let runtime = match args.verb {
         // One connection gains nothing from a second thread, and the original client has one too.
         Verb::Drive(_) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        // As `polywire run` does.
+        Verb::Serve(ref serve) if serve.is_bridge() => {
+            tokio::runtime::Builder::new_current_thread().enable_all().build()
+        }
         _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
     };
     let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| {

@@ -48,6 +48,13 @@ enum What {
     Bridge,
 }
 
+impl Serve {
+    /// Is it the bridge?
+    pub(crate) fn is_bridge(&self) -> bool {
+        matches!(self.what, What::Bridge)
+    }
+}
+
 mod hyperhq;
 pub(crate) mod socketio;
 mod stonyx;

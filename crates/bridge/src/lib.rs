@@ -107,6 +107,9 @@
 //! - **A route works in stripes.** Counters and uses of a route are written for every message, so each connection
 //!   writes to one of sixteen; one counter for all is fought for by every processor. A task for each processor would
 //!   give up the order of a connection.
+//! - **One thread carries more than two.** A small call costs less time than moving its memory from one processor to another and
+//!   back, so `polywire run` works on one thread; `TOKIO_WORKER_THREADS` gives it more, for large bodies that are sealed or
+//!   compressed on many connections. A program that embeds a bridge brings its own runtime, and would do the same.
 //! - **One try.** A retry at the bridge would run a call twice that its caller believes was made once.
 
 // A peer reaches this code: it never panics.

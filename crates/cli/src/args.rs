@@ -70,6 +70,14 @@ impl Cli {
         }
     }
 
+    /// Is it done on one thread, unless the environment asks for more (`TOKIO_WORKER_THREADS`)?
+    ///
+    /// A bridge is: a call through it is handled twice by each of two connections, and on two processors its memory goes to and fro
+    /// between them, which costs a tenth to a half more, and less gets through.
+    pub(crate) fn on_one_thread(&self) -> bool {
+        matches!(self.verb, Verb::Run(_))
+    }
+
     /// Does what was asked.
     ///
     /// # Errors
@@ -102,6 +110,13 @@ mod tests {
         for exit in Exit::ALL {
             assert!(help.contains(exit.about()), "{exit:?}");
         }
+    }
+
+    #[test]
+    fn a_bridge_works_on_one_thread_and_everything_else_on_as_many_as_there_are_processors() {
+        let on_one = |words: &str| Cli::parse_from(words.split(' ')).on_one_thread();
+        assert!(on_one("polywire run bridge.toml"));
+        assert!(!on_one("polywire serve sockhop://127.0.0.1:0"));
     }
 
     #[test]

@@ -24,11 +24,12 @@ mod terminal;
 mod verb;
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use clap::FromArgMatches;
 use clap::error::ErrorKind;
 use polywire_bridge::Registry;
+use tokio::runtime::{Builder, Runtime};
 
 pub use exit::Exit;
 pub use pairs::{Crossing, Pair, Way, pairs, pairs_table};
@@ -66,7 +67,7 @@ pub fn run(adapters: Registry, words: impl IntoIterator<Item = OsString>) -> Exi
         }
     };
     log_to_stderr(cli.log_filter());
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime(cli.on_one_thread()) {
         Ok(runtime) => runtime,
         Err(error) => return report(&Fault::new(Exit::Bug, format_args!("cannot start: {error}"))),
     };
@@ -86,6 +87,16 @@ pub fn run(adapters: Registry, words: impl IntoIterator<Item = OsString>) -> Exi
     }
 }
 
+/// A runtime with a thread for each processor, or with one where that is asked for and the environment does not say how many.
+fn runtime(one_thread: bool) -> io::Result<Runtime> {
+    let mut builder = if one_thread && std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        Builder::new_current_thread()
+    } else {
+        Builder::new_multi_thread()
+    };
+    builder.enable_all().build()
+}
+
 fn report(fault: &Fault) -> Exit {
     if fault.exit != Exit::Ok {
         match &fault.hint {
@@ -101,8 +112,8 @@ fn log_to_stderr(filter: &str) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(filter));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     // A program that runs a command line may log in a way of its own.
     let _ = log.try_init();
 }
