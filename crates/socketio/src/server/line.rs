@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use polywire_core::{Alarm, Clock, Place};
+use polywire_core::{Alarm, Clock, Close, Place};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::gate::{Gate, Reading};
 use super::sieve::Sieve;
-use super::verdict::{Verdict, no_progress};
+use super::verdict::Verdict;
 
 /// What the requests of a stream tell the stream itself.
 #[derive(Debug, Default)]
@@ -93,7 +93,7 @@ impl<Io> Line<Io> {
         }
         let limit = *limit;
         self.gate().condemn(Verdict::Stalled(limit));
-        Poll::Ready(Err(no_progress(limit)))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, Close::SlowConsumer(limit).to_string())))
     }
 }
 
