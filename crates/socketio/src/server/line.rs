@@ -110,8 +110,8 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
             Poll::Ready(Reading::Go) if self.is_websocket() => {
                 let this = &mut *self;
                 let gate = this.slot.gate();
-                let read =
-                    this.sieve.poll_read(Pin::new(&mut this.io), (&gate, &*this.write_timeout.1), cx, buf);
+                let clock = &*this.write_timeout.1;
+                let read = this.sieve.poll_read(Pin::new(&mut this.io), &gate, clock, cx, buf);
                 let begun = this.sieve.has_begun();
                 if read.is_pending() || !begun {
                     gate.set_begun(begun);
