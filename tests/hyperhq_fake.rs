@@ -207,7 +207,7 @@ async fn an_authors_mistakes_are_told_in_words() {
     let refused = "FAIL  it logs in: no, the login was refused: Invalid challenge; then it ended with code 1";
     fails(&[], &flawed("challenge"), 9, &[refused, "HYPERHQ_AUTH_CHALLENGE"]).await;
     let told =
-        ["FAIL  it answers `initialize`: not within 5s", "1 of its answers named no request by their `id`"];
+        ["FAIL  it answers `initialize`: not within 5s", "answers without the `id` of a request: 1; copy it"];
     fails(&["--timeout", "5s"], &flawed("id"), 9, &told).await;
     holds(
         &[],
@@ -266,6 +266,17 @@ fn runs(id: &str) -> bool {
     status.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }
 
+/// Waits until there is no such process.
+#[cfg(target_os = "linux")]
+async fn gone(id: &str) {
+    let gone = async {
+        while runs(id) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("it is ended");
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_a_plugin_has_started_ends_with_it_and_hides_no_end() {
@@ -276,12 +287,36 @@ async fn what_a_plugin_has_started_ends_with_it_and_hides_no_end() {
         let (code, output, errors) = fake(&["--timeout", "3s"], &["sh", "-c", script]).await;
         assert!(code == 9 && output.contains(told), "{output}{errors}");
         let child = output.split("child ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
-        let gone = async {
-            while runs(child) {
-                tokio::task::yield_now().await;
+        gone(child).await;
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_signal_or_a_closed_terminal_leaves_nothing_running() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let mut fake = Command::new(env!("CARGO_BIN_EXE_polywire-under-test"))
+            .args(["fake", "hyperhq", "--", "sh", "-c", "sleep 1000 & echo child $!; wait"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(fake.stdout.take().unwrap()).lines();
+        let child = loop {
+            let line = lines.next_line().await.unwrap().expect("the plugin prints");
+            if let Some((_, id)) = line.split_once("child ").filter(|_| line.contains("out")) {
+                break id.to_owned();
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), gone).await.expect("the child is ended");
+        let id = fake.id().unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
+        while lines.next_line().await.unwrap().is_some() {}
+        let end = tokio::time::timeout(Duration::from_secs(30), fake.wait()).await.expect("it ends");
+        assert_eq!(end.unwrap().code(), Some(9), "{signal}");
+        gone(&child).await;
     }
 }
 
