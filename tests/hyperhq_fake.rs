@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use polywire_tests::install::{PYTHON_SOCKETIO, SOCKET_IO_CLIENT};
+use polywire_tests::scratch::scratch;
 use polywire_tests::{peer, place, skip};
 use serde_json::Value;
 use tokio::process::Command;
@@ -184,12 +185,11 @@ async fn a_plugin_that_does_not_come_is_told() {
         &["not within 300ms; nothing came from it", "HYPERHQ_SOCKET_PORT"],
     )
     .await;
-    let no_program = std::env::temp_dir().join(format!("polywire-fake-{}.py", std::process::id()));
+    let no_program = scratch("plugin.py");
     std::fs::write(&no_program, "").unwrap();
     let started = no_program.display().to_string();
     fails(&[], &[&started], 2, &["cannot start", "needs its interpreter, such as `-- python3 plugin.py`"])
         .await;
-    std::fs::remove_file(no_program).unwrap();
     fails(&[], &["/no/such/program"], 2, &["cannot start /no/such/program", "after -- is a program"]).await;
     fails(&[], &[], 2, &["which program is the plugin?"]).await;
     fails(&["--plugin", "/no/such/folder"], &["x"], 2, &["/no/such/folder is no folder"]).await;
@@ -359,7 +359,7 @@ async fn a_script_reads_every_line() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_folder_with_a_manifest_says_what_to_start() {
-    let folder = std::env::temp_dir().join(format!("polywire-fake-{}", std::process::id()));
+    let folder = scratch("plugin");
     std::fs::create_dir_all(&folder).unwrap();
     let manifest = |executable: &str| {
         let text = format!(
@@ -369,7 +369,6 @@ async fn a_folder_with_a_manifest_says_what_to_start() {
     };
     let path = folder.display().to_string();
     let options = ["--plugin", path.as_str(), "--execute", r#"{"action":"sync"}"#];
-    let _ = std::fs::remove_file(folder.join("run"));
     std::os::unix::fs::symlink(PLUGIN, folder.join("run")).unwrap();
     manifest("run");
     let (code, output, errors) = fake(&options, &[]).await;
@@ -379,5 +378,4 @@ async fn a_folder_with_a_manifest_says_what_to_start() {
     fails(&options, &[], 2, &["which is not below its folder"]).await;
     manifest("nothing");
     fails(&options, &[], 2, &["plugin.json: executable"]).await;
-    std::fs::remove_dir_all(folder).unwrap();
 }
