@@ -281,9 +281,10 @@ mod tests {
         assert_eq!(lengths, [8 << 10, 5]);
     }
 
-    fn kill(id: &str) {
-        let process = rustix::process::Pid::from_raw(id.parse().unwrap()).unwrap();
-        rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    fn kill(id: &str) -> io::Result<()> {
+        let process = id.parse().ok().and_then(rustix::process::Pid::from_raw);
+        let process = process.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(rustix::process::kill_process(process, rustix::process::Signal::KILL)?)
     }
 
     #[tokio::test]
@@ -294,7 +295,7 @@ mod tests {
         let [Line::Output(child)] = &said[..] else { panic!("{said:?}") };
         drop(left);
         // It runs on: a signal reaches it.
-        kill(child);
+        kill(child).unwrap();
     }
 
     #[tokio::test]
@@ -309,7 +310,7 @@ mod tests {
             }
         };
         let last = timeout(Duration::from_secs(10), last).await;
-        kill(&child.unwrap());
+        kill(&child.unwrap()).unwrap();
         last.expect("its lines have an end");
         assert_eq!(left.ended().await.unwrap(), Some(3));
     }
@@ -320,7 +321,7 @@ mod tests {
         let start = |last| script(last).start(&Secret::from("c")).unwrap();
         // Its outputs are closed once nobody holds them.
         let closed = async |lines: &mut mpsc::Receiver<Line>| {
-            timeout(Duration::from_secs(10), lines.recv()).await.expect("nobody is left") == None
+            timeout(Duration::from_secs(10), lines.recv()).await.expect("nobody is left").is_none()
         };
         let mut left = start("exit 3");
         assert_eq!(left.ended().await.unwrap(), Some(3));
