@@ -123,7 +123,7 @@ pub enum Line {
 /// Whoever keeps it reads its lines: while 256 of them wait, the plugin is held up in printing more.
 #[derive(Debug)]
 pub struct Process {
-    /// Dropped as soon as the plugin has ended. Before the child, which is waited for when it is dropped.
+    /// Dropped as soon as the plugin has ended. Stands before the child, which may be waited for when it is dropped.
     group: Option<Group>,
     child: Child,
     lines: mpsc::Receiver<Line>,

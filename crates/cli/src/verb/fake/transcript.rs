@@ -68,7 +68,7 @@ impl Seen {
         again.map(|(method, _)| method.as_str()).collect()
     }
 
-    /// How many answers named no request though it has an id.
+    /// How many answers named no request; each request without an id may have had one.
     pub(super) fn strays(&self) -> u32 {
         self.strays.saturating_sub(self.nameless)
     }
