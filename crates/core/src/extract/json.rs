@@ -101,7 +101,7 @@ fn parse<T: DeserializeOwned>(text: &JsonText) -> Result<T, JsonRejection> {
     let mut source = serde_json::Deserializer::from_slice(text.as_bytes());
     let value = serde_path_to_error::deserialize(&mut source).map_err(|error| {
         let mut pointer = pointer(error.path());
-        let is_variant = matches!(error.path().iter().last(), Some(Segment::Enum { .. }));
+        let is_variant = matches!(error.path().iter().next_back(), Some(Segment::Enum { .. }));
         let error = error.into_inner();
         // The pointer says where; line and column of a text that its sender may never have seen as text do not help.
         let place = format!(" at line {} column {}", error.line(), error.column());
