@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use polywire_tests::install::{PYTHON_SOCKETIO, SOCKET_IO_CLIENT};
+use polywire_tests::scratch::scratch;
 use polywire_tests::{peer, place, skip};
 use serde_json::Value;
 use tokio::process::Command;
@@ -184,12 +185,11 @@ async fn a_plugin_that_does_not_come_is_told() {
         &["not within 300ms; nothing came from it", "HYPERHQ_SOCKET_PORT"],
     )
     .await;
-    let no_program = std::env::temp_dir().join(format!("polywire-fake-{}.py", std::process::id()));
+    let no_program = scratch("plugin.py");
     std::fs::write(&no_program, "").unwrap();
     let started = no_program.display().to_string();
     fails(&[], &[&started], 2, &["cannot start", "needs its interpreter, such as `-- python3 plugin.py`"])
         .await;
-    std::fs::remove_file(no_program).unwrap();
     fails(&[], &["/no/such/program"], 2, &["cannot start /no/such/program", "after -- is a program"]).await;
     fails(&[], &[], 2, &["which program is the plugin?"]).await;
     fails(&["--plugin", "/no/such/folder"], &["x"], 2, &["/no/such/folder is no folder"]).await;
@@ -207,7 +207,7 @@ async fn an_authors_mistakes_are_told_in_words() {
     let refused = "FAIL  it logs in: no, the login was refused: Invalid challenge; then it ended with code 1";
     fails(&[], &flawed("challenge"), 9, &[refused, "HYPERHQ_AUTH_CHALLENGE"]).await;
     let told =
-        ["FAIL  it answers `initialize`: not within 5s", "1 of its answers named no request by their `id`"];
+        ["FAIL  it answers `initialize`: not within 5s", "answers without the `id` of a request: 1; copy it"];
     fails(&["--timeout", "5s"], &flawed("id"), 9, &told).await;
     holds(
         &[],
@@ -266,6 +266,17 @@ fn runs(id: &str) -> bool {
     status.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }
 
+/// Waits until there is no such process.
+#[cfg(target_os = "linux")]
+async fn gone(id: &str) {
+    let gone = async {
+        while runs(id) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("it is ended");
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn what_a_plugin_has_started_ends_with_it_and_hides_no_end() {
@@ -276,12 +287,36 @@ async fn what_a_plugin_has_started_ends_with_it_and_hides_no_end() {
         let (code, output, errors) = fake(&["--timeout", "3s"], &["sh", "-c", script]).await;
         assert!(code == 9 && output.contains(told), "{output}{errors}");
         let child = output.split("child ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
-        let gone = async {
-            while runs(child) {
-                tokio::task::yield_now().await;
+        gone(child).await;
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_signal_or_a_closed_terminal_leaves_nothing_running() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    for signal in ["-INT", "-TERM", "-HUP"] {
+        let mut fake = Command::new(env!("CARGO_BIN_EXE_polywire-under-test"))
+            .args(["fake", "hyperhq", "--", "sh", "-c", "sleep 1000 & echo child $!; wait"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(fake.stdout.take().unwrap()).lines();
+        let child = loop {
+            let line = lines.next_line().await.unwrap().expect("the plugin prints");
+            if let Some((_, id)) = line.split_once("child ").filter(|_| line.contains("out")) {
+                break id.to_owned();
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), gone).await.expect("the child is ended");
+        let id = fake.id().unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
+        while lines.next_line().await.unwrap().is_some() {}
+        let end = tokio::time::timeout(Duration::from_secs(30), fake.wait()).await.expect("it ends");
+        assert_eq!(end.unwrap().code(), Some(9), "{signal}");
+        gone(&child).await;
     }
 }
 
@@ -324,7 +359,7 @@ async fn a_script_reads_every_line() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_folder_with_a_manifest_says_what_to_start() {
-    let folder = std::env::temp_dir().join(format!("polywire-fake-{}", std::process::id()));
+    let folder = scratch("plugin");
     std::fs::create_dir_all(&folder).unwrap();
     let manifest = |executable: &str| {
         let text = format!(
@@ -334,7 +369,6 @@ async fn a_folder_with_a_manifest_says_what_to_start() {
     };
     let path = folder.display().to_string();
     let options = ["--plugin", path.as_str(), "--execute", r#"{"action":"sync"}"#];
-    let _ = std::fs::remove_file(folder.join("run"));
     std::os::unix::fs::symlink(PLUGIN, folder.join("run")).unwrap();
     manifest("run");
     let (code, output, errors) = fake(&options, &[]).await;
@@ -344,5 +378,4 @@ async fn a_folder_with_a_manifest_says_what_to_start() {
     fails(&options, &[], 2, &["which is not below its folder"]).await;
     manifest("nothing");
     fails(&options, &[], 2, &["plugin.json: executable"]).await;
-    std::fs::remove_dir_all(folder).unwrap();
 }

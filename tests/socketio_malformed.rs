@@ -317,8 +317,9 @@ async fn a_client_that_answers_no_ping_is_told_as_what_it_is() {
     let config = ServerConfig { ping_interval: beat, ping_timeout: beat, ..ServerConfig::default() };
     let server = serve(&heard, Limits::default(), config).await;
     let _raw = Raw::join(server.address()).await;
-    let end = heard.ended("no pong").await.to_string();
-    assert_eq!(end, "transport failed: no answer to a ping within ping_timeout = 500ms");
+    let end = heard.ended("no pong").await;
+    assert_eq!(end, Close::Dead("ping_timeout = 500ms".into()));
+    assert_eq!(end.to_string(), "no answer to heartbeats: ping_timeout = 500ms");
 }
 
 /// The head of a request, without its end.

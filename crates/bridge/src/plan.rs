@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use polywire_core::{EmptyReply, EventForm, Route};
 
-use crate::config::{Config, EndpointConfig, KindFilter, Role, RouteConfig, Verb};
+use crate::config::{Config, KindFilter, Role, RouteConfig, Verb};
 use crate::conversion::Conversion;
 use crate::finding::{Findings, Problem, nearest};
 use crate::pattern::{Naming, Pattern};
@@ -98,11 +98,13 @@ impl Plan {
                 routes.extend(plan_route(route, *from, *to, &endpoints, findings));
             }
         }
-        // A route that could not be read may be the one that uses it.
-        let unused = |endpoint: &&EndpointConfig| !used.contains(endpoint.name.as_str());
-        for endpoint in config.endpoints.iter().filter(|_| config.findings.is_empty()).filter(unused) {
-            let text = format!("no route uses endpoint `{}`", endpoint.name);
-            findings.add(Problem::Unused, endpoint.line, text, "add a [[route]], or remove the endpoint");
+        // Whatever could not be read may be a route that uses it.
+        if config.findings.is_empty() {
+            for endpoint in config.endpoints.iter().filter(|endpoint| !used.contains(endpoint.name.as_str()))
+            {
+                let text = format!("no route uses endpoint `{}`", endpoint.name);
+                findings.add(Problem::Unused, endpoint.line, text, "add a [[route]], or remove the endpoint");
+            }
         }
         Self { endpoints, routes }
     }

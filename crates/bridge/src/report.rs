@@ -19,7 +19,7 @@ pub struct Report {
     pub routes: Vec<RouteReport>,
     /// What is wrong, in the order of the lines.
     pub findings: Vec<Finding>,
-    /// Is the file no TOML? Then nothing else of it was looked at.
+    /// Could the file not be read as TOML, or is it nested too deep? Then nothing else of it was looked at.
     pub unreadable: bool,
 }
 

@@ -4,6 +4,10 @@
 
 mod toy;
 
+#[allow(unreachable_pub, reason = "elsewhere it is a library's")]
+#[path = "../../../tests/support/scratch.rs"]
+mod scratch;
+
 use polywire_bridge::{Config, Registry, Report, Severity, Source, check};
 use polywire_core::{BinaryForm, Capabilities, Code, EmptyReply, EventForm, Particulars};
 use toy::{FULL, PLAIN, Toy};
@@ -475,19 +479,17 @@ fn strict_makes_warnings_errors_and_json_lines_carry_the_ids() {
 #[test]
 fn b17_a_secret_that_others_may_read_is_a_warning_and_never_shown() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = std::env::temp_dir().join(format!("polywire-check-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("robot.pass");
+    let file = scratch::scratch("robot.pass");
+    let folder = file.parent().unwrap();
     std::fs::write(&file, "swordfish\n").unwrap();
     let text = GOOD.replace("mode = \"auto\"", "password = \"file:robot.pass\"");
     let checked = |mode| {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-        let source = Source::new("test.toml", text.as_str()).in_folder(&folder);
+        let source = Source::new("test.toml", text.as_str()).in_folder(folder);
         check(&Config::parse(source), &registry())
     };
     let open = checked(0o644);
     let closed = checked(0o600);
-    std::fs::remove_dir_all(&folder).unwrap();
     assert_eq!((open.errors(), open.count(Severity::Warning)), (0, 1), "{}", open.to_text());
     assert_eq!((closed.errors(), closed.count(Severity::Warning)), (0, 0), "{}", closed.to_text());
     assert!(open.to_text().contains("mode 0644") && !open.to_text().contains("swordfish"));

@@ -32,7 +32,7 @@ Targets:
   hyperhq://127.0.0.1:52789?plugin=ID&challenge=env:C
                                             a plugin, and the challenge of its launch
 
-`polywire help call` lists the options of each wire, `polywire help serve` the routes of the demo service too.
+`polywire help call` lists the options of each wire, and the routes of the demo service.
 Results are lines of JSON on standard output, words for people stand on standard error.";
 
 #[derive(Clone, Debug, Subcommand)]

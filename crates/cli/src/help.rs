@@ -12,7 +12,7 @@ use crate::service::{self, RouteAbout};
 /// The verbs that take a URL, or a file whose endpoints have the same options.
 const HAVE_OPTIONS: [&str; 7] = ["serve", "call", "emit", "listen", "run", "check", "bench"];
 
-/// The verbs whose peer is, or may be, the demo service.
+/// The verbs that serve the demo service or call it.
 const HAVE_ROUTES: [&str; 2] = ["serve", "call"];
 
 /// The command line, with the options of these adapters in the help of the verbs that take them.
@@ -77,7 +77,8 @@ fn routes() -> String {
         help.push('\n');
     };
     tell(
-        "Routes of the demo service, what each takes, and what it answers; stonyx and hyperhq have no `fail` and no unknown route:",
+        "Routes of the demo service, what each takes, and what it answers; stonyx and hyperhq have neither this `fail` nor an echo of
+unknown names:",
         &mut service::ROUTES.into_iter(),
     );
     tell("Its routes on stonyx besides:", &mut service::stonyx::ROUTES.into_iter());

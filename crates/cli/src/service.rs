@@ -37,7 +37,7 @@ const fn about(name: &'static str, takes: &'static str, answers: &'static str) -
     RouteAbout { name, takes, answers }
 }
 
-/// The routes that are the same on every wire; `fail` and the echo of unknown names are left to the wire on Stonyx and HyperHQ.
+/// The routes that are the same on every wire; Stonyx and HyperHQ have neither this `fail` nor the echo of unknown names.
 pub const ROUTES: [RouteAbout; 8] = [
     about("echo", "anything", "the same, with the facts its wire added; so does every unknown route"),
     about("reverse", "a string, an array or bytes", "the same backwards"),

@@ -1,6 +1,8 @@
 //! Ctrl-C and SIGTERM: where something can drain, the first drains and the second stops.
 
 use std::convert::Infallible;
+#[cfg(unix)]
+use std::task::Poll;
 
 use polywire_core::Shutdown;
 
@@ -26,38 +28,43 @@ pub(crate) fn drain_then_stop(shutdown: Shutdown) -> impl Future<Output = Infall
 
 /// Listens for signals from now on; the future ends at the first. Needs a tokio runtime.
 ///
+/// That a terminal was closed counts, unlike for what serves, which `nohup` is to keep: whoever waits for this has programs in
+/// groups of their own, which a terminal does not reach.
+///
 /// # Cancel safety
 /// Safe.
 pub(crate) fn first() -> impl Future<Output = ()> + Send {
-    let mut signals = Signals::new();
+    let mut signals = Signals::new().and_hangup();
     async move { signals.next().await }
 }
 
 #[cfg(unix)]
-struct Signals(Option<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>);
+struct Signals(Vec<tokio::signal::unix::Signal>);
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
-        let both =
-            signal(SignalKind::interrupt()).and_then(|one| Ok((one, signal(SignalKind::terminate())?)));
-        if let Err(error) = &both {
+        let both: std::io::Result<_> =
+            [SignalKind::interrupt(), SignalKind::terminate()].into_iter().map(signal).collect();
+        Self(both.unwrap_or_else(|error| {
             tracing::warn!(%error, "signals cannot be heard; they end this process at once");
-        }
-        Self(both.ok())
+            Vec::new()
+        }))
+    }
+
+    fn and_hangup(mut self) -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        self.0.extend(signal(SignalKind::hangup()));
+        self
     }
 
     async fn next(&mut self) {
-        match &mut self.0 {
-            Some((interrupt, terminate)) => {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            }
-            None => std::future::pending().await,
-        }
+        std::future::poll_fn(|cx| {
+            let heard = self.0.iter_mut().any(|signal| signal.poll_recv(cx).is_ready());
+            if heard { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 
@@ -68,6 +75,10 @@ struct Signals;
 impl Signals {
     fn new() -> Self {
         Self
+    }
+
+    fn and_hangup(self) -> Self {
+        self
     }
 
     async fn next(&mut self) {

@@ -130,9 +130,14 @@ fn option(adapter: &dyn Adapter, pair: &str, options: &mut Options, load: Load) 
         return Err(Fault::usage(format_args!("an option of {name} has no value; options are key=value")));
     };
     let Some(spec) = adapter.all_options().find(|spec| spec.name == key) else {
-        let known: Vec<_> = adapter.all_options().map(|spec| spec.name).collect();
         let fault = Fault::usage(format_args!("{name} has no option {:?}", shorten(key)));
-        return Err(fault.hint(nearest(key, &known)));
+        return Err(fault.hint(match near(key, adapter.all_options().map(|spec| spec.name)) {
+            Some(near) => did_you_mean(near),
+            None => {
+                let own = adapter.options().iter().map(|spec| spec.name);
+                known(&own.chain(["limits such as max_frame_bytes"]).collect::<Vec<_>>())
+            }
+        }));
     };
     if options.names().any(|known| known == key) {
         return Err(Fault::usage(format_args!("the option {key} is given twice")));
@@ -163,17 +168,26 @@ fn check(spec: &OptionSpec, takes: &OptionKind, value: &str) -> Result<(), Fault
 }
 
 /// Advice for a word that is not known.
-pub(crate) fn nearest(word: &str, known: &[&str]) -> String {
-    let close = known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1.max(candidate.len() / 3))
-        .min();
-    match close {
-        Some((_, candidate)) => format!("did you mean {candidate}?"),
-        None if known.is_empty() => "there are none".to_owned(),
-        None => format!("known are: {}", known.join(", ")),
-    }
+pub(crate) fn nearest(word: &str, words: &[&str]) -> String {
+    near(word, words.iter().copied()).map_or_else(|| known(words), did_you_mean)
+}
+
+fn did_you_mean(near: &str) -> String {
+    format!("did you mean {near}?")
+}
+
+fn known(words: &[&str]) -> String {
+    if words.is_empty() { "there are none".to_owned() } else { format!("known are: {}", words.join(", ")) }
+}
+
+/// The known word that is spelled most like `word`, in whatever case, if one comes near.
+fn near<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    known
+        .map(|known| (strsim::damerau_levenshtein(&word, &known.to_lowercase()), known))
+        .filter(|(distance, known)| *distance <= 1.max(known.len() / 3))
+        .min()
+        .map(|(_, known)| known)
 }
 
 fn shorten(text: &str) -> String {
@@ -281,6 +295,9 @@ mod tests {
             ("toy://:1", "not host:port"),
             ("toy://h:70000", "0 to 65535"),
             ("toy://h:1?mod=auto", "did you mean mode?"),
+            ("toy://h:1?MODE=auto", "did you mean mode?"),
+            ("toy://h:1?max_frame_byte=1", "did you mean max_frame_bytes?"),
+            ("toy://h:1?colour=red", "known are: mode, terminator, password, limits such as max_frame_bytes"),
             ("toy://h:1?mode=binray", "did you mean binary?"),
             ("toy://h:1?mode", "key=value"),
             ("toy://h:1?mode=auto&mode=auto", "given twice"),

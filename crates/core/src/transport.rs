@@ -15,7 +15,7 @@ use tokio_util::io::poll_read_buf;
 
 use crate::codec::{Codec, FrameError, Message, MessageCodec, StreamCodec};
 use crate::outgoing::Outgoing;
-use crate::session::Flush;
+use crate::session::{Close, Flush};
 use crate::spare;
 
 /// Carries the frames of codec `C` for one connection. The engine polls it from one task.
@@ -94,6 +94,9 @@ pub enum TransportError {
     /// The message layer below failed, such as a WebSocket.
     #[error("{0}")]
     Layer(#[source] Box<dyn Error + Send + Sync>),
+    /// The layer below has ended it, for this reason.
+    #[error("{0}")]
+    Ended(Close),
 }
 
 /// Room made for a read when nothing is known of what comes.

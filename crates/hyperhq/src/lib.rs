@@ -39,7 +39,7 @@
 //!   `Origin` is let in unless it is named, and no `Host` but the loopback's, so that no page of a browser can reach
 //!   a plugin's host.
 //! - **No TLS, in neither role.** The flow belongs to one machine: the guide forbids plugins every other host, a plugin is
-//!   told a port and no name, and a host listens on the loopback alone. A certificate would have to be trusted by every
+//!   told a port and no name, and a [`Host`] listens on the loopback alone. A certificate would have to be trusted by every
 //!   plugin there is. A host on another machine is reached through a tunnel, or over a bridge on another wire.
 //! - **Files are opened from the folder's own handle**, step by step, by a library made for that: a path that is
 //!   judged and then opened can change in between.

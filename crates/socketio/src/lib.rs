@@ -102,9 +102,9 @@
 //!   ended. To end it by time, this side would have to read every body beside the library, and to end the session behind
 //!   the library's back.
 //! - **What this side decides under the library is told to the connections above it**, past the library, whose own word is
-//!   only that the client is gone: a flood, a message beyond its limit, a write that stalls, a missing pong end a
-//!   connection by their names. Of what it cannot read, the library does not tell whether it is no packet or one too
-//!   large, and neither does this side.
+//!   only that the client is gone: over a WebSocket a flood, a message beyond its limit and a write that stalls, over
+//!   both a missing pong, end a connection by their names. Of what it cannot read, the library does not tell whether it
+//!   is no packet or one too large, and neither does this side.
 //! - **A session has one gate, whatever carries it.** Its streams and requests meet there: reading and POSTs wait
 //!   while its queue is full, and packets follow when the stream has been flushed or the client has asked again.
 //!   Requests bring seven packets at most, because python-engineio ends a session that brings it more than sixteen.

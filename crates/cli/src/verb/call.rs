@@ -21,7 +21,7 @@ pub(crate) struct Args {
     route: String,
     #[command(flatten)]
     body: BodyArgs,
-    /// Longest time for connecting and the call together; without it what calls of the wire have, see --help
+    /// Longest time for connecting and the call together; without it what `polywire help call` names for the wire
     #[arg(long, value_parser = duration, value_name = "TIME")]
     timeout: Option<Duration>,
     /// Write the body of the answer to this file, bytes as they are, instead of printing it

@@ -45,8 +45,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<(), Fault> {
     write_out(&text)?;
     match report.errors() {
         0 => Ok(()),
-        1 => Err(Fault::new(Exit::Findings, format_args!("{} has 1 error", report.file))),
-        errors => Err(Fault::new(Exit::Findings, format_args!("{} has {errors} errors", report.file))),
+        errors => {
+            let plural = if errors == 1 { "" } else { "s" };
+            Err(Fault::new(Exit::Findings, format_args!("{} has {errors} error{plural}", report.file)))
+        }
     }
 }
 

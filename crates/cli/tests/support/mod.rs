@@ -3,11 +3,14 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot run has failed")]
 
+#[allow(unreachable_pub, reason = "elsewhere it is a library's")]
+#[path = "../../../../tests/support/scratch.rs"]
+mod scratch;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -209,31 +212,9 @@ impl Drop for Running {
     }
 }
 
-/// The folder of one test. A test has a thread of its own, so it goes when the test has ended.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{number}", std::process::id());
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What cannot be removed is no reason to fail a test.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A file in the folder of this test.
 pub(crate) fn file(name: &str, content: &[u8]) -> PathBuf {
-    thread_local!(static FOLDER: Folder = Folder::new());
-    let path = FOLDER.with(|folder| folder.0.join(name));
+    let path = scratch::scratch(name);
     // Put there whole: a run may read what is there now.
     let part = path.with_added_extension("part");
     std::fs::write(&part, content).unwrap();

@@ -56,6 +56,7 @@ where
             }
             TransportError::Frame(error) => Close::Protocol(error.to_string()),
             TransportError::Layer(error) => Close::Transport(error.to_string()),
+            TransportError::Ended(reason) => reason,
         };
         self.close(reason);
     }

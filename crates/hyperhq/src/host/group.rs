@@ -11,6 +11,8 @@ pub(super) fn lead(command: &mut Command) {
 }
 
 /// The group that a plugin leads. Dropped, whoever is left in it is killed.
+///
+/// Dropped when its leader was just waited for, or runs: later its number may be somebody else's.
 #[derive(Debug)]
 pub(super) struct Group(#[cfg(unix)] Option<rustix::process::Pid>);
 

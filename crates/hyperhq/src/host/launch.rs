@@ -9,7 +9,7 @@ use polywire_core::Secret;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::group::{Group, lead};
 
@@ -41,8 +41,8 @@ pub struct Launch {
     pub data_folder: Option<PathBuf>,
     /// Sets the names that older plugins read too; default false.
     pub legacy_names: bool,
-    /// What the plugin has started ends with its [`Process`], too, where the system has groups of processes; default false: a game
-    /// that a plugin has launched outlives it.
+    /// What the plugin has started ends with it, where the system has groups of processes and as far as it has not left the
+    /// plugin's; default false: a game that a plugin has launched outlives it.
     pub ends_children: bool,
 }
 
@@ -105,7 +105,7 @@ impl Launch {
         if let Some(errors) = child.stderr.take() {
             tokio::spawn(hand_on(errors, Line::Error, say));
         }
-        Ok(Process { child, lines, over: None, _group: group })
+        Ok(Process { group, child, lines, over: None })
     }
 }
 
@@ -123,28 +123,38 @@ pub enum Line {
 /// Whoever keeps it reads its lines: while 256 of them wait, the plugin is held up in printing more.
 #[derive(Debug)]
 pub struct Process {
+    /// Dropped as soon as the plugin has ended. Stands before the child, which may be waited for when it is dropped.
+    group: Option<Group>,
     child: Child,
     lines: mpsc::Receiver<Line>,
     /// Until when its last lines are waited for, once it has ended.
     over: Option<Instant>,
-    _group: Option<Group>,
 }
 
 impl Process {
-    /// The next line that it prints; `None` when it prints no more.
+    /// The next line that it prints; `None` when it prints no more, or has ended: what it started may print on.
+    ///
+    /// Its last lines are those that come within half a second of the call that finds it ended.
     ///
     /// # Cancel safety
     /// Safe.
     pub async fn line(&mut self) -> Option<Line> {
         if self.over.is_none() {
             tokio::select! {
+                // The end first: behind a plugin's own lines those of what it started may come without a pause.
                 biased;
+                _ = self.child.wait() => self.group = None,
                 line = self.lines.recv() => return line,
-                _ = self.child.wait() => {}
             }
         }
         let over = *self.over.get_or_insert_with(|| Instant::now() + LAST_WORDS);
-        timeout_at(over, self.lines.recv()).await.ok().flatten()
+        tokio::select! {
+            biased;
+            () = sleep_until(over) => self.lines.close(),
+            line = self.lines.recv() => return line,
+        }
+        // Those that wait already.
+        self.lines.recv().await
     }
 
     /// Waits for its end, and gives its exit code; `None` when a signal ended it.
@@ -155,7 +165,9 @@ impl Process {
     /// # Cancel safety
     /// Safe.
     pub async fn ended(&mut self) -> io::Result<Option<i32>> {
-        Ok(self.child.wait().await?.code())
+        let status = self.child.wait().await?;
+        self.group = None;
+        Ok(status.code())
     }
 
     /// Waits for its end up to `grace`, and kills it then; gives its exit code, `None` when it had to be killed.
@@ -166,13 +178,12 @@ impl Process {
     /// # Cancel safety
     /// Dropped before it is done, the process is killed when this value is dropped.
     pub async fn end(&mut self, grace: Duration) -> io::Result<Option<i32>> {
-        match tokio::time::timeout(grace, self.child.wait()).await {
-            Ok(status) => Ok(status?.code()),
-            Err(_) => {
-                self.child.kill().await?;
-                Ok(None)
-            }
+        if let Ok(code) = tokio::time::timeout(grace, self.ended()).await {
+            return code;
         }
+        self.group = None;
+        self.child.kill().await?;
+        Ok(None)
     }
 }
 
@@ -217,6 +228,8 @@ async fn skip_line(from: &mut (impl AsyncBufReadExt + Unpin)) -> bool {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     fn shell(script: &str) -> Launch {
@@ -268,21 +281,63 @@ mod tests {
         assert_eq!(lengths, [8 << 10, 5]);
     }
 
+    fn kill(id: &str) -> io::Result<()> {
+        let process = id.parse().ok().and_then(rustix::process::Pid::from_raw);
+        let process = process.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(rustix::process::kill_process(process, rustix::process::Signal::KILL)?)
+    }
+
     #[tokio::test]
-    async fn a_plugin_has_ended_though_what_it_started_holds_its_outputs() {
-        let script = "sleep 1000 & echo $!; exit 3";
-        for ends_children in [false, true] {
-            let mut left = Launch { ends_children, ..shell(script) }.start(&Secret::from("c")).unwrap();
-            let said = lines(&mut left).await;
-            assert_eq!(left.ended().await.unwrap(), Some(3));
-            let [Line::Output(child)] = &said[..] else { panic!("{said:?}") };
-            let child = rustix::process::Pid::from_raw(child.parse().unwrap()).unwrap();
-            // It runs on: a signal reaches it.
-            rustix::process::test_kill_process(child).unwrap();
-            drop(left);
-            let end = rustix::process::kill_process(child, rustix::process::Signal::KILL);
-            assert!(ends_children || end.is_ok(), "a game would have ended with its plugin");
-        }
+    async fn a_plugin_has_ended_though_what_it_started_holds_its_outputs_and_a_game_outlives_it() {
+        let mut left = shell("sleep 1000 & echo $!; exit 3").start(&Secret::from("c")).unwrap();
+        let said = lines(&mut left).await;
+        assert_eq!(left.ended().await.unwrap(), Some(3));
+        let [Line::Output(child)] = &said[..] else { panic!("{said:?}") };
+        drop(left);
+        // It runs on: a signal reaches it.
+        kill(child).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_plugin_has_ended_though_what_it_started_prints_without_a_pause() {
+        let mut left = shell("yes & echo $! >&2; exit 3").start(&Secret::from("c")).unwrap();
+        let mut child = None;
+        let last = async {
+            while let Some(line) = left.line().await {
+                if let Line::Error(id) = line {
+                    child = Some(id);
+                }
+            }
+        };
+        let last = timeout(Duration::from_secs(10), last).await;
+        kill(&child.unwrap()).unwrap();
+        last.expect("its lines have an end");
+        assert_eq!(left.ended().await.unwrap(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn what_a_plugin_started_ends_with_it_where_that_is_asked_for() {
+        let script = |last: &str| Launch { ends_children: true, ..shell(&format!("sleep 1000 & {last}")) };
+        let start = |last| script(last).start(&Secret::from("c")).unwrap();
+        // Its outputs are closed once nobody holds them.
+        let closed = async |lines: &mut mpsc::Receiver<Line>| {
+            timeout(Duration::from_secs(10), lines.recv()).await.expect("nobody is left").is_none()
+        };
+        let mut left = start("exit 3");
+        assert_eq!(left.ended().await.unwrap(), Some(3));
+        assert!(closed(&mut left.lines).await);
+        // The number of its group may be somebody else's by now.
+        assert!(left.group.is_none());
+        let mut left = start("exit 3");
+        assert_eq!(left.end(Duration::from_secs(10)).await.unwrap(), Some(3));
+        assert!(closed(&mut left.lines).await);
+        let mut stubborn = start("wait");
+        assert_eq!(stubborn.end(Duration::ZERO).await.unwrap(), None);
+        assert!(closed(&mut stubborn.lines).await);
+        let mut dropped = start("wait");
+        let mut lines = std::mem::replace(&mut dropped.lines, mpsc::channel(1).1);
+        drop(dropped);
+        assert!(closed(&mut lines).await);
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ pub(super) struct Gate {
     /// Namespaces whose inbound queue is full.
     full: AtomicUsize,
     cut: AtomicBool,
-    /// Why this side ends it, where it does below the library.
+    /// Why this side ends its WebSocket, where it does below the library.
     verdict: OnceLock<Verdict>,
     /// How often everything written so far has left.
     flushes: AtomicU64,
@@ -67,12 +67,12 @@ impl Gate {
         wake(&self.readers);
     }
 
-    /// This side ends the session, which is told to all that it has joined. The first reason counts.
+    /// This side ends its WebSocket, which is told to all that the session has joined. The first reason counts.
     pub(super) fn condemn(&self, verdict: Verdict) {
         let _ = self.verdict.set(verdict);
     }
 
-    /// Why this side ends the session, if it does.
+    /// Why this side ends its WebSocket, if it does.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         self.verdict.get().copied()
     }

@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use polywire_core::{Alarm, Clock, Place};
+use polywire_core::{Alarm, Clock, Close, Place};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::gate::{Gate, Reading};
 use super::sieve::Sieve;
-use super::verdict::{Verdict, no_progress};
+use super::verdict::Verdict;
 
 /// What the requests of a stream tell the stream itself.
 #[derive(Debug, Default)]
@@ -93,7 +93,7 @@ impl<Io> Line<Io> {
         }
         let limit = *limit;
         self.gate().condemn(Verdict::Stalled(limit));
-        Poll::Ready(Err(no_progress(limit)))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, Close::SlowConsumer(limit).to_string())))
     }
 }
 
@@ -110,8 +110,8 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
             Poll::Ready(Reading::Go) if self.is_websocket() => {
                 let this = &mut *self;
                 let gate = this.slot.gate();
-                let read =
-                    this.sieve.poll_read(Pin::new(&mut this.io), (&gate, &*this.write_timeout.1), cx, buf);
+                let clock = &*this.write_timeout.1;
+                let read = this.sieve.poll_read(Pin::new(&mut this.io), &gate, clock, cx, buf);
                 let begun = this.sieve.has_begun();
                 if read.is_pending() || !begun {
                     gate.set_begun(begun);

@@ -131,7 +131,8 @@ impl Sieve {
     pub(super) fn poll_read<Io: AsyncRead>(
         &mut self,
         mut io: Pin<&mut Io>,
-        (gate, clock): (&Gate, &dyn Clock),
+        gate: &Gate,
+        clock: &dyn Clock,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -466,8 +467,8 @@ mod tests {
         loop {
             let mut room = vec![0; room];
             let mut buf = ReadBuf::new(&mut room);
-            let seen = (&Gate::default(), &polywire_core::TokioClock as &dyn Clock);
-            match sieve.poll_read(Pin::new(&mut *pieces), seen, &mut cx, &mut buf) {
+            let (gate, clock) = (Gate::default(), polywire_core::TokioClock);
+            match sieve.poll_read(Pin::new(&mut *pieces), &gate, &clock, &mut cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => all.extend_from_slice(buf.filled()),
                 Poll::Ready(Err(error)) => panic!("{error}"),
                 _ => return all,

@@ -1,10 +1,9 @@
 //! Why a session ends that its client did not want to end. The library below tells some of it, in words of its own; what this
 //! side decides under it, it cannot know.
 
-use std::io;
 use std::time::Duration;
 
-use polywire_core::{FrameError, TransportError};
+use polywire_core::{Close, FrameError, TransportError};
 use polywire_net::websocket::WebSocketError;
 use socketioxide::socket::DisconnectReason;
 
@@ -55,18 +54,9 @@ impl From<Verdict> for TransportError {
             }
             Verdict::Flood(max) => layer(WebSocketError::ControlFlood(max)),
             Verdict::Fragments(max) => layer(WebSocketError::Fragments(max)),
-            Verdict::Stalled(limit) => no_progress(limit).into(),
-            Verdict::Silent(limit) => {
-                let why = format!("no answer to a ping within ping_timeout = {limit:?}");
-                io::Error::new(io::ErrorKind::TimedOut, why).into()
-            }
+            Verdict::Stalled(limit) => TransportError::Ended(Close::SlowConsumer(limit)),
+            Verdict::Silent(limit) => TransportError::Ended(Close::Dead(format!("ping_timeout = {limit:?}"))),
             Verdict::Unreadable(why) => FrameError::Corrupt(why).into(),
         }
     }
-}
-
-/// Nothing could be written for so long.
-pub(super) fn no_progress(limit: Duration) -> io::Error {
-    let why = format!("no write progress within write_timeout = {limit:?}");
-    io::Error::new(io::ErrorKind::TimedOut, why)
 }

@@ -90,6 +90,8 @@ pub(super) async fn run(args: HyperHq) -> Result<(), Fault> {
     }
     launch.port = host.port();
     let program = launch.program.display().to_string();
+    // Heard before there is anything to end.
+    let signal = signals::first();
     transcript.note(&format!("listening on port {}, starting {program} as {}", host.port(), launch.id));
     let process = host.launch(&launch).map_err(|error| {
         let hint = match error.kind() {
@@ -102,7 +104,6 @@ pub(super) async fn run(args: HyperHq) -> Result<(), Fault> {
     })?;
     let (end, ended) = watch::channel(None);
     let running = tokio::spawn(follow(process, Arc::clone(&transcript), end));
-    let signal = signals::first();
     let mut stage = Stage {
         host,
         transcript,
@@ -303,6 +304,11 @@ impl Stage {
         data: Body,
         checks: &mut Vec<Check>,
     ) -> bool {
+        let end = *self.ended.borrow();
+        if end.is_some() {
+            checks.push(ended_before(method, end));
+            return false;
+        }
         let request = Request::new(Route::from_static(method), data).timeout(self.limit);
         let began = Instant::now();
         let answer = tokio::select! {
@@ -388,9 +394,10 @@ impl Stage {
             let what = "where a method changes something, remember the ids of requests that were answered";
             self.transcript.note(&format!("it answered one request more than once ({again}): {what}"));
         }
-        if seen.strays > 0 {
-            let (count, what) = (seen.strays, "copy the `id` of the request as it is, a text");
-            self.transcript.note(&format!("{count} of its answers named no request by their `id`: {what}"));
+        let count = seen.strays();
+        if count > 0 {
+            let what = "copy it as it is, a text";
+            self.transcript.note(&format!("answers without the `id` of a request: {count}; {what}"));
         }
         if seen.printed_secret {
             let what = "whoever reads them can log in as it; print at most their length";
@@ -427,4 +434,38 @@ fn verdict(checks: &[Check], json: bool) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault::new(Exit::Findings, format_args!("{failed} of {} checks did not hold", checks.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use polywire_core::Router;
+    use polywire_hyperhq::{Environment, Plugin as Dialled};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_plugin_that_has_ended_does_not_leave_on_shutdown() {
+        let (arrive, mut arrivals) = watch::channel(None);
+        let observer = Some(Arc::new(Arrivals(arrive)) as _);
+        let endpoint = Endpoint { observer, ..Endpoint::new("hyperhq", Router::new().build().unwrap()) };
+        let host = Host::listen(HostConfig::default(), endpoint).await.unwrap();
+        let challenge = host.challenge("demo").unwrap();
+        let environment = Environment::from(|name| match name {
+            "HYPERHQ_PLUGIN_ID" => Some("demo".to_owned()),
+            "HYPERHQ_SOCKET_PORT" => Some(host.port().to_string()),
+            "HYPERHQ_AUTH_CHALLENGE" => Some(String::from_utf8(challenge.expose().to_vec()).unwrap()),
+            _ => None,
+        });
+        // Its connection outlives its process: the end of that is seen first.
+        let (_connection, _) = Dialled::new(environment.unwrap()).dial().unwrap();
+        let plugin = arrivals.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+        let (_end, ended) = watch::channel(Some(Some(0)));
+        let transcript = Arc::new(Transcript::new(true));
+        let limit = Duration::from_secs(10);
+        let mut stage = Stage { host, transcript, arrivals, ended, limit, execute: None, silent: false };
+        let mut checks = Vec::new();
+        assert!(!stage.answers(&plugin, SHUTDOWN, Body::Empty, &mut checks).await);
+        let [Check { held: false, words, .. }] = &checks[..] else { panic!("it passed") };
+        assert_eq!(words, "it answers `shutdown`: no, it ended with code 0 before that");
+    }
 }

@@ -53,8 +53,10 @@ pub(super) struct Seen {
     pub(super) refused: Option<String>,
     /// Names that no host knows.
     pub(super) unknown: BTreeSet<String>,
+    /// How many requests had no id: with `--malformed` the host sends such.
+    nameless: u32,
     /// How many answers named no request.
-    pub(super) strays: u32,
+    strays: u32,
     /// The method of each request, and how often it was answered.
     requests: HashMap<String, (String, u32)>,
 }
@@ -64,6 +66,11 @@ impl Seen {
     pub(super) fn answered_again(&self) -> BTreeSet<&str> {
         let again = self.requests.values().filter(|(_, count)| *count > 1);
         again.map(|(method, _)| method.as_str()).collect()
+    }
+
+    /// How many answers named no request; each request without an id may have had one.
+    pub(super) fn strays(&self) -> u32 {
+        self.strays.saturating_sub(self.nameless)
     }
 }
 
@@ -121,7 +128,11 @@ impl Transcript {
         match (speaker, name) {
             (Speaker::Host, "authenticated") => seen.refused = member("error"),
             (Speaker::Host, "request") => {
-                if let (Some(id), Some(method)) = (member("id"), member("method"))
+                let Some(id) = member("id") else {
+                    seen.nameless += 1;
+                    return;
+                };
+                if let Some(method) = member("method")
                     && seen.requests.len() < KEPT
                 {
                     seen.requests.entry(id).or_insert((method, 0));
@@ -236,6 +247,22 @@ mod tests {
         assert_eq!(masked(&text), "{\"sessionToken\":\"…\",\"id\":\"req-12\",\"ü\":\"façade\"}");
         assert_eq!(masked(&token), "…");
         assert_eq!(masked(""), "");
+    }
+
+    #[test]
+    fn an_answer_to_a_request_without_id_is_no_stray() {
+        let transcript = Transcript::new(true);
+        for (speaker, name, argument) in [
+            (Speaker::Host, "request", r#"{"method":"execute"}"#),
+            (Speaker::Plugin, "response", r#"{"error":"no id"}"#),
+            (Speaker::Host, "request", r#"{"id":"a","method":"execute"}"#),
+            (Speaker::Plugin, "response", r#"{"id":"a"}"#),
+        ] {
+            transcript.remember(speaker, name, argument);
+        }
+        assert_eq!(transcript.seen().strays(), 0);
+        transcript.remember(Speaker::Plugin, "response", r#"{"requestId":"a"}"#);
+        assert_eq!(transcript.seen().strays(), 1);
     }
 
     #[test]
