@@ -1,7 +1,8 @@
 //! `cargo xtask soak`: what the tests run small, at its full size. Each part ends by itself and says what it ran and for how long.
 //!
 //! `cargo xtask soak` runs every part, `cargo xtask soak PART` one of them; words behind its name are handed on to it. `--list` says
-//! what there is. Tests take their size from the variable `POLYWIRE_SOAK`, where 1 is all of it and 0.1 a tenth.
+//! what there is. Tests take their size from the variable `POLYWIRE_SOAK`, where 1 is all of it and 0.1 a tenth; `simulate` and `fuzz`
+//! take theirs from their words, and the variable only makes them tell how far they are.
 
 use std::process::{Command, ExitCode};
 
@@ -26,7 +27,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "rows",
-        about: "a million replies at the deadline, 100 kills, 600 flaps, 100 bad networks of each kind (B-02, B-04 to B-06, B-13, B-16, C-07)",
+        about: "a million replies at the deadline, 100 kills, 600 flaps, 100 bad networks of each kind, 200 sleeps of an hour (B-02, B-04 to B-06, B-13, B-16, C-07, C-17, G-25)",
         command: rows,
     },
     Part {
@@ -36,8 +37,8 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "goals",
-        about: "100 kills of each server, 100 drains and second signals, storms, floods and slow peers by the thousand, an hour of mixed load \
-                (G-03, G-05, G-07 to G-10, G-16, G-27)",
+        about: "100 kills of each server, 100 drains and second signals, storms, floods and slow peers by the thousand, 10,000 idle \
+                connections and wrong logins, an hour of mixed load (G-03, G-05, G-07 to G-10, G-16, G-27, X-16)",
         command: goals,
     },
     Part {
@@ -70,7 +71,9 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
 }
 
 fn list() {
-    println!("cargo xtask soak [part]; POLYWIRE_SOAK=0.1 is a tenth of what the tests of a part do\n");
+    println!(
+        "cargo xtask soak [part]; POLYWIRE_SOAK=0.1 is a tenth of every part but simulate and fuzz, which take --seeds and --seconds\n"
+    );
     for part in PARTS {
         println!("  {:<10} {}", part.name, part.about);
     }
@@ -85,7 +88,7 @@ fn tests(targets: &[&str], words: &[String]) -> Command {
     full(&[&["test", "--no-fail-fast"], PROFILE, targets].concat(), words)
 }
 
-/// A command of cargo that does all there is, and tells how far it is.
+/// A command of cargo at full size, unless the environment says otherwise; it tells how far it is.
 fn full(arguments: &[&str], words: &[String]) -> Command {
     let mut command = cargo(arguments);
     if std::env::var_os("POLYWIRE_SOAK").is_none() {

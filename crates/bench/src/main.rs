@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let runtime = match args.verb {
         // One connection gains nothing from a second thread, and the original client has one too.
         Verb::Drive(_) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
-        // As `polywire run` does.
+        // As `polywire run` does by itself.
         Verb::Serve(ref serve) if serve.is_bridge() => {
             tokio::runtime::Builder::new_current_thread().enable_all().build()
         }

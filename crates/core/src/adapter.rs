@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::connection::Endpoint;
 use crate::credentials::BoxFuture;
 use crate::limit_options::limit_options;
-use crate::limits::Limits;
+use crate::limits::{LimitError, Limits};
 use crate::secret::Secret;
 use crate::server::Server;
 
@@ -219,7 +219,17 @@ impl Options {
         let Some(name) = self.names().find(|name| !own(name) && !common(name)) else { return Ok(()) };
         let known: Vec<_> = specs.iter().map(|spec| spec.name).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        Err(AdapterError::Settings(format!("{wire} has no option {name:?}; it has {known}")))
+        Err(AdapterError::Settings(format!(
+            "{wire} has no option {name:?}; besides the limits of every wire it has {known}"
+        )))
+    }
+
+    /// A setting out of its range, with its value as it was written where an option of its name has it.
+    pub fn out_of_range(&self, wrong: LimitError) -> AdapterError {
+        match self.text(wrong.setting) {
+            Some(value) => AdapterError::option(wrong.setting, value, wrong.rule),
+            None => wrong.into(),
+        }
     }
 
     /// A yes or no.
@@ -333,6 +343,12 @@ impl AdapterError {
     }
 }
 
+impl From<LimitError> for AdapterError {
+    fn from(wrong: LimitError) -> Self {
+        Self::option(wrong.setting, wrong.value, wrong.rule)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,9 +375,9 @@ mod tests {
         let told = |specs: &[OptionSpec]| options.check_known("toy", specs).unwrap_err().to_string();
         assert_eq!(
             told(&[spec("user"), spec("password")]),
-            "toy has no option \"pasword\"; it has user, password"
+            "toy has no option \"pasword\"; besides the limits of every wire it has user, password"
         );
-        assert_eq!(told(&[]), "toy has no option \"user\"; it has none");
+        assert_eq!(told(&[]), "toy has no option \"user\"; besides the limits of every wire it has none");
         let mut limit = Options::new();
         limit.set("max_frame_bytes", "1MiB");
         assert!(limit.check_known("toy", &[]).is_ok(), "every wire has it");

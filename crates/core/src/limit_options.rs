@@ -130,10 +130,7 @@ impl Limits {
         }
         match self.validate() {
             Ok(()) => Ok(self),
-            Err(wrong) => {
-                let value = options.text(wrong.setting).map_or(wrong.value, str::to_owned);
-                Err(AdapterError::option(wrong.setting, value, wrong.rule))
-            }
+            Err(wrong) => Err(options.out_of_range(wrong)),
         }
     }
 }

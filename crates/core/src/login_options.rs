@@ -1,6 +1,6 @@
 //! The login that the options of a target ask for, its secret read anew before every login.
 //!
-//! Adapters make one when they are dialled by a [`Target`](crate::Target); the supervisor asks it. Never keeps what it has read again.
+//! Adapters make one when they are dialled by a [`Target`](crate::Target); the supervisor asks it. What it reads again it does not keep.
 
 use std::fmt;
 use std::sync::Arc;

@@ -161,11 +161,13 @@ impl<Io> ByteStream<Io> {
         }
     }
 
-    /// Leaves the buffer to the frame that was taken off it; the rest, which is less than a read, moves to one of its own.
+    /// Leaves the buffer to the frame that was taken off it; the rest, which is less than a read, moves to one of its own
+    /// that has room for the next.
     fn leave_buffer(&mut self) {
         let rest = std::mem::take(&mut self.input);
         if !rest.is_empty() {
-            self.input = BytesMut::from(&rest[..]);
+            self.input = BytesMut::with_capacity(rest.len().saturating_add(self.read_bytes));
+            self.input.extend_from_slice(&rest);
         }
     }
 }
@@ -497,6 +499,21 @@ mod tests {
         for (large, small) in [(0, 1), (3, 4)] {
             let (large, small) = (&frames[large].0, &frames[small].0);
             assert_ne!(large.as_ptr_range().end, small.as_ptr(), "one allocation");
+        }
+    }
+
+    #[test]
+    fn what_comes_behind_a_large_frame_moves_once() {
+        for rest in [1, 10 << 10, 100 << 10] {
+            let bytes = [long(4 << 20), long(1 << 20)[..rest].to_vec()].concat();
+            let (near, mut far) = duplex(bytes.len());
+            write(&mut far, &bytes);
+            let mut stream = ByteStream::new(near);
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(stream.poll_receive(&mut cx, &mut Long).is_ready(), "the large frame");
+            let place = stream.input.as_ptr();
+            assert!(stream.poll_receive(&mut cx, &mut Long).is_pending(), "a part of the next");
+            assert_eq!((stream.input.len(), stream.input.as_ptr()), (rest, place));
         }
     }
 

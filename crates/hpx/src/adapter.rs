@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use polywire_core::{
     Adapter, AdapterError, BinaryForm, BoxFuture, ByteString, Capabilities, Client, Correlation, Credentials,
-    EmptyReply, Endpoint, Errors, LimitError, Limits, LoginOptions, OptionKind, OptionSpec, Options,
-    Particulars, ProgressForm, Route, Secret, Server, Target,
+    EmptyReply, Endpoint, Errors, Limits, LoginOptions, OptionKind, OptionSpec, Options, Particulars,
+    ProgressForm, Route, Secret, Server, Target,
 };
 
 use crate::client::HpxClient;
@@ -128,9 +128,8 @@ fn capabilities(wire: &Wire) -> Capabilities {
     }
 }
 
-fn wire(options: &Options) -> Result<Wire, AdapterError> {
+fn wire(options: &Options, limits: Arc<Limits>) -> Result<Wire, AdapterError> {
     options.check_known("hpx", OPTIONS)?;
-    let limits = Arc::new(ADAPTER.limits().with_options(options)?);
     let mut wire = Wire { limits, ..Wire::default() };
     if let Some(bytes) = options.size("max_inflated_bytes")? {
         wire.max_inflated_bytes = bytes;
@@ -142,25 +141,21 @@ fn wire(options: &Options) -> Result<Wire, AdapterError> {
     if options.flag(LENIENT)?.unwrap_or(false) {
         wire.non_finite = NonFinite::Null;
     }
-    wire.validate().map_err(out_of_range)?;
+    wire.validate().map_err(|wrong| options.out_of_range(wrong))?;
     Ok(wire)
 }
 
-fn client(options: &Options) -> Result<ClientConfig, AdapterError> {
+fn client(options: &Options, limits: Arc<Limits>) -> Result<ClientConfig, AdapterError> {
     let mut config = ClientConfig {
-        wire: wire(options)?,
+        wire: wire(options, limits)?,
         allow_plaintext: options.flag("allow_plaintext")?.unwrap_or(false),
         ..ClientConfig::default()
     };
     if let Some(connections) = options.number("connections")? {
         config.connections = usize::try_from(connections).unwrap_or(usize::MAX);
     }
-    config.validate().map_err(out_of_range)?;
+    config.validate().map_err(|wrong| options.out_of_range(wrong))?;
     Ok(config)
-}
-
-fn out_of_range(error: LimitError) -> AdapterError {
-    AdapterError::option(error.setting, error.value, error.rule)
 }
 
 /// The address with the default port, when it names none.
@@ -188,6 +183,13 @@ fn names(list: &str) -> Vec<ByteString> {
     list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(ByteString::from).collect()
 }
 
+impl Hpx {
+    /// The limits where no endpoint has others.
+    fn limits_of(self, options: &Options) -> Result<Arc<Limits>, AdapterError> {
+        Ok(Arc::new(self.limits().with_options(options)?))
+    }
+}
+
 impl Adapter for Hpx {
     fn name(&self) -> &'static str {
         "hpx"
@@ -202,7 +204,7 @@ impl Adapter for Hpx {
     }
 
     fn capabilities(&self, options: &Options) -> Result<Capabilities, AdapterError> {
-        let config = client(options)?;
+        let config = client(options, self.limits_of(options)?)?;
         Ok(capabilities(&config.wire))
     }
 
@@ -212,7 +214,7 @@ impl Adapter for Hpx {
 
     fn particulars(&self, options: &Options) -> Result<Particulars, AdapterError> {
         let (empty_request, empty_reply) = (Some("{}"), EmptyReply::Value("null"));
-        let lenient = wire(options)?.non_finite == NonFinite::Null;
+        let lenient = wire(options, self.limits_of(options)?)?.non_finite == NonFinite::Null;
         let alters = lenient.then_some("NaN and Infinity are read as null");
         Ok(Particulars { empty_request, empty_reply, alters, code: code_told, ..Particulars::default() })
     }
@@ -225,8 +227,7 @@ impl Adapter for Hpx {
         Box::pin(async move {
             let mut endpoint = endpoint.with_limits_of(&target.options)?;
             let options = &target.options;
-            let mut wire = wire(options)?;
-            wire.limits = Arc::clone(&endpoint.limits);
+            let wire = wire(options, Arc::clone(&endpoint.limits))?;
             if let Some((name, password)) = user(target.user.as_deref(), options)? {
                 endpoint.authenticator = Some(Arc::new(Users::new().with(name, &password)));
             }
@@ -250,8 +251,7 @@ impl Adapter for Hpx {
         Box::pin(async move {
             let endpoint = endpoint.with_limits_of(&target.options)?;
             let options = &target.options;
-            let mut config = client(options)?;
-            config.wire.limits = Arc::clone(&endpoint.limits);
+            let config = client(options, Arc::clone(&endpoint.limits))?;
             let address = address(&target)?;
             let name = target.user.clone();
             let credentials = Arc::new(LoginOptions::new(options, "password", move |options| {
@@ -272,6 +272,8 @@ impl Adapter for Hpx {
 
 #[cfg(test)]
 mod tests {
+    use polywire_core::Router;
+
     use super::*;
 
     fn target(address: &str, user: Option<&str>) -> Target {
@@ -293,6 +295,7 @@ mod tests {
 
     #[test]
     fn a_user_needs_a_password_and_an_unknown_option_is_refused() {
+        let wire = |options: &Options| wire(options, Arc::default());
         let told = |options: &Options| ADAPTER.particulars(options).unwrap().alters;
         assert_eq!(user(None, &Options::new()).unwrap().map(|(name, _)| name), None);
         assert!(user(Some("alice"), &Options::new()).is_err());
@@ -310,5 +313,26 @@ mod tests {
         options.set("conections", "4");
         assert!(ADAPTER.capabilities(&options).is_err());
         assert!(ADAPTER.reserved_routes().contains(&"serverquit"));
+    }
+
+    #[tokio::test]
+    async fn a_limit_that_hpx_does_not_take_is_refused_as_it_was_written_wherever_it_stands() {
+        let endpoint = || Endpoint::new("hpx", Router::new().build().unwrap());
+        for (name, value, expected) in [
+            ("max_inflated_bytes", "2GiB", "option max_inflated_bytes = \"2GiB\" is not 1 KiB to 1 GiB"),
+            ("max_frame_bytes", "512MiB", "option max_frame_bytes = \"512MiB\" is not 1 KiB to 256 MiB"),
+        ] {
+            let mut wrong = target("127.0.0.1:0", None);
+            wrong.options.set(name, value);
+            assert_eq!(ADAPTER.capabilities(&wrong.options).unwrap_err().to_string(), expected);
+            assert_eq!(ADAPTER.particulars(&wrong.options).unwrap_err().to_string(), expected);
+            assert_eq!(ADAPTER.listen(wrong.clone(), endpoint()).await.unwrap_err().to_string(), expected);
+            assert_eq!(ADAPTER.dial(wrong, endpoint()).await.unwrap_err().to_string(), expected);
+        }
+        let limits = Limits { max_frame_bytes: 512 << 20, ..Limits::default() };
+        let set = Endpoint { limits: Arc::new(limits), ..endpoint() };
+        let refused = ADAPTER.listen(target("127.0.0.1:0", None), set).await.unwrap_err();
+        let expected = "option max_frame_bytes = \"536870912\" is not 1 KiB to 256 MiB";
+        assert_eq!(refused.to_string(), expected);
     }
 }

@@ -161,7 +161,7 @@ impl HyperHq {
 impl From<HostError> for AdapterError {
     fn from(error: HostError) -> Self {
         match error {
-            HostError::Setting(error) => AdapterError::option(error.setting, error.value, error.rule),
+            HostError::Setting(error) => error.into(),
             HostError::Server(error) => error.into(),
             HostError::Io(error) => AdapterError::Settings(error.to_string()),
         }

@@ -24,7 +24,7 @@ pub enum Error {
 impl From<Error> for AdapterError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Setting(error) => AdapterError::option(error.setting, error.value, error.rule),
+            Error::Setting(error) => error.into(),
             #[cfg(feature = "server")]
             Error::Listen { address, source } => AdapterError::Listen { address, source },
         }

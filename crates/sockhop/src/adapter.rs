@@ -154,7 +154,7 @@ impl Config {
         if let Some(interval) = options.duration("ping_interval")? {
             config.ping_interval = Some(interval).filter(|interval| !interval.is_zero());
         }
-        config.validate().map_err(crate::error::Error::from)?;
+        config.validate().map_err(|wrong| options.out_of_range(wrong))?;
         Ok(config)
     }
 }
@@ -370,7 +370,11 @@ mod tests {
     fn a_wrong_option_is_named_with_its_value_and_its_rule() {
         for (name, value, expected) in [
             ("mode", "fast", "option mode = \"fast\" is not auto, binary, json, compat"),
-            ("colour", "red", "sockhop has no option \"colour\"; it has mode, switch,"),
+            (
+                "colour",
+                "red",
+                "sockhop has no option \"colour\"; besides the limits of every wire it has mode, switch,",
+            ),
             ("terminator", "\\q", "option terminator = \"\\\\q\" is not text with the escapes"),
             ("terminator", "", "option terminator = \"\" is not 1 to 16 bytes"),
             (
@@ -379,11 +383,7 @@ mod tests {
                 "option terminator = \"null\" is not text with a character that JSON has nowhere",
             ),
             ("terminator_sent", "}", "option terminator_sent = \"}\" is not text with a character"),
-            (
-                "handshake_timeout",
-                "2h",
-                "option handshake_timeout = \"7200s\" is not more than 0, at most 60 s",
-            ),
+            ("handshake_timeout", "2h", "option handshake_timeout = \"2h\" is not more than 0, at most 60 s"),
         ] {
             let text = Config::from_options(&options(&[(name, value)])).unwrap_err().to_string();
             assert!(text.contains(expected), "{text}");

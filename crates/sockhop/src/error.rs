@@ -33,7 +33,7 @@ pub enum Error {
 impl From<Error> for AdapterError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Setting(error) => AdapterError::option(error.setting, error.value, error.rule),
+            Error::Setting(error) => error.into(),
             Error::Listen { address, source } => AdapterError::Listen { address, source },
             Error::Path { path, why } => {
                 AdapterError::Listen { address: path, source: io::Error::new(io::ErrorKind::AddrInUse, why) }

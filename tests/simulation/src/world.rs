@@ -33,7 +33,7 @@ const LAST_ROW: u64 = 1_000;
 const LAST_EVENTS: u64 = 5;
 /// How long those are on their way at most.
 const ON_THE_WAY: Duration = Duration::from_secs(5);
-/// Calls that each client has in flight when it is drained, as far as its wire carries so many.
+/// Calls that each client makes right before it is drained, so that some are in flight, as far as its wire carries so many.
 const IN_FLIGHT: u64 = 5;
 /// How often the books are read.
 const READING: Duration = Duration::from_millis(500);
@@ -209,6 +209,7 @@ impl World {
         }
         tokio::join!(self.until_then(nature::rage(self)), self.push(), self.call_back(), self.read());
         nature::calm(self).await;
+        // Everybody is connected again before the last calls are waited for.
         self.served().await;
         tasks.close();
         tasks.wait().await;
@@ -220,7 +221,7 @@ impl World {
     }
 
     /// Waits until no call is in flight any more. Where answers are told apart by their order or their names, one that is missing
-    /// costs its connection: before that it is not good everywhere.
+    /// costs its connection: before that, what is told last may be lost with it.
     async fn calls_over(&self) {
         self.ground.calls.close();
         self.ground.calls.wait().await;

@@ -9,14 +9,15 @@ use crate::{Progress, size};
 /// Cases of each property in a soak run.
 const FULL: u64 = 1_000_000;
 
-/// So many cases in ordinary tests, up to a million in a soak run, which tells how far it has come.
+/// So many cases in ordinary tests, up to a million in a soak run, which tells how far it has come. The number is a constant because
+/// proptest takes a plain function for its cache, which has to know it.
 #[must_use]
 pub fn cases<const SMALL: u32>() -> Config {
     let cases = u32::try_from(size(SMALL.into(), FULL)).unwrap_or(u32::MAX);
     Config { result_cache: told::<SMALL>, ..Config::with_cases(cases) }
 }
 
-/// Keeps no result: it is what hears of every case.
+/// Keeps no result: it is what hears of every case, those of shrinking too.
 struct Told(Progress);
 
 fn told<const SMALL: u32>() -> Box<dyn ResultCache> {

@@ -45,6 +45,8 @@ pub struct Json<T>(pub T);
 
 /// Most bytes of a pointer or a reason that are repeated to the peer.
 const MAX_TEXT_BYTES: usize = 256;
+/// How serde begins where a word stands for a variant that has something in it.
+const WORD_ALONE: &str = "invalid type: unit variant, ";
 
 /// Why a body is not the value the handler takes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,15 +99,26 @@ impl<S, T: DeserializeOwned> FromIncoming<S> for Json<T> {
 
 fn parse<T: DeserializeOwned>(text: &JsonText) -> Result<T, JsonRejection> {
     let mut source = serde_json::Deserializer::from_slice(text.as_bytes());
-    serde_path_to_error::deserialize(&mut source).map_err(|error| {
-        let pointer = shorten(pointer(error.path()));
+    let value = serde_path_to_error::deserialize(&mut source).map_err(|error| {
+        let mut pointer = pointer(error.path());
+        let is_variant = matches!(error.path().iter().next_back(), Some(Segment::Enum { .. }));
         let error = error.into_inner();
         // The pointer says where; line and column of a text that its sender may never have seen as text do not help.
         let place = format!(" at line {} column {}", error.line(), error.column());
         let mut reason = error.to_string();
         reason.truncate(reason.strip_suffix(&place).map_or(reason.len(), str::len));
-        JsonRejection::Shape { pointer, reason: shorten(in_json(&reason)) }
-    })
+        // The path goes on to the variant, which is the word itself here and not within it.
+        if is_variant && reason.starts_with(WORD_ALONE) {
+            pointer.truncate(pointer.rfind('/').unwrap_or(0));
+        }
+        JsonRejection::Shape { pointer: shorten(pointer), reason: shorten(in_json(&reason)) }
+    })?;
+    // Where a number of 128 bits is wanted, serde_json stops before a fraction.
+    source.end().map_err(|_| JsonRejection::Shape {
+        pointer: String::new(),
+        reason: "expected a whole number".to_owned(),
+    })?;
+    Ok(value)
 }
 
 /// What serde says, in words of JSON: whoever sent the body knows nothing of the types of this program.
@@ -113,7 +126,11 @@ fn in_json(reason: &str) -> String {
     match reason {
         // The text is sound JSON, so what these say of its grammar is about its shape.
         "expected value" => return "expected a word, or an object with one member".to_owned(),
+        "invalid number" => return "expected a whole number".to_owned(),
         "trailing characters" => return "the array has more elements than are taken".to_owned(),
+        _ if reason.starts_with(WORD_ALONE) => {
+            return "expected an object with one member, not a word alone".to_owned();
+        }
         _ if reason.starts_with("data did not match any variant of untagged enum") => {
             return "it has none of the shapes that are taken here".to_owned();
         }
@@ -148,6 +165,9 @@ fn wanted(expected: &str) -> Cow<'_, str> {
     }
     if let Some(size) = expected.strip_prefix("a tuple of size ") {
         return format!("an array of {size} elements").into();
+    }
+    if let Some(kind) = expected.strip_prefix("a nonzero ") {
+        return format!("{} other than 0", wanted(kind)).into();
     }
     match expected {
         "u8" => whole(0, u8::MAX.into()),

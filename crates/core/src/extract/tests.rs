@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -121,6 +122,11 @@ async fn a_bad_field_is_named_by_its_pointer() {
             "/pay/Card/number",
             "invalid type: boolean `true`, expected a whole number from 0 to 18446744073709551615",
         ),
+        (
+            r#"{"user":{"age":1},"pay":"Card"}"#,
+            "/pay",
+            "expected an object with one member, not a word alone",
+        ),
         ("[]", "", "invalid length 0, expected an object"),
         ("7", "", "invalid type: integer `7`, expected an object"),
     ] {
@@ -140,6 +146,7 @@ async fn a_bad_field_is_named_by_its_pointer() {
 #[allow(dead_code, reason = "only its shape matters")]
 enum Shape {
     Unit,
+    One(bool),
     Pair(i8, i16),
     Named { small: u16, large: i32 },
 }
@@ -185,6 +192,7 @@ async fn a_refusal_names_what_json_calls_it_and_no_type_of_ours() {
         (said::<()>("1.5").await, "null"),
         (said::<(u8, u8)>("[1]").await, "an array of 2 elements"),
         (said::<[u8; 2]>("[1]").await, "an array of length 2"),
+        (said::<NonZeroU8>("0").await, "a whole number from 0 to 255 other than 0"),
     ] {
         let (_, expected) = said.rsplit_once(", expected ").unwrap();
         assert_eq!(expected, wanted, "{said}");
@@ -193,6 +201,11 @@ async fn a_refusal_names_what_json_calls_it_and_no_type_of_ours() {
         (said::<Shape>("7").await, "expected a word, or an object with one member"),
         (said::<(u8, u8)>("[1,2,3]").await, "the array has more elements than are taken"),
         (said::<Either>("true").await, "it has none of the shapes that are taken here"),
+        (said::<u128>("true").await, "expected a whole number"),
+        (said::<i128>("1.5").await, "expected a whole number"),
+        (said::<Shape>(r#""One""#).await, "expected an object with one member, not a word alone"),
+        (said::<Shape>(r#""Pair""#).await, "expected an object with one member, not a word alone"),
+        (said::<Shape>(r#""Named""#).await, "expected an object with one member, not a word alone"),
     ] {
         assert_eq!(said, format!("at the root: {wanted}"));
     }
