@@ -68,8 +68,8 @@ async fn c09_a_flood_of_one_byte_messages_takes_no_memory_and_leaves_a_neighbour
     let more = held().saturating_sub(before.expect("it was measured"));
     println!("c09: {floods} messages of a byte, {more} bytes more in the end, {rounds} calls beside them");
     assert!(more < 1 << 20, "{more} bytes more after {floods} messages than after a tenth of them");
-    // A connection gives way after 128 messages, the runtime looks for input after 61 turns at the latest, and a call takes some
+    // A connection gives way after 64 messages, the runtime looks for input after 61 turns at the latest, and a call takes some
     // such looks.
-    let least = floods / (128 * 61 * 8);
+    let least = floods / (64 * 61 * 8);
     assert!(rounds >= least, "{rounds} calls of the neighbour, of at least {least}");
 }

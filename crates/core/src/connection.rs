@@ -48,7 +48,7 @@ use wakes::Wakes;
 use window::Window;
 
 /// Most turns that callers who were told an outcome wait for the others of one read.
-const TURNS_HELD: u32 = 4;
+const TURNS_HELD: u32 = 8;
 /// Written bytes waiting from which on there is no use in waiting for more.
 const LINGER_BELOW: usize = 16 << 10;
 /// How long after its last work a connection looks whether it can give memory back.

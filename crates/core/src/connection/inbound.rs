@@ -22,7 +22,7 @@ use super::{Connection, Stage};
 /// Written bytes waiting from which on no more requests are read, unless we wait for answers on this connection ourselves.
 const UNSENT_PAUSE: usize = 256 << 10;
 /// Most frames handled before the task lets others run.
-const FRAMES_PER_TURN: usize = 128;
+const FRAMES_PER_TURN: usize = 64;
 /// Bytes of bodies after which the task lets others run: large frames take as long as many small ones.
 const BYTES_PER_TURN: usize = 1 << 20;
 const SECOND: Duration = Duration::from_secs(1);

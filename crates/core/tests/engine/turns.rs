@@ -56,10 +56,10 @@ async fn flood(setup: Setup, message: &[u8], messages: usize) -> (u64, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c09_a_flood_of_tiny_messages_is_handled_in_turns_of_128() {
+async fn c09_a_flood_of_tiny_messages_is_handled_in_turns_of_64() {
     let (most, turns) = flood(Setup::new(), b". e\n", 10_000).await;
-    assert!(most <= 128, "{most} messages in one turn");
-    assert!(turns >= 10_000 / 128, "{turns} turns");
+    assert!(most <= 64, "{most} messages in one turn");
+    assert!(turns >= 10_000 / 64, "{turns} turns");
 }
 
 #[tokio::test(start_paused = true)]
