@@ -35,7 +35,7 @@ use crate::moment::Moment;
 use crate::peer::Peer;
 use crate::pending::Pending;
 use crate::runs::Runs;
-use crate::session::{Actions, Close, Cx, Session};
+use crate::session::{Actions, Close, Cx, FrameOf, Session};
 use crate::transport::Transport;
 
 use deadlines::Deadlines;
@@ -92,6 +92,8 @@ pub struct Connection<T, S: Session> {
     bad_lately: Window,
     control_lately: Window,
     taken: Taken,
+    /// The first frame of the next turn, decoded after all that came of the frame before.
+    ahead: Option<FrameOf<S>>,
     /// What the handler is told once this connection is established: since when events may be missing, and why.
     gap: Option<(Moment, String)>,
     now: Moment,
@@ -173,6 +175,7 @@ where
             bad_lately: Window::default(),
             control_lately: Window::default(),
             taken: Taken::default(),
+            ahead: None,
             gap: None,
             now: endpoint.surroundings.clock.now(),
             endpoint,
@@ -227,7 +230,7 @@ where
             worked |= self.judge(cx);
             let mut woken = self.take_jobs(cx);
             worked |= self.receive(cx);
-            if !self.taken.is_enough() || self.wakes.have_waited(TURNS_HELD) {
+            if !self.taken.is_over() || self.wakes.have_waited(TURNS_HELD) {
                 self.wakes.wake();
             }
             woken |= self.answer(cx);
@@ -240,7 +243,7 @@ where
             if matches!(self.stage, Stage::Closing(_)) {
                 continue;
             }
-            if self.taken.is_enough() || round >= ROUNDS {
+            if self.taken.is_over() || round >= ROUNDS {
                 // Others first: come back at once.
                 cx.waker().wake_by_ref();
                 break;

@@ -33,12 +33,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(super) struct Taken {
     frames: usize,
     bytes: usize,
+    /// One frame more than a turn may handle was there.
+    more: bool,
 }
 
 impl Taken {
-    /// Is it the turn of others?
-    pub(super) fn is_enough(&self) -> bool {
-        self.frames >= FRAMES_PER_TURN || self.bytes >= BYTES_PER_TURN
+    /// Is it the turn of others, with more to come?
+    pub(super) fn is_over(&self) -> bool {
+        self.more || self.bytes >= BYTES_PER_TURN
     }
 }
 
@@ -47,16 +49,28 @@ where
     S: Session,
     T: Transport<S::Codec>,
 {
-    /// Decodes and handles frames until there are none, the budget of this turn is used up, or the peer has to wait.
+    /// Decodes and handles frames until there are none, this turn is over, or the peer has to wait.
+    ///
+    /// That a turn is over shows in a frame too many, which the next one begins with: whoever comes back at once for nothing has
+    /// paid more than a read in vain costs.
     pub(super) fn receive(&mut self, cx: &mut Context<'_>) -> bool {
         let mut worked = false;
-        while !self.taken.is_enough() && self.wants_frames() {
-            match self.transport.poll_receive(cx, &mut self.codec) {
+        while !self.taken.is_over() && self.wants_frames() {
+            let next = match self.ahead.take() {
+                Some(frame) => Poll::Ready(Ok(Some(frame))),
+                None => self.transport.poll_receive(cx, &mut self.codec),
+            };
+            match next {
                 Poll::Ready(Ok(Some(frame))) => {
-                    self.taken.frames += 1;
                     worked = true;
                     self.deadlines.frame = None;
-                    self.receive_one(frame);
+                    if self.taken.frames == FRAMES_PER_TURN {
+                        self.ahead = Some(frame);
+                        self.taken.more = true;
+                    } else {
+                        self.taken.frames += 1;
+                        self.receive_one(frame);
+                    }
                 }
                 Poll::Ready(Ok(None)) => {
                     self.close(Close::Peer);
@@ -81,6 +95,11 @@ where
         self.look_ahead(cx) || worked
     }
 
+    /// Has the peer said anything that was not taken yet?
+    fn has_more(&self) -> bool {
+        self.ahead.is_some() || self.transport.has_partial()
+    }
+
     /// While no frame is wanted a peer may leave all the same, and then nobody waits for what its handlers do.
     fn look_ahead(&mut self, cx: &mut Context<'_>) -> bool {
         if !matches!(self.stage, Stage::Open { .. }) || self.wants_frames() {
@@ -89,7 +108,7 @@ where
         match self.transport.poll_end(cx) {
             Poll::Pending => return false,
             // At a limit of ours: what it said before it left comes first, for it may be events.
-            Poll::Ready(_) if self.reading && self.judging.is_none() && self.transport.has_partial() => {
+            Poll::Ready(_) if self.reading && self.judging.is_none() && self.has_more() => {
                 return false;
             }
             Poll::Ready(Ok(())) => self.close(Close::Peer),
