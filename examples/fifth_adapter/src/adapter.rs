@@ -159,7 +159,11 @@ mod tests {
     fn a_wrong_option_is_named_with_its_value_and_its_rule() {
         for (name, value, expected) in [
             ("guests", "maybe", "option guests = \"maybe\" is not 1, 0, true, false, on or off"),
-            ("guest", "1", "parley has no option \"guest\"; it has password, guests, max_missed_beats"),
+            (
+                "guest",
+                "1",
+                "parley has no option \"guest\"; besides the limits of every wire it has password, guests, max_missed_beats",
+            ),
             ("max_missed_beats", "1", "option max_missed_beats = \"1\" is not 2 to 60"),
             ("max_missed_beats", "many", "option max_missed_beats = \"many\" is not a whole number"),
         ] {
