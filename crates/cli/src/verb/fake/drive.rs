@@ -120,8 +120,9 @@ pub(super) async fn run(args: HyperHq) -> Result<(), Fault> {
         () = stage.drive(&args, &mut checks) => false,
     };
     stage.looks_back();
-    // Ends the plugin where it still runs.
+    // Ends the plugin where it still runs, and waits until that is done: this process may be gone in a moment.
     running.abort();
+    let _ = running.await;
     if interrupted {
         say("a signal: the plugin is ended");
         let hint = "the verdicts so far stand above";
