@@ -93,8 +93,6 @@ mod ledger;
 mod limits;
 mod moment;
 mod network;
-#[cfg(test)]
-mod testing;
 
 pub use accepts::{Admission, Place};
 pub use adapter::{
