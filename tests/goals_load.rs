@@ -129,8 +129,9 @@ async fn tell(server: Arc<Server>, pace: Duration, until: Instant) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g05_mixed_traffic_over_every_wire_and_the_bridge_loses_nothing_and_doubles_nothing() {
-    // Six rows of calls and four of events: 5,000 messages a second together.
-    let (span, pace) = (Duration::from_secs(size(2, 3_600)), Duration::from_millis(size(20, 2)));
+    // Six rows of calls and four of events, each so many times a second: 5,000 messages together.
+    let each = u32::try_from(size(50, 500)).unwrap();
+    let (span, pace) = (Duration::from_secs(size(2, 3_600)), Duration::from_secs(1) / each);
     let (upstream, apps) = (Arc::new(App::default()), WIRES.map(|_| Arc::new(App::default())));
     let heard = WIRES.map(|_| Arc::new(App::default()));
     let mut servers = Vec::new();
@@ -204,6 +205,7 @@ async fn g05_mixed_traffic_over_every_wire_and_the_bridge_loses_nothing_and_doub
     );
     assert_eq!(warm.1, end.1, "descriptors");
     if is_full() {
+        assert!(rate >= 4_500, "{rate} messages a second, of 5,000");
         assert!(late <= Duration::from_millis(50), "{late:?}");
         assert!(end.0 <= warm.0 + (1 << 20), "memory grew from {} to {}", warm.0, end.0);
     }
