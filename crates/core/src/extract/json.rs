@@ -113,7 +113,7 @@ fn parse<T: DeserializeOwned>(text: &JsonText) -> Result<T, JsonRejection> {
         }
         JsonRejection::Shape { pointer: shorten(pointer), reason: shorten(in_json(&reason)) }
     })?;
-    // Where a number of 128 bits is wanted, serde_json stops before a fraction.
+    // Where a number of 128 bits is all that is wanted, serde_json stops before a fraction.
     source.end().map_err(|_| JsonRejection::Shape {
         pointer: String::new(),
         reason: "expected a whole number".to_owned(),
@@ -126,7 +126,9 @@ fn in_json(reason: &str) -> String {
     match reason {
         // The text is sound JSON, so what these say of its grammar is about its shape.
         "expected value" => return "expected a word, or an object with one member".to_owned(),
-        "invalid number" => return "expected a whole number".to_owned(),
+        "invalid number" | "expected `,` or `]`" | "expected `,` or `}`" => {
+            return "expected a whole number".to_owned();
+        }
         "trailing characters" => return "the array has more elements than are taken".to_owned(),
         _ if reason.starts_with(WORD_ALONE) => {
             return "expected an object with one member, not a word alone".to_owned();
@@ -148,15 +150,16 @@ fn in_json(reason: &str) -> String {
 
 /// What serde expects, in words of JSON; words that it has from elsewhere stay.
 fn wanted(expected: &str) -> Cow<'_, str> {
-    const SHAPES: [(&str, &str); 5] = [
+    const SHAPES: [(&str, &str); 6] = [
         ("struct ", "an object"),
         ("internally tagged enum ", "an object"),
         ("adjacently tagged enum ", "an object"),
         ("tuple ", "an array"),
         ("unit ", "null"),
+        ("variant identifier", "a word"),
     ];
     let whole = |least: i64, most: u64| format!("a whole number from {least} to {most}").into();
-    // A struct is taken from an array too, but nobody should have to count its members.
+    // Only of a tuple is the count told: a struct is taken from an array too, but nobody should have to count its members.
     if let Some((tuple, count)) = expected.rsplit_once(" with ")
         && tuple.starts_with("tuple ")
         && (count.ends_with(" element") || count.ends_with(" elements"))

@@ -193,6 +193,7 @@ async fn a_refusal_names_what_json_calls_it_and_no_type_of_ours() {
         (said::<(u8, u8)>("[1]").await, "an array of 2 elements"),
         (said::<[u8; 2]>("[1]").await, "an array of length 2"),
         (said::<NonZeroU8>("0").await, "a whole number from 0 to 255 other than 0"),
+        (said::<Inside>(r#"{"kind":7}"#).await, "a word"),
     ] {
         let (_, expected) = said.rsplit_once(", expected ").unwrap();
         assert_eq!(expected, wanted, "{said}");
@@ -203,6 +204,7 @@ async fn a_refusal_names_what_json_calls_it_and_no_type_of_ours() {
         (said::<Either>("true").await, "it has none of the shapes that are taken here"),
         (said::<u128>("true").await, "expected a whole number"),
         (said::<i128>("1.5").await, "expected a whole number"),
+        (said::<[u128; 1]>("[1.5]").await, "the array has more elements than are taken"),
         (said::<Shape>(r#""One""#).await, "expected an object with one member, not a word alone"),
         (said::<Shape>(r#""Pair""#).await, "expected an object with one member, not a word alone"),
         (said::<Shape>(r#""Named""#).await, "expected an object with one member, not a word alone"),
