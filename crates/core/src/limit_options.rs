@@ -11,84 +11,92 @@ use crate::connection::Endpoint;
 use crate::limits::Limits;
 
 /// Where the value of an option goes.
+#[derive(Clone, Copy)]
 enum Field {
     Size(fn(&mut Limits) -> &mut usize),
     Number(fn(&mut Limits) -> &mut usize),
     Time(fn(&mut Limits) -> &mut Duration),
 }
 
+use Field::{Number, Size, Time};
+
 const SETTINGS: [(OptionSpec, Field); 12] = [
-    size("max_frame_bytes", "16MiB", "largest message received or sent", |limits| {
-        &mut limits.max_frame_bytes
-    }),
-    number("max_in_flight", "256", "requests and events of one peer handled at once", |limits| {
-        &mut limits.max_in_flight
-    }),
-    size("max_in_flight_bytes", "32MiB", "bytes of their bodies before no more is taken", |limits| {
-        &mut limits.max_in_flight_bytes
-    }),
-    number("max_pending", "1024", "calls that one peer may owe an answer", |limits| &mut limits.max_pending),
-    number("max_queue_messages", "1024", "messages waiting to be written on one connection", |limits| {
-        &mut limits.max_queue_messages
-    }),
-    size("max_queue_bytes", "8MiB", "bytes waiting to be written on one connection", |limits| {
-        &mut limits.max_queue_bytes
-    }),
-    number("max_connections", "16384", "connections that a server serves at once", |limits| {
-        &mut limits.max_connections
-    }),
-    number("max_connections_per_address", "64", "the same from one address of another machine", |limits| {
-        &mut limits.max_connections_per_address
-    }),
-    number("max_strangers", "256", "connections at once that have not logged in yet", |limits| {
-        &mut limits.max_strangers
-    }),
-    time(
+    setting(
+        "max_frame_bytes",
+        "16MiB",
+        "largest message received or sent",
+        Size(|to| &mut to.max_frame_bytes),
+    ),
+    setting(
+        "max_in_flight",
+        "256",
+        "requests and events of one peer handled at once",
+        Number(|to| &mut to.max_in_flight),
+    ),
+    setting(
+        "max_in_flight_bytes",
+        "32MiB",
+        "bytes of their bodies before no more is taken",
+        Size(|to| &mut to.max_in_flight_bytes),
+    ),
+    setting("max_pending", "1024", "calls that one peer may owe an answer", Number(|to| &mut to.max_pending)),
+    setting(
+        "max_queue_messages",
+        "1024",
+        "messages waiting to be written on one connection",
+        Number(|to| &mut to.max_queue_messages),
+    ),
+    setting(
+        "max_queue_bytes",
+        "8MiB",
+        "bytes waiting to be written on one connection",
+        Size(|to| &mut to.max_queue_bytes),
+    ),
+    setting(
+        "max_connections",
+        "16384",
+        "connections that a server serves at once",
+        Number(|to| &mut to.max_connections),
+    ),
+    setting(
+        "max_connections_per_address",
+        "64",
+        "the same from one address of another machine",
+        Number(|to| &mut to.max_connections_per_address),
+    ),
+    setting(
+        "max_strangers",
+        "256",
+        "connections at once that have not logged in yet",
+        Number(|to| &mut to.max_strangers),
+    ),
+    setting(
         "login_timeout",
         "10s",
         "from the connection to the login; a wire may have another default",
-        |limits| &mut limits.login_timeout,
+        Time(|to| &mut to.login_timeout),
     ),
-    time("frame_timeout", "30s", "from the first to the last byte of a message", |limits| {
-        &mut limits.frame_timeout
-    }),
-    time("write_timeout", "10s", "how long a peer may read nothing", |limits| &mut limits.write_timeout),
+    setting(
+        "frame_timeout",
+        "30s",
+        "from the first to the last byte of a message",
+        Time(|to| &mut to.frame_timeout),
+    ),
+    setting("write_timeout", "10s", "how long a peer may read nothing", Time(|to| &mut to.write_timeout)),
 ];
 
-const fn spec(
-    name: &'static str,
-    takes: OptionKind,
-    default: &'static str,
-    about: &'static str,
-) -> OptionSpec {
-    OptionSpec { name, takes, default, about }
-}
-
-const fn size(
+const fn setting(
     name: &'static str,
     default: &'static str,
     about: &'static str,
-    field: fn(&mut Limits) -> &mut usize,
+    field: Field,
 ) -> (OptionSpec, Field) {
-    (spec(name, OptionKind::Size, default, about), Field::Size(field))
-}
-
-const fn number(
-    name: &'static str,
-    default: &'static str,
-    about: &'static str,
-    field: fn(&mut Limits) -> &mut usize,
-) -> (OptionSpec, Field) {
-    (spec(name, OptionKind::Number, default, about), Field::Number(field))
-}
-
-const fn time(
-    name: &'static str,
-    default: &'static str,
-    about: &'static str,
-    field: fn(&mut Limits) -> &mut Duration,
-) -> (OptionSpec, Field) {
-    (spec(name, OptionKind::Duration, default, about), Field::Time(field))
+    let takes = match field {
+        Size(_) => OptionKind::Size,
+        Number(_) => OptionKind::Number,
+        Time(_) => OptionKind::Duration,
+    };
+    (OptionSpec { name, takes, default, about }, field)
 }
 
 /// The limits that are options on every wire, besides those that an adapter describes itself.
@@ -111,17 +119,17 @@ impl Limits {
     pub fn with_options(mut self, options: &Options) -> Result<Self, AdapterError> {
         for (OptionSpec { name, .. }, field) in &SETTINGS {
             match field {
-                Field::Size(field) => {
+                Size(field) => {
                     if let Some(bytes) = options.size(name)? {
                         *field(&mut self) = bytes;
                     }
                 }
-                Field::Number(field) => {
+                Number(field) => {
                     if let Some(number) = options.number(name)? {
                         *field(&mut self) = usize::try_from(number).unwrap_or(usize::MAX);
                     }
                 }
-                Field::Time(field) => {
+                Time(field) => {
                     if let Some(time) = options.duration(name)? {
                         *field(&mut self) = time;
                     }
@@ -165,17 +173,17 @@ mod tests {
         for (spec, field) in &SETTINGS {
             let mut limits = Limits::default();
             let (value, expected) = match field {
-                Field::Size(field) => {
+                Size(field) => {
                     assert_eq!(parse_size(spec.default), Some(*field(&mut limits)), "{}", spec.name);
                     *field(&mut limits) = 2_048;
                     ("2KiB", limits)
                 }
-                Field::Number(field) => {
+                Number(field) => {
                     assert_eq!(spec.default.parse(), Ok(*field(&mut limits)), "{}", spec.name);
                     *field(&mut limits) = 7;
                     ("7", limits)
                 }
-                Field::Time(field) => {
+                Time(field) => {
                     assert_eq!(parse_duration(spec.default), Some(*field(&mut limits)), "{}", spec.name);
                     *field(&mut limits) = Duration::from_millis(1_500);
                     ("1500ms", limits)
