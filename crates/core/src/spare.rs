@@ -17,7 +17,7 @@ const SMALL: usize = 1 << 10;
 /// Most full pieces a thread keeps in sight.
 const PIECES: usize = 16;
 /// A buffer with more room than this is not kept.
-const MAX_ROOM: usize = 256 << 10;
+pub(crate) const MAX_ROOM: usize = 256 << 10;
 
 thread_local! {
     static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };

@@ -104,7 +104,7 @@ const READ_BYTES: usize = 16 << 10;
 /// Most room made for one read; a buffer for it, and for what is left of the read before, is one that threads keep.
 const MAX_READ_BYTES: usize = 128 << 10;
 /// A buffer larger than this is of the frame that it was made for alone: what comes behind that frame keeps none of its memory.
-const MAX_SHARED_BYTES: usize = 2 * MAX_READ_BYTES;
+const MAX_SHARED_BYTES: usize = spare::MAX_ROOM;
 /// Most room made on a peer's word alone, before its bytes are there.
 const TRUSTED_BYTES: usize = 64 << 10;
 
@@ -377,73 +377,10 @@ where
 mod tests {
     use std::task::Waker;
 
-    use bytes::{Buf, Bytes};
+    use bytes::Bytes;
     use tokio::io::{DuplexStream, duplex};
 
     use super::*;
-
-    /// Frames of a byte that says how long the rest is.
-    struct Counted;
-
-    impl Codec for Counted {
-        type Frame = Bytes;
-        type Mode = ();
-
-        fn set_read_mode(&mut self, (): ()) {}
-
-        fn set_write_mode(&mut self, (): ()) {}
-    }
-
-    impl StreamCodec for Counted {
-        fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, FrameError> {
-            let Some(size) = input.first().map(|size| usize::from(*size)) else { return Ok(None) };
-            if input.len() <= size {
-                return Ok(None);
-            }
-            input.advance(1);
-            Ok(Some(input.split_to(size).freeze()))
-        }
-
-        fn encode(&mut self, frame: Bytes, out: &mut Outgoing) -> Result<(), FrameError> {
-            out.put_bytes(frame);
-            Ok(())
-        }
-    }
-
-    fn write(far: &mut DuplexStream, bytes: &[u8]) {
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(matches!(Pin::new(far).poll_write(&mut cx, bytes), Poll::Ready(Ok(_))));
-    }
-
-    fn receive(stream: &mut ByteStream<DuplexStream>) -> Option<Bytes> {
-        match stream.poll_receive(&mut Context::from_waker(Waker::noop()), &mut Counted) {
-            Poll::Ready(frame) => Some(frame.unwrap().unwrap()),
-            Poll::Pending => None,
-        }
-    }
-
-    fn holds_none(stream: &ByteStream<DuplexStream>) -> bool {
-        stream.input.capacity() == 0
-    }
-
-    #[test]
-    fn a_read_buffer_is_lent_while_bytes_are_in_it_and_then_serves_the_next_connection() {
-        let (near, mut far) = duplex(1_000);
-        let (other, mut beyond) = duplex(1_000);
-        let (mut stream, mut other) = (ByteStream::new(near), ByteStream::new(other));
-        assert!(receive(&mut stream).is_none() && holds_none(&stream));
-        assert_eq!(spare::kept(), 1, "nothing came, so the first buffer is free again");
-        write(&mut far, b"\x02a");
-        assert!(receive(&mut stream).is_none() && !holds_none(&stream), "a part of a frame stays");
-        assert_eq!(spare::kept(), 0, "in the only buffer there is");
-        write(&mut far, b"b");
-        assert_eq!(receive(&mut stream).as_deref(), Some(&b"ab"[..]));
-        assert!(receive(&mut stream).is_none() && holds_none(&stream));
-        assert_eq!(spare::kept(), 1, "and is given back with the last byte");
-        write(&mut beyond, b"\x02c");
-        assert!(receive(&mut other).is_none() && !holds_none(&other));
-        assert_eq!(spare::kept(), 0, "the next connection takes it and asks for no other");
-    }
 
     /// Frames of four bytes that say how long the rest is.
     struct Long;
@@ -469,6 +406,41 @@ mod tests {
             out.put_bytes(frame);
             Ok(())
         }
+    }
+
+    fn write(far: &mut DuplexStream, bytes: &[u8]) {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(matches!(Pin::new(far).poll_write(&mut cx, bytes), Poll::Ready(Ok(_))));
+    }
+
+    fn receive(stream: &mut ByteStream<DuplexStream>) -> Option<Bytes> {
+        match stream.poll_receive(&mut Context::from_waker(Waker::noop()), &mut Long) {
+            Poll::Ready(frame) => Some(frame.unwrap().unwrap()),
+            Poll::Pending => None,
+        }
+    }
+
+    fn holds_none(stream: &ByteStream<DuplexStream>) -> bool {
+        stream.input.capacity() == 0
+    }
+
+    #[test]
+    fn a_read_buffer_is_lent_while_bytes_are_in_it_and_then_serves_the_next_connection() {
+        let (near, mut far) = duplex(1_000);
+        let (other, mut beyond) = duplex(1_000);
+        let (mut stream, mut other) = (ByteStream::new(near), ByteStream::new(other));
+        assert!(receive(&mut stream).is_none() && holds_none(&stream));
+        assert_eq!(spare::kept(), 1, "nothing came, so the first buffer is free again");
+        write(&mut far, b"\x02\0\0\0a");
+        assert!(receive(&mut stream).is_none() && !holds_none(&stream), "a part of a frame stays");
+        assert_eq!(spare::kept(), 0, "in the only buffer there is");
+        write(&mut far, b"b");
+        assert_eq!(receive(&mut stream).as_deref(), Some(&b"\x02\0\0\0ab"[..]));
+        assert!(receive(&mut stream).is_none() && holds_none(&stream));
+        assert_eq!(spare::kept(), 1, "and is given back with the last byte");
+        write(&mut beyond, b"\x02\0\0\0c");
+        assert!(receive(&mut other).is_none() && !holds_none(&other));
+        assert_eq!(spare::kept(), 0, "the next connection takes it and asks for no other");
     }
 
     fn long(size: usize) -> Vec<u8> {
@@ -549,7 +521,7 @@ mod tests {
     fn of_many_read_buffers_at_once_a_few_are_kept() {
         let mut pipes: Vec<_> =
             (0..20).map(|_| duplex(1_000)).map(|(near, far)| (ByteStream::new(near), far)).collect();
-        for bytes in [&b"\x02a"[..], b"b"] {
+        for bytes in [&b"\x02\0\0\0a"[..], b"b"] {
             for (stream, far) in &mut pipes {
                 write(far, bytes);
                 receive(stream);

@@ -38,7 +38,7 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Is it the turn of others, with more to come?
+    /// Is it the turn of others? After so many frames only if there is one more, after so many bytes in any case.
     pub(super) fn is_over(&self) -> bool {
         self.more || self.bytes >= BYTES_PER_TURN
     }
@@ -51,8 +51,8 @@ where
 {
     /// Decodes and handles frames until there are none, this turn is over, or the peer has to wait.
     ///
-    /// That a turn is over shows in a frame too many, which the next one begins with: whoever comes back at once for nothing has
-    /// paid more than a read in vain costs.
+    /// That enough frames were handled shows in one too many, which the next turn begins with: whoever comes back at once for nothing
+    /// has paid more than a read in vain costs.
     pub(super) fn receive(&mut self, cx: &mut Context<'_>) -> bool {
         let mut worked = false;
         while !self.taken.is_over() && self.wants_frames() {
@@ -95,7 +95,7 @@ where
         self.look_ahead(cx) || worked
     }
 
-    /// Has the peer said anything that was not taken yet?
+    /// Has the peer said anything that was not handled yet?
     fn has_more(&self) -> bool {
         self.ahead.is_some() || self.transport.has_partial()
     }
@@ -183,16 +183,7 @@ where
                         self.control();
                     }
                 }
-                Action::Close(reason) => {
-                    for left in &self.actions {
-                        if let Action::Count(count) = left
-                            && count.is_reason()
-                        {
-                            fate.ignore(*count);
-                        }
-                    }
-                    self.close_now(reason);
-                }
+                Action::Close(reason) => self.close_now(reason),
             }
         }
         self.applying = false;

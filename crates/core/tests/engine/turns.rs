@@ -3,11 +3,12 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
-use polywire_core::{Caller, Count, Incoming, Ledger, Request, Response, Route};
-use tokio::io::AsyncBufReadExt;
+use polywire_core::{Caller, Close, Count, Event, Incoming, Ledger, Request, Response, Route};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
 use crate::toy::{Serve, Setup, check_books, json, settle};
@@ -60,6 +61,74 @@ async fn c09_a_flood_of_tiny_messages_is_handled_in_turns_of_64() {
     let (most, turns) = flood(Setup::new(), b". e\n", 10_000).await;
     assert!(most <= 64, "{most} messages in one turn");
     assert!(turns >= 10_000 / 64, "{turns} turns");
+}
+
+/// How often a task was woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_has_handled_all_there_is_comes_back_for_nothing() {
+    for (messages, comes_back) in [(63, 0), (64, 0), (65, 1)] {
+        let (near, mut far) = duplex(1 << 20);
+        let (connection, _link, endpoint) = Setup::new().connect(near);
+        let mut connection = pin!(connection);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        assert!(connection.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        far.write_all(&b". e\n".repeat(messages)).await.unwrap();
+        wakes.0.store(0, Ordering::Relaxed);
+        assert!(connection.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(endpoint.ledger.get(Count::FramesReceived), messages.min(64) as u64);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), comes_back, "{messages} messages");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_waits_for_the_next_turn_is_handled_though_its_peer_has_left() {
+    let (near, mut far) = duplex(16 << 10);
+    let setup = Setup::new();
+    let heard = setup.heard.clone();
+    let (connection, link, endpoint) = setup.connect(near);
+    let mut connection = pin!(connection);
+    let mut cx = Context::from_waker(Waker::noop());
+    far.write_all(&b". e\n".repeat(65)).await.unwrap();
+    far.shutdown().await.unwrap();
+    assert!(connection.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(heard.all().len(), 64, "the last one was looked at");
+    // So much is to be written that no more is taken until the peer has read some of it.
+    let much = Event::new(Route::from_static("much"), json(&format!("\"{}\"", "x".repeat(300 << 10))));
+    link.caller().notify(much).await.unwrap();
+    assert!(connection.as_mut().poll(&mut cx).is_pending(), "the end is not all that is left");
+    assert_eq!(heard.all().len(), 64);
+    let read = async {
+        let mut text = Vec::new();
+        far.read_to_end(&mut text).await.unwrap();
+    };
+    let ended = tokio::select! {
+        ended = connection => ended,
+        () = read => panic!("this side is still there"),
+    };
+    assert_eq!((ended.reason, heard.all().len()), (Close::Peer, 65));
+    check_books(&endpoint.ledger);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_wait_are_no_tasks_of_their_own() {
+    let mut rig = Setup::new().start();
+    settle().await;
+    let tasks = Handle::current().metrics().num_alive_tasks();
+    rig.write(&b". late 1\n".repeat(100)).await;
+    settle().await;
+    assert_eq!(rig.heard.all().len(), 100);
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), tasks);
+    rig.hang_up().await;
 }
 
 #[tokio::test(start_paused = true)]
