@@ -182,7 +182,7 @@ fn check_size(bytes: usize, max: usize) -> Result<(), Failure> {
 }
 
 fn encode(binary: &Binary, max: usize) -> Result<Body, Failure> {
-    let Binary { kind, bytes } = binary;
+    let Binary { kind, bytes, .. } = binary;
     let encoded = bytes.len().div_ceil(3).saturating_mul(4);
     let size = encoded.saturating_add(WRAPPER_BYTES).saturating_add(kind.len());
     if size > max {
@@ -298,6 +298,7 @@ mod tests {
             errors: Errors::Codes,
             binary,
             progress: ProgressForm::None,
+            cancel: false,
             order: true,
             login: false,
             object_arguments: false,

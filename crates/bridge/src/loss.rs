@@ -27,7 +27,8 @@ pub(crate) fn report(route: &PlannedRoute, plan: &Plan, findings: &mut Findings)
     }
     if calls {
         losses.concurrency(ingress, egress, &to.name);
-        losses.note("cancel", false, "a call that is given up runs to its end there");
+        let given_up = if egress.cancel { "ends" } else { "runs to its end" };
+        losses.note("cancel", egress.cancel, &format!("a call that is given up {given_up} there"));
         if egress.progress != ProgressForm::None {
             losses.note("progress", false, "the bridge does not hand progress on");
         }

@@ -39,7 +39,7 @@ pub fn protocols(adapters: &Registry) -> Result<String, AdapterError> {
 
 type Cell = fn(&Capabilities) -> String;
 
-const ROWS: [(&str, Cell); 12] = [
+const ROWS: [(&str, Cell); 13] = [
     ("a response finds its request by", |wire| match wire.correlation {
         Correlation::Id => "id".to_owned(),
         Correlation::Name => "name".to_owned(),
@@ -64,6 +64,7 @@ const ROWS: [(&str, Cell); 12] = [
         ProgressForm::Connection => "of the connection".to_owned(),
         _ => "yes".to_owned(),
     }),
+    ("a call can be cancelled", |wire| yes(wire.cancel)),
     ("login", |wire| yes(wire.login)),
     ("arguments by name only", |wire| yes(wire.object_arguments)),
     ("longest route", |wire| format!("{} bytes", wire.max_route_bytes)),

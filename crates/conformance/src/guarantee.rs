@@ -84,6 +84,8 @@ macro_rules! each_guarantee {
             cancel {
                 both a_call_that_is_given_up_is_nobodys:
                     "A call whose future is dropped is given up: its answer reaches nobody, and the connection serves on.";
+                both a_call_that_is_given_up_ends_its_handler:
+                    "A call that is given up ends its handler at the peer; where the wire has no word for that, only the end of the connection does.";
                 both a_call_given_up_in_the_queue_never_leaves:
                     "A call that is given up while it waits in the queue never leaves.";
             }

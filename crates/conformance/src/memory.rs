@@ -54,6 +54,7 @@ impl Adapter for Memory {
             errors: Errors::Codes,
             binary: BinaryForm::Typed,
             progress: ProgressForm::Call,
+            cancel: true,
             order: true,
             login: true,
             object_arguments: false,

@@ -45,6 +45,12 @@ const FOUND: &[(Flaw, &str, Direction, &str)] = &[
     (Flaw::Swapped, "deadline::a_late_answer_reaches_nobody", Forward, "has another answer"),
     (Flaw::Astray, "deadline::a_call_that_never_left_says_so", Forward, "has ended before its deadline"),
     (Flaw::Swapped, "cancel::a_call_that_is_given_up_is_nobodys", Swapped, "has another answer"),
+    (
+        Flaw::Modest,
+        "cancel::a_call_that_is_given_up_ends_its_handler",
+        Forward,
+        "on a wire that declares no cancel",
+    ),
     (Flaw::Boundless, "cancel::a_call_given_up_in_the_queue_never_leaves", Forward, "has reached a handler"),
     (Flaw::Boundless, "queue::a_full_queue_says_so", Forward, "the limit is not named"),
     (

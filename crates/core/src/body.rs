@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::json::{self, JsonError, JsonLimits};
+use crate::part::Part;
 
 /// What an envelope carries. JSON `null`, no body and empty bytes are three different values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl Body {
 
     /// Bytes with a type name; the empty name is legal.
     pub fn binary(kind: impl Into<ByteString>, bytes: impl Into<Bytes>) -> Self {
-        Binary { kind: kind.into(), bytes: bytes.into() }.into()
+        Binary::new(kind, bytes.into()).into()
     }
 
     /// Length of the data in bytes.
@@ -46,6 +47,16 @@ impl Body {
             Body::Empty => 0,
             Body::Json(text) => text.as_bytes().len(),
             Body::Binary(binary) => binary.bytes.len().saturating_add(binary.kind.len()),
+        }
+    }
+
+    /// How much memory the data keep, in bytes: those of a slice all of the buffer that it is a part of, others their length. Limits
+    /// of memory count this.
+    pub fn pins(&self) -> usize {
+        match self {
+            Body::Empty => 0,
+            Body::Json(text) => text.pins(),
+            Body::Binary(binary) => binary.pins.max(binary.bytes.len()).saturating_add(binary.kind.len()),
         }
     }
 
@@ -68,13 +79,32 @@ impl From<Binary> for Body {
 }
 
 /// Bytes and the sender's name for their type.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Binary {
     /// The name of the type, as the wire carries it; may be empty.
     pub kind: ByteString,
     /// The bytes.
     pub bytes: Bytes,
+    /// Of the buffer that they are a part of.
+    pins: usize,
 }
+
+impl Binary {
+    /// Bytes, or a part of a frame, with a type name.
+    pub fn new(kind: impl Into<ByteString>, bytes: impl Into<Part>) -> Self {
+        let Part { bytes, pins } = bytes.into();
+        Self { kind: kind.into(), bytes, pins }
+    }
+}
+
+/// The same bytes of the same type, wherever they lie.
+impl PartialEq for Binary {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.bytes == other.bytes
+    }
+}
+
+impl Eq for Binary {}
 
 impl fmt::Debug for Binary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,8 +116,16 @@ impl fmt::Debug for Binary {
 ///
 /// The text is kept as it came: key order, number spelling, integers above 2^53 and lone-surrogate escapes survive.
 /// A clone shares the bytes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct JsonText(Bytes);
+#[derive(Clone)]
+pub struct JsonText(Text);
+
+#[derive(Clone)]
+enum Text {
+    /// It keeps what it is long.
+    Own(Bytes),
+    /// It keeps more. Boxed: only large texts are.
+    Slice(Box<Part>),
+}
 
 impl JsonText {
     /// Validates `text` as exactly one JSON value.
@@ -97,17 +135,23 @@ impl JsonText {
     pub fn new(text: impl Into<Bytes>, limits: &JsonLimits) -> Result<Self, JsonError> {
         let text = text.into();
         json::validate(&text, limits)?;
-        Ok(Self(text))
+        Ok(Self(Text::Own(text)))
     }
 
     /// Takes text that the caller has just validated, as a wire does that scans its envelope and the body in one pass
     /// with [`json::Members`].
     pub fn from_validated(text: Bytes) -> Self {
+        Self::from_part(text.into())
+    }
+
+    /// The same of a part of a frame.
+    pub fn from_part(part: Part) -> Self {
         // Whoever validated it may have had wider bounds than the default ones.
         const WIDEST: JsonLimits =
             JsonLimits { max_json_depth: 128, max_json_keys: u32::MAX, max_json_number_bytes: u32::MAX };
-        debug_assert!(json::validate(&text, &WIDEST).is_ok() || text.len() > 1 << 20);
-        Self(text)
+        debug_assert!(json::validate(&part.bytes, &WIDEST).is_ok() || part.bytes.len() > 1 << 20);
+        let keeps_more = part.pins > part.bytes.len();
+        Self(if keeps_more { Text::Slice(Box::new(part)) } else { Text::Own(part.bytes) })
     }
 
     /// Text of a value the program holds.
@@ -115,32 +159,50 @@ impl JsonText {
     /// # Errors
     /// When the value has no JSON form.
     pub fn from_value<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        serde_json::to_vec(value).map(|text| Self(text.into()))
+        serde_json::to_vec(value).map(|text| Self(Text::Own(text.into())))
     }
 
     /// The literal `null`.
     pub fn null() -> Self {
-        Self(Bytes::from_static(b"null"))
+        Self(Text::Own(Bytes::from_static(b"null")))
+    }
+
+    fn bytes(&self) -> &Bytes {
+        match &self.0 {
+            Text::Own(bytes) => bytes,
+            Text::Slice(part) => &part.bytes,
+        }
+    }
+
+    /// How much memory the text keeps, in bytes; see [`Body::pins`].
+    pub fn pins(&self) -> usize {
+        match &self.0 {
+            Text::Own(bytes) => bytes.len(),
+            Text::Slice(part) => part.pins,
+        }
     }
 
     /// The text.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.bytes()
     }
 
     /// The text as shared bytes.
     pub fn to_bytes(&self) -> Bytes {
-        self.0.clone()
+        self.bytes().clone()
     }
 
     /// The text as bytes, without a copy.
     pub fn into_bytes(self) -> Bytes {
-        self.0
+        match self.0 {
+            Text::Own(bytes) => bytes,
+            Text::Slice(part) => part.bytes,
+        }
     }
 
     /// The text as `str`.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
     }
 
     /// Parses the text into a type.
@@ -148,13 +210,22 @@ impl JsonText {
     /// # Errors
     /// When the text has another shape; the error knows no path, [`extract::Json`](crate::Json) gives one.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.0)
+        serde_json::from_slice(self.bytes())
     }
 }
 
+/// The same text, wherever it lies.
+impl PartialEq for JsonText {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for JsonText {}
+
 impl fmt::Debug for JsonText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JsonText({} bytes)", self.0.len())
+        write!(f, "JsonText({} bytes)", self.bytes().len())
     }
 }
 
@@ -166,5 +237,18 @@ mod tests {
     fn a_body_is_small() {
         let most = size_of::<Bytes>() + size_of::<usize>();
         assert!(size_of::<Body>() <= most, "{} bytes are moved with each message", size_of::<Body>());
+    }
+
+    #[test]
+    fn a_body_counts_for_what_it_keeps() {
+        let frame = Bytes::from(format!("\"{}\"", "x".repeat(4 << 10)));
+        let slice = || Part::of(&frame, &frame, 16 << 10);
+        let text = Body::Json(JsonText::from_part(slice()));
+        assert_eq!((text.len(), text.pins()), (frame.len(), 16 << 10));
+        let bytes = Body::from(Binary::new("Blob", slice()));
+        assert_eq!((bytes.len(), bytes.pins()), (frame.len() + 4, (16 << 10) + 4));
+        let own = Body::Json(JsonText::from_validated(frame.clone()));
+        assert_eq!((own.pins(), &own), (frame.len(), &text), "the same text, wherever it lies");
+        assert_eq!((Body::null().pins(), Body::Empty.pins()), (4, 0));
     }
 }

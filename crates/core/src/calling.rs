@@ -93,7 +93,7 @@ impl<C: Borrow<Caller>> Drop for Calling<C> {
             && outcome.leave()
             && let Way::Queue(way) = self.caller.borrow().way()
         {
-            way.outlet.abandon(*call);
+            way.outlet.cancel(*call);
         }
     }
 }

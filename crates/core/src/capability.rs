@@ -21,6 +21,8 @@ pub struct Capabilities {
     pub binary: BinaryForm,
     /// Progress of a running call.
     pub progress: ProgressForm,
+    /// Does the wire tell the peer of a call that is given up, so that its handler ends?
+    pub cancel: bool,
     /// Do messages of one connection keep their order?
     pub order: bool,
     /// Does the wire have a login?

@@ -199,7 +199,9 @@ where
         let clock = &self.endpoint.surroundings.clock;
         let wall = || clock.wall();
         let random = &*self.endpoint.surroundings.random;
-        let mut cx = Cx::new(self.now, &wall, random, &mut self.actions).reading(reading);
+        let mut cx = Cx::new(self.now, &wall, random, &mut self.actions)
+            .reading(reading)
+            .pinning(self.transport.pins());
         call(&mut self.session, &mut cx);
     }
 

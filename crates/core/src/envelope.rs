@@ -1,4 +1,5 @@
-//! The core's only messages: request, response and event.
+//! The core's only messages: request, response and event. The two controls, progress and cancel, are of one connection and pass
+//! between engine and session alone: [`Delivery`](crate::Delivery) and [`Outbound`](crate::Outbound).
 
 use std::fmt;
 use std::time::Duration;
@@ -150,6 +151,11 @@ impl Meta {
             self.0.get_or_insert_default().attachments = attachments;
         }
         self
+    }
+
+    /// How much memory the attachments keep, in bytes.
+    pub(crate) fn pins(&self) -> usize {
+        self.attachments().iter().fold(0, |sum, bytes| sum.saturating_add(bytes.len()))
     }
 
     /// Are there no facts?

@@ -52,7 +52,7 @@ counts! {
     RequestsAnswered => "requests_answered",
     /// Requests answered with a failure.
     RequestsFailed => "requests_failed",
-    /// Requests whose caller was gone before the answer.
+    /// Requests whose caller was gone, or had cancelled them, before the answer.
     RequestsAbandoned => "requests_abandoned",
     /// Requests refused because `max_in_flight` or `max_in_flight_bytes` was reached.
     RequestsRefused => "requests_refused",

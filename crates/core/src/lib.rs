@@ -70,6 +70,7 @@ mod codec;
 mod session;
 mod transport;
 mod outgoing;
+mod part;
 mod spare;
 mod connection;
 mod cell;
@@ -135,6 +136,7 @@ pub use moment::{
 };
 pub use network::{Arrival, Io, Network, NetworkListener};
 pub use outgoing::Outgoing;
+pub use part::Part;
 pub use peer::Peer;
 pub use registry::{Registry, RegistryError};
 pub use reply::IntoAnswer;

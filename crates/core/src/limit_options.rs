@@ -36,7 +36,7 @@ const SETTINGS: [(OptionSpec, Field); 12] = [
     setting(
         "max_in_flight_bytes",
         "32MiB",
-        "bytes of their bodies before no more is taken",
+        "memory their bodies keep before no more is taken",
         Size(|to| &mut to.max_in_flight_bytes),
     ),
     setting("max_pending", "1024", "calls that one peer may owe an answer", Number(|to| &mut to.max_pending)),

@@ -12,11 +12,12 @@ use crate::body::Body;
 use crate::caller::Queued;
 use crate::cell::{Awaited, Owed, cell};
 use crate::credentials::BoxFuture;
-use crate::envelope::{CallId, Event, Request};
+use crate::envelope::{CallId, Event, Meta, Request};
 use crate::failure::{CallError, Code, Failure};
 use crate::handler::RunId;
 use crate::limits::{Limits, too_large};
 use crate::moment::Moment;
+use crate::route::Route;
 use crate::session::Close;
 
 /// One thing a connection is to send.
@@ -28,15 +29,20 @@ pub(crate) enum Job<C> {
 }
 
 impl<C> Job<C> {
-    /// What it counts for in the queue: one message and the bytes of its body and route.
+    /// What it counts for in the queue besides one message.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Job::Request { request, .. } => request.route.len().saturating_add(request.body.len()),
-            Job::Event(event) => event.route.len().saturating_add(event.body.len()),
-            Job::Progress(_, body) => body.len(),
+            Job::Request { request, .. } => pins(&request.route, &request.body, &request.meta),
+            Job::Event(event) => pins(&event.route, &event.body, &event.meta),
+            Job::Progress(_, body) => body.pins(),
             Job::Command(_) => 0,
         }
     }
+}
+
+/// The memory that a message keeps.
+fn pins(route: &Route, body: &Body, meta: &Meta) -> usize {
+    route.len().saturating_add(body.pins()).saturating_add(meta.pins())
 }
 
 /// A job and its place in the order it was asked for.
@@ -71,7 +77,7 @@ pub(crate) trait Outlet: Send + Sync {
     fn event(&self, event: Event) -> Result<(), (Event, Rejected)>;
     /// Waits until there may be room again.
     fn room(&self) -> BoxFuture<'_, ()>;
-    fn abandon(&self, call: CallId);
+    fn cancel(&self, call: CallId);
     fn progress(&self, run: RunId, body: Body);
     fn close(&self, reason: Close);
     /// Will nothing be sent any more?
@@ -93,7 +99,7 @@ struct State<C> {
     next: u64,
     /// No deadline of a call in `jobs` is before this moment.
     earliest: Option<Moment>,
-    abandoned: Vec<CallId>,
+    cancelled: Vec<CallId>,
     messages: usize,
     bytes: usize,
     next_call: u64,
@@ -107,7 +113,7 @@ struct State<C> {
 pub(crate) struct Taken {
     /// No deadline of what was taken is before this moment.
     pub(crate) earliest: Option<Moment>,
-    pub(crate) abandoned: Vec<CallId>,
+    pub(crate) cancelled: Vec<CallId>,
     pub(crate) close: Option<Close>,
 }
 
@@ -118,7 +124,7 @@ impl<C> Queue<C> {
                 jobs: VecDeque::new(),
                 next: 0,
                 earliest: None,
-                abandoned: Vec::new(),
+                cancelled: Vec::new(),
                 messages: 0,
                 bytes: 0,
                 next_call: 0,
@@ -149,11 +155,12 @@ impl<C> Queue<C> {
         state.jobs.push_back(Numbered { number, job });
     }
 
-    fn check(&self, state: &mut State<C>, bytes: usize) -> Result<(), Rejected> {
+    /// Is there room for a message that is so long, and keeps so many bytes of memory?
+    fn check(&self, state: &mut State<C>, length: usize, bytes: usize) -> Result<(), Rejected> {
         if let Some((code, why)) = &state.ended {
             return Err(Rejected::Ended(*code, why.clone()));
         }
-        if let Some(failure) = too_large("message", bytes, self.max_frame_bytes) {
+        if let Some(failure) = too_large("message", length, self.max_frame_bytes) {
             return Err(Rejected::TooLarge(failure));
         }
         if state.messages >= self.max_messages {
@@ -193,7 +200,7 @@ impl<C> Queue<C> {
     /// Moves everything into `jobs`, behind what it holds. Pending, and the waker is kept, when there is nothing.
     pub(crate) fn poll_take(&self, jobs: &mut VecDeque<Numbered<C>>, waker: &Waker) -> Poll<Taken> {
         let mut state = self.lock();
-        if state.jobs.is_empty() && state.abandoned.is_empty() && state.close.is_none() {
+        if state.jobs.is_empty() && state.cancelled.is_empty() && state.close.is_none() {
             if !state.reader.as_ref().is_some_and(|known| known.will_wake(waker)) {
                 state.reader = Some(waker.clone());
             }
@@ -206,7 +213,7 @@ impl<C> Queue<C> {
         }
         Poll::Ready(Taken {
             earliest: state.earliest.take(),
-            abandoned: std::mem::take(&mut state.abandoned),
+            cancelled: std::mem::take(&mut state.cancelled),
             close: state.close.take(),
         })
     }
@@ -239,7 +246,7 @@ impl<C> Queue<C> {
     /// Ends every queued call whose deadline has passed, for this reason, or whose caller has gone; says how many of each.
     pub(crate) fn expire(&self, now: Moment, why: &CallError) -> (u64, u64) {
         let mut state = self.lock();
-        state.abandoned.clear();
+        state.cancelled.clear();
         let due = |Numbered { job, .. }: &Numbered<C>| match job {
             Job::Request { deadline, answer, .. } => *deadline <= now || answer.is_left(),
             _ => false,
@@ -276,7 +283,7 @@ impl<C> Queue<C> {
         let mut state = self.lock();
         state.ended.get_or_insert_with(|| (code, why.to_owned()));
         let jobs = std::mem::take(&mut state.jobs);
-        state.abandoned = Vec::new();
+        state.cancelled = Vec::new();
         state.messages = 0;
         state.bytes = 0;
         state.waiting = false;
@@ -316,8 +323,9 @@ fn earlier<C>(known: Option<Moment>, job: &Job<C>) -> Option<Moment> {
 impl<C: Send> Outlet for Queue<C> {
     fn request(&self, request: Request, deadline: Moment) -> Result<(CallId, Awaited), (Request, Rejected)> {
         let mut state = self.lock();
-        if let Err(rejected) = self.check(&mut state, request.route.len().saturating_add(request.body.len()))
-        {
+        let Request { route, body, meta, .. } = &request;
+        let length = route.len().saturating_add(body.len());
+        if let Err(rejected) = self.check(&mut state, length, pins(route, body, meta)) {
             return Err((request, rejected));
         }
         let (answer, outcome) = cell();
@@ -330,7 +338,9 @@ impl<C: Send> Outlet for Queue<C> {
 
     fn event(&self, event: Event) -> Result<(), (Event, Rejected)> {
         let mut state = self.lock();
-        if let Err(rejected) = self.check(&mut state, event.route.len().saturating_add(event.body.len())) {
+        let Event { route, body, meta } = &event;
+        let length = route.len().saturating_add(body.len());
+        if let Err(rejected) = self.check(&mut state, length, pins(route, body, meta)) {
             return Err((event, rejected));
         }
         self.add(&mut state, Job::Event(event));
@@ -350,18 +360,18 @@ impl<C: Send> Outlet for Queue<C> {
         })
     }
 
-    fn abandon(&self, call: CallId) {
+    fn cancel(&self, call: CallId) {
         let mut state = self.lock();
         // At most one entry a call, so `max_pending` and the queue's own limit bound it.
         if state.ended.is_none() {
-            state.abandoned.push(call);
+            state.cancelled.push(call);
         }
         Self::wake(state);
     }
 
     fn progress(&self, run: RunId, body: Body) {
         let mut state = self.lock();
-        if self.check(&mut state, body.len()).is_ok() {
+        if self.check(&mut state, body.len(), body.pins()).is_ok() {
             self.add(&mut state, Job::Progress(run, body));
         }
         Self::wake(state);

@@ -46,7 +46,7 @@ struct Run<R> {
     /// What a response must carry back; events have none.
     reply: Option<R>,
     deadline: Option<Moment>,
-    /// Of the body that it was given.
+    /// Memory that the body keeps that it was given.
     bytes: usize,
 }
 
@@ -82,7 +82,7 @@ impl<R> Runs<R> {
         self.running
     }
 
-    /// How many bytes the bodies have that running handlers were given.
+    /// How much memory the bodies keep that running handlers were given, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -92,7 +92,7 @@ impl<R> Runs<R> {
         self.earliest
     }
 
-    /// Starts a handler that is given a body of so many bytes; gives its answer back when it is ready at once.
+    /// Starts a handler that is given a body which keeps so many bytes; gives its answer back when it is ready at once.
     pub(crate) fn start(
         &mut self,
         reply: Option<R>,
@@ -184,6 +184,17 @@ impl<R> Runs<R> {
     /// The reply that belongs to a running handler.
     pub(crate) fn reply(&self, id: RunId) -> Option<&R> {
         self.slots.iter().filter_map(|slot| slot.run.as_ref()).find(|run| run.id == id)?.reply.as_ref()
+    }
+
+    /// Drops the handler of the request with this reply, if it is running.
+    pub(crate) fn cancel(&mut self, reply: &R) -> bool
+    where
+        R: PartialEq,
+    {
+        let of = |slot: &Slot<R>| slot.run.as_ref().is_some_and(|run| run.reply.as_ref() == Some(reply));
+        let Some(index) = self.slots.iter().position(of) else { return false };
+        self.clear(index, true);
+        true
     }
 
     /// Drops every handler; says how many requests are left without an answer.

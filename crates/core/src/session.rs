@@ -31,8 +31,9 @@ pub type ModeOf<S> = <<S as Session>::Codec as Codec>::Mode;
 pub trait Session: Send + Sized + 'static {
     /// Frames, modes and the framing error; the engine holds it.
     type Codec: Codec;
-    /// What a response must carry back: a wire id, the slot in a batch. Leaves with a delivered request, comes back once.
-    type Reply: Debug + Send + 'static;
+    /// What a response must carry back: a wire id, the slot in a batch. Leaves with a delivered request, comes back once. Two are
+    /// equal when they are of one request, where the wire has a [`Delivery::Cancel`].
+    type Reply: Debug + PartialEq + Send + 'static;
     /// Inputs that only this adapter knows.
     type Command: Debug + Send + 'static;
 
@@ -50,7 +51,7 @@ pub trait Session: Send + Sized + 'static {
     }
 
     /// May this leave now? Must not change anything: it may be asked again. It is asked for requests and events alone; responses,
-    /// abandoned calls and commands are sent without.
+    /// cancelled calls and commands are sent without.
     fn admit(&self, outbound: &OutboundOf<Self>) -> Admit;
 
     /// Something has begun to wait behind this gate, as [`Session::admit`] said. Nothing unless implemented, which is right where
@@ -115,9 +116,9 @@ pub enum Outbound<Reply, Command> {
         /// The handler's answer.
         result: Result<Response, Failure>,
     },
-    /// A call of ours that is over for its caller: the deadline passed or the caller went away. Its answer, should one come,
-    /// is nobody's.
-    Abandon(CallId),
+    /// A call of ours that was sent and is over for its caller: the deadline passed or the caller went away. Its answer, should one
+    /// come, is nobody's. A wire with a word for it tells the peer.
+    Cancel(CallId),
     /// An input that only this adapter knows.
     Command(Command),
 }
@@ -200,6 +201,9 @@ pub enum Delivery<Reply> {
         /// How.
         outcome: Result<Response, CallError>,
     },
+    /// The peer wants no answer any more to the request with this reply: the future of its handler is dropped, and no response
+    /// comes back. Nothing when it was answered before.
+    Cancel(Reply),
     /// A sign of life of one call, or of all of this connection.
     Progress {
         /// Which call; `None` for every pending one.
@@ -271,6 +275,7 @@ pub struct Cx<'a, S: Session> {
     wall: &'a dyn Fn() -> SystemTime,
     random: &'a dyn Random,
     reading: bool,
+    pins: usize,
     actions: &'a mut Actions<S>,
 }
 
@@ -282,7 +287,7 @@ impl<'a, S: Session> Cx<'a, S> {
         random: &'a dyn Random,
         actions: &'a mut Actions<S>,
     ) -> Self {
-        Self { now, wall, random, reading: true, actions }
+        Self { now, wall, random, reading: true, pins: 0, actions }
     }
 
     /// The same view of the world for another session, which adds to a list of its own: for a session made of two.
@@ -290,13 +295,20 @@ impl<'a, S: Session> Cx<'a, S> {
     where
         'a: 'b,
     {
-        Cx { now: self.now, wall: self.wall, random: self.random, reading: self.reading, actions }
+        let Self { now, wall, random, reading, pins, .. } = *self;
+        Cx { now, wall, random, reading, pins, actions }
     }
 
     /// The same view of the world, with what [`Cx::is_reading`] says.
     #[must_use]
     pub fn reading(self, reading: bool) -> Self {
         Self { reading, ..self }
+    }
+
+    /// The same view of the world, with what [`Cx::pins`] says.
+    #[must_use]
+    pub fn pinning(self, pins: usize) -> Self {
+        Self { pins, ..self }
     }
 
     /// The moment of this call.
@@ -314,6 +326,12 @@ impl<'a, S: Session> Cx<'a, S> {
     /// silence is no sign of death then, nor in the first moment after.
     pub fn is_reading(&self) -> bool {
         self.reading
+    }
+
+    /// How much memory a slice of the frame being received keeps, in bytes, for [`Part::of`](crate::Part::of); 0 where it is what
+    /// the frame is long.
+    pub fn pins(&self) -> usize {
+        self.pins
     }
 
     /// Chance.

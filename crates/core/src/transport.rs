@@ -47,6 +47,12 @@ pub trait Transport<C: Codec>: Send + Unpin + 'static {
     /// Has a frame been begun and not finished?
     fn has_partial(&self) -> bool;
 
+    /// How much memory a slice of the frame that came last keeps, in bytes. 0 unless implemented, which is right where each frame
+    /// has memory of its own.
+    fn pins(&self) -> usize {
+        0
+    }
+
     /// Most bytes to keep of a frame that is not finished, or to take of a message that comes whole; more is a
     /// [`FrameError::TooLarge`] that names `setting`.
     fn set_partial_limit(&mut self, max: usize, setting: &'static str);
@@ -125,6 +131,10 @@ fn check(got: usize, (max, setting): (usize, &'static str)) -> Result<(), FrameE
 pub struct ByteStream<Io> {
     io: Io,
     input: BytesMut,
+    /// All of the memory that `input` is a part of.
+    buffer: usize,
+    /// The same of the frame that came last.
+    pins: usize,
     output: Outgoing,
     /// Room for the next read; grows while reads fill it.
     read_bytes: usize,
@@ -137,6 +147,8 @@ impl<Io> ByteStream<Io> {
         Self {
             io,
             input: BytesMut::new(),
+            buffer: 0,
+            pins: 0,
             output: Outgoing::new(),
             read_bytes: READ_BYTES,
             partial_limit: (usize::MAX, "max_frame_bytes"),
@@ -148,6 +160,7 @@ impl<Io> ByteStream<Io> {
     fn make_room(&mut self, room: usize) {
         if self.input.capacity() == 0 {
             self.input = spare::take();
+            self.buffer = 0;
         }
         let got = self.input.len();
         if got > MAX_READ_BYTES {
@@ -158,7 +171,10 @@ impl<Io> ByteStream<Io> {
             let mut input = BytesMut::with_capacity(twice.max(got.saturating_add(room)));
             input.extend_from_slice(&self.input);
             self.input = input;
+            self.buffer = 0;
         }
+        // Less than all of it only while frames lie before the bytes, and then all of it was seen before.
+        self.buffer = self.buffer.max(self.input.capacity());
     }
 
     /// Leaves the buffer to the frame that was taken off it; the rest, which is less than a read, moves to one of its own
@@ -168,6 +184,7 @@ impl<Io> ByteStream<Io> {
         if !rest.is_empty() {
             self.input = BytesMut::with_capacity(rest.len().saturating_add(self.read_bytes));
             self.input.extend_from_slice(&rest);
+            self.buffer = self.input.capacity();
         }
     }
 }
@@ -193,6 +210,7 @@ where
             if !self.input.is_empty() {
                 let held = self.input.capacity();
                 if let Some(frame) = codec.decode(&mut self.input)? {
+                    self.pins = self.buffer;
                     if held > MAX_SHARED_BYTES {
                         self.leave_buffer();
                     }
@@ -240,6 +258,10 @@ where
 
     fn has_partial(&self) -> bool {
         !self.input.is_empty()
+    }
+
+    fn pins(&self) -> usize {
+        self.pins
     }
 
     fn set_partial_limit(&mut self, max: usize, setting: &'static str) {
@@ -515,6 +537,28 @@ mod tests {
                 assert!(stream.input.capacity() <= MAX_SHARED_BYTES, "{}", stream.input.capacity());
             }
         }
+    }
+
+    #[test]
+    fn a_slice_keeps_all_of_the_buffer_that_its_frame_came_in() {
+        let (near, mut far) = duplex(1 << 20);
+        let mut stream = ByteStream::new(near);
+        let pins = |stream: &ByteStream<DuplexStream>| Transport::<Long>::pins(stream);
+        write(&mut far, &[long(100), long(100)].concat());
+        for _ in 0..2 {
+            receive(&mut stream).unwrap();
+            assert_eq!(pins(&stream), READ_BYTES, "the first and the second of one buffer");
+        }
+        assert!(receive(&mut stream).is_none());
+        let large = 300 << 10;
+        write(&mut far, &[long(large), long(100)].concat());
+        let held = receive(&mut stream).unwrap();
+        assert!((held.len()..=4 * held.len()).contains(&pins(&stream)), "{}", pins(&stream));
+        receive(&mut stream).unwrap();
+        assert!(
+            pins(&stream) <= MAX_SHARED_BYTES,
+            "what comes behind a large frame keeps none of its memory"
+        );
     }
 
     #[test]

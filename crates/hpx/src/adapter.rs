@@ -118,6 +118,7 @@ fn capabilities(wire: &Wire) -> Capabilities {
         errors: Errors::Codes,
         binary: BinaryForm::None,
         progress: ProgressForm::None,
+        cancel: false,
         order: true,
         login: true,
         object_arguments: true,

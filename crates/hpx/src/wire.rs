@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use polywire_core::json::{self, Members};
-use polywire_core::{JsonError, JsonFault, JsonLimits, JsonText};
+use polywire_core::{JsonError, JsonFault, JsonLimits, JsonText, Part};
 
 /// What a successful login is answered with.
 pub(crate) const AUTHENTICATED: &[u8] = b"\"Authenticated\"";
@@ -157,7 +157,7 @@ impl Message {
     }
 
     fn slice(&self, range: Option<&Range<usize>>) -> Bytes {
-        range.map_or_else(Bytes::new, |range| self.text.slice(range.clone()))
+        Part::of(&self.text, self.at(range), 0).into_bytes()
     }
 }
 
@@ -283,7 +283,7 @@ impl FunctionResult {
         let mut members = Members::new(entry, limits).ok()?;
         let mut result = Self { fname: Bytes::new(), data: Bytes::new(), error: None };
         while let Some((key, value)) = members.next().ok()? {
-            let value = entry.slice(value);
+            let value = Part::of(entry, entry.get(value).unwrap_or_default(), 0).into_bytes();
             if key.is("fname") {
                 result.fname = value;
             } else if key.is("data") {

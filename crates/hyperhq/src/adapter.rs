@@ -87,6 +87,7 @@ pub fn capabilities(limits: &Limits) -> Capabilities {
         errors: Errors::Text,
         binary: BinaryForm::Plain,
         progress: ProgressForm::Connection,
+        cancel: false,
         order: true,
         login: true,
         object_arguments: false,

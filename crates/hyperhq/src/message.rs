@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::json::{self, Members};
-use polywire_core::{Body, JsonLimits, JsonText};
+use polywire_core::{Body, JsonLimits, JsonText, Part};
 use polywire_socketio::{Args, Kind, Packet};
 
 /// One event that came: its name, its first argument and what is beside it.
@@ -29,7 +29,7 @@ impl Message {
 
     /// A member of the argument; `None` where it is absent or the argument is no object.
     pub(crate) fn member(&self, name: &str) -> Option<JsonText> {
-        member(&self.argument, name)
+        part(&self.argument, name, self.args.text().len())
     }
 
     /// The argument as it is spelled; bytes where it is a placeholder, empty where there is none.
@@ -37,7 +37,7 @@ impl Message {
         if self.argument.is_empty() {
             return Body::Empty;
         }
-        let value = JsonText::from_validated(self.argument.clone());
+        let value = JsonText::from_part(Part::of(self.args.text(), &self.argument, 0));
         match self.attachment(&value) {
             Some(bytes) => Body::binary("", bytes),
             None => Body::Json(value),
@@ -88,12 +88,17 @@ impl Message {
 
 /// A member of an object as it is spelled; of two with one name, the last.
 pub(crate) fn member(object: &Bytes, name: &str) -> Option<JsonText> {
+    part(object, name, 0)
+}
+
+/// The same of an object that lies in a text of `pins` bytes.
+fn part(object: &Bytes, name: &str, pins: usize) -> Option<JsonText> {
     let limits = JsonLimits::default();
     let mut walk = Members::new(object, &limits).ok()?;
     let mut found = None;
     while let Some((key, place)) = walk.next().ok()? {
         if key.is(name) {
-            found = Some(JsonText::from_validated(object.slice(place)));
+            found = object.get(place).map(|value| JsonText::from_part(Part::of(object, value, pins)));
         }
     }
     found

@@ -175,6 +175,7 @@ pub fn capabilities(config: &Config, limits: &Limits) -> Capabilities {
         errors: Errors::InBody,
         binary: BinaryForm::Typed,
         progress: ProgressForm::None,
+        cancel: false,
         order: true,
         login: true,
         object_arguments: false,

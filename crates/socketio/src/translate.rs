@@ -13,7 +13,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::json::{self, Members};
-use polywire_core::{Body, ByteString, Code, Failure, JsonLimits, JsonText, Meta, Route};
+use polywire_core::{Body, ByteString, Code, Failure, JsonLimits, JsonText, Meta, Part, Route};
 
 use crate::args::Args;
 use crate::config::Arguments;
@@ -34,23 +34,23 @@ pub(crate) fn body_of(args: Args, from: usize, form: Arguments, limits: &JsonLim
             if let Some(body) = bytes_alone(&text, place.clone(), &attachments, limits) {
                 return (body, Meta::default());
             }
-            text.slice(place)
+            Part::of(&text, text.get(place).unwrap_or_default(), 0)
         }
         (_, None) if !list => return (Body::Empty, Meta::default()),
-        _ if from == 0 => text,
-        (_, None) => Bytes::from_static(b"[]"),
+        _ if from == 0 => text.into(),
+        (_, None) => Bytes::from_static(b"[]").into(),
         (_, Some(place)) => {
             let mut rest = BytesMut::with_capacity(text.len());
             rest.put_u8(b'[');
             rest.put_slice(text.get(place.start..).unwrap_or_default());
-            rest.freeze()
+            rest.freeze().into()
         }
     };
     let mut meta = Meta::default();
     if count > 1 && !list {
         meta.set(SEVERAL, ByteString::from(count.to_string()));
     }
-    (Body::Json(JsonText::from_validated(json)), meta.with_attachments(attachments))
+    (Body::Json(JsonText::from_part(json)), meta.with_attachments(attachments))
 }
 
 /// The body of one argument that is an attachment, or an attachment with the name of its type.

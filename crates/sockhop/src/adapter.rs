@@ -223,6 +223,7 @@ pub fn capabilities(config: &Config, limits: &Limits) -> Capabilities {
             BinaryForm::Plain
         },
         progress: ProgressForm::None,
+        cancel: false,
         order: true,
         login: false,
         object_arguments: false,

@@ -50,7 +50,7 @@
 //! - **An event for many is encoded for each**, because its form differs by peer (lines, frames, 1.x); what is in it is
 //!   shared. One text for all of one form would save a copy of small messages and cost a table of forms.
 //! - **Ids carry the number of the call behind a random prefix**, so the answer finds its call without a table, and
-//!   an abandoned call leaves nothing behind. Requests of the peer are known by a fingerprint in a short list;
+//!   a cancelled call leaves nothing behind. Requests of the peer are known by a fingerprint in a short list;
 //!   hashing costs more than looking through it.
 //! - **Silence is death only for who owes a word.** Every stock peer answers pings, but one made by hand may know none and have
 //!   little to say. It is given up when it has left a call without an answer and says nothing through four pings, or when it

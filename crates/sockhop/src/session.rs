@@ -213,7 +213,7 @@ impl polywire_core::Session for Session {
         let (route, body, call) = match outbound {
             Outbound::Request { call, request, .. } => (&request.route, &request.body, Some(*call)),
             Outbound::Event(event) => (&event.route, &event.body, None),
-            Outbound::Response { .. } | Outbound::Abandon(_) | Outbound::Command(_) => return Admit::Now,
+            Outbound::Response { .. } | Outbound::Cancel(_) | Outbound::Command(_) => return Admit::Now,
         };
         if let Some(failure) = self.refusal(route, body, call.is_some()) {
             return Admit::Refuse(failure);
@@ -250,7 +250,7 @@ impl polywire_core::Session for Session {
                 }
             }
             // The id needs no forgetting: an answer to it finds no call.
-            Outbound::Abandon(call) => self.heartbeat.given_up(call),
+            Outbound::Cancel(call) => self.heartbeat.given_up(call),
             Outbound::Command(never) => match never {},
         }
         self.set_alarm(cx);

@@ -89,7 +89,7 @@ impl Running {
 }
 
 /// What an answer of ours carries back: the id of the request, and in which form it came.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub(crate) id: Id,
     /// A request of the 1.x library rather than a callback.

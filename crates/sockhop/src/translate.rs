@@ -21,8 +21,8 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::{
-    Binary, Body, ByteString, CallError, Code, Failure, JsonLimits, JsonText, Meta, Response, Retry, Route,
-    copied, json,
+    Binary, Body, ByteString, CallError, Code, Failure, JsonLimits, JsonText, Meta, Part, Response, Retry,
+    Route, json,
 };
 
 use crate::binary::read_base64;
@@ -42,10 +42,6 @@ const NUMBER: Route = Route::from_static("Number");
 const BOOLEAN: Route = Route::from_static("Boolean");
 const ERROR: Route = Route::from_static("Error");
 
-/// Bodies up to this size are copied out of the read buffer, and those of no more than half of their frame; others share it and
-/// keep it alive, which is up to 256 KiB, or four times a larger frame: no more than eight times what is counted for them.
-const COPY_UP_TO: usize = 32 << 10;
-
 /// The type name that the original gives to a value of this kind. Null has none there; here it is an object.
 pub(crate) fn implied(text: &[u8]) -> Route {
     match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
@@ -57,21 +53,17 @@ pub(crate) fn implied(text: &[u8]) -> Route {
     }
 }
 
-/// `part` of `frame` as bytes of its own or shared.
-fn share(part: &[u8], frame: &Bytes) -> Bytes {
-    if part.len() <= COPY_UP_TO.max(frame.len() / 2) { copied(part) } else { frame.slice_ref(part) }
-}
-
-/// The body in the data of a message of type `kind` that came in `frame`.
-pub(crate) fn to_body(data: Value<'_>, kind: &str, frame: &Bytes, limits: &JsonLimits) -> Body {
+/// The body in the data of a message of type `kind` that came in `frame`, which lies in a buffer of `pins` bytes.
+pub(crate) fn to_body(data: Value<'_>, kind: &str, frame: &Bytes, pins: usize, limits: &JsonLimits) -> Body {
+    let part = |part| Part::of(frame, part, pins);
     match data {
         Value::Missing => Body::Empty,
-        Value::Bytes(bytes) => Body::binary(name(kind), share(bytes, frame)),
+        Value::Bytes(bytes) => Binary::new(name(kind), part(bytes)).into(),
         Value::Line(text) => match buffer(kind, text, limits) {
             Some(bytes) => Body::binary(name(kind), bytes),
-            None => Body::Json(JsonText::from_validated(share(text, frame))),
+            None => Body::Json(JsonText::from_part(part(text))),
         },
-        Value::Framed(Cow::Borrowed(text)) => Body::Json(JsonText::from_validated(share(text, frame))),
+        Value::Framed(Cow::Borrowed(text)) => Body::Json(JsonText::from_part(part(text))),
         Value::Framed(Cow::Owned(text)) => Body::Json(JsonText::from_validated(text.into())),
     }
 }
@@ -224,7 +216,7 @@ pub(crate) fn from_result(result: Result<Response, Failure>, carrier: Carrier) -
             (named(meta).unwrap_or_else(|| implied(text.as_bytes())), Data::Json(text.into_bytes()))
         }
         Body::Binary(binary) => {
-            let Binary { kind, bytes } = *binary;
+            let Binary { kind, bytes, .. } = *binary;
             let named = carrier == Carrier::Frame && !kind.is_empty() && is_free(&kind);
             let kind = if named { Route::new(kind).unwrap_or(BUFFER) } else { BUFFER };
             (kind, Data::Bytes(bytes))
@@ -331,7 +323,7 @@ mod tests {
     }
 
     fn line(kind: &str, text: &'static str) -> Body {
-        to_body(Value::Line(text.as_bytes()), kind, &Bytes::from_static(text.as_bytes()), &limits())
+        to_body(Value::Line(text.as_bytes()), kind, &Bytes::from_static(text.as_bytes()), 0, &limits())
     }
 
     #[test]
@@ -351,18 +343,16 @@ mod tests {
     }
 
     #[test]
-    fn small_bodies_are_copied_and_large_ones_share_their_frame() {
-        // So many bytes besides the body, which the frame may have.
-        for (size, besides, shared) in [
-            (COPY_UP_TO, 0, false),
-            (COPY_UP_TO + 1, 0, true),
-            (COPY_UP_TO + 1, COPY_UP_TO, true),
-            (COPY_UP_TO + 1, COPY_UP_TO + 1, false),
-        ] {
-            let frame = Bytes::from(format!("\"{}\"{}", "x".repeat(size - 2), " ".repeat(besides)));
-            let body = to_body(Value::Line(&frame[..size]), "String", &frame, &limits());
-            let Body::Json(text) = body else { panic!("json") };
-            assert_eq!(text.as_bytes().as_ptr() == frame.as_ptr(), shared, "{size} and {besides}");
+    fn a_large_body_is_a_slice_and_counts_for_the_read_buffer_that_it_keeps() {
+        let pins = 64 << 10;
+        for (size, kept) in [(pins / 8 - 1, None), (pins / 8, Some(pins))] {
+            let frame = Bytes::from(format!("\"{}\"", "x".repeat(size - 2)));
+            let text = to_body(Value::Line(&frame), "String", &frame, pins, &limits());
+            let bytes = to_body(Value::Bytes(&frame), "", &frame, pins, &limits());
+            assert_eq!([text.pins(), bytes.pins()], [kept.unwrap_or(size); 2], "{size}");
+            let (Body::Json(text), Body::Binary(bytes)) = (text, bytes) else { panic!("text and bytes") };
+            let places = [text.as_bytes().as_ptr(), bytes.bytes.as_ptr()];
+            assert_eq!(places.map(|place| place == frame.as_ptr()), [kept.is_some(); 2], "{size}");
         }
     }
 

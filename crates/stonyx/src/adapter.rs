@@ -209,6 +209,7 @@ pub fn capabilities(config: &Config, limits: &Limits) -> Capabilities {
         errors: Errors::InBody,
         binary: BinaryForm::None,
         progress: ProgressForm::None,
+        cancel: false,
         order: true,
         login: true,
         object_arguments: false,

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use polywire_core::json::{self, Members};
-use polywire_core::{Body, JsonFault, JsonLimits, JsonText, Random, Route, copied};
+use polywire_core::{Body, JsonFault, JsonLimits, JsonText, Part, Random, Route, copied};
 use zeroize::Zeroizing;
 
 use crate::codec::Text;
@@ -16,9 +16,6 @@ use crate::seal::{HEAD, KEY, NONCE};
 pub(crate) const AUTH: Route = Route::from_static("auth");
 /// The name of a heartbeat.
 pub(crate) const HEARTBEAT: Route = Route::from_static("heartBeat");
-
-/// Bodies up to this size are copied out of their message, as names are; larger ones share it.
-const COPY_UP_TO: usize = 1 << 10;
 
 /// JSON that stands here in the source.
 pub(crate) fn literal(text: &'static str) -> Body {
@@ -106,9 +103,9 @@ fn route(name: &[u8]) -> Option<Route> {
     }
 }
 
+/// A message has memory of its own.
 fn body(value: &[u8], text: &Bytes) -> Body {
-    let bytes = if value.len() <= COPY_UP_TO { copied(value) } else { text.slice_ref(value) };
-    Body::Json(JsonText::from_validated(bytes))
+    Body::Json(JsonText::from_part(Part::of(text, value, 0)))
 }
 
 fn session_key(value: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {

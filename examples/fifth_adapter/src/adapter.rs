@@ -66,6 +66,7 @@ pub fn capabilities(limits: &Limits) -> Capabilities {
         errors: Errors::Codes,
         binary: BinaryForm::None,
         progress: ProgressForm::None,
+        cancel: true,
         order: true,
         login: true,
         object_arguments: false,

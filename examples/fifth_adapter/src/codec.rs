@@ -5,9 +5,6 @@
 use bytes::{Buf, Bytes, BytesMut};
 use polywire_core::{FrameError, Outgoing, StreamCodec};
 
-/// Up to this size a line is copied: a slice would keep the whole read buffer alive.
-const COPY_UP_TO: usize = 1 << 10;
-
 /// The codec of one connection.
 #[derive(Debug)]
 pub struct Codec {
@@ -53,9 +50,10 @@ impl StreamCodec for Codec {
         let end = end.saturating_add(self.scanned);
         self.check(end)?;
         self.scanned = 0;
-        let line = input.split_to(end);
+        // A slice would keep the whole read buffer alive; `Part` is for wires that carry more than lines.
+        let line = Bytes::copy_from_slice(&input.split_to(end));
         input.advance(1);
-        Ok(Some(if end <= COPY_UP_TO { Bytes::copy_from_slice(&line) } else { line.freeze() }))
+        Ok(Some(line))
     }
 
     fn encode(&mut self, line: Bytes, out: &mut Outgoing) -> Result<(), FrameError> {

@@ -141,6 +141,12 @@ impl Session {
             Message::No { id, code, why } => {
                 self.answered(id, Err(CallError::Failure(translate::to_failure(&code, why))), cx);
             }
+            // An answer that is under way crosses it.
+            Message::Drop { id } => {
+                if self.asked.remove(&id) {
+                    cx.deliver(Delivery::Cancel(id));
+                }
+            }
             Message::Say { name, body } => match translate::to_event(name, body, json) {
                 Ok(event) => cx.deliver(Delivery::Event(event)),
                 Err(unfit) => cx.count(unfit.count()),
@@ -192,7 +198,7 @@ impl polywire_core::Session for Session {
         let (route, body) = match outbound {
             Outbound::Request { request, .. } => (&request.route, &request.body),
             Outbound::Event(event) => (&event.route, &event.body),
-            Outbound::Response { .. } | Outbound::Abandon(_) | Outbound::Command(_) => return Admit::Now,
+            Outbound::Response { .. } | Outbound::Cancel(_) | Outbound::Command(_) => return Admit::Now,
         };
         let unfit = translate::unfit_body(body, self.limits.max_frame_bytes);
         match unfit.or_else(|| translate::unfit_name(route)) {
@@ -210,8 +216,7 @@ impl polywire_core::Session for Session {
                 self.asked.remove(&reply);
                 translate::from_result(reply, result, self.limits.max_frame_bytes)
             }
-            // The wire has no word for it.
-            Outbound::Abandon(_) => return,
+            Outbound::Cancel(call) => Message::Drop { id: call.0 },
             Outbound::Command(never) => match never {},
         };
         cx.write(message.line());

@@ -9,6 +9,7 @@
 //! ASK 7 greet {"n":1}             a request: an id that is not in use, a name, and a body of JSON or none
 //! OK 7 {"n":2}                    its answer
 //! NO 7 not_found "no such thing"  its failure: a code in one word, and what happened as a JSON string
+//! DROP 7                          no answer to that request is wanted any more, and none comes but one that is under way
 //! SAY moved [1,2]                 an event
 //! BEAT                            a sign of life, at least every ten seconds
 //! BYE                             the sender is leaving
@@ -32,6 +33,7 @@ pub(crate) enum Message {
     Ask { id: u64, name: ByteString, body: ByteString },
     Ok { id: u64, body: ByteString },
     No { id: u64, code: ByteString, why: String },
+    Drop { id: u64 },
     Say { name: ByteString, body: ByteString },
     Beat,
     Bye,
@@ -51,6 +53,7 @@ pub(crate) fn read(line: &Bytes) -> Result<Message, Count> {
         "ASK" => Message::Ask { id: rest.number()?, name: rest.word()?, body: rest.body() },
         "OK" => Message::Ok { id: rest.number()?, body: rest.body() },
         "NO" => Message::No { id: rest.number()?, code: rest.word()?, why: rest.text()? },
+        "DROP" => Message::Drop { id: rest.number()? },
         "SAY" => Message::Say { name: rest.word()?, body: rest.body() },
         "BEAT" => Message::Beat,
         "BYE" => Message::Bye,
@@ -112,6 +115,7 @@ impl Message {
             Message::Ask { id, name, body } => format!("ASK {id} {name}{}", after_blank(body)),
             Message::Ok { id, body } => format!("OK {id}{}", after_blank(body)),
             Message::No { id, code, why } => format!("NO {id} {code} {}", quoted(why)),
+            Message::Drop { id } => format!("DROP {id}"),
             Message::Say { name, body } => format!("SAY {name}{}", after_blank(body)),
             Message::Beat => "BEAT".to_owned(),
             Message::Bye => "BYE".to_owned(),

@@ -183,6 +183,10 @@ where
                 self.orphans += usize::from(!known);
                 self.note(("response", outcome.is_ok(), known));
             }
+            Delivery::Cancel(reply) => {
+                self.note("cancel");
+                self.asked.retain(|(_, asked)| *asked != reply);
+            }
             Delivery::Progress { call, .. } => self.note(("progress", call.is_some())),
         }
     }
@@ -246,7 +250,7 @@ where
     /// Gives the oldest call up.
     pub fn abandon(&mut self) {
         if let Some(call) = self.calls.pop_first() {
-            self.with(|session, cx| session.send(Outbound::Abandon(call), cx));
+            self.with(|session, cx| session.send(Outbound::Cancel(call), cx));
         }
     }
 

@@ -44,6 +44,7 @@ pub(crate) const FULL: Capabilities = Capabilities {
     errors: Errors::Codes,
     binary: BinaryForm::Typed,
     progress: ProgressForm::None,
+    cancel: false,
     order: true,
     login: false,
     object_arguments: false,
@@ -310,7 +311,7 @@ impl Session for ToySession {
             Outbound::Response { reply, result: Err(failure) } => {
                 cx.write(format!("F {reply} {} {}", failure.code, failure.message));
             }
-            Outbound::Abandon(call) => self.calls.retain(|_, known| *known != call),
+            Outbound::Cancel(call) => self.calls.retain(|_, known| *known != call),
             Outbound::Command(()) => {}
         }
     }

@@ -27,6 +27,33 @@ pub(crate) async fn a_call_that_is_given_up_is_nobodys(bench: &Bench<'_>) -> Out
     finish(rig, Verdict::Held).await
 }
 
+pub(crate) async fn a_call_that_is_given_up_ends_its_handler(bench: &Bench<'_>) -> Outcome {
+    if !bench.calls() {
+        return refused(bench).await;
+    }
+    let rig = bench.start().await?;
+    let call = rig.ask("hold.given-up", numbered(0)).await?;
+    rig.far.app.hear(1).await?;
+    call.give_up();
+    until("the call to be counted as given up", || rig.near.ledger.get(Count::CallsCancelled) == 1).await?;
+    let abandoned = || rig.far.ledger.get(Count::RequestsAbandoned);
+    if bench.wire.cancel {
+        until("its handler to end", || abandoned() == 1).await?;
+        rig.still_serves().await?;
+        same!(rig.far.ledger.get(Count::Closed), 0, "a call that was given up has cost its connection");
+        return finish(rig, Verdict::Held).await;
+    }
+    others().await;
+    holds!(
+        abandoned() == 0 || rig.far.ledger.get(Count::Closed) > 0,
+        "a call that was given up has ended its handler on a wire that declares no cancel"
+    );
+    rig.far.app.release();
+    rig.reconnect().await?;
+    until("its handler to end", || abandoned() + rig.far.ledger.get(Count::RequestsAnswered) == 1).await?;
+    finish(rig, Verdict::Refused).await
+}
+
 pub(crate) async fn a_call_given_up_in_the_queue_never_leaves(bench: &Bench<'_>) -> Outcome {
     if !bench.calls() {
         return refused(bench).await;

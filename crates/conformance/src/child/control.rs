@@ -265,7 +265,7 @@ impl From<&Body> for Carried {
             Body::Empty => Self::default(),
             Body::Json(text) => Self { body: Some(text.as_str().to_owned()), bytes: None },
             Body::Binary(binary) => {
-                let Binary { kind, bytes } = &**binary;
+                let Binary { kind, bytes, .. } = &**binary;
                 let bytes = Base64 { kind: kind.to_string(), b64: STANDARD.encode(bytes) };
                 Self { body: None, bytes: Some(bytes) }
             }

@@ -21,6 +21,7 @@ pub(crate) enum Frame {
     Request(u64, Request),
     Response(u64, Result<Response, Failure>),
     Progress(u64, Body),
+    Cancel(u64),
     Event(Event),
     /// What somebody sends who keeps to no protocol.
     Junk(Bytes),
@@ -30,7 +31,11 @@ impl Frame {
     /// What it counts for in limits.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Login(_) | Self::Welcome | Self::Refused(_) | Self::Response(_, Err(_)) => 64,
+            Self::Login(_)
+            | Self::Welcome
+            | Self::Refused(_)
+            | Self::Cancel(_)
+            | Self::Response(_, Err(_)) => 64,
             Self::Request(_, request) => request.route.len().saturating_add(request.body.len()),
             Self::Response(_, Ok(response)) => response.body.len(),
             Self::Progress(_, body) => body.len(),
@@ -161,6 +166,7 @@ impl Session for MemorySession {
                 Some(call) => cx.deliver(Delivery::Progress { call: Some(*call), body }),
                 None => cx.count(Count::OrphanReply),
             },
+            (Stage::Established, Frame::Cancel(id)) => cx.deliver(Delivery::Cancel(id)),
             (Stage::Established, Frame::Event(event)) => match self.bounded(&event.body) {
                 Ok(()) => cx.deliver(Delivery::Event(event)),
                 Err(_) => cx.count(Count::BadBody),
@@ -204,7 +210,10 @@ impl Session for MemorySession {
             }
             Outbound::Event(event) => cx.write(Frame::Event(event)),
             Outbound::Response { reply, result } => cx.write(Frame::Response(reply, result)),
-            Outbound::Abandon(call) => self.calls.retain(|_, known| *known != call),
+            Outbound::Cancel(call) => {
+                let known = self.calls.extract_if(|_, known| *known == call).next();
+                known.into_iter().for_each(|(id, _)| cx.write(Frame::Cancel(id)));
+            }
             Outbound::Command(never) => match never {},
         }
     }

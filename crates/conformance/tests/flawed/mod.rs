@@ -50,7 +50,7 @@ pub(crate) enum Flaw {
     Impatient,
     /// A frame too many is counted.
     Miscounted,
-    /// Bytes and progress are carried and not declared, and longer names are declared than carried.
+    /// Bytes, progress and cancels are carried and not declared, and longer names are declared than carried.
     Modest,
     /// Events of the listening side are carried and not declared.
     Pushing,
@@ -164,6 +164,7 @@ impl Adapter for Flawed {
             Flaw::Modest => Capabilities {
                 binary: BinaryForm::None,
                 progress: ProgressForm::None,
+                cancel: false,
                 max_route_bytes: 200,
                 ..sound
             },

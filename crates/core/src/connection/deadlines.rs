@@ -121,7 +121,7 @@ where
             worked = true;
             self.tally.add(Count::CallsUnknown);
             answer.tell(Err(CallError::unanswered(self.endpoint.limits.call_timeout)));
-            self.send(Outbound::Abandon(call));
+            self.send(Outbound::Cancel(call));
         }
         if self.outbox.is_due(now) {
             worked = true;

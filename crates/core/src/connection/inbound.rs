@@ -253,6 +253,12 @@ where
                 let (_, waker) = answer.put(outcome);
                 self.wakes.add(waker);
             }
+            Delivery::Cancel(reply) => {
+                if !self.runs.cancel(&reply) {
+                    return;
+                }
+                self.tally.add(Count::RequestsAbandoned);
+            }
             Delivery::Progress { call, body: _ } => {
                 self.pending.extend(call, self.now, self.endpoint.limits.progress_timeout);
             }
@@ -269,7 +275,7 @@ where
             Some(Failure::new(Code::ResourceExhausted, text))
         } else if self.runs.bytes() >= limits.max_in_flight_bytes {
             let (bytes, max) = (self.runs.bytes(), limits.max_in_flight_bytes);
-            let text = format!("{bytes} bytes of bodies in hand reach max_in_flight_bytes = {max}");
+            let text = format!("{bytes} bytes that bodies in hand keep reach max_in_flight_bytes = {max}");
             Some(Failure::new(Code::ResourceExhausted, text))
         } else {
             None
@@ -288,8 +294,8 @@ where
         let received = Some(self.now);
         let peer = self.peer.clone();
         let handler = &self.endpoint.handler;
-        let bytes = body.len();
-        self.taken.bytes += bytes;
+        self.taken.bytes += body.len();
+        let bytes = body.pins().saturating_add(meta.pins());
         let call = |run: RunId| {
             handler.call(Incoming {
                 kind: Kind::Request,
@@ -321,8 +327,8 @@ where
         let received = Some(self.now);
         let peer = self.peer.clone();
         let handler = &self.endpoint.handler;
-        let bytes = body.len();
-        self.taken.bytes += bytes;
+        self.taken.bytes += body.len();
+        let bytes = body.pins().saturating_add(meta.pins());
         let call = |run: RunId| {
             handler.call(Incoming {
                 kind: Kind::Event,

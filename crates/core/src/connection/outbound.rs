@@ -208,10 +208,10 @@ where
         if let Some(taken) = self.outbox.take(cx) {
             worked = true;
             let mut waiting = false;
-            for call in taken.abandoned {
+            for call in taken.cancelled {
                 if self.pending.remove(call).is_some() {
                     self.tally.add(Count::CallsCancelled);
-                    self.send(Outbound::Abandon(call));
+                    self.send(Outbound::Cancel(call));
                 } else {
                     waiting = true;
                 }
@@ -361,7 +361,7 @@ where
                 };
                 let failure = Failure::new(code, error.to_string()).with_retry(Retry::Never);
                 answer.tell(Err(CallError::refused(failure)));
-                self.with_session(|session, cx| session.send(Outbound::Abandon(call), cx));
+                self.with_session(|session, cx| session.send(Outbound::Cancel(call), cx));
             }
             None => self.close(Close::Protocol(format!("cannot send: {error}"))),
         }

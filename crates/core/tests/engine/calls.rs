@@ -3,9 +3,12 @@
 use std::future::ready;
 use std::time::Duration;
 
+use bytes::Bytes;
 use polywire_core::{
-    Body, CallError, Code, Count, Event, Handler, Incoming, Limits, Request, Response, Retry, Route,
+    Body, CallError, Code, Count, Event, Handler, Incoming, JsonText, Limits, Part, Queued, Request,
+    Response, Retry, Route,
 };
+use tokio::io::duplex;
 use tokio::time::Instant;
 
 use crate::toy::{Login, Serve, Setup, json, settle};
@@ -361,4 +364,16 @@ async fn a_caller_is_a_handler_that_hands_on_requests_and_events() {
     assert_eq!(Handler::call(&caller, event).await.unwrap().body, Body::Empty);
     assert_eq!(rig.hear().await, ". b 2");
     rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_waits_counts_for_what_its_body_and_its_attachments_keep() {
+    let (near, _far) = duplex(1_000);
+    let (_connection, link, _) = Setup::new().connect(near);
+    let frame = Bytes::from(format!("\"{}\"", "x".repeat(4 << 10)));
+    let body = Body::Json(JsonText::from_part(Part::of(&frame, &frame, 16 << 10)));
+    let mut event = Event::new(Route::from_static("a"), body);
+    event.meta = event.meta.with_attachments(vec![Bytes::from_static(&[7; 100])]);
+    link.caller().notify(event).await.unwrap();
+    assert_eq!(link.caller().queued(), Some(Queued { messages: 1, bytes: 1 + (16 << 10) + 100 }));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use polywire_core::{Body, Count, Incoming};
 use tokio::time::Instant;
 
-use crate::toy::{Order, Serve, Setup, json, settle};
+use crate::toy::{Order, Rig, Serve, Setup, json, settle};
 
 #[tokio::test(start_paused = true)]
 async fn every_request_is_answered_once_and_slow_ones_hold_up_nobody() {
@@ -124,6 +124,22 @@ async fn c13_at_max_in_flight_bytes_nothing_more_is_decoded_until_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn c13_a_body_that_is_a_slice_counts_for_the_read_buffer_that_it_keeps() {
+    let mut setup = Setup::new();
+    setup.limits.max_in_flight_bytes = 40 << 10;
+    let mut rig = setup.start();
+    for id in 0..5 {
+        rig.say(&format!("? {id} late \"{}\"", "x".repeat(4 << 10))).await;
+    }
+    settle().await;
+    assert_eq!(rig.count(Count::FramesReceived), 3, "three buffers of 16 KiB, whatever of them is used");
+    for _ in 0..5 {
+        assert!(rig.hear().await.starts_with("! "));
+    }
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn c13_while_we_wait_for_an_answer_what_exceeds_max_in_flight_bytes_is_refused_by_name() {
     let mut setup = Setup::new();
     setup.limits.max_in_flight_bytes = 4_000;
@@ -134,7 +150,7 @@ async fn c13_while_we_wait_for_an_answer_what_exceeds_max_in_flight_bytes_is_ref
         rig.say(&format!("? {id} hang \"{}\"", "x".repeat(1_498))).await;
     }
     rig.say(". event 1").await;
-    let text = "4500 bytes of bodies in hand reach max_in_flight_bytes = 4000";
+    let text = "4500 bytes that bodies in hand keep reach max_in_flight_bytes = 4000";
     assert_eq!(rig.hear().await, format!("x 3 resource_exhausted {text}"));
     rig.say("! 1 \"one\"").await;
     assert_eq!(call.await.unwrap().unwrap().body, json("\"one\""));
@@ -261,14 +277,16 @@ async fn progress_after_the_answer_goes_nowhere() {
     rig.hang_up().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn handlers_are_dropped_when_the_peer_goes_away() {
-    struct Guard(Arc<AtomicUsize>);
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
+struct Guard(Arc<AtomicUsize>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+/// A rig whose handlers never return, and how many of them were dropped.
+fn waiting() -> (Rig, Arc<AtomicUsize>) {
     let dropped = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&dropped);
     let service = Serve(move |_: Incoming| {
@@ -279,7 +297,45 @@ async fn handlers_are_dropped_when_the_peer_goes_away() {
             Ok(Body::Empty.into())
         }
     });
-    let mut rig = Setup::new().handler(service).start();
+    (Setup::new().handler(service).start(), dropped)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_the_peer_cancels_ends_its_handler_alone_and_has_no_answer() {
+    let (mut rig, dropped) = waiting();
+    for id in 1..=3 {
+        rig.say(&format!("? {id} a")).await;
+    }
+    // The second one of them twice, and one that was never asked.
+    for id in [2, 2, 9] {
+        rig.say(&format!("- {id}")).await;
+    }
+    settle().await;
+    assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    assert_eq!((rig.count(Count::Requests), rig.count(Count::RequestsAbandoned)), (3, 1));
+    assert_eq!((rig.count(Count::FramesDelivered), rig.count(Count::FramesUsed)), (4, 2));
+    assert!(rig.silent().await);
+    let ledger = Arc::clone(&rig.ledger);
+    rig.hang_up().await;
+    assert_eq!((dropped.load(Ordering::SeqCst), ledger.get(Count::RequestsAbandoned)), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_makes_room_for_the_next_request() {
+    let mut setup = Setup::new();
+    setup.limits.max_in_flight = 2;
+    let mut rig = setup.start();
+    rig.say("? 1 hang").await;
+    rig.say("- 1").await;
+    rig.say("? 2 hang").await;
+    rig.say("? 3 echo 3").await;
+    assert_eq!(rig.hear().await, "! 3 3");
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_are_dropped_when_the_peer_goes_away() {
+    let (mut rig, dropped) = waiting();
     for id in 0..20 {
         rig.say(&format!("? {id} a")).await;
     }

@@ -18,5 +18,5 @@ mod rig;
 mod session;
 
 pub(crate) use codec::ToyCodec;
-pub(crate) use rig::{Guests, Heard, Serve, Setup, check_books, json, settle};
+pub(crate) use rig::{Guests, Heard, Rig, Serve, Setup, check_books, json, settle};
 pub(crate) use session::{Command, Login, Order, ToySession};

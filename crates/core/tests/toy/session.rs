@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use polywire_core::{
     Action, Admit, Body, CallError, CallId, Close, Code, Count, Credentials, Cx, Delivery, Due, Event,
-    Failure, Flush, Gate, Identity, JsonLimits, JsonText, Outbound, OutboundOf, Refusal, Request, Response,
-    Route, Session,
+    Failure, Flush, Gate, Identity, JsonLimits, JsonText, Outbound, OutboundOf, Part, Refusal, Request,
+    Response, Route, Session, json,
 };
 
 use super::codec::{Framing, ToyCodec};
@@ -47,7 +47,7 @@ pub(crate) struct ToySession {
     pub(crate) order: Order,
     /// Send a heartbeat this often.
     pub(crate) beat: Option<Duration>,
-    /// Keep the id of an abandoned call, as a careless session would.
+    /// Keep the id of a cancelled call, as a careless session would.
     pub(crate) careless: bool,
     established: bool,
     next_id: u64,
@@ -117,7 +117,7 @@ impl ToySession {
                 let (id, body) = split(&rest);
                 let known = number(&id).and_then(|id| self.calls.get(&id));
                 let call = known.map(|(call, _)| *call);
-                match body_of(body) {
+                match body_of(body, cx.pins()) {
                     Some(body) if call.is_some() || id == "*" => {
                         cx.deliver(Delivery::Progress { call, body });
                     }
@@ -125,9 +125,13 @@ impl ToySession {
                     None => cx.count(Count::BadBody),
                 }
             }
+            b"-" => match number(&rest) {
+                Some(reply) => cx.deliver(Delivery::Cancel(reply)),
+                None => cx.count(Count::Undecodable),
+            },
             b"." => {
                 let (name, body) = split(&rest);
-                match (Route::from_bytes(name), body_of(body)) {
+                match (Route::from_bytes(name), body_of(body, cx.pins())) {
                     (Ok(route), Some(body)) => cx.deliver(Delivery::Event(Event::new(route, body))),
                     (Err(_), _) => cx.count(Count::BadRoute),
                     (_, None) => cx.count(Count::BadBody),
@@ -192,7 +196,7 @@ impl ToySession {
             cx.count(count);
             cx.write(Bytes::from(format!("x {reply} {} {why}", Code::InvalidArgument)));
         };
-        match (Route::from_bytes(name), body_of(body)) {
+        match (Route::from_bytes(name), body_of(body, cx.pins())) {
             (Ok(route), Some(body)) => {
                 let mut request = Request::new(route, body);
                 if let Some(timeout) = timeout {
@@ -213,7 +217,7 @@ impl ToySession {
             let code = text(&code).and_then(|name| Code::from_name(&name)).unwrap_or(Code::Unknown);
             Some(Err(CallError::Failure(Failure::new(code, text(&words).unwrap_or_default()))))
         } else {
-            body_of(rest).map(|body| Ok(Response::from(body)))
+            body_of(rest, cx.pins()).map(|body| Ok(Response::from(body)))
         };
         let Some(call) = self.forget(id, cx) else { return cx.count(Count::OrphanReply) };
         let unreadable = || Err(CallError::unknown(Code::Internal, "the answer is not JSON"));
@@ -298,7 +302,7 @@ impl Session for ToySession {
             Outbound::Response { reply, result: Err(failure) } => {
                 cx.write(Bytes::from(format!("x {reply} {} {}", failure.code, failure.message)));
             }
-            Outbound::Abandon(call) => {
+            Outbound::Cancel(call) => {
                 let known = self.calls.iter().find(|(_, (known, _))| *known == call).map(|(id, _)| *id);
                 if let Some(id) = known
                     && !self.careless
@@ -346,11 +350,12 @@ fn number(word: &Bytes) -> Option<u64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-fn body_of(text: Bytes) -> Option<Body> {
+fn body_of(text: Bytes, pins: usize) -> Option<Body> {
     if text.is_empty() {
         return Some(Body::Empty);
     }
-    JsonText::new(text, &JsonLimits::default()).ok().map(Body::Json)
+    json::validate(&text, &JsonLimits::default()).ok()?;
+    Some(Body::Json(JsonText::from_part(Part::of(&text, &text, pins))))
 }
 
 fn line(head: &str, body: &Body) -> Bytes {

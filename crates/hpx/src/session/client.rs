@@ -294,7 +294,7 @@ impl Session for ClientSession {
                 None => Admit::Now,
             },
             Outbound::Event(_) => Admit::Refuse(Failure::new(Code::Unimplemented, "HPX carries no events")),
-            Outbound::Response { .. } | Outbound::Abandon(_) | Outbound::Command(_) => Admit::Now,
+            Outbound::Response { .. } | Outbound::Cancel(_) | Outbound::Command(_) => Admit::Now,
         }
     }
 
@@ -304,7 +304,7 @@ impl Session for ClientSession {
                 self.call = Some(InFlight { call, deadline, request, renewed: false });
                 self.send_call(cx);
             }
-            Outbound::Abandon(call) => self.give_up(call, cx),
+            Outbound::Cancel(call) => self.give_up(call, cx),
             Outbound::Command(wake) => self.woken(wake, cx),
             Outbound::Event(_) | Outbound::Response { .. } => {}
         }

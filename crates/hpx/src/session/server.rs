@@ -33,7 +33,7 @@ use crate::gzip::Fault;
 use crate::wire::{self, Message, Unreadable};
 
 /// What a response must carry back: nothing, for one function runs at a time.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Turn;
 
 /// The server's side of one connection.
@@ -322,7 +322,7 @@ impl Session for ServerSession {
             Outbound::Event(_) => {
                 Admit::Refuse(Failure::new(Code::Unimplemented, "HPX carries no events but its broadcasts"))
             }
-            Outbound::Response { .. } | Outbound::Abandon(_) | Outbound::Command(_) => Admit::Now,
+            Outbound::Response { .. } | Outbound::Cancel(_) | Outbound::Command(_) => Admit::Now,
         }
     }
 
@@ -342,7 +342,7 @@ impl Session for ServerSession {
                 // Never in one write with a reply: old clients would lose one of the two.
                 cx.act(Action::Write(Frame::Text(out.freeze()), Flush::Alone));
             }
-            Outbound::Request { .. } | Outbound::Abandon(_) => {}
+            Outbound::Request { .. } | Outbound::Cancel(_) => {}
             Outbound::Command(never) => match never {},
         }
     }

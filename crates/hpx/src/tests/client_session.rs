@@ -361,7 +361,7 @@ fn p14_other_answers_to_a_session_that_is_shown() {
     assert_eq!(spare.next(), json!({"session": "s1", "name": "polywire", "data": []}));
     // Talk of other things, and a call that was never made.
     spare.message(&greeting());
-    spare.with(|session, cx| session.send(Outbound::Abandon(CallId(1)), cx));
+    spare.with(|session, cx| session.send(Outbound::Cancel(CallId(1)), cx));
     assert_eq!((spare.counts.pop(), spare.closed.is_none()), (Some(Count::Unexpected), true));
     spare.message(&json!({"session": "s1", "name": "s", "data": []}));
     assert!(spare.established.is_some());
@@ -458,21 +458,21 @@ fn p12_a_broadcast_is_no_answer_and_the_connection_leaves_after_its_call() {
 fn p13_a_call_that_was_given_up_closes_its_socket() {
     let Dialled { mut engine, .. } = dialled();
     engine.call(1, "f", "{}");
-    engine.with(|session, cx| session.send(Outbound::Abandon(CallId(0)), cx));
+    engine.with(|session, cx| session.send(Outbound::Cancel(CallId(0)), cx));
     assert!(engine.closed.is_none(), "another call");
-    engine.with(|session, cx| session.send(Outbound::Abandon(CallId(1)), cx));
+    engine.with(|session, cx| session.send(Outbound::Cancel(CallId(1)), cx));
     assert!(matches!(engine.closed, Some(Close::GivenUp(_))));
     // While the call is not on the wire its connection is as good as before.
     let Dialled { mut engine, .. } = dialled();
     engine.call(1, "f", "{}");
     engine.message(&json!({"session": "", "name": "s", "data": {"msg": "wait"}}));
-    engine.with(|session, cx| session.send(Outbound::Abandon(CallId(1)), cx));
+    engine.with(|session, cx| session.send(Outbound::Cancel(CallId(1)), cx));
     assert!(engine.closed.is_none() && engine.alarm.is_none());
     engine.call(2, "g", "{}");
     let Dialled { mut engine, .. } = dialled();
     engine.call(1, "f", "{}");
     engine.message(&error(408));
-    engine.with(|session, cx| session.send(Outbound::Abandon(CallId(1)), cx));
+    engine.with(|session, cx| session.send(Outbound::Cancel(CallId(1)), cx));
     engine.message(&welcome("s2"));
     assert!(engine.closed.is_none());
     engine.call(2, "g", "{}");

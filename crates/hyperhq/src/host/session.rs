@@ -29,7 +29,7 @@ const PACE: Duration = Duration::from_millis(100);
 pub const STATUS: Route = Route::from_static("statusUpdate");
 
 /// What the answer to a request of a plugin must carry back, as it was spelled.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum HostReply {
     /// A request for data.
     Data {
@@ -412,7 +412,7 @@ impl Session for HostSession {
             Outbound::Request { call, request, .. } => self.ask(call, request, cx),
             Outbound::Event(event) => self.broadcast(event, cx),
             Outbound::Response { reply, result } => self.answer(&reply, result, cx),
-            Outbound::Abandon(call) => self.calls.retain(|_, known| *known != call),
+            Outbound::Cancel(call) => self.calls.retain(|_, known| *known != call),
             Outbound::Command(()) => {}
         }
     }

@@ -48,7 +48,7 @@ pub(crate) const TOLD: [&str; 4] =
     ["thumbnail:created", "thumbnail:progress", "thumbnail:complete", "statusUpdate"];
 
 /// What the answer to a request of the host must carry back.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The id as it is spelled.
     id: JsonText,
@@ -360,7 +360,7 @@ impl Session for PluginSession {
                 cx.write(packet);
             }
             Outbound::Response { reply, result } => self.answer(&reply, result, cx),
-            Outbound::Abandon(call) => self.calls.retain(|_, known| *known != call),
+            Outbound::Cancel(call) => self.calls.retain(|_, known| *known != call),
             Outbound::Command(Subscribe(names)) => {
                 let new = self.kept.want(names);
                 if self.login == Login::Done && !new.is_empty() {

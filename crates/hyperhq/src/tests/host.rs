@@ -268,7 +268,7 @@ fn requests_to_a_plugin_are_matched_by_id_and_the_first_answer_counts() {
     line.say("response", r#"{"id":"req-1","type":"response","data":"second"}"#);
     line.say("response", r#"{"id":"req-3","type":"error","data":"unknown method"}"#);
     line.say("response", r#"{"id":"req-4"}"#);
-    line.send(Outbound::Abandon(CallId(5)));
+    line.send(Outbound::Cancel(CallId(5)));
     line.say("response", r#"{"id":"req-5","type":"response","data":"late"}"#);
     line.say("response", r#"{"id":7}"#);
     assert_eq!(line.counted, [Count::OrphanReply; 3]);

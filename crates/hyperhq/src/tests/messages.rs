@@ -125,7 +125,7 @@ fn h19_the_first_answer_counts_and_every_other_is_nobodys() {
     hand.hear("error", r#"{"message":"Missing method","requestId":"07070707-5"}"#);
     assert!(matches!(hand.delivered.pop_front(), Some(Delivery::Response { outcome: Err(_), .. })));
     let call = hand.call("getSystems", Body::Empty);
-    hand.send(Outbound::Abandon(call));
+    hand.send(Outbound::Cancel(call));
     hand.hear("dataResponse", r#"{"requestId":"07070707-6","success":true}"#);
     assert!(hand.delivered.is_empty());
 }

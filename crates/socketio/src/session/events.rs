@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use polywire_core::{
     Action, Admit, Body, CallError, CallId, Code, Count, Cx, Delivery, Event, Failure, Identity, JsonLimits,
-    JsonText, Meta, Outbound, OutboundOf, Request, Response, Route, Session, json,
+    JsonText, Meta, Outbound, OutboundOf, Request, Response, Route, Session, copied, json,
 };
 
 use super::CONNECTED;
@@ -96,15 +96,13 @@ fn write(kind: Kind, cx: &mut Cx<'_, Events>) {
 /// The name of an event as a route: text as it is, a number as its digits.
 fn route_of(args: &Args) -> Option<Route> {
     let place = args.place(0)?;
-    let name = args.text().slice(place.clone());
-    if name.first() != Some(&b'"') {
-        return Route::from_bytes(name).ok();
+    match args.text().get(place)? {
+        [b'"', inner @ .., b'"'] if inner.contains(&b'\\') => {
+            Route::new(json::unescape(inner)?.into_owned()).ok()
+        }
+        [b'"', inner @ .., b'"'] => Route::from_bytes(copied(inner)).ok(),
+        name => Route::from_bytes(copied(name)).ok(),
     }
-    let inner = args.text().slice(place.start + 1..place.end - 1);
-    if !inner.contains(&b'\\') {
-        return Route::from_bytes(inner).ok();
-    }
-    Route::new(json::unescape(&inner)?.into_owned()).ok()
 }
 
 impl Session for Events {
@@ -150,7 +148,7 @@ impl Session for Events {
             }
             Outbound::Response { reply, result } => self.answer(reply, result, cx),
             // Nothing to forget: an answer that comes late finds no call.
-            Outbound::Abandon(_) | Outbound::Command(()) => {}
+            Outbound::Cancel(_) | Outbound::Command(()) => {}
         }
     }
 }

@@ -128,7 +128,7 @@ fn an_acknowledgement_answers_its_request_once() {
     }
     assert_eq!(hand.counted, [Count::OrphanReply; 3]);
     let call = hand.call(Request::new(Route::from_static("echo"), Body::Empty));
-    hand.send(Outbound::Abandon(call));
+    hand.send(Outbound::Cancel(call));
     hand.say("432[]");
     assert_eq!(hand.counted.len(), 4);
     assert!(hand.delivered.is_empty());

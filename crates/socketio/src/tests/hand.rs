@@ -127,7 +127,7 @@ impl Hand {
 
     pub(crate) fn send(&mut self, outbound: OutboundOf<Client>) {
         assert_eq!(self.session.admit(&outbound), Admit::Now, "{outbound:?}");
-        if let Outbound::Abandon(call) = &outbound {
+        if let Outbound::Cancel(call) = &outbound {
             self.pending.remove(call);
         }
         self.with(|session, cx| session.send(outbound, cx));

@@ -84,7 +84,7 @@ impl Session {
         };
         let implied = received.data.json().map(translate::implied);
         let kind = if kind.is_empty() { implied.as_deref().unwrap_or_default() } else { kind };
-        let body = translate::to_body(received.data, kind, frame, &self.limits);
+        let body = translate::to_body(received.data, kind, frame, cx.pins(), &self.limits);
         let outcome = translate::to_outcome(kind, body, self.config.errors_in_reply, &self.limits);
         cx.deliver(Delivery::Response { call, outcome });
     }
@@ -107,7 +107,7 @@ impl Session {
         };
         let meta = meta(&received.kind, &received.data, &route, true);
         let kind = text_of(&received.kind);
-        let body = translate::to_body(received.data, &kind, frame, &self.limits);
+        let body = translate::to_body(received.data, &kind, frame, cx.pins(), &self.limits);
         let request = Request { route, body, due: Due::Default, meta };
         cx.deliver(Delivery::Request { request, reply, identity: None });
     }
@@ -130,7 +130,7 @@ impl Session {
         };
         let meta = meta(&received.kind, &received.data, &route, false);
         let kind = text_of(&received.kind);
-        let body = translate::to_body(received.data, &kind, frame, &self.limits);
+        let body = translate::to_body(received.data, &kind, frame, cx.pins(), &self.limits);
         cx.deliver(Delivery::Event(Event { route, body, meta }));
     }
 

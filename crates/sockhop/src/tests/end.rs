@@ -151,6 +151,7 @@ impl End {
             }
             Delivery::Event(event) => Got::Event(event),
             Delivery::Response { call, outcome } => Got::Response(call, outcome),
+            Delivery::Cancel(reply) => panic!("the wire has no word for {reply:?}"),
             Delivery::Progress { call, body } => Got::Progress(call.unwrap(), body),
         };
         self.got.push(got);

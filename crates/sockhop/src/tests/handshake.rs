@@ -319,7 +319,7 @@ fn s11_a_peer_that_goes_dark_in_its_handshake_is_found_by_pings() {
     let call = client.call("slow", json("{}"));
     client.wait(timeout() + interval * 10);
     assert_eq!(client.close_reason(), None);
-    client.send(Outbound::Abandon(call));
+    client.send(Outbound::Cancel(call));
     client.wait(interval);
     assert!(matches!(client.close_reason(), Some(Close::Dead(_))));
 }
@@ -353,14 +353,14 @@ fn s11_a_peer_that_says_no_more_is_found_by_its_silence_in_both_roles() {
         end.feed(tick);
         end.wait(timeout());
         let call = end.call("slow", json("{}"));
-        end.send(Outbound::Abandon(call));
+        end.send(Outbound::Cancel(call));
         dead_after(end, 4);
 
         // It leaves one without an answer, and says other things.
         let mut end = End::new(&config, role);
         end.wait(timeout());
         let call = end.call("slow", json("{}"));
-        end.send(Outbound::Abandon(call));
+        end.send(Outbound::Cancel(call));
         end.feed(tick);
         dead_after(end, 180);
     }

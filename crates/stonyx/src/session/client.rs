@@ -366,7 +366,7 @@ impl Session for ClientSession {
                 let name = outgoing(&event.route, &self.config);
                 self.write_message(&name, &event.body, cx);
             }
-            Outbound::Abandon(call) => {
+            Outbound::Cancel(call) => {
                 let until = cx.now() + self.config.owed_for;
                 for awaited in self.awaited.values_mut().flatten().filter(|by| **by == Awaited::By(call)) {
                     *awaited = Awaited::Owed(until);

@@ -274,7 +274,7 @@ impl Session for ServerSession {
                 // As later revisions do; clients of every revision read it.
                 self.write_message(&name, "response", &event.body, cx);
             }
-            Outbound::Request { .. } | Outbound::Abandon(_) | Outbound::Command(()) => {}
+            Outbound::Request { .. } | Outbound::Cancel(_) | Outbound::Command(()) => {}
         }
         self.spare_the_key(cx);
     }

@@ -91,6 +91,7 @@ fn told(delivery: Delivery<u64>) -> String {
             format!("! {} {}", call.0, body(&response.body))
         }
         Delivery::Response { call, outcome: Err(error) } => format!("! {} {error}", call.0),
+        Delivery::Cancel(reply) => format!("- {reply}"),
         Delivery::Progress { .. } => "progress".to_owned(),
     }
 }
@@ -173,6 +174,18 @@ fn requests_answers_and_events_go_both_ways() {
         let heard = ["! 4 2", "! 5 Empty", "! 6 not_found: no", "! 7 unknown: ENOENT: no", "Close(Peer)"];
         assert_eq!(end.done(), heard);
     }
+}
+
+#[test]
+fn a_request_that_was_dropped_is_cancelled_once_and_its_id_is_free_again() {
+    let mut end = Hand::friends(Role::Server);
+    end.hear("ASK 7 greet\nDROP 7\nDROP 7\nASK 7 greet");
+    assert_eq!(end.done(), ["? 7 greet Empty", "- 7", "? 7 greet Empty"]);
+    end.send(response(7, Ok(Body::Empty)));
+    end.hear("DROP 7");
+    assert_eq!(end.done(), ["> OK 7"], "it was answered before");
+    end.send(Outbound::Cancel(CallId(4)));
+    assert_eq!(end.done(), ["> DROP 4"]);
 }
 
 #[test]

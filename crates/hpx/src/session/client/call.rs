@@ -112,7 +112,7 @@ impl ClientSession {
         match self.phase {
             Phase::Ready => {
                 cx.close(Close::GivenUp(
-                    "a call was abandoned, and its late answer would be taken for another's".to_owned(),
+                    "a call was given up, and its late answer would be taken for another's".to_owned(),
                 ));
             }
             Phase::CallPaused => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use polywire_core::{Action, Code, Delivery, Failure, Identity, Request, Response, Route, json};
+use polywire_core::{Action, Code, Delivery, Failure, Identity, Request, Response, Route, copied, json};
 
 use super::super::table::Entry;
 use super::{Context, Refused, ServerSession, Turn};
@@ -88,5 +88,5 @@ fn route(fname: &Bytes) -> Option<Route> {
     if inner.contains(&b'\\') {
         return Route::new(json::as_string(fname)?.into_owned()).ok();
     }
-    Route::from_bytes(fname.slice_ref(inner)).ok()
+    Route::from_bytes(copied(inner)).ok()
 }
