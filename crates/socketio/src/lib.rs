@@ -97,6 +97,8 @@
 //!   becomes a close frame with 1009, which the library answers. Without it the C# helper of
 //!   HyperHQ plugins cannot connect at all. It also counts announced attachments: those that never come are a message
 //!   begun, which `frame_timeout` ends. What passes is not copied.
+//!   HTTP never reads beyond the head of a request for a WebSocket, so what a client sends along with it, or before
+//!   the answer, goes through the sieve, too.
 //! - **Over polling, announced attachments may come for as long as the session lives.** What a client can hold by one that
 //!   never comes is bounded by `max_frame_bytes`, as over a WebSocket, where it may begin another after each that was
 //!   ended. To end it by time, this side would have to read every body beside the library, and to end the session behind

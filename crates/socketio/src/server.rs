@@ -11,6 +11,7 @@ mod door;
 mod flood;
 mod floor;
 mod gate;
+mod heads;
 mod inbound;
 mod join;
 mod line;

@@ -10,6 +10,8 @@
 //!   one, with 1000, and its answer is what the client gets.
 //! - Floods that the library takes without a word: see [`Flood`]. A close frame with 1008 stands for what is too much.
 //!
+//! What comes together with the request for the WebSocket, or before its answer, is held to all that, too: see [`Heads`].
+//!
 //! Frames are looked at where they begin and nowhere else; what passes is not copied.
 
 use std::io;
@@ -23,6 +25,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::flood::Flood;
 use super::gate::Gate;
+use super::heads::Heads;
 use super::verdict::Verdict;
 
 /// Read ahead at a time while frames are cut or held back.
@@ -43,6 +46,7 @@ const LOOK: usize = Header::MAX_BYTES + 2;
 /// The two directions of one stream.
 pub(super) struct Sieve {
     max: u64,
+    heads: Heads,
     /// Bytes read and not handed on; their first `passed` may be.
     ahead: BytesMut,
     passed: usize,
@@ -90,6 +94,7 @@ impl Sieve {
     pub(super) fn new(max: usize, max_control: u32) -> Self {
         Self {
             max: max as u64,
+            heads: Heads::new(),
             ahead: BytesMut::new(),
             passed: 0,
             seen: Seen {
@@ -126,6 +131,28 @@ impl Sieve {
         let Seen { rest, open, due, unanswered, .. } = self.seen;
         let head = !self.ahead.is_empty() && self.passed == 0 && unanswered == 0;
         (rest > 0 || open || due > 0 || head) && !self.over
+    }
+
+    /// Reads what HTTP is to have while there is no WebSocket: never beyond the end of a head.
+    pub(super) fn poll_http<Io: AsyncRead>(
+        &mut self,
+        io: Pin<&mut Io>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            let start = buf.filled().len();
+            ready!(io.poll_read(cx, buf))?;
+            let new = buf.filled().get(start..).unwrap_or_default();
+            let taken = self.heads.take(new);
+            self.ahead.extend_from_slice(new.get(taken..).unwrap_or_default());
+            buf.set_filled(start + taken);
+        } else {
+            let most = self.ahead.len().min(buf.remaining());
+            self.passed = self.heads.take(self.ahead.get(..most).unwrap_or_default());
+            self.hand_on(buf);
+        }
+        Poll::Ready(Ok(()))
     }
 
     pub(super) fn poll_read<Io: AsyncRead>(
