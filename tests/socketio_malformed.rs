@@ -355,6 +355,29 @@ async fn a_client_that_answers_no_ping_is_told_as_what_it_is() {
     assert_eq!(end.to_string(), "no answer to heartbeats: ping_timeout = 500ms");
 }
 
+#[tokio::test]
+async fn h12_a_client_that_polls_twice_at_a_time_is_told_as_what_it_is() {
+    let heard = Heard::default();
+    let server = serve(&heard, Limits::default(), quiet()).await;
+    let mut raw = Raw::dial(server.address()).await;
+    let sid = format!("&sid={}", raw.session().await);
+    assert_eq!(raw.ask(&sid, Some("40")).await.0, 200);
+    // Nothing is left to be taken then: the next poll waits.
+    let (mut pinged, mut joined) = (false, false);
+    while !pinged || !joined {
+        let came = raw.ask(&sid, None).await.1;
+        pinged |= came.split('\u{1e}').any(|packet| packet == "2");
+        joined |= came.contains("40{");
+    }
+    let query = format!("EIO=4&transport=polling{sid}");
+    let mut other = Raw::dial(server.address()).await;
+    raw.begin("GET", &query, "").await;
+    other.begin("GET", &query, "").await;
+    let end = heard.ended("two polls").await;
+    assert!(matches!(end, Close::Protocol(_)), "{end:?}");
+    assert!(end.to_string().ends_with("the client polls twice at a time"), "{end}");
+}
+
 /// The head of a request, without its end.
 const HEAD: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\n";
 

@@ -94,7 +94,7 @@
 //!   many skips the queue of each member, and with it the bounds and the order that a member is promised.
 //! - **A sieve lies under the library.** It looks at each frame of a WebSocket where it begins: packets that only
 //!   servers send are left out, what follows an unanswered CONNECT is not read yet, and a message above the limit
-//!   becomes a close frame with 1009, which the library answers. Without it the C# helper of
+//!   becomes a close frame with 1009, a flood one with 1008, which the library answers. Without it the C# helper of
 //!   HyperHQ plugins cannot connect at all. It also counts announced attachments: those that never come are a message
 //!   begun, which `frame_timeout` ends. What passes is not copied.
 //!   HTTP never reads beyond the head of a request for a WebSocket, so what a client sends along with it, or before
@@ -104,8 +104,9 @@
 //!   ended. To end it by time, this side would have to read every body beside the library, and to end the session behind
 //!   the library's back.
 //! - **What this side decides under the library is told to the connections above it**, past the library, whose own word is
-//!   only that the client is gone: over a WebSocket a flood, a message beyond its limit and a write that stalls, over
-//!   both a missing pong, end a connection by their names. Of what it cannot read, the library does not tell whether it
+//!   only that the client is gone: over a WebSocket a flood, a message beyond its limit or in too many frames and a
+//!   write that stalls, over polling two polls at a time, over both a missing pong, end a connection by their names. Of
+//!   what it cannot read, the library does not tell whether it
 //!   is no packet or one too large, and neither does this side.
 //! - **A session has one gate, whatever carries it.** Its streams and requests meet there: reading and POSTs wait
 //!   while its queue is full, and packets follow when the stream has been flushed or the client has asked again.

@@ -193,8 +193,7 @@ impl Sieve {
                 Step::Pass(count) => self.passed = count,
                 Step::Leave(count) => self.ahead.advance(count),
                 Step::End(verdict) => {
-                    let told = polywire_core::TransportError::from(verdict);
-                    tracing::debug!("a client is sent away: {told}");
+                    tracing::debug!("a client is sent away: {verdict:?}");
                     // Before the library hears of it, and tells that the client is gone.
                     gate.condemn(verdict);
                     self.end_with(farewell(verdict), io.as_mut(), cx);
