@@ -10,6 +10,7 @@ mod config;
 mod door;
 mod flood;
 mod floor;
+mod frames;
 mod gate;
 mod heads;
 mod inbound;
