@@ -1,8 +1,9 @@
 //! Calls and events by hand: bodies and arguments, answers, failures, and the limits on both.
 
+use bytes::Bytes;
 use polywire_core::{
-    Admit, Body, ByteString, CallError, Code, Count, Delivery, Event, Failure, Meta, Outbound, Request,
-    Response, Route,
+    Admit, Body, ByteString, CallError, Code, Count, Delivery, Event, Failure, Message, Meta, Outbound,
+    Request, Response, Route,
 };
 
 use super::hand::Hand;
@@ -80,6 +81,29 @@ fn bytes_alone_are_bytes_and_bytes_in_json_stay_beside_it() {
     assert_eq!(meta.attachments(), [&[1][..], &[]]);
     assert_eq!(emit(&mut hand, body, meta), text);
     assert_eq!(hand.written.drain(..).map(|message| message.len()).collect::<Vec<_>>(), [1, 0]);
+}
+
+#[test]
+fn an_attachment_stays_in_the_memory_that_it_came_in_until_it_has_left_again() {
+    let mut hand = Hand::connected(Config::default());
+    let mark = r#"{"_placeholder":true,"num":0}"#;
+    for argument in
+        [mark.to_owned(), format!(r#"{{"type":"T","data":{mark}}}"#), format!(r#"{{"a":{mark}}}"#)]
+    {
+        let text = format!(r#"451-["x",{argument}]"#);
+        hand.say(&text);
+        let came = Bytes::from(vec![7; 100]);
+        hand.receive(Message::Binary(came.clone()));
+        let (body, meta) = heard(&mut hand);
+        let got = match &body {
+            Body::Binary(binary) => &binary.bytes,
+            _ => &meta.attachments()[0],
+        };
+        assert_eq!(got.as_ptr_range(), came.as_ptr_range(), "{text}");
+        assert_eq!(emit(&mut hand, body, meta), text);
+        let Some(Message::Binary(left)) = hand.written.pop_front() else { panic!("{text}") };
+        assert_eq!(left.as_ptr_range(), came.as_ptr_range(), "{text}");
+    }
 }
 
 #[test]
