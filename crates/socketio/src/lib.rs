@@ -36,6 +36,10 @@
 //! It has no failures of its own: a failed request is acknowledged with `{"error":{"code","message"}}`. An event without an
 //! acknowledgement may be lost when the connection is.
 //!
+//! A message whose JSON is beyond our limits (levels, keys, digits of a number) is dropped and counted as `bad_body`. A request
+//! among them is not answered, as one that nothing handles is not, and whoever waits for such an answer waits until its time is
+//! over. Of a server one with attachments ends the connection: they would come, and nothing would wait for them.
+//!
 //! # Features
 //! | feature | adds |
 //! |---|---|
