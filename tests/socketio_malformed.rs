@@ -278,15 +278,12 @@ async fn h10_floods_of_pings_and_pongs_end_their_own_connection() {
     let limits = Limits { max_control_per_second: 50, ..Limits::default() };
     let server = serve(&heard, limits, quiet()).await;
     let mut neighbour = Raw::join(server.address()).await;
-    let text = |payload: &str| {
-        [&[0x81, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0], payload.as_bytes()].concat()
-    };
     let floods = [
         ("pings of the WebSocket", vec![0x89, 0x80, 0, 0, 0, 0]),
         ("pongs of the WebSocket", vec![0x8a, 0x81, 0, 0, 0, 0, b'x']),
-        ("pings", text("2")),
-        ("pongs", text("3")),
-        ("packets that say nothing", text("6")),
+        ("pings", text_frame("2")),
+        ("pongs", text_frame("3")),
+        ("packets that say nothing", text_frame("6")),
         ("pongs in two frames", [&[0x01, 0x80, 0, 0, 0, 0][..], &[0x80, 0x81, 0, 0, 0, 0, b'3']].concat()),
     ];
     for (what, one) in floods {
@@ -310,6 +307,42 @@ async fn h10_floods_of_pings_and_pongs_end_their_own_connection() {
     }
 }
 
+/// A text in a frame of its own; its mask is zero.
+fn text_frame(payload: &str) -> Vec<u8> {
+    [&[0x81, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0], payload.as_bytes()].concat()
+}
+
+/// What comes together with the request for the WebSocket, or before its answer, is held to the same rules as what comes later.
+#[tokio::test]
+async fn h08_h10_frames_sent_along_with_the_upgrade_are_guarded_as_all_others() {
+    let heard = Heard::default();
+    let limits = Limits { max_control_per_second: 50, max_frame_bytes: 1_024, ..Limits::default() };
+    let server = serve(&heard, limits, quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
+    let large = [0x81, 0x80 | 126, 0x04, 0x01, 0, 0, 0, 0, b'4', b'2'].to_vec();
+    for (what, bytes) in [
+        ("pings", [0x89, 0x80, 0, 0, 0, 0].repeat(1_000)),
+        ("pongs", text_frame("3").repeat(1_000)),
+        ("fragments", [vec![0x01, 0x80, 0, 0, 0, 0], FRAGMENT.repeat(1_100)].concat()),
+        ("a message above the limit", large),
+    ] {
+        let mut raw = Raw::dial(server.address()).await;
+        let head = raw.upgrade_along_with(&bytes).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{what}: {head}");
+        // The library may end a session that has hardly begun without a word.
+        assert_eq!(tokio::time::timeout(LIMIT, raw.end()).await, Ok(()), "{what}");
+        goes_on(&mut neighbour, &heard, what).await;
+    }
+    // What is in order is served, even an opening in one go.
+    let opening = [text_frame("0"), text_frame("40"), text_frame("42[\"early\"]")].concat();
+    let mut raw = Raw::dial(server.address()).await;
+    let head = raw.upgrade_along_with(&opening).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    until("it is heard", || !heard.0.lock().unwrap().is_empty()).await;
+    assert_eq!(heard.take(), ["event early"]);
+    goes_on(&mut neighbour, &heard, "an opening in one go").await;
+}
+
 #[tokio::test]
 async fn a_client_that_answers_no_ping_is_told_as_what_it_is() {
     let heard = Heard::default();
@@ -320,6 +353,29 @@ async fn a_client_that_answers_no_ping_is_told_as_what_it_is() {
     let end = heard.ended("no pong").await;
     assert_eq!(end, Close::Dead("ping_timeout = 500ms".into()));
     assert_eq!(end.to_string(), "no answer to heartbeats: ping_timeout = 500ms");
+}
+
+#[tokio::test]
+async fn h12_a_client_that_polls_twice_at_a_time_is_told_as_what_it_is() {
+    let heard = Heard::default();
+    let server = serve(&heard, Limits::default(), quiet()).await;
+    let mut raw = Raw::dial(server.address()).await;
+    let sid = format!("&sid={}", raw.session().await);
+    assert_eq!(raw.ask(&sid, Some("40")).await.0, 200);
+    // Nothing is left to be taken then: the next poll waits.
+    let (mut pinged, mut joined) = (false, false);
+    while !pinged || !joined {
+        let came = raw.ask(&sid, None).await.1;
+        pinged |= came.split('\u{1e}').any(|packet| packet == "2");
+        joined |= came.contains("40{");
+    }
+    let query = format!("EIO=4&transport=polling{sid}");
+    let mut other = Raw::dial(server.address()).await;
+    raw.begin("GET", &query, "").await;
+    other.begin("GET", &query, "").await;
+    let end = heard.ended("two polls").await;
+    assert!(matches!(end, Close::Protocol(_)), "{end:?}");
+    assert!(end.to_string().ends_with("the client polls twice at a time"), "{end}");
 }
 
 /// The head of a request, without its end.

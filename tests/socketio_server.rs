@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use polywire_core::{
     Authenticate, Body, BoxFuture, Client, Close, Credentials, Endpoint, Event, Handler, HandlerFuture,
-    Identity, Incoming, Limits, Queued, Refusal, Request, Response, Route, Router, Server,
+    Identity, Incoming, JsonLimits, Limits, Queued, Refusal, Request, Response, Route, Router, Server,
 };
 use polywire_socketio::{Config, ServerConfig, dial, listen};
 use polywire_tests::driver::Driver;
@@ -325,17 +325,27 @@ async fn a_message_beyond_max_frame_bytes_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn json_beyond_the_limits_is_counted_and_the_connection_goes_on() {
+async fn json_beyond_the_limits_is_counted_and_met_with_silence_and_the_connection_goes_on() {
     let numbers = Numbers::default();
-    let json = polywire_core::JsonLimits { max_json_depth: 8, ..polywire_core::JsonLimits::default() };
+    let json = JsonLimits { max_json_depth: 8, max_json_keys: 2, max_json_number_bytes: 8 };
     let limits = Limits { json, ..Limits::default() };
     let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", numbers.clone()) };
-    let server = serve(endpoint, ServerConfig::default()).await;
+    let config = ServerConfig { answer_unrouted: true, ..ServerConfig::default() };
+    let server = serve(endpoint, config).await;
     let mut raw = Raw::join(server.address()).await;
-    raw.send(&[&format!("42[\"deep\",{}{}]", "[".repeat(20), "]".repeat(20)), "42[\"n\",1]"]).await;
+    let deep = format!("{}{}", "[".repeat(20), "]".repeat(20));
+    let beyond = [&*deep, r#"{"a":1,"b":2,"c":3}"#, "123456789"];
+    for (id, beyond) in beyond.iter().enumerate() {
+        raw.send(&[&format!("42{id}[\"q\",{beyond}]"), &format!("42[\"e\",{beyond}]")]).await;
+    }
+    raw.send(&[&format!("451-[\"q\",{{\"_placeholder\":true,\"num\":0}},{deep}]")]).await;
+    raw.send_binary(&[b"x"]).await;
+    raw.send(&["427[\"n\",1]"]).await;
+    assert_eq!(raw.event().await, "437[]", "the first that is answered");
     assert_eq!(numbers.count(1).await, [1]);
     let ledger = server.ledger();
-    assert_eq!((ledger.get(polywire_core::Count::BadBody), ledger.unaccounted_frames()), (1, 0));
+    let beyond = 2 * beyond.len() as u64 + 1;
+    assert_eq!((ledger.get(polywire_core::Count::BadBody), ledger.unaccounted_frames()), (beyond, 0));
 }
 
 #[tokio::test]

@@ -84,12 +84,14 @@ impl Raw {
 
     /// The same with this query.
     pub(crate) async fn upgrade_with(&mut self, query: &str, headers: &str) -> String {
-        let head = format!(
-            "GET /socket.io/?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
-             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             {headers}\r\n"
-        );
-        self.0.write_all(head.as_bytes()).await.unwrap();
+        self.0.write_all(asked(query, headers).as_bytes()).await.unwrap();
+        self.head().await
+    }
+
+    /// Asks for a WebSocket and sends these bytes along, before there is one; the head of the answer.
+    pub(crate) async fn upgrade_along_with(&mut self, bytes: &[u8]) -> String {
+        let head = asked("EIO=4&transport=websocket", "");
+        self.0.write_all(&[head.as_bytes(), bytes].concat()).await.unwrap();
         self.head().await
     }
 
@@ -200,6 +202,15 @@ impl Raw {
             }
         }
     }
+}
+
+/// The head of a request for a WebSocket.
+fn asked(query: &str, headers: &str) -> String {
+    format!(
+        "GET /socket.io/?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         {headers}\r\n"
+    )
 }
 
 /// A masked text frame; the mask is zero.

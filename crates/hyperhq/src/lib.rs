@@ -20,7 +20,8 @@
 //!   itself, and this order is right under every reading of it. A plugin that was refused does not try again.
 //! - **The namespace is found on one connection**: `/` first, then `/plugin` when the host has no `/` or says nothing there
 //!   for 5 s, because the official server has `/` whoever is in it. The challenge that nobody looked at is still good.
-//! - **What the other side does not know ends nothing**: real plugins log by events that no host listens to.
+//! - **What the other side does not know ends nothing**: real plugins log by events that no host listens to. A status
+//!   update that is neither an object nor a text is counted, and keeps nothing alive.
 //! - **A request id that is in flight is not run again, and after a shutdown nothing is begun**; the answer to the
 //!   shutdown is the last word.
 //! - **Only events that were asked for reach handlers**, and they are asked for again after every login.

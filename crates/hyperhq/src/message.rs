@@ -32,6 +32,11 @@ impl Message {
         part(&self.argument, name, self.args.text().len())
     }
 
+    /// Is the argument an object, or a text in its place? None at all and `null` are an empty one.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self.argument.first(), None | Some(b'{' | b'"' | b'n'))
+    }
+
     /// The argument as it is spelled; bytes where it is a placeholder, empty where there is none.
     pub(crate) fn whole(&self) -> Body {
         if self.argument.is_empty() {

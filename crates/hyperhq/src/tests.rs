@@ -7,6 +7,7 @@ mod host_replay;
 mod host_stream;
 mod login;
 mod messages;
+mod ports;
 mod recording;
 mod stacked;
 mod tolerant;

@@ -30,11 +30,16 @@
 //! Socket.IO carries any number of arguments, a [`Body`](polywire_core::Body) is one. One argument is the body, none is an empty
 //! one, several are a JSON array with the fact [`SEVERAL`]; with [`Arguments::List`] every body is that array. An attachment
 //! alone is bytes; attachments inside JSON stay beside it in the [`Meta`](polywire_core::Meta), in whose order
-//! `{"_placeholder":true,"num":0}` and so on mark their places. No attachment is copied.
+//! `{"_placeholder":true,"num":0}` and so on mark their places. No attachment is copied, but those that polling carries as
+//! base64.
 //!
 //! # What the wire does not give
 //! It has no failures of its own: a failed request is acknowledged with `{"error":{"code","message"}}`. An event without an
 //! acknowledgement may be lost when the connection is.
+//!
+//! A message whose JSON is beyond our limits (levels, keys, digits of a number) is dropped and counted as `bad_body`. A request
+//! among them is not answered, as one that nothing handles is not, and whoever waits for such an answer waits until its time is
+//! over. Of a server one with attachments ends the connection: they would come, and nothing would wait for them.
 //!
 //! # Features
 //! | feature | adds |
@@ -94,16 +99,19 @@
 //!   many skips the queue of each member, and with it the bounds and the order that a member is promised.
 //! - **A sieve lies under the library.** It looks at each frame of a WebSocket where it begins: packets that only
 //!   servers send are left out, what follows an unanswered CONNECT is not read yet, and a message above the limit
-//!   becomes a close frame with 1009, which the library answers. Without it the C# helper of
+//!   becomes a close frame with 1009, a flood one with 1008, which the library answers. Without it the C# helper of
 //!   HyperHQ plugins cannot connect at all. It also counts announced attachments: those that never come are a message
 //!   begun, which `frame_timeout` ends. What passes is not copied.
+//!   HTTP never reads beyond the head of a request for a WebSocket, so what a client sends along with it, or before
+//!   the answer, goes through the sieve, too.
 //! - **Over polling, announced attachments may come for as long as the session lives.** What a client can hold by one that
 //!   never comes is bounded by `max_frame_bytes`, as over a WebSocket, where it may begin another after each that was
 //!   ended. To end it by time, this side would have to read every body beside the library, and to end the session behind
 //!   the library's back.
 //! - **What this side decides under the library is told to the connections above it**, past the library, whose own word is
-//!   only that the client is gone: over a WebSocket a flood, a message beyond its limit and a write that stalls, over
-//!   both a missing pong, end a connection by their names. Of what it cannot read, the library does not tell whether it
+//!   only that the client is gone: over a WebSocket a flood, a message beyond its limit or in too many frames and a
+//!   write that stalls, over polling two polls at a time, over both a missing pong, end a connection by their names. Of
+//!   what it cannot read, the library does not tell whether it
 //!   is no packet or one too large, and neither does this side.
 //! - **A session has one gate, whatever carries it.** Its streams and requests meet there: reading and POSTs wait
 //!   while its queue is full, and packets follow when the stream has been flushed or the client has asked again.

@@ -13,21 +13,27 @@ pub(super) fn lead(command: &mut Command) {
 /// The group that a plugin leads. Dropped, whoever is left in it is killed.
 ///
 /// Dropped when its leader was just waited for, or runs: later its number may be somebody else's.
+#[cfg(unix)]
 #[derive(Debug)]
-pub(super) struct Group(#[cfg(unix)] Option<rustix::process::Pid>);
+pub(super) struct Group(rustix::process::Pid);
+
+/// There is none.
+#[cfg(not(unix))]
+#[derive(Debug)]
+pub(super) enum Group {}
 
 impl Group {
     /// The group of a plugin that was just started.
     #[cfg(unix)]
-    pub(super) fn of(child: &Child) -> Self {
-        let number = child.id().and_then(|id| i32::try_from(id).ok());
-        Self(number.and_then(rustix::process::Pid::from_raw))
+    pub(super) fn of(child: &Child) -> Option<Self> {
+        let number = i32::try_from(child.id()?).ok()?;
+        rustix::process::Pid::from_raw(number).map(Self)
     }
 
     /// The group of a plugin that was just started.
     #[cfg(not(unix))]
-    pub(super) fn of(_: &Child) -> Self {
-        Self()
+    pub(super) fn of(_: &Child) -> Option<Self> {
+        None
     }
 }
 
@@ -35,9 +41,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         use rustix::process::{Signal, kill_process_group};
-        if let Some(leader) = self.0 {
-            // An error means that nobody is left.
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
+        // An error means that nobody is left.
+        let _ = kill_process_group(self.0, Signal::KILL);
     }
 }

@@ -97,7 +97,7 @@ impl Launch {
             lead(&mut command);
         }
         let mut child = command.spawn()?;
-        let group = self.ends_children.then(|| Group::of(&child));
+        let group = self.ends_children.then(|| Group::of(&child)).flatten();
         let (say, lines) = mpsc::channel(MAX_LINES);
         if let Some(output) = child.stdout.take() {
             tokio::spawn(hand_on(output, Line::Output, say.clone()));

@@ -297,11 +297,6 @@ mod tests {
 
     use super::*;
 
-    fn starting() -> Starting {
-        Starting::new(HostConfig::default(), Endpoint::new("hyperhq", Router::new::<()>().build().unwrap()))
-            .unwrap()
-    }
-
     #[tokio::test]
     async fn a_launch_that_fails_changes_nothing() {
         let endpoint = Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
@@ -350,17 +345,5 @@ mod tests {
         assert_ne!(host.plugin("demo").map(|peer| peer.id()), Some(first));
         drop((older, newer));
         host.shutdown().await;
-    }
-
-    #[tokio::test]
-    async fn a_busy_port_is_passed_over_and_when_all_are_busy_any_will_do() {
-        let starting = starting();
-        let busy = starting.first_free([0], |session| session).await.unwrap();
-        let taken = starting.told(&busy);
-        let other = starting.first_free([taken, 0], |session| session).await.unwrap();
-        assert_ne!(starting.told(&other), taken);
-        let why = starting.first_free([taken], |session| session).await.unwrap_err().to_string();
-        assert!(why.contains(&format!("127.0.0.1:{taken}")), "{why}");
-        assert_eq!((super::super::PORTS.count(), *super::super::PORTS.start()), (30, 52_789));
     }
 }

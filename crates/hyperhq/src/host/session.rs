@@ -312,10 +312,14 @@ impl HostSession {
         }
     }
 
-    /// A sign of life, of no request in particular.
+    /// A sign of life, of no request in particular. Its words are an object or, of older plugins, a text; or there are none.
     fn is_alive(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
         if self.current().is_none() {
             return cx.count(Count::BeforeLogin);
+        }
+        if !message.is_told() {
+            // However many, they end nothing.
+            return cx.count(Count::Unexpected);
         }
         if cx.now() < self.quiet_until {
             return;

@@ -148,8 +148,14 @@ mod tests {
         let id = ("HYPERHQ_PLUGIN_ID", "demo");
         let legacy = [id, ("HYPERAI_SOCKET_PORT", "1"), ("HYPERAI_PLUGIN_CHALLENGE", "old")];
         assert_eq!(read(&legacy).unwrap().port, 1);
-        let both = [&legacy[..], &[("HYPERHQ_SOCKET_PORT", "2")]].concat();
-        assert_eq!(read(&both).unwrap().port, 2);
+        let new = [("HYPERHQ_SOCKET_PORT", "2"), ("HYPERHQ_AUTH_CHALLENGE", "new")];
+        let both = read(&[&legacy[..], &new].concat()).unwrap();
+        assert_eq!((both.port, both.challenge.expose()), (2, &b"new"[..]));
+        // One that is there and odd is not passed over.
+        for odd in [("HYPERHQ_SOCKET_PORT", "0"), ("HYPERHQ_AUTH_CHALLENGE", "")] {
+            let error = read(&[&legacy[..], &[odd]].concat()).unwrap_err().to_string();
+            assert!(error.starts_with(odd.0), "{error}");
+        }
     }
 
     #[test]

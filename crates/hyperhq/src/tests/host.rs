@@ -232,6 +232,39 @@ fn h17_a_token_lives_as_long_as_its_session_and_a_grace_and_every_login_makes_a_
 }
 
 #[test]
+fn of_a_challenge_and_a_token_the_challenge_counts_and_the_token_where_it_is_worth_nothing() {
+    let host = Host::new(HostConfig::default());
+    let login = |challenge: &str, token: &str| {
+        let mut line = host.connect();
+        let shown =
+            format!(r#"{{"pluginId":"demo-plugin","challenge":"{challenge}","sessionToken":"{token}"}}"#);
+        line.say("authenticate", &shown);
+        line.heard_login().map(|token| (line, token))
+    };
+    let (first, token) = login("challenge-1", "made-up").unwrap();
+    // While the session lives its challenge is worth nothing, and its token takes it over.
+    assert_eq!(login("challenge-1", "made-up").err().unwrap(), "Invalid session token");
+    let (second, newer) = login("challenge-1", &token).unwrap();
+    drop(first);
+    let (third, newest) = login("made-up", &newer).unwrap();
+    drop((second, third));
+    // With both worth something it is as with the challenge alone.
+    assert!(login("challenge-1", &newest).is_ok());
+    assert_eq!(login("made-up", "made-up").err().unwrap(), "Invalid session token");
+    // The C# helper shows its challenge twice, under two names; under the second alone it counts as well.
+    for names in [&["token", "challenge"][..], &["token"]] {
+        let host = Host::new(HostConfig::default());
+        let shown: String = names.iter().map(|name| format!(r#","{name}":"challenge-1""#)).collect();
+        let mut line = host.connect();
+        line.say("authenticate", &format!(r#"{{"pluginId":"demo-plugin"{shown}}}"#));
+        assert!(line.heard_login().is_ok(), "{names:?}");
+    }
+    let mut line = host.connect();
+    line.say("authenticate", r#"{"pluginId":"demo-plugin","token":"challenge-1","challenge":"made-up"}"#);
+    assert_eq!(line.heard_login().unwrap_err(), "Invalid challenge", "the one that is named so counts");
+}
+
+#[test]
 fn a_challenge_may_be_shown_again_within_its_life_where_that_is_allowed() {
     let host = Host::new(HostConfig { challenge_reuse_within_life: true, ..HostConfig::default() });
     let (_first, _) = host.logged_in();
@@ -298,6 +331,44 @@ fn h24_signs_of_life_go_on_ten_times_a_second_at_most() {
     assert!(matches!(line.delivered[0], Delivery::Progress { call: None, .. }));
     let Some(Delivery::Event(event)) = line.delivered.get(1) else { panic!() };
     assert_eq!((&*event.route, &event.body), ("statusUpdate", &text_of(r#"{"status":"working"}"#).into()));
+}
+
+#[test]
+fn an_odd_sign_of_life_is_counted_and_ends_nothing() {
+    let host = Host::new(HostConfig::default());
+    let (mut line, _) = host.logged_in();
+    let pace = Duration::from_millis(100);
+    for odd in ["5", "true", "[{\"status\":\"working\"}]"] {
+        line.say("statusUpdate", odd);
+        assert_eq!(line.counted.pop(), Some(Count::Unexpected), "{odd}");
+        assert!(line.delivered.is_empty(), "{odd}");
+    }
+    // It names no request, so whatever it says of one is its own affair; nor does its text end one.
+    line.send(Outbound::Request {
+        call: CallId(1),
+        deadline: host.clock.now() + pace * 300,
+        request: Request::new(Route::from_static("execute"), Body::Empty),
+    });
+    line.written.clear();
+    for said in [
+        r#"{"status":"complete","requestId":"none-of-ours"}"#,
+        r#"{"status":"error","id":"req-1"}"#,
+        "{}",
+        r#""running""#,
+        "null",
+    ] {
+        line.say("statusUpdate", said);
+        assert!(matches!(line.delivered.pop_front(), Some(Delivery::Progress { call: None, .. })), "{said}");
+        let Some(Delivery::Event(event)) = line.delivered.pop_front() else { panic!("{said}") };
+        assert_eq!(event.body, text_of(said).into());
+        host.pass(pace);
+    }
+    // None at all is as good as an empty one.
+    line.receive(packet(r#"2["statusUpdate"]"#, Vec::new()));
+    assert_eq!(line.delivered.drain(..).count(), 2);
+    assert_eq!((line.counted.len(), line.closed.is_none()), (0, true));
+    line.say("response", r#"{"id":"req-1","type":"response","data":1}"#);
+    assert!(matches!(line.delivered.pop_front(), Some(Delivery::Response { outcome: Ok(_), .. })));
 }
 
 #[test]

@@ -37,13 +37,31 @@ fn environment(server: &Server) -> Environment {
 
 /// A plugin by the adapter, which logs in at `port` with `challenge`.
 async fn dialled(port: u16, challenge: polywire_core::Secret) -> Client {
-    let mut target = Target { address: format!("127.0.0.1:{port}"), ..Target::default() };
+    dialled_at(format!("127.0.0.1:{port}"), challenge).await
+}
+
+async fn dialled_at(address: String, challenge: polywire_core::Secret) -> Client {
+    let mut target = Target { address, ..Target::default() };
     target.options.set("plugin", "demo");
     target.options.set_secret("challenge", challenge);
     let endpoint = Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
     let client = ADAPTER.dial(target, endpoint).await.unwrap();
     tokio::time::timeout(LIMIT, client.ready()).await.unwrap().unwrap();
     client
+}
+
+#[tokio::test]
+async fn a_host_is_found_under_each_of_the_three_names_of_this_machine() {
+    let config = HostConfig { port: Some(0), ..HostConfig::default() };
+    let endpoint = Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
+    let host = Host::listen(config, endpoint).await.unwrap();
+    let has_v6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+    for name in ["127.0.0.1", "localhost", "[::1]"].into_iter().filter(|name| has_v6 || *name != "[::1]") {
+        let challenge = host.challenge("demo").unwrap();
+        let client = dialled_at(format!("{name}:{}", host.port()), challenge).await;
+        assert_eq!(*client.watch().borrow(), ClientState::Ready, "{name}");
+    }
+    host.shutdown().await;
 }
 
 #[tokio::test]

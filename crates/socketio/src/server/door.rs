@@ -163,6 +163,12 @@ fn session_name(uri: &Uri) -> Option<&str> {
     uri.query()?.split('&').find_map(|part| part.strip_prefix("sid="))
 }
 
+/// May a WebSocket come of it? No other request does that for the library.
+fn asks_for_websocket<B>(request: &Request<B>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    request.method() == Method::GET && query.contains("transport=websocket")
+}
+
 impl Door {
     /// This service, and `others` for every request that is not Socket.IO's: the service of one stream of a program.
     pub fn beside<S, B>(
@@ -250,18 +256,25 @@ impl Service<Request<Incoming>> for Door {
         request.extensions_mut().insert(origin);
         let (service, slot, sessions) =
             (self.service.clone(), Arc::clone(&self.slot), Arc::clone(&self.sessions));
+        let asking = asks_for_websocket(&request).then(|| self.slot.gate());
+        // It is answered at once, and HTTP reads nothing before: see `Heads`.
+        if let Some(stream) = &asking {
+            stream.fill();
+        }
         Box::pin(async move {
             if posts {
                 // What a session of requests sends is held up here: its client sends nothing more before it is answered.
                 poll_fn(|cx| gate.poll_read(cx)).await;
             }
             let response = Service::call(&service, request).await.map(answer)?;
+            if let Some(stream) = &asking {
+                stream.clear();
+            }
             // What the request became is the library's word alone: it has a reading of the query of its own.
             Ok(match response.status() {
                 StatusCode::SWITCHING_PROTOCOLS => {
                     // Requests of several sessions may share a stream; a WebSocket has it for itself.
-                    slot.set_gate(&gate);
-                    slot.upgraded();
+                    slot.upgraded(&gate);
                     response
                 }
                 StatusCode::BAD_REQUEST => respelled(response).await,

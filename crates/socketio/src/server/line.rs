@@ -34,12 +34,14 @@ impl Slot {
         Arc::clone(&self.gate.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn set_gate(&self, gate: &Arc<Gate>) {
+    /// The stream is a WebSocket from now on, of the session of this gate.
+    pub(super) fn upgraded(&self, gate: &Arc<Gate>) {
         *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(gate);
+        self.websocket.store(true, Ordering::Release);
     }
 
-    pub(super) fn upgraded(&self) {
-        self.websocket.store(true, Ordering::Release);
+    fn is_websocket(&self) -> bool {
+        self.websocket.load(Ordering::Acquire)
     }
 }
 
@@ -68,14 +70,6 @@ impl<Io> Line<Io> {
         Self { io, slot, sieve, write_timeout, stalled: None, end: Box::pin(end), _place: place }
     }
 
-    fn gate(&self) -> Arc<Gate> {
-        self.slot.gate()
-    }
-
-    fn is_websocket(&self) -> bool {
-        self.slot.websocket.load(Ordering::Acquire)
-    }
-
     /// Notes whether a write got on.
     fn watched<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
@@ -92,7 +86,7 @@ impl<Io> Line<Io> {
             return Poll::Pending;
         }
         let limit = *limit;
-        self.gate().condemn(Verdict::Stalled(limit));
+        self.slot.gate().condemn(Verdict::Stalled(limit));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, Close::SlowConsumer(limit).to_string())))
     }
 }
@@ -106,23 +100,22 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
         if self.end.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        match self.gate().poll_read(cx) {
-            Poll::Ready(Reading::Go) if self.is_websocket() => {
-                let this = &mut *self;
-                let gate = this.slot.gate();
+        let this = &mut *self;
+        let (gate, io) = (this.slot.gate(), Pin::new(&mut this.io));
+        match gate.poll_read(cx) {
+            Poll::Ready(Reading::Go) if this.slot.is_websocket() => {
                 let clock = &*this.write_timeout.1;
-                let read = this.sieve.poll_read(Pin::new(&mut this.io), &gate, clock, cx, buf);
+                let read = this.sieve.poll_read(io, &gate, clock, cx, buf);
                 let begun = this.sieve.has_begun();
                 if read.is_pending() || !begun {
                     gate.set_begun(begun);
                 }
                 read
             }
-            Poll::Ready(Reading::Go) => Pin::new(&mut self.io).poll_read(cx, buf),
+            Poll::Ready(Reading::Go) => this.sieve.poll_http(io, cx, buf),
             Poll::Ready(Reading::Cut) => {
-                if self.is_websocket() {
-                    let this = &mut *self;
-                    this.sieve.cut(Pin::new(&mut this.io), cx, buf);
+                if this.slot.is_websocket() {
+                    this.sieve.cut(io, cx, buf);
                 }
                 Poll::Ready(Ok(()))
             }
@@ -135,7 +128,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Line<Io> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         if let Poll::Ready(Ok(count)) = &written
-            && self.is_websocket()
+            && self.slot.is_websocket()
         {
             self.sieve.written(buf.get(..*count).unwrap_or_default());
         }
@@ -149,7 +142,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Line<Io> {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         if let Poll::Ready(Ok(count)) = &written
-            && self.is_websocket()
+            && self.slot.is_websocket()
         {
             let mut rest = *count;
             for buf in bufs {
@@ -168,7 +161,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Line<Io> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
-            self.gate().flushed();
+            self.slot.gate().flushed();
         }
         self.watched(cx, flushed)
     }

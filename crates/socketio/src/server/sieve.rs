@@ -10,6 +10,8 @@
 //!   one, with 1000, and its answer is what the client gets.
 //! - Floods that the library takes without a word: see [`Flood`]. A close frame with 1008 stands for what is too much.
 //!
+//! What comes together with the request for the WebSocket, or before its answer, is held to all that, too: see [`Heads`].
+//!
 //! Frames are looked at where they begin and nowhere else; what passes is not copied.
 
 use std::io;
@@ -18,11 +20,12 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
 use polywire_core::Clock;
-use polywire_net::websocket::Header;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::flood::Flood;
+use super::frames::{Frame, Writes};
 use super::gate::Gate;
+use super::heads::Heads;
 use super::verdict::Verdict;
 
 /// Read ahead at a time while frames are cut or held back.
@@ -35,14 +38,11 @@ const DONE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8];
 const TOO_BIG: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF1];
 /// The same with 1008: it breaks a rule of this side.
 const TOO_MUCH: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF0];
-/// The longest count of attachments that is read; a longer one is refused by the library.
-const COUNT_DIGITS: usize = 5;
-/// The longest head of a frame, and the two bytes of its content that say what it is.
-const LOOK: usize = Header::MAX_BYTES + 2;
 
 /// The two directions of one stream.
 pub(super) struct Sieve {
     max: u64,
+    heads: Heads,
     /// Bytes read and not handed on; their first `passed` may be.
     ahead: BytesMut,
     passed: usize,
@@ -90,6 +90,7 @@ impl Sieve {
     pub(super) fn new(max: usize, max_control: u32) -> Self {
         Self {
             max: max as u64,
+            heads: Heads::new(),
             ahead: BytesMut::new(),
             passed: 0,
             seen: Seen {
@@ -126,6 +127,28 @@ impl Sieve {
         let Seen { rest, open, due, unanswered, .. } = self.seen;
         let head = !self.ahead.is_empty() && self.passed == 0 && unanswered == 0;
         (rest > 0 || open || due > 0 || head) && !self.over
+    }
+
+    /// Reads what HTTP is to have while there is no WebSocket: never beyond the end of a head.
+    pub(super) fn poll_http<Io: AsyncRead>(
+        &mut self,
+        io: Pin<&mut Io>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            let start = buf.filled().len();
+            ready!(io.poll_read(cx, buf))?;
+            let new = buf.filled().get(start..).unwrap_or_default();
+            let taken = self.heads.take(new);
+            self.ahead.extend_from_slice(new.get(taken..).unwrap_or_default());
+            buf.set_filled(start + taken);
+        } else {
+            let most = self.ahead.len().min(buf.remaining());
+            self.passed = self.heads.take(self.ahead.get(..most).unwrap_or_default());
+            self.hand_on(buf);
+        }
+        Poll::Ready(Ok(()))
     }
 
     pub(super) fn poll_read<Io: AsyncRead>(
@@ -166,8 +189,7 @@ impl Sieve {
                 Step::Pass(count) => self.passed = count,
                 Step::Leave(count) => self.ahead.advance(count),
                 Step::End(verdict) => {
-                    let told = polywire_core::TransportError::from(verdict);
-                    tracing::debug!("a client is sent away: {told}");
+                    tracing::debug!("a client is sent away: {verdict:?}");
                     // Before the library hears of it, and tells that the client is gone.
                     gate.condemn(verdict);
                     self.end_with(farewell(verdict), io.as_mut(), cx);
@@ -310,99 +332,6 @@ fn drop_what_is_there<Io: AsyncRead>(mut io: Pin<&mut Io>, cx: &mut Context<'_>)
             Poll::Ready(Ok(())) if !chunk.filled().is_empty() => {}
             _ => return,
         }
-    }
-}
-
-/// The head of a frame, and what it is.
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    header: Header,
-    /// The first bytes of its content, without the mask.
-    look: [Option<u8>; 2],
-}
-
-impl Frame {
-    /// The head that these bytes begin with; `None` while it is not whole.
-    fn of(bytes: &[u8]) -> Option<Self> {
-        let header = Header::of(bytes)?;
-        let mut look = [None; 2];
-        for ((index, place), mask) in look.iter_mut().enumerate().zip(header.mask.unwrap_or_default()) {
-            if (index as u64) < header.length {
-                *place = Some(bytes.get(header.bytes + index)? ^ mask);
-            }
-        }
-        Some(Self { header, look })
-    }
-
-    /// How many attachments a packet that begins with it announces; `None` while that has not come. At least one where later
-    /// frames say it, or no count is that long.
-    fn announced(&self, bytes: &[u8]) -> Option<u32> {
-        let (1, [Some(b'4'), Some(b'5' | b'6')]) = (self.header.opcode(), self.look) else { return Some(0) };
-        let mask = self.header.mask.unwrap_or_default();
-        let mut count: u32 = 0;
-        for (index, mask) in mask.iter().cycle().enumerate().take(2 + COUNT_DIGITS).skip(2) {
-            if index as u64 >= self.header.length {
-                break;
-            }
-            match bytes.get(self.header.bytes + index)? ^ mask {
-                digit @ b'0'..=b'9' => count = count * 10 + u32::from(digit - b'0'),
-                _ => return Some(count),
-            }
-        }
-        Some(count.max(1))
-    }
-
-    /// Does a server answer CONNECT with it?
-    fn is_answer(&self) -> bool {
-        self.header.opcode() == 1 && matches!(self.look, [Some(b'4'), Some(b'0' | b'4')])
-    }
-}
-
-/// What leaves: a response first, then frames.
-#[derive(Debug, Default)]
-struct Writes {
-    /// How much of the end of the response's head has been seen.
-    head: usize,
-    /// The head of a frame, as far as it has been written.
-    begun: Vec<u8>,
-    /// Bytes of the frame at hand that are still to come.
-    rest: u64,
-}
-
-impl Writes {
-    /// How many answers to CONNECT are among these bytes.
-    fn feed(&mut self, mut bytes: &[u8]) -> usize {
-        const END: &[u8; 4] = b"\r\n\r\n";
-        let mut answers = 0;
-        while let Some(&byte) = bytes.first() {
-            if let Some(&expected) = END.get(self.head) {
-                self.head = match byte {
-                    byte if byte == expected => self.head + 1,
-                    b'\r' => 1,
-                    _ => 0,
-                };
-                bytes = bytes.get(1..).unwrap_or_default();
-            } else if self.rest > 0 {
-                let count = usize::try_from(self.rest).unwrap_or(usize::MAX).min(bytes.len());
-                self.rest -= count as u64;
-                bytes = bytes.get(count..).unwrap_or_default();
-            } else if self.begun.is_empty()
-                && let Some(frame) = Frame::of(bytes)
-            {
-                answers += usize::from(frame.is_answer());
-                self.rest = frame.header.frame_bytes();
-            } else {
-                // Cut within its head.
-                let count = (LOOK - self.begun.len()).min(bytes.len());
-                let known = self.begun.len();
-                self.begun.extend_from_slice(bytes.get(..count).unwrap_or_default());
-                let Some(frame) = Frame::of(&self.begun) else { return answers };
-                answers += usize::from(frame.is_answer());
-                self.rest = frame.header.frame_bytes() - known as u64;
-                self.begun.clear();
-            }
-        }
-        answers
     }
 }
 

@@ -20,8 +20,8 @@ pub(super) enum Verdict {
     Stalled(Duration),
     /// No pong within `ping_timeout`, which is this.
     Silent(Duration),
-    /// What came cannot be read.
-    Unreadable(&'static str),
+    /// It breaks the protocol, and how.
+    Breach(&'static str),
 }
 
 impl Verdict {
@@ -30,9 +30,9 @@ impl Verdict {
         match reason {
             DisconnectReason::HeartbeatTimeout => Some(Self::Silent(ping_timeout)),
             DisconnectReason::MultipleHttpPollingError => {
-                Some(Self::Unreadable("the client polls twice at a time"))
+                Some(Self::Breach("the client polls twice at a time"))
             }
-            DisconnectReason::PacketParsingError => Some(Self::Unreadable(
+            DisconnectReason::PacketParsingError => Some(Self::Breach(
                 "what came is no packet, or exceeds max_frame_bytes, max_attachments or attachment_timeout: \
                  the library does not tell which",
             )),
@@ -56,7 +56,7 @@ impl From<Verdict> for TransportError {
             Verdict::Fragments(max) => layer(WebSocketError::Fragments(max)),
             Verdict::Stalled(limit) => TransportError::Ended(Close::SlowConsumer(limit)),
             Verdict::Silent(limit) => TransportError::Ended(Close::Dead(format!("ping_timeout = {limit:?}"))),
-            Verdict::Unreadable(why) => FrameError::Corrupt(why).into(),
+            Verdict::Breach(why) => FrameError::Corrupt(why).into(),
         }
     }
 }

@@ -208,8 +208,7 @@ impl Link {
             if payload.is_empty() { Bytes::from_static(b"3") } else { [b"3", &payload[..]].concat().into() };
         cx.write(Frame::Write(pong));
         // A server that pings again has read the pong before, and what stood before that.
-        let unread = self.unread.take().filter(|unread| !unread.ponged);
-        self.unread = unread.map(|unread| Unread { ponged: true, ..unread });
+        self.unread.take_if(|unread| std::mem::replace(&mut unread.ponged, true));
     }
 
     fn text<S: Session<Codec = Codec>>(&mut self, text: &Bytes, cx: &mut Cx<'_, S>, up: &mut Vec<Up>) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use polywire_core::{Body, Close, Count, Message, Meta, Outbound, Response};
+use polywire_core::{Body, Close, Count, Delivery, Message, Meta, Outbound, Request, Response, Route};
 
 use super::hand::Hand;
 use crate::config::Config;
@@ -79,6 +79,31 @@ fn what_means_nothing_is_counted_and_the_connection_lives() {
     let deep = format!("42[\"a\",{}{}]", "[".repeat(2_000), "]".repeat(2_000));
     let hand = after(&[&deep, "42[\"a\"]"]);
     assert_eq!((hand.closed, hand.counted, hand.delivered.len()), (None, vec![Count::BadBody], 1));
+}
+
+#[test]
+fn a_request_or_an_answer_beyond_the_limits_on_json_is_counted_and_met_with_silence() {
+    let deep = format!("{}{}", "[".repeat(2_000), "]".repeat(2_000));
+    let keys: Vec<_> = (0..=65_536).map(|key| format!("\"{key}\":0")).collect();
+    for beyond in [deep, format!("{{{}}}", keys.join(",")), "1".repeat(1_025)] {
+        let mut hand = Hand::connected(Config { answer_unrouted: true, ..Config::default() });
+        let call = hand.call(Request::new(Route::from_static("q"), Body::Empty));
+        assert_eq!(hand.wrote(), r#"420["q"]"#);
+        hand.say(&format!("427[\"ask\",{beyond}]"));
+        hand.say(&format!("430[{beyond}]"));
+        assert_eq!((&hand.closed, &hand.counted[..]), (&None, &[Count::BadBody; 2][..]));
+        assert!(hand.delivered.is_empty() && hand.written.is_empty());
+        // It is still waited for.
+        hand.say("430[1]");
+        let Some(Delivery::Response { call: answered, outcome: Ok(_) }) = hand.delivered.pop_front() else {
+            panic!()
+        };
+        assert_eq!(answered, call);
+    }
+    let binary =
+        format!(r#"451-["a",{}{{"_placeholder":true,"num":0}}{}]"#, "[".repeat(200), "]".repeat(200));
+    let why = after(&[&binary]).closed.unwrap().to_string();
+    assert!(why.ends_with("a binary packet beyond the limits on JSON"), "{why}");
 }
 
 #[test]
