@@ -47,7 +47,7 @@ enum Verb {
     Emit(verb::emit::Args),
     /// Print the events of a peer, across reconnects
     Listen(verb::listen::Args),
-    /// Run a bridge file
+    /// Run a bridge file, on one thread unless TOKIO_WORKER_THREADS is set
     Run(verb::run::Args),
     /// Check a bridge file without connecting to anything
     Check(verb::check::Args),
