@@ -17,6 +17,7 @@ mod scenario;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -39,16 +40,15 @@ enum Verb {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = match args.verb {
+    let on_one_thread = match &args.verb {
         // One connection gains nothing from a second thread, and the original client has one too.
-        Verb::Drive(_) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
-        // As `polywire run` does by itself.
-        Verb::Serve(ref serve) if serve.is_bridge() => {
-            tokio::runtime::Builder::new_current_thread().enable_all().build()
-        }
-        _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+        Verb::Drive(_) => true,
+        // As `polywire run` works, unless TOKIO_WORKER_THREADS is set.
+        Verb::Serve(serve) => serve.is_bridge(),
+        _ => false,
     };
-    let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+    let mut runtime = if on_one_thread { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    let result = runtime.enable_all().build().map_err(|error| error.to_string()).and_then(|runtime| {
         runtime.block_on(async {
             match args.verb {
                 Verb::Run(plan) => scenario::run(plan).await,

@@ -9,8 +9,7 @@ use polywire_core::{Adapter, Body, Endpoint, Request, Route};
 use crate::accounting::{repeat_strays, resident_bytes};
 use crate::contender::Contender;
 use crate::ours::{Echo, closed, dial};
-use crate::report::{Bar, Figure};
-use crate::scenario::figure;
+use crate::report::{Bar, Figure, add};
 
 /// How long both ends are left alone before their memory is read.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -98,10 +97,8 @@ pub(crate) async fn measure(
         repeat_strays(&mut all, |run| *run, once).await?;
         eprintln!();
         for (which, end) in ["server", "client"].into_iter().enumerate() {
-            let mut each = all.iter().map(|run| run[which]).collect::<Vec<_>>();
-            let figure = figure(&scenario, end, "KiB resident a connection", &mut each);
-            let each = figure.median;
-            figures.push(figure);
+            let each = all.iter().map(|run| run[which]);
+            let each = add(figures, &scenario, end, "KiB resident a connection", each);
             match (wire, end) {
                 ("socketio", "server") => socketio.push(each),
                 ("socketio", _) => {}

@@ -18,8 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use crate::accounting::{own_nanos, repeat_strays};
-use crate::report::{Bar, Figure};
-use crate::scenario::figure;
+use crate::report::{Bar, Figure, add};
 use crate::{bare, bridge};
 
 /// Which server to be.
@@ -215,11 +214,10 @@ pub(crate) async fn typed_buffers(
     let scenario = "typed-buffers";
     let mut rates = Vec::new();
     for (contender, runs) in [("polywire", ours), ("bare copy", bare)] {
-        let (mut rate, mut cpu): (Vec<_>, Vec<_>) = runs.into_iter().map(|[rate, cpu]| (rate, cpu)).unzip();
-        let rate = figure(scenario, contender, "MiB a second", &mut rate);
-        rates.push(rate.median);
-        figures.push(rate);
-        figures.push(figure(scenario, contender, "CPU us a buffer, both ends", &mut cpu));
+        let mut of =
+            |what, which: usize| add(figures, scenario, contender, what, runs.iter().map(|run| run[which]));
+        rates.push(of("MiB a second", 0));
+        of("CPU us a buffer, both ends", 1);
     }
     bars.push(Bar::at_least(scenario, "share of a bare copy", rates[0] / rates[1], 0.7));
     Ok(())
@@ -299,8 +297,7 @@ pub(crate) async fn in_process(
     }
     repeat_strays(&mut times, |time| [*time], once).await?;
     let scenario = "in-process";
-    let time = figure(scenario, "polywire", "CPU us a call", &mut times);
-    bars.push(Bar::at_most(scenario, "decode to handler to encoded answer, us", time.median, 0.45));
-    figures.push(time);
+    let time = add(figures, scenario, "polywire", "CPU us a call", times);
+    bars.push(Bar::at_most(scenario, "decode to handler to encoded answer, us", time, 0.45));
     Ok(())
 }

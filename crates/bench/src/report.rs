@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::accounting::median;
+
 /// One figure of one contender: the median of its runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {
@@ -15,6 +17,21 @@ pub(crate) struct Figure {
     pub(crate) median: f64,
     /// The smallest and the largest run.
     pub(crate) spread: (f64, f64),
+}
+
+/// Adds the figure that these values of the runs make, and gives back their median.
+pub(crate) fn add(
+    figures: &mut Vec<Figure>,
+    scenario: &str,
+    contender: &'static str,
+    what: &str,
+    values: impl IntoIterator<Item = f64>,
+) -> f64 {
+    let mut values = values.into_iter().collect::<Vec<_>>();
+    let median = median(&mut values);
+    let spread = (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(0.0));
+    figures.push(Figure { scenario: scenario.to_owned(), contender, what: what.to_owned(), median, spread });
+    median
 }
 
 /// A bar that a figure is held against.
@@ -130,18 +147,10 @@ mod tests {
 
     #[test]
     fn a_contender_is_a_row_and_a_figure_a_column() {
-        let figure = |contender, what: &str, median, spread| Figure {
-            scenario: "s".to_owned(),
-            contender,
-            what: what.to_owned(),
-            median,
-            spread,
-        };
-        let figures = [
-            figure("ours", "CPU us", 0.5, (0.45, 0.51)),
-            figure("ours", "calls", 1_234.5, (1_200.0, 1_300.0)),
-            figure("theirs", "CPU us", 5.0, (5.0, 5.0)),
-        ];
+        let mut figures = Vec::new();
+        assert_eq!(add(&mut figures, "s", "ours", "CPU us", [0.51, 0.45, 0.5]), 0.5);
+        add(&mut figures, "s", "ours", "calls", [1_300.0, 1_200.0, 1_234.5]);
+        add(&mut figures, "s", "theirs", "CPU us", [5.0]);
         let lines = [
             "s               CPU us        calls",
             "  ours     0.500 ±10 %   1234 ± 5 %",

@@ -6,6 +6,8 @@ mod stonyx;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,7 +16,7 @@ use crate::accounting::{median, own_nanos, repeat_strays};
 use crate::contender::Contender;
 use crate::load::Seen;
 use crate::load::sockhop::Mode;
-use crate::report::{Bar, Figure};
+use crate::report::{Bar, Figure, add};
 use crate::{load, memory, ours, report};
 
 /// A load that takes longer than this has stalled.
@@ -50,13 +52,20 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Is this there? Without it the original is left out, and the figures say so by its absence.
-    fn has(path: &str) -> bool {
-        let there = std::path::Path::new(path).exists();
-        if !there {
-            eprintln!("{path} is not there: that original is left out");
-        }
-        there
+    /// Are this file of an original and the program that runs it there? Without them the original is left out, and the figures say so
+    /// by its absence.
+    fn has(path: &str, program: &str) -> bool {
+        let started =
+            || Command::new(program).arg("--version").output().is_ok_and(|run| run.status.success());
+        let missing = if !Path::new(path).exists() {
+            format!("{path} is not there")
+        } else if !started() {
+            format!("{program} cannot be started")
+        } else {
+            return true;
+        };
+        eprintln!("{missing}: that original is left out");
+        false
     }
 }
 
@@ -227,7 +236,7 @@ async fn large_message(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<Ba
     for (pair, (contender, ..)) in runs.chunks(2).zip(group.iter().step_by(2)) {
         let growth = pair[1].per_second / pair[0].per_second;
         let what = "time a MiB, times that at a quarter of the size";
-        figures.push(figure(scenario, contender.name, what, &mut [growth]));
+        add(figures, scenario, contender.name, what, [growth]);
     }
     let growth = runs[1].per_second / runs[0].per_second;
     bars.push(Bar::at_most(scenario, "time a MiB at 64 MiB against 16 MiB", growth, 1.5));
@@ -238,7 +247,7 @@ async fn large_message(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<Ba
 fn npm_sockhop(plan: &Plan) -> Option<Vec<String>> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/sockhop184.mjs");
     let command = || vec!["node".to_owned(), script.to_owned(), plan.node_modules.clone()];
-    Plan::has(&plan.node_modules).then(command)
+    Plan::has(&plan.node_modules, "node").then(command)
 }
 
 async fn hpx(
@@ -258,7 +267,7 @@ async fn hpx(
         (ourselves("polywire", &["serve", "hpx"])?, echo, calls),
         (ourselves("bare loop", &["serve", "hpx-bare"])?, echo, calls),
     ];
-    if Plan::has(&plan.hpx_peer) {
+    if Plan::has(&plan.hpx_peer, "python3") {
         let command =
             ["python3", &plan.hpx_peer, "--port", "0", "--seconds", "600"].map(str::to_owned).to_vec();
         group.push((Contender { name: "Python peer", command }, echo, calls / 8));
@@ -301,15 +310,10 @@ async fn bridge(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> 
         trips.push(once().await?);
     }
     repeat_strays(&mut trips, |[through, direct]| [*through, *direct, through - direct], once).await?;
-    let [mut through, mut direct, mut added] = [Vec::new(), Vec::new(), Vec::new()];
-    for [one, other] in trips {
-        through.push(one);
-        direct.push(other);
-        added.push(one - other);
-    }
     let what = "p50 us, one in flight";
-    figures.push(figure(scenario, "bridge", what, &mut through));
-    figures.push(figure(scenario, "echo server", what, &mut direct));
+    add(figures, scenario, "bridge", what, trips.iter().map(|[through, _]| *through));
+    add(figures, scenario, "echo server", what, trips.iter().map(|[_, direct]| *direct));
+    let mut added = trips.iter().map(|[through, direct]| through - direct).collect::<Vec<_>>();
     let text = "added p50 latency at one in flight, us";
     bars.push(Bar::at_most(scenario, text, median(&mut added), 100.0));
     bridged.stop().await;
@@ -345,11 +349,7 @@ async fn compare(
         let again = async || once(scenario, contender, *load, *calls).await;
         repeat_strays(runs, Run::judged, again).await?;
         let mut of = |what: &str, value: fn(&Run) -> f64| {
-            let mut values: Vec<f64> = runs.iter().map(value).collect();
-            let figure = figure(scenario, contender.name, what, &mut values);
-            let middle = figure.median;
-            figures.push(figure);
-            middle
+            add(figures, scenario, contender.name, what, runs.iter().map(value))
         };
         let (unit, units) = load.unit();
         let middle = Run {
@@ -359,19 +359,12 @@ async fn compare(
             per_read: of(&format!("{units} a read of the load"), |run| run.per_read),
         };
         let first = medians.first().map_or(middle.server_cpu, |first| first.server_cpu);
-        let times = &mut [middle.server_cpu / first];
-        figures.push(figure(scenario, contender.name, "server CPU, times the first's", times));
+        let times = middle.server_cpu / first;
+        add(figures, scenario, contender.name, "server CPU, times the first's", [times]);
         medians.push(middle);
     }
     eprintln!();
     Ok(medians)
-}
-
-/// The median and spread of some values.
-pub(crate) fn figure(scenario: &str, contender: &'static str, what: &str, values: &mut [f64]) -> Figure {
-    let middle = median(values);
-    let spread = (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(0.0));
-    Figure { scenario: scenario.to_owned(), contender, what: what.to_owned(), median: middle, spread }
 }
 
 async fn once(scenario: &str, contender: &Contender, load: Load, calls: u64) -> Result<Run, String> {

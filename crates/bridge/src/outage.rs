@@ -1,7 +1,7 @@
 //! Tells the operator that the connection of an endpoint is out, why, what is done about it, and when it is back.
 //!
-//! An outage is told once in ten seconds while it lasts, however often it is dialled. Its end is told as a warning too, so that
-//! whoever is shown the one is shown the other.
+//! An outage is told once in ten seconds while it lasts, however often it is dialled, and at once where it is for good. Its end is
+//! told as a warning too, so that whoever is shown the one is shown the other.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -64,7 +64,8 @@ struct Outage {
 }
 
 impl Outage {
-    /// What is to be told of an endpoint that stands so, if anything; `over` when it stands so for good.
+    /// What is to be told of an endpoint that stands so, if anything; `over` when nothing is dialled any more, as it never is once it
+    /// is closed.
     fn line(
         &mut self,
         state: &ClientState,
@@ -72,6 +73,7 @@ impl Outage {
         now: Moment,
         reconnect: &Reconnect,
     ) -> Option<String> {
+        let over = over || matches!(state, ClientState::Closed(_));
         let (why, then): (Cow<'static, str>, _) = match state {
             ClientState::Ready => {
                 let since = self.since.take()?;
@@ -112,20 +114,11 @@ mod tests {
     #[test]
     fn an_outage_is_told_once_in_ten_seconds_and_its_end_once() {
         let reconnect = Reconnect { refused_pause: Some(Duration::from_secs(60)), ..Reconnect::default() };
-        let mut outage = Outage::default();
-        let mut line = |seconds, state: ClientState, over| {
+        let line = |outage: &mut Outage, seconds, state: ClientState, over| {
             outage.line(&state, over, Moment::from_start(Duration::from_secs(seconds)), &reconnect)
         };
-        let refused_for_good = line(0, ClientState::Refused(Refusal::new("used up")), true);
-        assert_eq!(
-            refused_for_good.as_deref(),
-            Some("endpoint out: login refused: used up; does not try again")
-        );
         let mut outage = Outage::default();
-        let mut line = |seconds, state: ClientState, over| {
-            outage.line(&state, over, Moment::from_start(Duration::from_secs(seconds)), &reconnect)
-        };
-        let mut at = |seconds, state| line(seconds, state, false);
+        let mut at = |seconds, state| line(&mut outage, seconds, state, false);
         let waits = |why: &str| ClientState::Waiting(why.to_owned());
         let refusal = || Refusal::new("wrong\u{1b}[31m password");
         assert_eq!(at(0, ClientState::Connecting), None);
@@ -145,11 +138,14 @@ mod tests {
         assert_eq!(at(33, waits("lost")), None, "too soon after the line before");
         assert_eq!(at(34, ClientState::Ready), None, "its loss was not told");
         assert_eq!(at(40, waits("lost")), out("lost", "within 30s"));
-        let over = at(50, ClientState::Closed("no such option".to_owned()));
-        assert_eq!(over.as_deref(), Some("endpoint out: no such option; does not try again"));
-        let over = line(51, ClientState::Closed("its settings are wrong".to_owned()), true);
-        assert_eq!(over.as_deref(), Some("endpoint out: its settings are wrong; does not try again"));
-        let mut at = |seconds, state| line(seconds, state, false);
         assert!(at(70, waits(&"x".repeat(2_000))).unwrap().len() < 600, "a peer does not fill the log");
+        let closed = at(71, ClientState::Closed("no such option".to_owned()));
+        assert_eq!(
+            closed.as_deref(),
+            Some("endpoint out: no such option; does not try again"),
+            "however soon"
+        );
+        let refused = line(&mut outage, 72, ClientState::Refused(Refusal::new("used up")), true);
+        assert_eq!(refused.as_deref(), Some("endpoint out: login refused: used up; does not try again"));
     }
 }

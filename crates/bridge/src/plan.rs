@@ -8,7 +8,7 @@ use polywire_core::{EmptyReply, EventForm, Route};
 
 use crate::config::{Config, KindFilter, Role, RouteConfig, Verb};
 use crate::conversion::Conversion;
-use crate::finding::{Findings, Problem, nearest};
+use crate::finding::{Findings, Problem, near_or};
 use crate::pattern::{Naming, Pattern};
 use crate::registry::Registry;
 use crate::resolve::{Resolved, resolve};
@@ -85,10 +85,9 @@ impl Plan {
             for end in [&route.from, &route.to] {
                 if !exist.contains(end.value.as_str()) {
                     let text = format!("endpoint {:?} does not exist", end.value);
-                    let fix = match nearest(&end.value, known.iter().copied()) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => format!("add [endpoint.{}], or name another", end.value),
-                    };
+                    let fix = near_or(&end.value, known.iter().copied(), || {
+                        format!("add [endpoint.{}], or name another", end.value)
+                    });
                     findings.add(Problem::Reference, end.line, text, fix);
                 }
                 used.insert(end.value.as_str());

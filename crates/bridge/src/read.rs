@@ -8,7 +8,7 @@ use polywire_core::parse_duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::finding::{Findings, Problem, nearest, suggest};
+use crate::finding::{Findings, Problem, near_or, suggest};
 use crate::source::Source;
 
 /// A value and the line it stands on.
@@ -219,8 +219,7 @@ impl<'a> Reader<'a> {
 
 /// What to write instead of a word that is not among those which the finding names.
 pub(crate) fn one_of(word: &str, known: &[&str]) -> String {
-    let near = nearest(word, known.iter().copied());
-    near.map_or_else(|| "write one of these words".to_owned(), |near| format!("did you mean `{near}`?"))
+    near_or(word, known.iter().copied(), || "write one of these words".to_owned())
 }
 
 /// What to write instead of a time without a unit.

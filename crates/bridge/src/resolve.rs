@@ -11,7 +11,7 @@ use polywire_core::{
 };
 
 use crate::config::{ENDPOINT_KEYS, EndpointConfig, Role};
-use crate::finding::{Findings, Problem, nearest, suggest};
+use crate::finding::{Findings, Problem, near_or, suggest};
 use crate::read::{At, Scalar, one_of, time_fix};
 use crate::registry::Registry;
 use crate::secret;
@@ -109,14 +109,10 @@ fn read_options(
         let Some(spec) = adapter.all_options().find(|spec| spec.name == name) else {
             let own = || ENDPOINT_KEYS.into_iter();
             let all = own().chain(adapter.all_options().map(|spec| spec.name));
-            let fix = match nearest(name, all) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => {
-                    let some: Vec<&str> =
-                        own().chain(adapter.options().iter().map(|spec| spec.name)).collect();
-                    format!("known here: {}, and limits such as max_frame_bytes", some.join(", "))
-                }
-            };
+            let fix = near_or(name, all, || {
+                let some: Vec<&str> = own().chain(adapter.options().iter().map(|spec| spec.name)).collect();
+                format!("known here: {}, and limits such as max_frame_bytes", some.join(", "))
+            });
             let text =
                 format!("unknown key `{name}` in [endpoint.{}] of protocol {}", config.name, adapter.name());
             findings.add(Problem::UnknownKey, value.line, text, fix);

@@ -47,7 +47,7 @@ enum Verb {
     Emit(verb::emit::Args),
     /// Print the events of a peer, across reconnects
     Listen(verb::listen::Args),
-    /// Run a bridge file
+    /// Run a bridge file, on one thread unless TOKIO_WORKER_THREADS is set
     Run(verb::run::Args),
     /// Check a bridge file without connecting to anything
     Check(verb::check::Args),
@@ -70,7 +70,7 @@ impl Cli {
         }
     }
 
-    /// Is it done on one thread, unless the environment asks for more (`TOKIO_WORKER_THREADS`)?
+    /// Is it done on one thread, unless the environment says how many (`TOKIO_WORKER_THREADS`)?
     ///
     /// A bridge is: a call through it is handled twice by each of two connections, and on two processors its memory goes to and fro
     /// between them, which costs a tenth to a half more, and less gets through.
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bridge_works_on_one_thread_and_everything_else_on_as_many_as_there_are_processors() {
+    fn a_bridge_alone_asks_for_one_thread() {
         let on_one = |words: &str| Cli::parse_from(words.split(' ')).on_one_thread();
         assert!(on_one("polywire run bridge.toml"));
         assert!(!on_one("polywire serve sockhop://127.0.0.1:0"));

@@ -67,7 +67,8 @@ pub fn run(adapters: Registry, words: impl IntoIterator<Item = OsString>) -> Exi
         }
     };
     log_to_stderr(cli.log_filter());
-    let runtime = match runtime(cli.on_one_thread()) {
+    let on_one_thread = cli.on_one_thread() && std::env::var_os("TOKIO_WORKER_THREADS").is_none();
+    let runtime = match runtime(on_one_thread) {
         Ok(runtime) => runtime,
         Err(error) => return report(&Fault::new(Exit::Bug, format_args!("cannot start: {error}"))),
     };
@@ -87,13 +88,9 @@ pub fn run(adapters: Registry, words: impl IntoIterator<Item = OsString>) -> Exi
     }
 }
 
-/// A runtime with a thread for each processor, or with one where that is asked for and the environment does not say how many.
-fn runtime(one_thread: bool) -> io::Result<Runtime> {
-    let mut builder = if one_thread && std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-        Builder::new_current_thread()
-    } else {
-        Builder::new_multi_thread()
-    };
+/// A runtime of this thread alone, or of one thread for each processor unless the environment says how many.
+fn runtime(on_one_thread: bool) -> io::Result<Runtime> {
+    let mut builder = if on_one_thread { Builder::new_current_thread() } else { Builder::new_multi_thread() };
     builder.enable_all().build()
 }
 
@@ -116,4 +113,17 @@ fn log_to_stderr(filter: &str) {
         .with_ansi(io::stderr().is_terminal());
     // A program that runs a command line may log in a way of its own.
     let _ = log.try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::RuntimeFlavor;
+
+    use super::runtime;
+
+    #[test]
+    fn one_thread_is_this_one_and_otherwise_there_are_many() {
+        let flavor = |on_one_thread| runtime(on_one_thread).unwrap().handle().runtime_flavor();
+        assert_eq!([true, false].map(flavor), [RuntimeFlavor::CurrentThread, RuntimeFlavor::MultiThread]);
+    }
 }

@@ -252,7 +252,11 @@ fn bound(name: &str, value: u32) -> Result<(), Failure> {
 }
 
 fn to_body<T: Serialize + ?Sized>(value: &T) -> Result<Body, Failure> {
-    Body::json(value).map_err(|error| Failure::new(Code::Internal, error.to_string()))
+    to_text(value).map(Body::Json)
+}
+
+fn to_text<T: Serialize + ?Sized>(value: &T) -> Result<JsonText, Failure> {
+    JsonText::from_value(value).map_err(|error| Failure::new(Code::Internal, error.to_string()))
 }
 
 /// The routes behind a wire that may pass arguments by name.

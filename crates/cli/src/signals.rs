@@ -14,7 +14,7 @@ use crate::output::say;
 /// # Cancel safety
 /// Safe: dropping it forgets signals that have not come.
 pub(crate) fn drain_then_stop(shutdown: Shutdown) -> impl Future<Output = Infallible> + Send {
-    let mut signals = Signals::new();
+    let mut signals = Signals::new(false);
     async move {
         signals.next().await;
         say("draining; a second signal stops at once");
@@ -34,7 +34,7 @@ pub(crate) fn drain_then_stop(shutdown: Shutdown) -> impl Future<Output = Infall
 /// # Cancel safety
 /// Safe.
 pub(crate) fn first() -> impl Future<Output = ()> + Send {
-    let mut signals = Signals::new().and_hangup();
+    let mut signals = Signals::new(true);
     async move { signals.next().await }
 }
 
@@ -43,20 +43,16 @@ struct Signals(Vec<tokio::signal::unix::Signal>);
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> Self {
+    /// Ctrl-C and SIGTERM, and that a terminal was closed where that counts.
+    fn new(hangup: bool) -> Self {
         use tokio::signal::unix::{SignalKind, signal};
-        let both: std::io::Result<_> =
-            [SignalKind::interrupt(), SignalKind::terminate()].into_iter().map(signal).collect();
-        Self(both.unwrap_or_else(|error| {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
+        let kinds = kinds.into_iter().chain(hangup.then(SignalKind::hangup));
+        let heard: std::io::Result<_> = kinds.map(signal).collect();
+        Self(heard.unwrap_or_else(|error| {
             tracing::warn!(%error, "signals cannot be heard; they end this process at once");
             Vec::new()
         }))
-    }
-
-    fn and_hangup(mut self) -> Self {
-        use tokio::signal::unix::{SignalKind, signal};
-        self.0.extend(signal(SignalKind::hangup()));
-        self
     }
 
     async fn next(&mut self) {
@@ -73,12 +69,8 @@ struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new() -> Self {
+    fn new(_hangup: bool) -> Self {
         Self
-    }
-
-    fn and_hangup(self) -> Self {
-        self
     }
 
     async fn next(&mut self) {

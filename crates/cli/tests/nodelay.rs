@@ -41,12 +41,8 @@ async fn small_writes_leave_at_once_at_both_ends_of_every_wire() {
         for option in ["key", "challenge"].into_iter().filter(|option| takes(*option)) {
             target.options.set_secret(option, Secret::from("a secret of these tests, long enough"));
         }
-        for (option, value) in [("plugin", "demo"), ("guests", "1"), ("connections", "1")]
-            .into_iter()
-            .filter(|(option, _)| takes(option))
-        {
-            target.options.set(option, value);
-        }
+        let texts = [("plugin", "demo"), ("guests", "1"), ("connections", "1")];
+        target.options.extend(texts.into_iter().filter(|(option, _)| takes(option)));
         let endpoint = || Endpoint::new(wire, Router::new().build().unwrap());
         let server = adapter.listen(target.clone(), endpoint()).await.unwrap();
         target.address = server.address().to_owned();

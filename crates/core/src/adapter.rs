@@ -146,6 +146,20 @@ impl fmt::Debug for Known {
     }
 }
 
+impl<N: Into<String>, V: Into<String>> Extend<(N, V)> for Options {
+    fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, texts: I) {
+        self.texts.extend(texts.into_iter().map(|(name, value)| (name.into(), value.into())));
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Options {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(texts: I) -> Self {
+        let mut options = Self::new();
+        options.extend(texts);
+        options
+    }
+}
+
 impl Options {
     /// No options.
     pub fn new() -> Self {

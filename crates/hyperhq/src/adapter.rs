@@ -243,9 +243,7 @@ mod tests {
 
     fn target(pairs: &[(&str, &str)], challenge: bool) -> Target {
         let mut target = Target { address: "127.0.0.1:1".into(), ..Target::default() };
-        for (name, value) in pairs {
-            target.options.set(*name, *value);
-        }
+        target.options.extend(pairs.iter().copied());
         if challenge {
             target.options.set_secret("challenge", Secret::from("c0ffee"));
         }

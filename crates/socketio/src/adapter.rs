@@ -303,9 +303,7 @@ mod tests {
 
     fn target(path: &str, pairs: &[(&str, &str)]) -> Target {
         let mut target = Target { address: "127.0.0.1:1".into(), path: path.into(), ..Target::default() };
-        for (name, value) in pairs {
-            target.options.set(*name, *value);
-        }
+        target.options.extend(pairs.iter().copied());
         target
     }
 

@@ -35,9 +35,7 @@ fn endpoint() -> (Endpoint, mpsc::UnboundedReceiver<Body>) {
 fn target(address: &str, texts: &[(&str, &str)], secrets: &[(&str, &str)]) -> Target {
     let mut options = Options::new();
     options.set("tls", "1");
-    for (name, value) in texts {
-        options.set(*name, *value);
-    }
+    options.extend(texts.iter().copied());
     for (name, value) in secrets {
         options.set_secret(*name, Secret::from(*value));
     }

@@ -337,11 +337,7 @@ mod tests {
     use std::time::Duration;
 
     fn options(pairs: &[(&str, &str)]) -> Options {
-        let mut options = Options::new();
-        for (name, value) in pairs {
-            options.set(*name, *value);
-        }
-        options
+        pairs.iter().copied().collect()
     }
 
     #[test]

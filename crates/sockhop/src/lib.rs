@@ -52,6 +52,9 @@
 //! - **Ids carry the number of the call behind a random prefix**, so the answer finds its call without a table, and
 //!   a cancelled call leaves nothing behind. Requests of the peer are known by a fingerprint in a short list;
 //!   hashing costs more than looking through it.
+//! - **A terminator that JSON text cannot be kept free of is refused**, by its name: what we send must hold a control character or one
+//!   that stands in strings alone, where it is written as an escape. The original takes any, and with `,` or `null` ends its lines
+//!   within a message; what is received may end as the peer likes, and is cut where the original would cut it.
 //! - **Silence is death only for who owes a word.** Every stock peer answers pings, but one made by hand may know none and have
 //!   little to say. It is given up when it has left a call without an answer and says nothing through four pings, or when it
 //!   has spoken once, or was offered a handshake, and says nothing through 180: a host that is gone is found by the kernel

@@ -151,9 +151,7 @@ mod tests {
     use super::*;
 
     fn options(pairs: &[(&str, &str)]) -> Options {
-        let mut options = Options::new();
-        pairs.iter().for_each(|(name, value)| options.set(*name, *value));
-        options
+        pairs.iter().copied().collect()
     }
 
     #[test]

@@ -101,8 +101,7 @@ pub fn secret(wire: &str) -> Option<(&'static str, Secret)> {
 }
 
 fn options(wire: &str, listens: bool) -> Options {
-    let mut options = Options::new();
-    texts(wire, listens).iter().for_each(|(name, value)| options.set(*name, *value));
+    let mut options = texts(wire, listens).iter().copied().collect::<Options>();
     if let Some((name, value)) = secret(wire) {
         options.set_secret(name, value);
     }

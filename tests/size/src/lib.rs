@@ -7,8 +7,12 @@ pub use cases::cases;
 pub use progress::Progress;
 
 /// `small`, or `full` where `POLYWIRE_SOAK` is set, as `cargo xtask soak` does: 1 is all of it, 0.1 a tenth.
+///
+/// # Panics
+/// When `small` is larger than `full`: a limit that is stricter at the full size asks [`is_full`].
 #[must_use]
 pub fn size(small: u64, full: u64) -> u64 {
+    assert!(small <= full, "{small} is not small beside {full}");
     // The least that is done is what the tests do.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     let part = (full as f64 * part()) as u64;

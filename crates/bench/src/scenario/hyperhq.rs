@@ -37,7 +37,7 @@ async fn against(
         (ourselves("polywire", &["serve", "hyperhq"])?, load, calls),
         (ourselves("bare socketioxide", &["serve", "socketioxide"])?, load, calls),
     ];
-    if Plan::has(&plan.socketio_server_modules) {
+    if Plan::has(&plan.socketio_server_modules, "node") {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/hyperhq.mjs");
         let command = vec!["node".to_owned(), script.to_owned(), plan.socketio_server_modules.clone()];
         group.push((Contender { name: "npm socket.io", command }, load, calls / 4));

@@ -9,10 +9,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdout, Command};
 
-use super::{LONGEST, Plan, figure, ourselves, wanted};
+use super::{LONGEST, Plan, ourselves, wanted};
 use crate::accounting::{cpu_nanos, own_nanos, repeat_strays};
 use crate::contender::Contender;
-use crate::report::{Bar, Figure};
+use crate::report::{Bar, Figure, add};
 use crate::{bare, load};
 
 const IN_FLIGHT: u64 = 64;
@@ -43,18 +43,14 @@ pub(super) async fn run(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<B
     for ((contender, calls), runs) in group.iter().zip(&mut runs) {
         let judged = |run: &Run| [run.client_cpu, run.server_cpu, run.per_second];
         repeat_strays(runs, judged, async || once(contender, *calls).await).await?;
-        let mut of = |what: &str, value: fn(&Run) -> f64| {
-            let mut values: Vec<f64> = runs.iter().map(value).collect();
-            let figure = figure(scenario, contender.name, what, &mut values);
-            let middle = figure.median;
-            figures.push(figure);
-            middle
+        let mut of = |what, value: fn(&Run) -> f64| {
+            add(figures, scenario, contender.name, what, runs.iter().map(value))
         };
         medians.push(of("client CPU us a call", |run| run.client_cpu));
         of("server CPU us a call", |run| run.server_cpu);
         of("calls a second", |run| run.per_second);
-        let times = &mut [medians[medians.len() - 1] / medians[0]];
-        figures.push(figure(scenario, contender.name, "client CPU, times the first's", times));
+        let times = medians[medians.len() - 1] / medians[0];
+        add(figures, scenario, contender.name, "client CPU, times the first's", [times]);
     }
     eprintln!();
     server.abort();
@@ -69,7 +65,7 @@ fn contenders(plan: &Plan, address: SocketAddr, calls: u64) -> Result<Vec<(Conte
     let in_flight = IN_FLIGHT.to_string();
     let ours = ourselves("polywire", &["drive", &address, &calls.to_string(), &in_flight])?;
     let mut group = vec![(ours, calls)];
-    if Plan::has(&plan.socketio_modules) {
+    if Plan::has(&plan.socketio_modules, "node") {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/socketio_client.mjs");
         let calls = calls / 4;
         let command = [

@@ -9,7 +9,7 @@ use crate::report::{Bar, Figure};
 const MEMBERS: usize = 500;
 
 fn node(plan: &Plan) -> Option<Contender> {
-    if !Plan::has(&plan.ws_modules) {
+    if !Plan::has(&plan.ws_modules, "node") {
         return None;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/stonyx.mjs");

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{RouteAbout, about, bound, demo, to_body};
+use super::{RouteAbout, about, bound, demo, to_body, to_text};
 
 /// Longest `slow`.
 const MAX_SLOW: u64 = 5_000;
@@ -192,8 +192,7 @@ struct ToMeta {
 
 fn to_meta(members: &Members, asked: &ToMeta) -> Result<Body, Failure> {
     let event = event("pushed", asked.payload.as_deref())?;
-    let Body::Json(value) = to_body(&asked.value)? else { return to_body(&json!({"delivered": false})) };
-    let found = by_meta(members.all(), &asked.key, &value);
+    let found = by_meta(members.all(), &asked.key, &to_text(&asked.value)?);
     to_body(&json!({"delivered": found.is_some_and(|peer| tell(&peer, event))}))
 }
 

@@ -133,3 +133,14 @@ fn the_decoder_reads_what_every_level_writes_and_a_few_bytes_of_state_are_left()
         }
     }
 }
+
+#[test]
+fn by_default_a_text_of_a_hundred_bytes_goes_out_as_one_stored_block() {
+    let text = format!("\"{}\"", "x".repeat(98));
+    let bytes = encode(text.as_bytes(), Wire::default().stored_up_to);
+    // The header of ten bytes; the last block, of type 0; its length and the complement of that.
+    let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff, 0b001, 100, 0, !100, !0];
+    assert_eq!(bytes[..15], head);
+    assert_eq!(&bytes[15..115], text.as_bytes(), "as it is");
+    assert_eq!(bytes.len(), 15 + 100 + 8 + DELIMITER.len(), "checksum and length, and the delimiter");
+}
