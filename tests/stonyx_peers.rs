@@ -234,7 +234,7 @@ async fn a_name_that_the_independent_server_does_not_know_is_not_answered_and_co
         let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
         let end = End::dial(port, config(encryption), quickly());
         end.client.ready().await.unwrap();
-        let unknown = end.call("noSuchHandler", json!(1), Duration::from_millis(200)).await;
+        let unknown = end.call("noSuchHandler", json!(1), Duration::from_secs(1)).await;
         let error = unknown.unwrap_err();
         assert_eq!(error.code(), Code::DeadlineExceeded);
         assert!(matches!(error, CallError::Unknown(_)), "nobody here can know that it was ignored: {error}");
