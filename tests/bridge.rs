@@ -61,7 +61,11 @@ async fn pending_calls_end_at_once_when_the_upstream_dies() {
         };
         let (outcome, ()) = tokio::join!(client.caller().call(request("hang", json("{}"))), kill);
         assert_eq!(outcome.unwrap_err().code(), Code::Unavailable, "{to}");
-        assert!(start.elapsed() < Duration::from_secs(2), "{to}: {:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "{to}: its deadline is 15 s: {:?}",
+            start.elapsed()
+        );
     }
 }
 

@@ -221,9 +221,12 @@ async fn p01_a_server_without_a_greeting_is_left() -> Result<(), ProcessError> {
         let mut config = ClientConfig::default();
         Arc::make_mut(&mut config.wire.limits).login_timeout = Duration::from_millis(200);
         let client = connect(&address, alice(), config);
-        let outcome = client.call(request("echo", "{}").timeout(Duration::from_millis(600))).await;
-        assert!(matches!(outcome, Err(CallError::NotSent(_))), "{profile}: {outcome:?}");
+        let mut states = client.core().watch();
+        let left = states.wait_for(|state| matches!(state, ClientState::Waiting(_)));
+        drop(timeout(LIMIT, left).await.expect("the server is left").expect("the client goes on"));
         assert!(client.core().ledger().get(Count::Closed) >= 1);
+        let outcome = client.call(request("echo", "{}").timeout(Duration::from_millis(200))).await;
+        assert!(matches!(outcome, Err(CallError::NotSent(_))), "{profile}: {outcome:?}");
     }
     Ok(())
 }

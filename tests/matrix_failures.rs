@@ -74,7 +74,7 @@ async fn an_upstream_that_never_answers_fails_every_call_in_time_and_holds_up_no
         let error = rig.ask("hang", json("{}")).await.unwrap_err();
         assert_eq!(error.code(), code_told(from, from, Code::DeadlineExceeded), "{from} > {to}: {error}");
         assert!(error.failure().message.contains("may have acted"), "{from} > {to}: {error}");
-        assert!(start.elapsed() < Duration::from_secs(3), "{from} > {to}: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(10), "{from} > {to}: {:?}", start.elapsed());
         assert_eq!(rig.seen().await.1, "hang");
         // The client's own deadline, when it is the shorter one.
         let hang = request("hang.too", json("{}")).timeout(Duration::from_millis(150));

@@ -7,7 +7,7 @@ mod ends;
 
 use std::time::Duration;
 
-use ends::{End, LIMIT, assert_bursts, assert_same, echoes, json, request};
+use ends::{End, Heard, LIMIT, assert_bursts, assert_same, echoes, json, request};
 use polywire_core::{Body, ClientState, Close, Count, GAP, Ledger};
 use polywire_sockhop::{Config, Mode, Switch};
 use polywire_tests::driver::Driver;
@@ -145,9 +145,11 @@ async fn we_shake_hands_again_with_a_21_server_that_died_and_came_back() {
         let again = [&flags[..], &["--port", &place]].concat();
         let (mut second, _) = peer::sockhop_21_server(&again).await.unwrap();
         echoes(&client, 50, some).await;
-        let heard = end.wait_for(|heard| heard.events.len() == 101 && heard.peers.len() == 2).await;
+        // The dead one's connection may end before its listener does: a dial in between meets nobody and marks one gap more.
+        let pushed = |heard: &Heard| heard.events.iter().rev().take_while(|event| event.0 != *GAP).count();
+        let heard = end.wait_for(|heard| heard.events.len() > 100 && pushed(heard) == 50).await;
         assert_eq!(heard.events[50].0, *GAP, "what was missed is marked");
-        assert_bursts(&heard.events[51..], 50);
+        assert_bursts(&heard.events[heard.events.len() - 50..], 50);
         client.shutdown().await;
         let found: Value = second.wait_for_json(|line| line["role"].is_string(), LIMIT).await.unwrap();
         assert_eq!((&found["ok"], &found["crashed"]), (&value!(true), &value!(null)), "{config:?}: {found}");

@@ -3,15 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use polywire_core::{
-    Adapter, Body, CallError, Client, ClientState, Close, Code, Count, Credentials, Endpoint, Event, Handler,
-    HandlerFuture, Incoming, JsonText, Limits, Observe, Options, Peer, Reconnect, Request, Response, Route,
-    Secret, Server, Target,
+    Adapter, Audience, Body, CallError, Client, ClientState, Close, Code, Count, Credentials, Endpoint,
+    Event, Failure, Handler, HandlerFuture, Incoming, Json, JsonText, Limits, Observe, Options, Outcome,
+    Peer, Reconnect, Request, Response, Route, Router, Secret, Server, Target,
 };
-use polywire_stonyx::{ADAPTER, Config};
+use polywire_stonyx::{ADAPTER, Config, by_meta, listen};
 use polywire_tests::install::WS;
 use polywire_tests::process::Process;
 use polywire_tests::{peer, skip};
@@ -131,10 +131,13 @@ impl End {
         Self { client, heard, ends }
     }
 
+    async fn call(&self, name: &'static str, data: Value, timeout: Duration) -> Outcome {
+        let request = Request::new(Route::from_static(name), Body::json(&data).unwrap());
+        self.client.caller().call(request.timeout(timeout)).await
+    }
+
     async fn ask(&self, name: &'static str, data: Value) -> Value {
-        let body = Body::json(&data).unwrap();
-        let answer = self.client.caller().call(Request::new(Route::from_static(name), body)).await;
-        match answer.unwrap().body {
+        match self.call(name, data, LIMIT).await.unwrap().body {
             Body::Json(text) => text.parse().unwrap(),
             other => panic!("{name}: {other:?}"),
         }
@@ -184,6 +187,133 @@ async fn our_client_uses_everything_the_independent_server_offers() {
             assert_eq!(error.code(), Code::DeadlineExceeded);
             end.client.shutdown().await;
         }
+    }
+}
+
+/// The values of the independent peers' scenario `tricky`.
+const TRICKY: &str = r#"[
+    "", "plain", "quote \" backslash \\ slash /", "tab\tnewline\nreturn\r", "\u0000\u0001\u001f\u007f",
+    "caf\u00e9", "cafe\u0301", "\u4f60\u597d", "\ud83d\ude00\ud83d\udc68\u200d\ud83d\udc69\u200d\ud83d\udc67",
+    "\u2028\u2029", "\ufeffbom", 0, -1, 1.5, 1e21, 1e-7, 9007199254740991, -9007199254740991, true, false,
+    [], {}, [null], [[[[]]]], {"a": {"b": [1, "two", null, {"c": false}]}},
+    {"": "empty key", "sp ace": 1, "\u00e9": 2}
+]"#;
+
+#[tokio::test]
+async fn our_client_gets_from_the_independent_server_every_tricky_value_and_each_slow_answer_for_its_own_call()
+ {
+    let name = "our_client_gets_from_the_independent_server_every_tricky_value_and_each_slow_answer_for_its_own_call";
+    let Some(package) = skip::package(name, &WS) else { return };
+    for encryption in [true, false] {
+        let sealed = encryption.to_string();
+        let flags = ["--auth-key", KEY, "--encryption", &sealed];
+        let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
+        let end = End::dial(port, config(encryption), quickly());
+        let tricky: Vec<Value> = serde_json::from_str(TRICKY).unwrap();
+        assert_eq!(tricky.len(), 26);
+        for value in tricky {
+            assert_eq!(end.ask("echo", value.clone()).await, value);
+            let within = json!({"item": value});
+            assert_eq!(end.ask("echo", within.clone()).await, within);
+        }
+        // The server would answer the second first, and bears no mark of whose answer it is.
+        let (first, second) = (json!({"n": 1, "ms": 120}), json!({"n": 2, "ms": 1}));
+        let answers = tokio::join!(end.ask("slow", first.clone()), end.ask("slow", second.clone()));
+        assert_eq!(answers, (first, second));
+        end.client.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_the_independent_server_does_not_know_is_not_answered_and_costs_no_connection() {
+    let name = "a_name_that_the_independent_server_does_not_know_is_not_answered_and_costs_no_connection";
+    let Some(package) = skip::package(name, &WS) else { return };
+    for encryption in [true, false] {
+        let sealed = encryption.to_string();
+        let flags = ["--auth-key", KEY, "--encryption", &sealed];
+        let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
+        let end = End::dial(port, config(encryption), quickly());
+        end.client.ready().await.unwrap();
+        let unknown = end.call("noSuchHandler", json!(1), Duration::from_secs(1)).await;
+        let error = unknown.unwrap_err();
+        assert_eq!(error.code(), Code::DeadlineExceeded);
+        assert!(matches!(error, CallError::Unknown(_)), "nobody here can know that it was ignored: {error}");
+        assert_eq!(end.ask("echo", json!("after")).await, json!("after"));
+        assert_eq!(end.client.ledger().get(Count::Connections), 1);
+        end.client.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_independent_server_ends_over_a_call_is_told_as_it_ended_and_replaced() {
+    let name = "a_connection_that_the_independent_server_ends_over_a_call_is_told_as_it_ended_and_replaced";
+    let Some(package) = skip::package(name, &WS) else { return };
+    let goodbye = Close::Goodbye { code: 4000, reason: "bye".to_owned() };
+    // Cut without a close frame, it ends as the transport notices.
+    let ways = [
+        ("fail", json!(1), Some(Close::Peer)),
+        ("dropMe", json!({}), Some(Close::Peer)),
+        ("dropMe", json!({"code": 4000, "reason": "bye"}), Some(goodbye)),
+        ("dropMe", json!({"terminate": true}), None),
+    ];
+    for encryption in [true, false] {
+        let sealed = encryption.to_string();
+        let flags = ["--auth-key", KEY, "--encryption", &sealed];
+        let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
+        let end = End::dial(port, config(encryption), quickly());
+        end.client.ready().await.unwrap();
+        for (number, (name, data, expected)) in (1..).zip(&ways) {
+            let error = end.call(name, data.clone(), LIMIT).await.unwrap_err();
+            assert!(matches!(error, CallError::Unknown(_)), "{name} {data}: {error}");
+            assert_eq!(error.code(), Code::Unavailable, "{name} {data}: {error}");
+            assert_eq!(end.ask("echo", json!(number)).await, json!(number), "on the next connection");
+            let ends = end.ends.lock().unwrap().clone();
+            assert_eq!(ends.len(), number, "{name} {data}: {ends:?}");
+            match expected {
+                Some(expected) => assert_eq!(ends[number - 1], *expected, "{name} {data}"),
+                None => assert!(matches!(ends[number - 1], Close::Peer | Close::Transport(_)), "{ends:?}"),
+            }
+        }
+        end.client.shutdown().await;
+    }
+}
+
+/// Pushes to the first peer whose meta matches.
+async fn to_meta(audience: Arc<OnceLock<Audience>>, asked: Value) -> Result<Body, Failure> {
+    let value = JsonText::from_value(&asked["value"]).unwrap();
+    let found = by_meta(audience.get().unwrap().peers(), asked["key"].as_str().unwrap(), &value);
+    if let Some(peer) = &found {
+        peer.notify(Event::new(Route::from_static("pushed"), Body::json(&asked["payload"]).unwrap())).await?;
+    }
+    Ok(Body::json(&json!({"delivered": found.is_some()})).unwrap())
+}
+
+#[tokio::test]
+async fn a_push_by_meta_reaches_the_independent_client_that_has_it_and_nobody_else() {
+    let name = "a_push_by_meta_reaches_the_independent_client_that_has_it_and_nobody_else";
+    let Some(package) = skip::package(name, &WS) else { return };
+    for encryption in [true, false] {
+        let audience = Arc::<OnceLock<Audience>>::default();
+        let known = Arc::clone(&audience);
+        let router = Router::new()
+            .handle("toMeta", move |Json(asked): Json<Value>| to_meta(Arc::clone(&known), asked))
+            .build()
+            .unwrap();
+        let endpoint = Endpoint::new("stonyx", router);
+        let server = listen("127.0.0.1:0", config(encryption), endpoint).await.unwrap();
+        audience.set(server.audience()).unwrap();
+        let port = server.address().rsplit(':').next().unwrap().parse().unwrap();
+        // It came first and has the same member, with another value.
+        let ours = End::dial(port, config(encryption), quickly());
+        ours.client.ready().await.unwrap();
+        let flags = ["--auth-key", KEY, "--scenarios", "meta", "--tag", "theirs"];
+        let report = their_client(&package, &server, encryption, &flags).await;
+        assert_eq!(report["ok"], true, "{report:#}");
+        let payload = json!({"key": "tag", "value": "ours", "payload": "after theirs"});
+        assert_eq!(ours.ask("toMeta", payload).await, json!({"delivered": true}));
+        assert_eq!(ours.heard.wait_for(1).await, [("pushed".to_owned(), json!("after theirs"))]);
+        ours.client.shutdown().await;
+        server.shutdown().await;
     }
 }
 

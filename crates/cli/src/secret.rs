@@ -16,16 +16,17 @@ pub(crate) fn load(source: &str) -> Result<Secret, String> {
     if matches!(source, "env:" | "file:") {
         return Err(format!("{source} names nothing; write env:NAME or file:PATH"));
     }
-    let secret = if let Some(name) = source.strip_prefix("env:") {
+    let (place, secret) = if let Some(name) = source.strip_prefix("env:") {
         let value = std::env::var_os(name).ok_or_else(|| format!("the variable {name} is not set"))?;
-        value.into_encoded_bytes()
+        (format!("the variable {name}"), value.into_encoded_bytes())
     } else if let Some(path) = source.strip_prefix("file:") {
-        from_file(path).map_err(|error| format!("cannot read the file {path}: {error}"))?
+        let secret = from_file(path).map_err(|error| format!("cannot read the file {path}: {error}"))?;
+        (format!("the file {path}"), secret)
     } else {
         return Err("must be env:NAME or file:PATH; a secret is never taken from the command line".to_owned());
     };
     if secret.is_empty() {
-        return Err(format!("{source} is empty"));
+        return Err(format!("{place} is empty"));
     }
     Ok(Secret::new(secret))
 }

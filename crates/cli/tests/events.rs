@@ -160,16 +160,17 @@ async fn a_drain_lets_the_call_in_flight_end() {
     let target = Target { address, ..Target::default() };
     let client = polywire_sockhop::ADAPTER.dial(target, Endpoint::new("sockhop", nothing())).await.unwrap();
     let caller = client.caller();
-    let sleep = Request::new(Route::from_static("sleep"), Body::json(&json!({"ms": 500})).unwrap());
-    let mut sleep = std::pin::pin!(caller.call(sleep));
-    // What was sent later and is answered shows that the server has the sleep in hand.
-    tokio::select! {
+    let asked = Body::json(&json!({"ms": 500})).unwrap();
+    let (slept, ()) = tokio::join!(
         biased;
-        early = &mut sleep => panic!("{early:?}"),
-        echo = caller.call(Request::new(Route::from_static("echo"), Body::null())) => drop(echo.unwrap()),
-    }
-    running.terminate();
-    assert_eq!(sleep.await.unwrap().body, Body::json(&json!({"ms": 500})).unwrap());
+        caller.call(Request::new(Route::from_static("sleep"), asked.clone())),
+        async {
+            // What was sent later and is answered shows that the server has the sleep in hand.
+            caller.call(Request::new(Route::from_static("echo"), Body::null())).await.unwrap();
+            running.terminate();
+        }
+    );
+    assert_eq!(slept.unwrap().body, asked);
     assert_eq!(running.wait().code(), Some(0));
 }
 

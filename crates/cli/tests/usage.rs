@@ -2,7 +2,8 @@
 
 mod support;
 
-use support::{file, polywire};
+use polywire_core::{OptionKind, OptionSpec};
+use support::{file, polywire, with_variable};
 
 #[test]
 fn help_lists_verbs_targets_and_exit_codes() {
@@ -153,6 +154,36 @@ fn every_verb_tells_a_wrong_url_of_every_websocket_wire_by_one_sentence() {
             assert!(lines.next().is_none_or(|advice| advice.starts_with("  ")), "{args:?}: {}", ran.stderr);
             assert_eq!((lines.next(), &*ran.stdout), (None, ""), "{args:?}");
             assert!(!ran.stderr.contains("hunter2"), "{args:?}: {}", ran.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_set_or_empty_is_named_for_every_secret_of_every_wire() {
+    let registry = polywire_cli::adapters();
+    let mut secrets = Vec::new();
+    for wire in registry.names() {
+        let options = registry.get(wire).unwrap().options().iter();
+        let is_secret = |spec: &&OptionSpec| spec.takes == OptionKind::Secret;
+        secrets.extend(options.filter(is_secret).map(|spec| (wire, spec.name)));
+    }
+    for known in [("stonyx", "key"), ("stonyx", "auth_data"), ("socketio", "auth"), ("hyperhq", "challenge")]
+    {
+        assert!(secrets.contains(&known), "{secrets:?}");
+    }
+    let variable = "POLYWIRE_TEST_VARIABLE";
+    for (wire, secret) in secrets {
+        let url = format!("{wire}://127.0.0.1:1?{secret}=env:{variable}");
+        for (value, why) in [
+            (None, format!("the variable {variable} is not set")),
+            (Some(""), format!("the variable {variable} is empty")),
+        ] {
+            for args in [&["serve", &url][..], &["call", &url, "echo"]] {
+                let ran = with_variable(variable, value, args).ends(2);
+                let sentence = ran.stderr.lines().next().unwrap();
+                assert_eq!(sentence, format!("polywire: {secret}: {why}"), "{args:?}");
+                assert_eq!(ran.stdout, "", "{args:?}");
+            }
         }
     }
 }

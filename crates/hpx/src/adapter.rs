@@ -295,6 +295,13 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_out_of_range_is_told_as_the_option_that_it_is() {
+        let wrong = ClientConfig { connections: 65, ..ClientConfig::default() }.validate().unwrap_err();
+        let error = AdapterError::from(crate::Error::from(wrong));
+        assert_eq!(error.to_string(), "option connections = \"65\" is not 1 to 64");
+    }
+
+    #[test]
     fn a_user_needs_a_password_and_an_unknown_option_is_refused() {
         let wire = |options: &Options| wire(options, Arc::default());
         let told = |options: &Options| ADAPTER.particulars(options).unwrap().alters;

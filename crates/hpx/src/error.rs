@@ -23,7 +23,7 @@ pub enum Error {
 impl From<Error> for AdapterError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Setting(error) => Self::Settings(error.to_string()),
+            Error::Setting(error) => error.into(),
             Error::Listen { address, source } => Self::Listen { address, source },
         }
     }

@@ -316,6 +316,8 @@ async fn c07_s13_calls_in_flight_end_when_the_peer_is_gone_and_later_ones_are_no
 async fn s12_calls_that_are_never_answered_end_at_their_deadline() {
     let (server, _there) = serve("127.0.0.1:0", Config::default(), Limits::default()).await;
     let (client, _here) = connect(server.address(), Config::default());
+    // What waits for a connection when its time is up was never sent.
+    client.ready().await.unwrap();
     let call = request("wait", json("1")).timeout(Duration::from_millis(30));
     let error = client.caller().call(call).await.unwrap_err();
     assert!(matches!(error, CallError::Unknown(_)) && error.code() == Code::DeadlineExceeded, "{error}");

@@ -333,6 +333,7 @@ impl Adapter for Stonyx {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     fn options(pairs: &[(&str, &str)]) -> Options {
         pairs.iter().copied().collect()
@@ -358,19 +359,38 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_is_off_until_its_option_is_set() {
+        let flags = |config: &Config| {
+            [
+                ("kebab_routes", config.kebab_routes),
+                ("concurrent_names", config.concurrent_names),
+                ("errors_in_reply", config.errors_in_reply),
+                ("allow_weak_key", config.allow_weak_key),
+                ("allow_plaintext", config.allow_plaintext),
+            ]
+        };
+        for (name, is_on) in flags(&Config::new("")) {
+            assert!(!is_on, "{name}");
+            let config = Config::from_options(&options(&[(name, "1")])).unwrap();
+            assert_eq!(flags(&config).map(|(other, is_on)| (other == name) == is_on), [true; 5], "{name}");
+        }
+    }
+
+    #[test]
     fn x13_a_weak_key_and_plain_text_are_refused_off_loopback() {
         for key in ["", "AUTH_KEY", "fifteen bytes.."] {
             let config = Config::new(key);
             config.validate(true, false).unwrap();
-            let error = config.validate(false, true).unwrap_err().to_string();
-            assert!(error.starts_with("key = (hidden) is out of range: at least 16 bytes"), "{error}");
+            let error =
+                AdapterError::from(Error::from(config.validate(false, true).unwrap_err())).to_string();
+            assert!(error.starts_with("option key = \"(hidden)\" is not at least 16 bytes"), "{error}");
             Config { allow_weak_key: true, ..config }.validate(false, false).unwrap();
         }
         let plain = Config { encryption: false, ..Config::new("a key of sixteen bytes") };
         plain.validate(true, false).unwrap();
         plain.validate(false, true).unwrap();
-        let error = plain.validate(false, false).unwrap_err().to_string();
-        assert!(error.starts_with("encryption = off is out of range: on unless"), "{error}");
+        let error = AdapterError::from(Error::from(plain.validate(false, false).unwrap_err())).to_string();
+        assert!(error.starts_with("option encryption = \"off\" is not on, as it must be"), "{error}");
         Config { allow_plaintext: true, ..plain }.validate(false, false).unwrap();
     }
 

@@ -123,11 +123,12 @@ impl Config {
                 "the key is a placeholder or below 16 bytes: whoever hears one login can guess it"
             );
         } else if weak && !self.allow_weak_key {
-            let rule = "at least 16 bytes and no placeholder off loopback, or set allow_weak_key";
+            let rule =
+                "at least 16 bytes and no placeholder, as it must be off loopback without allow_weak_key";
             return refused("key", "(hidden)", rule);
         }
         if !self.encryption && !loopback && !tls && !self.allow_plaintext {
-            let rule = "on unless the peer is on loopback or behind TLS, or set allow_plaintext";
+            let rule = "on, as it must be off loopback without TLS and without allow_plaintext";
             return refused("encryption", "off", rule);
         }
         Ok(())

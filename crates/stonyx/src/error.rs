@@ -25,7 +25,7 @@ pub enum Error {
 impl From<Error> for AdapterError {
     fn from(error: Error) -> Self {
         match error {
-            Error::Setting(error) => AdapterError::Settings(error.to_string()),
+            Error::Setting(error) => error.into(),
             Error::Listen { address, source } => AdapterError::Listen { address, source },
         }
     }

@@ -95,5 +95,5 @@ pub use polywire_net::tls;
 pub use seal::Key;
 #[cfg(feature = "tls")]
 pub use server::listen_tls;
-pub use server::{by_meta, listen, send_by_meta};
+pub use server::{by_meta, listen};
 pub use session::{CLOSE, ClientSession, Reply, ServerSession};

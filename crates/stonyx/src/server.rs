@@ -4,8 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use polywire_core::{
-    Accept, Audience, Body, Credentials, Endpoint, Event, Identity, JsonLimits, JsonText, Limits, Parts,
-    Peer, Refusal, Server,
+    Accept, Body, Credentials, Endpoint, Identity, JsonLimits, JsonText, Limits, Parts, Peer, Refusal, Server,
 };
 use polywire_net::tcp::is_loopback;
 use polywire_net::websocket::{Settings, WebSocket, accept};
@@ -146,8 +145,8 @@ impl Accept<Socket> for Accepting {
     }
 }
 
-/// The first of `peers` whose meta has the member `key` with this value; among [`Audience::peers`], which are in the order in
-/// which they came, that is the one the original's `sendToByMeta` pushes to.
+/// The first of `peers` whose meta has the member `key` with this value; among [`Server::peers`], which are in the order in
+/// which they came, that is the one the original's `sendToByMeta` pushes to, as [`Peer::notify`] does.
 ///
 /// Meta is the object `meta` in the user data, where there is one, as interop programs of this wire log in; otherwise the user
 /// data themselves. Values are compared as `===` does: texts by their characters and numbers as doubles, however they are
@@ -171,12 +170,6 @@ fn is_same(one: &Value, other: &Value) -> bool {
         (Value::Object(_) | Value::Array(_), _) => false,
         _ => one == other,
     }
-}
-
-/// Pushes `event` to the peer [`by_meta`] finds; says whether there was one and its queue had room.
-pub fn send_by_meta(audience: &Audience, key: &str, value: &JsonText, event: Event) -> bool {
-    let found = by_meta(audience.peers(), key, value);
-    found.is_some_and(|peer| peer.caller().is_some_and(|caller| caller.try_notify(event).is_ok()))
 }
 
 #[cfg(test)]

@@ -71,6 +71,16 @@ pub(crate) fn trusting(authorities: &str, args: &[&str]) -> Ran {
     ran(command, &[])
 }
 
+/// Runs to the end where this variable is set, or not set.
+pub(crate) fn with_variable(name: &str, value: Option<&str>, args: &[&str]) -> Ran {
+    let mut command = command(args);
+    match value {
+        Some(value) => command.env(name, value),
+        None => command.env_remove(name),
+    };
+    ran(command, &[])
+}
+
 fn ran(mut command: Command, input: &[u8]) -> Ran {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

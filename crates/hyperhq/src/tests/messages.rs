@@ -178,7 +178,7 @@ fn files_come_as_bytes_whatever_their_form() {
 }
 
 #[test]
-fn h20_only_events_that_were_asked_for_are_heard() {
+fn h20_events_that_nobody_subscribed_to_are_ignored_and_counted() {
     let mut hand = hand();
     hand.hear("hyperHqEvent", r#"{"type":"gameLaunched","data":{"gameId":"g"},"timestamp":1795176056636}"#);
     hand.hear("hyperHqEvent", r#"{"type":"gameClosed","data":{}}"#);
@@ -188,6 +188,24 @@ fn h20_only_events_that_were_asked_for_are_heard() {
     assert_eq!((&*event.route, &event.body), ("gameLaunched", &Body::Json(json(r#"{"gameId":"g"}"#))));
     assert_eq!(event.meta.get(TIMESTAMP).map(|text| &**text), Some("1795176056636"));
     assert!(hand.delivered.is_empty());
+}
+
+/// An event may overtake the answer to the subscription that asked for it.
+#[test]
+fn h20_an_event_that_comes_before_its_confirmation_is_heard_at_once() {
+    let mut hand = hand();
+    for message in [
+        ("hyperHqEvent", r#"{"type":"gameLaunched","data":1}"#),
+        ("eventsSubscribed", r#"{"events":["gameLaunched"],"pluginId":"demo-plugin"}"#),
+        ("hyperHqEvent", r#"{"type":"gameLaunched","data":2}"#),
+    ] {
+        hand.hear(message.0, message.1);
+    }
+    for number in ["1", "2"] {
+        let Some(Delivery::Event(event)) = hand.delivered.pop_front() else { panic!("no event {number}") };
+        assert_eq!((&*event.route, event.body), ("gameLaunched", Body::Json(json(number))));
+    }
+    assert!(hand.counted.is_empty() && hand.closed.is_none());
 }
 
 #[test]

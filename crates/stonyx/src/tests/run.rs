@@ -201,6 +201,34 @@ async fn one_call_of_a_name_is_out_at_a_time_and_other_names_are_not_held_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn with_concurrent_names_calls_of_one_name_are_out_together_and_answers_are_matched_in_order() {
+    let (near, far) = pair();
+    let client = run(near, dialled(Config { concurrent_names: true, ..config() }), GLOBAL);
+    let bare = Bare::logged_in(far).await;
+    let [first, given_up, third] =
+        [("1", 15), ("2", 2), ("3", 15)].map(|(body, timeout)| client.call("a", body, timeout));
+    for body in 1..=3 {
+        assert_eq!(bare.read().await, format!(r#"{{"request":"a","data":{body}}}"#));
+    }
+    bare.write(r#"{"request":"a","response":"first"}"#);
+    assert_eq!(first.await.unwrap().unwrap().body, Body::Json(json("\"first\"")));
+    // The place of a call that was given up is kept: its late answer is not the third's.
+    assert!(matches!(given_up.await.unwrap(), Err(CallError::Unknown(_))));
+    let fourth = client.call("a", "4", 15);
+    assert!(bare.silent().await, "the answer of the second is owed");
+    bare.write(r#"{"request":"a","response":"late"}"#);
+    assert_eq!(bare.read().await, r#"{"request":"a","data":4}"#);
+    for (call, answer) in [(third, "\"third\""), (fourth, "\"fourth\"")] {
+        assert!(!call.is_finished());
+        bare.write(&format!(r#"{{"request":"a","response":{answer}}}"#));
+        assert_eq!(call.await.unwrap().unwrap().body, Body::Json(json(answer)));
+    }
+    assert_eq!(client.ledger.get(Count::OrphanReply), 1);
+    drop(bare);
+    client.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn g04_the_late_answer_of_an_abandoned_call_never_reaches_the_next_of_its_name() {
     let (near, far) = pair();
     let client = client(near);

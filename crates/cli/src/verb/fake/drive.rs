@@ -20,7 +20,7 @@ use crate::exit::{Exit, Fault};
 use crate::output::{Line, say, write_out};
 use crate::{service, signals};
 
-/// How long the end of a program may come after that of its connection, so that it is told as what it is.
+/// How far apart the ends of a program and of its connection may be, so that each is told as what it is.
 const LOST: Duration = Duration::from_secs(1);
 /// How long a plugin may take to end after its shutdown.
 const END: Duration = Duration::from_secs(5);
@@ -312,14 +312,24 @@ impl Stage {
         }
         let request = Request::new(Route::from_static(method), data).timeout(self.limit);
         let began = Instant::now();
-        let answer = tokio::select! {
+        let mut call = std::pin::pin!(plugin.call(request));
+        let first = tokio::select! {
             biased;
-            answer = plugin.call(request) => answer,
-            end = self.ended.wait_for(Option::is_some) => {
-                let end = end.ok().and_then(|end| *end);
-                checks.push(if method == SHUTDOWN { leaves() } else { ended_before(method, end) });
-                return method == SHUTDOWN;
-            }
+            answer = &mut call => Some(answer),
+            _ = self.ended.wait_for(Option::is_some) => None,
+        };
+        let answer = match first {
+            Some(answer) => Ok(answer),
+            // What it said before it ended may be on its way yet: the call ends with that, or with the connection.
+            None => timeout(LOST, call).await,
+        };
+        let Ok(answer) = answer else {
+            checks.push(if method == SHUTDOWN {
+                leaves()
+            } else {
+                ended_before(method, *self.ended.borrow())
+            });
+            return method == SHUTDOWN;
         };
         let asked_for = method == "execute" && self.execute.is_some();
         let (check, goes_on) = match answer {
@@ -439,13 +449,16 @@ fn verdict(checks: &[Check], json: bool) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
-    use polywire_core::Router;
+    use polywire_core::{Client, Router};
     use polywire_hyperhq::{Environment, Plugin as Dialled};
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_plugin_that_has_ended_does_not_leave_on_shutdown() {
+    /// A stage and the plugin on it, logged in over a connection that outlives its process, of whose end `ended` tells.
+    async fn stage(
+        made: impl FnOnce(Dialled) -> Dialled,
+        ended: watch::Receiver<Ended>,
+    ) -> (Stage, Peer, Client) {
         let (arrive, mut arrivals) = watch::channel(None);
         let observer = Some(Arc::new(Arrivals(arrive)) as _);
         let endpoint = Endpoint { observer, ..Endpoint::new("hyperhq", Router::new().build().unwrap()) };
@@ -457,16 +470,37 @@ mod tests {
             "HYPERHQ_AUTH_CHALLENGE" => Some(String::from_utf8(challenge.expose().to_vec()).unwrap()),
             _ => None,
         });
-        // Its connection outlives its process: the end of that is seen first.
-        let (_connection, _) = Dialled::new(environment.unwrap()).dial().unwrap();
+        let (client, _) = made(Dialled::new(environment.unwrap())).dial().unwrap();
         let plugin = arrivals.wait_for(Option::is_some).await.unwrap().clone().unwrap();
-        let (_end, ended) = watch::channel(Some(Some(0)));
         let transcript = Arc::new(Transcript::new(true));
         let limit = Duration::from_secs(10);
-        let mut stage = Stage { host, transcript, arrivals, ended, limit, execute: None, silent: false };
+        (Stage { host, transcript, arrivals, ended, limit, execute: None, silent: false }, plugin, client)
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_has_ended_does_not_leave_on_shutdown() {
+        // The end of its process is seen first.
+        let (_end, ended) = watch::channel(Some(Some(0)));
+        let (mut stage, plugin, _connection) = stage(|plugin| plugin, ended).await;
         let mut checks = Vec::new();
         assert!(!stage.answers(&plugin, SHUTDOWN, Body::Empty, &mut checks).await);
         let [Check { held: false, words, .. }] = &checks[..] else { panic!("it passed") };
         assert_eq!(words, "it answers `shutdown`: no, it ended with code 0 before that");
+    }
+
+    /// The end of a process and its last words come two ways.
+    #[tokio::test]
+    async fn an_answer_that_comes_after_the_end_of_its_process_was_seen_is_one() {
+        let (end, ended) = watch::channel(None);
+        let shutdown = move || {
+            end.send_replace(Some(Some(0)));
+            std::future::ready("bye")
+        };
+        let serving = |plugin: Dialled| plugin.handle(SHUTDOWN, shutdown).unwrap();
+        let (mut stage, plugin, _connection) = stage(serving, ended).await;
+        let mut checks = Vec::new();
+        assert!(stage.answers(&plugin, SHUTDOWN, Body::Empty, &mut checks).await);
+        let [Check { held: true, words, .. }] = &checks[..] else { panic!("it did not pass") };
+        assert!(words.starts_with("it answers `shutdown` ("), "{words}");
     }
 }
