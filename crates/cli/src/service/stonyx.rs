@@ -31,7 +31,11 @@ pub(crate) const ROUTES: [RouteAbout; 12] = [
         "anything",
         "nothing: it closes the connection, as a handler that throws does in the original",
     ),
-    about("falsy", r#"{"kind":"zero"}"#, "false, 0 of zero, \"\" of empty, or nothing"),
+    about(
+        "falsy",
+        r#"{"kind":"zero"}"#,
+        "false for false, 0 for zero, \"\" for empty; nothing for any other kind",
+    ),
     about("slow", r#"{"ms":250}"#, "the same, that much later"),
     about("pushMe", r#"{"request":"tick","value":7,"count":3}"#, "that many pushes, then {pushed}"),
     about("announce", "anything", "an announcement to everybody, then {clients}"),
