@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use conform_run::{conform, file};
 use polywire_tests::process::Process;
+use polywire_tests::running::{gone, runs};
 use tokio::process::Command;
 
 /// How long a process may take to begin or to be gone.
@@ -150,12 +151,6 @@ async fn the_secret_of_a_login_in_plain_text_is_not_in_the_trace() {
     assert!(digits(&ran.output).max(digits(&ran.errors)) < Some(32), "{}{}", ran.output, ran.errors);
 }
 
-/// Does this process run? One that has ended may still wait for somebody to look at its end.
-fn runs(id: &str) -> bool {
-    let state = std::process::Command::new("ps").args(["-o", "stat=", "-p", id]).output().unwrap().stdout;
-    !state.trim_ascii().is_empty() && !state.starts_with(b"Z")
-}
-
 /// The number of a process that it writes to this file.
 async fn number(path: &str) -> String {
     let written = tokio::time::timeout(LIMIT, async {
@@ -168,15 +163,6 @@ async fn number(path: &str) -> String {
         }
     });
     written.await.expect("it starts")
-}
-
-async fn gone(id: &str) {
-    let gone = tokio::time::timeout(LIMIT, async {
-        while runs(id) {
-            tokio::task::yield_now().await;
-        }
-    });
-    gone.await.expect("it is ended too");
 }
 
 #[tokio::test]

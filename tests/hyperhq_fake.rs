@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use polywire_tests::install::{PYTHON_SOCKETIO, SOCKET_IO_CLIENT};
+use polywire_tests::running::gone;
 use polywire_tests::scratch::scratch;
 use polywire_tests::{peer, place, skip};
 use serde_json::Value;
@@ -259,25 +260,7 @@ async fn plugins_in_other_languages_are_told_what_broke_them() {
     assert!(output.contains("more than once (execute, initialize, shutdown, test)"), "{output}");
 }
 
-/// Is there such a process, and not only its exit code?
-#[cfg(target_os = "linux")]
-fn runs(id: &str) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    status.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
-}
-
-/// Waits until there is no such process.
-#[cfg(target_os = "linux")]
-async fn gone(id: &str) {
-    let gone = async {
-        while runs(id) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("it is ended");
-}
-
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 #[tokio::test]
 async fn what_a_plugin_has_started_ends_with_it_and_hides_no_end() {
     for (script, told) in [
@@ -291,7 +274,7 @@ async fn what_a_plugin_has_started_ends_with_it_and_hides_no_end() {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 #[tokio::test]
 async fn a_signal_or_a_closed_terminal_leaves_nothing_running() {
     use tokio::io::{AsyncBufReadExt, BufReader};

@@ -12,6 +12,7 @@
 //! | [`log`] | what this process logs, to be read |
 //! | [`memory`] | the memory this process holds |
 //! | [`plugin_folder`] | the files that a HyperHQ plugin asks for |
+//! | [`running`] | whether a process runs that is nobody's child here |
 //! | [`scratch`] | a folder for the files of one test |
 //! | [`skip`] | the one way to leave out a test whose foreign peer is missing |
 //! | [`process`] | a child process spoken to line by line |
@@ -51,6 +52,8 @@ pub mod place;
 pub mod plugin_folder;
 #[path = "support/process.rs"]
 pub mod process;
+#[path = "support/running.rs"]
+pub mod running;
 #[path = "support/scratch.rs"]
 pub mod scratch;
 #[path = "support/skip.rs"]
@@ -59,3 +62,17 @@ pub mod skip;
 pub mod socketio;
 #[path = "support/vectors.rs"]
 pub mod vectors;
+
+#[cfg(test)]
+mod tests {
+    use crate::scratch::Folder;
+
+    #[test]
+    fn what_a_run_that_was_killed_has_left_in_a_folder_for_scratch_files_is_gone() {
+        let Folder(path) = &Folder::new(u64::MAX);
+        std::fs::write(path.join("left"), "").unwrap();
+        let Folder(again) = &Folder::new(u64::MAX);
+        assert_eq!(path, again);
+        assert_eq!(std::fs::read_dir(again).unwrap().count(), 0);
+    }
+}

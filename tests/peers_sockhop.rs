@@ -11,6 +11,7 @@ use polywire_tests::install::SOCKHOP_184;
 use polywire_tests::peer;
 use polywire_tests::place;
 use polywire_tests::process::{Process, ProcessError};
+use polywire_tests::scratch::scratch;
 use polywire_tests::skip::{self, Tool};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -150,15 +151,13 @@ async fn stock_184_pair_answers_pings() {
 async fn stock_184_pair_talks_over_a_unix_socket() {
     let test = "stock_184_pair_talks_over_a_unix_socket";
     let Some(package) = skip::package(test, &SOCKHOP_184) else { return };
-    let path = std::env::temp_dir().join(format!("polywire-{}-184.sock", std::process::id()));
+    let path = scratch("theirs.sock");
     let mut server = Driver::start("sockhop184_server.mjs", &package).unwrap();
     let mut client = Driver::start("sockhop184_client.mjs", &package).unwrap();
     server.run("listen", json!({"path": path})).await.unwrap();
     client.run("connect", json!({"path": path})).await.unwrap();
     let answer = client.run("call", json!({"value": {"json": 5}})).await.unwrap();
     assert_eq!(answer, json!({"type": "Number", "data": 5}));
-    drop((server, client));
-    std::fs::remove_file(path).unwrap();
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use polywire_core::{Body, Event, Route};
 use polywire_sockhop::{Address, Config, Mode, Switch};
 use polywire_tests::peer;
 use polywire_tests::process::Process;
+use polywire_tests::scratch::scratch;
 use polywire_tests::skip::{self, Tool};
 use serde_json::{Value, json as value};
 
@@ -34,7 +35,7 @@ fn oneway(count: usize) -> impl Iterator<Item = Told> {
 
 /// A path for one test.
 fn path(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("polywire-{}-{name}.sock", std::process::id()))
+    scratch(&format!("{name}.sock"))
 }
 
 /// How our side goes to frames, and which modes that goes with.

@@ -17,6 +17,7 @@ use polywire_sockhop::{Calls, Config, Mode, PeerType, Switch, TYPE, Terminator};
 use polywire_tests::driver::Driver;
 use polywire_tests::harm::spell;
 use polywire_tests::install::SOCKHOP_184;
+use polywire_tests::scratch::scratch;
 use polywire_tests::skip;
 use serde_json::{Value, json as value};
 
@@ -242,7 +243,7 @@ async fn a_stock_184_client_comes_back_and_so_do_we() {
 async fn terminators_unix_sockets_and_bare_values_work_with_184() {
     let test = "terminators_unix_sockets_and_bare_values_work_with_184";
     let Some(package) = skip::package(test, &SOCKHOP_184) else { return };
-    let path = std::env::temp_dir().join(format!("polywire-{}-ours.sock", std::process::id()));
+    let path = scratch("ours.sock");
     let end = End::new(0);
     for terminator in ["\r\n", ";;"] {
         let config = Config { terminator: Terminator::both(terminator), ..Config::default() };

@@ -2,7 +2,6 @@
 //! what went wrong there.
 
 use std::future::poll_fn;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -18,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::driver::Driver;
 use crate::odd::{Load, Message, Odd};
 use crate::process::ProcessError;
+use crate::scratch::scratch;
 
 /// How long anything may take that a trial waits for.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -212,19 +212,13 @@ fn list(value: &Value) -> &[Value] {
 /// # Panics
 /// When the folder for passing files is not writable.
 pub async fn spell(driver: &mut Driver, lines: impl Iterator<Item = &Value>) -> Result<Value, ProcessError> {
-    let path = file();
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let path = scratch(&format!("told-{}.jsonl", NUMBER.fetch_add(1, Ordering::Relaxed)));
     let text: String = lines.map(|line| format!("{line}\n")).collect();
     std::fs::write(&path, text).expect("the folder for passing files is writable");
     let spelled = driver.run("spell", json!({ "path": path })).await;
     std::fs::remove_file(&path).expect("it was just written");
     spelled
-}
-
-/// A file for one hand-over.
-fn file() -> PathBuf {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    std::env::temp_dir().join(format!("polywire-{}-told-{number}.jsonl", std::process::id()))
 }
 
 /// A body as the other side hears it under `name`: `nothing` stands for no body.

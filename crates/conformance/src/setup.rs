@@ -24,7 +24,7 @@ pub trait Setup: fmt::Debug + Send + Sync + 'static {
     /// What a client dials to reach `address`, showing `secret`. With another secret than the server's its login must be refused.
     fn dial(&self, address: &str, secret: &Secret) -> Target;
 
-    /// Who judges logins at the server; by default whoever shows the secret, as such or anywhere in what is sent along, is let in.
+    /// Who judges logins at the server; by default it lets in whoever sends the secret, as the secret of the login or, where that has none, anywhere in its data.
     fn authenticator(&self, secret: &Secret) -> Arc<dyn Authenticate> {
         shows(secret.clone())
     }

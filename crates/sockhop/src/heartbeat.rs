@@ -29,7 +29,7 @@ pub(crate) struct Heartbeat {
     knows_pings: bool,
     /// The peer has spoken, or was asked to: a long silence means death.
     owes_words: bool,
-    /// Pings since the peer said anything, or was first asked after that.
+    /// Pings since the peer last said anything, was sent the first call after that, or was not read.
     quiet: u32,
     /// The first call that was sent since the peer said anything.
     asked: Option<CallId>,

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[allow(unreachable_pub, reason = "elsewhere it is a library's")]
+#[path = "../../../tests/support/scratch.rs"]
+mod scratch;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
@@ -14,6 +18,7 @@ use polywire_core::{
     Route, Server,
 };
 use polywire_sockhop::{Address, Config, Error, Mode, Switch, TYPE, dial, listen};
+use scratch::scratch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener};
 use tokio::sync::{Notify, mpsc};
@@ -96,23 +101,6 @@ impl Observe for Leaving {
     }
 }
 
-/// A place for sockets that is removed in the end.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("polywire-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 async fn both_ways(server: &Server, mut there: Ears, client: &Client, mut here: Ears, mode: Mode) {
     client.ready().await.unwrap();
     for body in [json("{\"a\":1}"), json("[]"), json("\"é\\n\""), json("1e400"), Body::null()] {
@@ -139,10 +127,9 @@ async fn both_ways(server: &Server, mut there: Ears, client: &Client, mut here: 
 
 #[tokio::test]
 async fn everything_crosses_over_tcp_and_unix_sockets_in_every_mode() {
-    let place = Place::new("modes");
     for mode in [Mode::Auto, Mode::Binary, Mode::Json, Mode::Compat] {
         for unix in [false, true] {
-            let address: Address = if unix { place.0.join("s").into() } else { "127.0.0.1:0".into() };
+            let address: Address = if unix { scratch("s").into() } else { "127.0.0.1:0".into() };
             let (server, there) = serve(address, Config::with_mode(mode), Limits::default()).await;
             let dialled: Address =
                 if unix { PathBuf::from(server.address()).into() } else { server.address().into() };
@@ -240,8 +227,7 @@ async fn a_drain_sends_what_was_queued_before() {
 
 #[tokio::test]
 async fn a_client_comes_back_and_shakes_hands_anew() {
-    let place = Place::new("again");
-    let path = place.0.join("s");
+    let path = scratch("s");
     let (first, _) = serve(path.clone(), Config::with_mode(Mode::Binary), Limits::default()).await;
     let (client, _here) = connect(path.clone(), Config::with_mode(Mode::Binary));
     client.caller().call(request("echo", json("1"))).await.unwrap();
@@ -398,8 +384,7 @@ async fn the_connection_limit_makes_others_wait() {
 
 #[tokio::test]
 async fn s16_only_a_dead_socket_of_ours_is_replaced_and_the_file_is_private_and_goes_away() {
-    let place = Place::new("s16");
-    let at = |name: &str| place.0.join(name);
+    let at = |name: &str| scratch(name);
     let refused = async |path: PathBuf| {
         let (endpoint, _) = demo(Limits::default());
         listen(path, Config::default(), endpoint).await.unwrap_err()
@@ -434,8 +419,7 @@ async fn s16_only_a_dead_socket_of_ours_is_replaced_and_the_file_is_private_and_
 /// Only root can give a socket away, so elsewhere this shows nothing.
 #[tokio::test]
 async fn s16_a_dead_socket_of_another_user_is_left_alone() {
-    let place = Place::new("s16-owner");
-    let path = place.0.join("theirs");
+    let path = scratch("theirs");
     drop(UnixListener::bind(&path).unwrap());
     let (us, other) = (fs::metadata(&path).unwrap().uid(), 1);
     if std::os::unix::fs::lchown(&path, Some(other), None).is_err() {

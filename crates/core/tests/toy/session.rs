@@ -117,7 +117,7 @@ impl ToySession {
                 let (id, body) = split(&rest);
                 let known = number(&id).and_then(|id| self.calls.get(&id));
                 let call = known.map(|(call, _)| *call);
-                match body_of(body, cx.pins()) {
+                match body_of(&body, cx.pins()) {
                     Some(body) if call.is_some() || id == "*" => {
                         cx.deliver(Delivery::Progress { call, body });
                     }
@@ -131,7 +131,7 @@ impl ToySession {
             },
             b"." => {
                 let (name, body) = split(&rest);
-                match (Route::from_bytes(name), body_of(body, cx.pins())) {
+                match (Route::from_bytes(name), body_of(&body, cx.pins())) {
                     (Ok(route), Some(body)) => cx.deliver(Delivery::Event(Event::new(route, body))),
                     (Err(_), _) => cx.count(Count::BadRoute),
                     (_, None) => cx.count(Count::BadBody),
@@ -196,7 +196,7 @@ impl ToySession {
             cx.count(count);
             cx.write(Bytes::from(format!("x {reply} {} {why}", Code::InvalidArgument)));
         };
-        match (Route::from_bytes(name), body_of(body, cx.pins())) {
+        match (Route::from_bytes(name), body_of(&body, cx.pins())) {
             (Ok(route), Some(body)) => {
                 let mut request = Request::new(route, body);
                 if let Some(timeout) = timeout {
@@ -217,7 +217,7 @@ impl ToySession {
             let code = text(&code).and_then(|name| Code::from_name(&name)).unwrap_or(Code::Unknown);
             Some(Err(CallError::Failure(Failure::new(code, text(&words).unwrap_or_default()))))
         } else {
-            body_of(rest, cx.pins()).map(|body| Ok(Response::from(body)))
+            body_of(&rest, cx.pins()).map(|body| Ok(Response::from(body)))
         };
         let Some(call) = self.forget(id, cx) else { return cx.count(Count::OrphanReply) };
         let unreadable = || Err(CallError::unknown(Code::Internal, "the answer is not JSON"));
@@ -350,12 +350,12 @@ fn number(word: &Bytes) -> Option<u64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-fn body_of(text: Bytes, pins: usize) -> Option<Body> {
+fn body_of(text: &Bytes, pins: usize) -> Option<Body> {
     if text.is_empty() {
         return Some(Body::Empty);
     }
-    json::validate(&text, &JsonLimits::default()).ok()?;
-    Some(Body::Json(JsonText::from_part(Part::of(&text, &text, pins))))
+    json::validate(text, &JsonLimits::default()).ok()?;
+    Some(Body::Json(JsonText::from_part(Part::of(text, text, pins))))
 }
 
 fn line(head: &str, body: &Body) -> Bytes {

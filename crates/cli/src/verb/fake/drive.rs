@@ -216,7 +216,7 @@ fn is_false(body: &Body) -> bool {
     matches!(body, Body::Json(text) if text.as_bytes().trim_ascii() == b"false")
 }
 
-/// It is done when it has answered or left, whichever comes first: plugins on the C# helper leave before their answer does.
+/// What is said of a plugin that is gone before it has answered `shutdown`, which is no fault: those on the C# helper go so.
 fn leaves() -> Check {
     Check::held(SHUTDOWN, "it leaves on `shutdown`, without an answer")
 }
