@@ -11,6 +11,7 @@ use polywire_core::{
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
 use crate::case::{Broken, holds, numbered, until, within};
@@ -304,6 +305,8 @@ async fn passing<F: Future>(
     work: F,
 ) -> Result<F::Output, Broken> {
     let mut look = tokio::time::interval(PACE);
+    // What a busy machine has missed is not made up for at once, when nothing would happen between two steps.
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     within(what, async {
         tokio::pin!(work);
         loop {
