@@ -163,9 +163,7 @@ mod tests {
     use crate::router::Router;
 
     fn options(pairs: &[(&str, &str)]) -> Options {
-        let mut options = Options::new();
-        pairs.iter().for_each(|(name, value)| options.set(*name, *value));
-        options
+        pairs.iter().copied().collect()
     }
 
     #[test]
