@@ -27,8 +27,9 @@ pub(crate) fn report(route: &PlannedRoute, plan: &Plan, findings: &mut Findings)
     }
     if calls {
         losses.concurrency(ingress, egress, &to.name);
-        let given_up = if egress.cancel { "ends" } else { "runs to its end" };
-        losses.note("cancel", egress.cancel, &format!("a call that is given up {given_up} there"));
+        let carried = ingress.cancel && egress.cancel;
+        let given_up = if carried { "ends" } else { "runs to its end" };
+        losses.note("cancel", carried, &format!("a call that is given up {given_up} there"));
         if egress.progress != ProgressForm::None {
             losses.note("progress", false, "the bridge does not hand progress on");
         }

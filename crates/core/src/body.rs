@@ -50,8 +50,8 @@ impl Body {
         }
     }
 
-    /// How much memory the data keep, in bytes: those of a slice all of the buffer that it is a part of, others their length. Limits
-    /// of memory count this.
+    /// How much memory the data keep, in bytes: a slice keeps the whole buffer that it is a part of, anything else its own length.
+    /// Limits of memory count this.
     pub fn pins(&self) -> usize {
         match self {
             Body::Empty => 0,
@@ -83,9 +83,9 @@ impl From<Binary> for Body {
 pub struct Binary {
     /// The name of the type, as the wire carries it; may be empty.
     pub kind: ByteString,
-    /// The bytes.
+    /// The bytes. Whoever puts others in their place leaves what they count for as it is, unless they are longer.
     pub bytes: Bytes,
-    /// Of the buffer that they are a part of.
+    /// Memory that they keep.
     pins: usize,
 }
 

@@ -55,7 +55,7 @@ pub trait Call: Send + Sync + 'static {
 pub struct Queued {
     /// How many; `max_queue_messages` bounds them.
     pub messages: usize,
-    /// The bytes of their names, and of the memory that their bodies keep; `max_queue_bytes` bounds them.
+    /// The bytes of their names and facts, and of the memory that bodies and attachments keep; `max_queue_bytes` bounds them.
     pub bytes: usize,
 }
 

@@ -153,9 +153,11 @@ impl Meta {
         self
     }
 
-    /// How much memory the attachments keep, in bytes.
+    /// How much memory the facts and the attachments keep, in bytes.
     pub(crate) fn pins(&self) -> usize {
-        self.attachments().iter().fold(0, |sum, bytes| sum.saturating_add(bytes.len()))
+        let Some(facts) = &self.0 else { return 0 };
+        let texts = facts.texts.iter().map(|(_, text)| text.len());
+        texts.chain(facts.attachments.iter().map(Bytes::len)).fold(0, usize::saturating_add)
     }
 
     /// Are there no facts?

@@ -36,7 +36,7 @@ const SETTINGS: [(OptionSpec, Field); 12] = [
     setting(
         "max_in_flight_bytes",
         "32MiB",
-        "memory their bodies keep before no more is taken",
+        "memory that the bodies of those may keep before no more is taken",
         Size(|to| &mut to.max_in_flight_bytes),
     ),
     setting("max_pending", "1024", "calls that one peer may owe an answer", Number(|to| &mut to.max_pending)),
@@ -49,7 +49,7 @@ const SETTINGS: [(OptionSpec, Field); 12] = [
     setting(
         "max_queue_bytes",
         "8MiB",
-        "bytes waiting to be written on one connection",
+        "memory that messages waiting to be written keep, on one connection",
         Size(|to| &mut to.max_queue_bytes),
     ),
     setting(

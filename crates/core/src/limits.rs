@@ -23,12 +23,13 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Most messages waiting to be written on one connection; default 1 024.
     pub max_queue_messages: usize,
-    /// Most bytes waiting to be written on one connection: names, and the memory that bodies keep; default 8 MiB.
+    /// Most bytes waiting to be written on one connection: names, facts, and the memory that bodies and
+    /// attachments keep; default 8 MiB.
     pub max_queue_bytes: usize,
     /// Most requests and events of one peer being handled at once; default 256.
     pub max_in_flight: usize,
-    /// Bytes of memory that the bodies of those may keep before no more is taken; default 32 MiB. The one that reaches it is taken
-    /// whole.
+    /// Bytes of memory that the bodies of those, and what is beside them, may keep before no more is taken; default 32 MiB. The one
+    /// that reaches it is taken whole.
     pub max_in_flight_bytes: usize,
     /// Most calls of ours one peer may owe an answer; default 1 024.
     pub max_pending: usize,

@@ -1,5 +1,7 @@
 //! What becomes of a part of a frame that is kept: a copy of its own, or a slice that keeps all of the frame's buffer.
 
+use std::ops::Deref;
+
 use bytes::Bytes;
 
 use crate::spare::copied;
@@ -18,8 +20,8 @@ pub struct Part {
 }
 
 impl Part {
-    /// `part` of `frame`, which lies in a buffer of `pins` bytes: [`Cx::pins`](crate::Cx::pins), or 0 where the frame has memory
-    /// of its own.
+    /// `part` of `frame`, which lies in a buffer of `pins` bytes: [`Cx::pins`](crate::Cx::pins), or 0 where that is just the length
+    /// of the frame.
     ///
     /// At most 1 KiB is copied, and so is what is less than an eighth of its buffer. What is larger is a slice, without a copy, and
     /// keeps the buffer.
@@ -29,6 +31,11 @@ impl Part {
             return copied(part).into();
         }
         Self { bytes: frame.slice_ref(part), pins }
+    }
+
+    /// How much memory it keeps, in bytes.
+    pub fn pins(&self) -> usize {
+        self.pins
     }
 
     /// The bytes alone.
@@ -44,12 +51,23 @@ impl From<Bytes> for Part {
     }
 }
 
+impl Deref for Part {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_small_part_is_copied_and_a_large_one_is_a_slice_that_says_what_it_keeps() {
+        let small = Bytes::from(vec![7; 4 << 10]);
+        let part = Part::of(&small, &small[..(1 << 10) + 1], 0);
+        assert_eq!((part.as_ptr(), part.pins()), (small.as_ptr(), 4 << 10));
         let frame = Bytes::from(vec![7; 16 << 10]);
         for (size, buffer, kept) in [
             (0, 0, None),

@@ -46,7 +46,7 @@ struct Run<R> {
     /// What a response must carry back; events have none.
     reply: Option<R>,
     deadline: Option<Moment>,
-    /// Memory that the body keeps that it was given.
+    /// Memory kept by the body that it was given, and by what is beside it.
     bytes: usize,
 }
 
@@ -82,7 +82,7 @@ impl<R> Runs<R> {
         self.running
     }
 
-    /// How much memory the bodies keep that running handlers were given, in bytes.
+    /// How much memory is kept by the bodies that running handlers were given, and by what is beside them, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -200,6 +200,7 @@ impl<R> Runs<R> {
     /// Drops every handler; says how many requests are left without an answer.
     pub(crate) fn abandon(&mut self) -> usize {
         let left = self.requests;
+        self.slots.iter_mut().for_each(let_go);
         self.slots.clear();
         self.free.clear();
         self.woken.clear();
@@ -227,12 +228,19 @@ impl<R> Runs<R> {
 
     fn clear(&mut self, index: usize, request: bool) {
         if let Some(slot) = self.slots.get_mut(index) {
-            self.bytes -= slot.run.take().map_or(0, |run| run.bytes);
+            self.bytes -= slot.run.as_ref().map_or(0, |run| run.bytes);
+            let_go(slot);
             self.free.push(index);
             self.running -= 1;
             self.requests -= usize::from(request);
         }
     }
+}
+
+/// Drops the handler; what it holds may panic as it goes.
+fn let_go<R>(slot: &mut Slot<R>) {
+    let run = slot.run.take();
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
 }
 
 fn poll<R>(run: &mut Run<R>, waker: &Waker) -> Poll<Answer> {

@@ -116,8 +116,9 @@ pub enum Outbound<Reply, Command> {
         /// The handler's answer.
         result: Result<Response, Failure>,
     },
-    /// A call of ours that was sent and is over for its caller: the deadline passed or the caller went away. Its answer, should one
-    /// come, is nobody's. A wire with a word for it tells the peer.
+    /// A call of ours that is over for its caller after [`Session::send`]: the deadline passed, the caller went away, or a frame of it
+    /// could not be encoded, and then the peer has not seen it. Its answer, should one come, is nobody's. A wire with a word for it
+    /// tells the peer, who may not know the call.
     Cancel(CallId),
     /// An input that only this adapter knows.
     Command(Command),
@@ -202,7 +203,7 @@ pub enum Delivery<Reply> {
         outcome: Result<Response, CallError>,
     },
     /// The peer wants no answer any more to the request with this reply: the future of its handler is dropped, and no response
-    /// comes back. Nothing when it was answered before.
+    /// comes back. Nothing when it was answered before. While `max_in_flight` holds reading up, a cancel waits like everything else.
     Cancel(Reply),
     /// A sign of life of one call, or of all of this connection.
     Progress {
@@ -328,8 +329,8 @@ impl<'a, S: Session> Cx<'a, S> {
         self.reading
     }
 
-    /// How much memory a slice of the frame being received keeps, in bytes, for [`Part::of`](crate::Part::of); 0 where it is what
-    /// the frame is long.
+    /// How much memory a slice of the frame being received keeps, in bytes, for [`Part::of`](crate::Part::of); 0 where that is just
+    /// the length of the frame.
     pub fn pins(&self) -> usize {
         self.pins
     }

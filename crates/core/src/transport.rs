@@ -47,8 +47,8 @@ pub trait Transport<C: Codec>: Send + Unpin + 'static {
     /// Has a frame been begun and not finished?
     fn has_partial(&self) -> bool;
 
-    /// How much memory a slice of the frame that came last keeps, in bytes. 0 unless implemented, which is right where each frame
-    /// has memory of its own.
+    /// How much memory a slice of the frame that came last keeps, in bytes; 0 where that is just the length of the frame, and unless
+    /// implemented.
     fn pins(&self) -> usize {
         0
     }

@@ -71,7 +71,7 @@ pub(crate) async fn batch(caller: &Caller, calls: Vec<Request>, terms: Terms) ->
 fn told_apart(sent: &[Route], reply: &Body, limits: &JsonLimits, in_order: bool) -> Vec<Outcome> {
     let Body::Json(text) = reply else { return Vec::new() };
     let names: Vec<&str> = sent.iter().map(Route::as_str).collect();
-    let results = translate::results(&text.to_bytes(), names.len(), limits).unwrap_or_default();
+    let results = translate::results(&text.to_bytes().into(), names.len(), limits).unwrap_or_default();
     let found = translate::match_results(&names, &results, limits, in_order);
     found
         .into_iter()

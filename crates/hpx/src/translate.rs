@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use polywire_core::json;
 use polywire_core::{
-    Body, CallError, Code, Failure, JsonLimits, JsonText, Outcome, Request, Response, Retry,
+    Body, CallError, Code, Failure, JsonLimits, JsonText, Outcome, Part, Request, Response, Retry,
 };
 
 use crate::wire::{self, FunctionResult};
@@ -181,16 +181,16 @@ pub(crate) fn outcome(result: &FunctionResult, limits: &JsonLimits) -> Outcome {
     match &result.error {
         Some(error) => Err(CallError::Failure(to_failure(error, limits))),
         None if result.data.is_empty() => Ok(Body::null().into()),
-        None => Ok(Body::Json(JsonText::from_validated(result.data.clone())).into()),
+        None => Ok(Body::Json(JsonText::from_part(result.data.clone())).into()),
     }
 }
 
 /// The results of `calls` function calls in a list that was validated; `None` when an entry is no object, or when there are
 /// more than a call with as many missing arguments as it may have would cause.
-pub(crate) fn results(data: &Bytes, calls: usize, limits: &JsonLimits) -> Option<Vec<FunctionResult>> {
+pub(crate) fn results(data: &Part, calls: usize, limits: &JsonLimits) -> Option<Vec<FunctionResult>> {
     const SPARE: usize = 256;
     let entries = json::elements(data, calls.saturating_add(SPARE), limits).ok()?;
-    entries.into_iter().map(|entry| FunctionResult::read(&data.slice(entry), limits)).collect()
+    entries.into_iter().map(|entry| FunctionResult::read(&data.slice(entry), data.pins(), limits)).collect()
 }
 
 /// Which result belongs to which call. `in_order` when the peer is known to keep the order of the request.
@@ -357,7 +357,7 @@ mod tests {
     }
 
     fn entries(data: &'static str) -> Vec<FunctionResult> {
-        results(&Bytes::from_static(data.as_bytes()), 8, &limits()).unwrap()
+        results(&Bytes::from_static(data.as_bytes()).into(), 8, &limits()).unwrap()
     }
 
     #[test]

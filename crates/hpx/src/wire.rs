@@ -138,26 +138,26 @@ impl Message {
     }
 
     /// The data as it stands in the text; empty when the key is missing.
-    pub(crate) fn data(&self) -> Bytes {
-        self.slice(self.data.as_ref())
+    pub(crate) fn data(&self) -> Part {
+        self.part(self.data.as_ref())
     }
 
     /// The error as it stands in the text, unless there is none.
     pub(crate) fn error(&self) -> Option<Bytes> {
-        Some(self.slice(self.error.as_ref())).filter(|error| !matches!(&error[..], b"" | b"null"))
+        Some(self.part(self.error.as_ref()).into_bytes()).filter(|error| !matches!(&error[..], b"" | b"null"))
     }
 
     /// The client's id as it stands in the text.
     pub(crate) fn id(&self) -> Option<Bytes> {
-        self.id.as_ref().map(|range| self.slice(Some(range)))
+        self.id.as_ref().map(|range| self.part(Some(range)).into_bytes())
     }
 
     fn at(&self, range: Option<&Range<usize>>) -> &[u8] {
         range.and_then(|range| self.text.get(range.clone())).unwrap_or_default()
     }
 
-    fn slice(&self, range: Option<&Range<usize>>) -> Bytes {
-        Part::of(&self.text, self.at(range), 0).into_bytes()
+    fn part(&self, range: Option<&Range<usize>>) -> Part {
+        Part::of(&self.text, self.at(range), 0)
     }
 }
 
@@ -272,24 +272,24 @@ pub(crate) struct FunctionResult {
     /// The name as it stands in the text, with its quotes; empty when it is missing.
     pub(crate) fname: Bytes,
     /// The result as it stands in the text; empty when it is missing.
-    pub(crate) data: Bytes,
+    pub(crate) data: Part,
     /// The error as it stands in the text.
     pub(crate) error: Option<Bytes>,
 }
 
 impl FunctionResult {
-    /// Reads one entry of a list that was validated; `None` when it is no object.
-    pub(crate) fn read(entry: &Bytes, limits: &JsonLimits) -> Option<Self> {
+    /// Reads one entry of a list that was validated, in a text of `pins` bytes; `None` when it is no object.
+    pub(crate) fn read(entry: &Bytes, pins: usize, limits: &JsonLimits) -> Option<Self> {
         let mut members = Members::new(entry, limits).ok()?;
-        let mut result = Self { fname: Bytes::new(), data: Bytes::new(), error: None };
+        let mut result = Self { fname: Bytes::new(), data: Bytes::new().into(), error: None };
         while let Some((key, value)) = members.next().ok()? {
-            let value = Part::of(entry, entry.get(value).unwrap_or_default(), 0).into_bytes();
+            let value = Part::of(entry, entry.get(value).unwrap_or_default(), pins);
             if key.is("fname") {
-                result.fname = value;
+                result.fname = value.into_bytes();
             } else if key.is("data") {
                 result.data = value;
             } else if key.is("error") {
-                result.error = Some(value).filter(|error| &error[..] != b"null");
+                result.error = Some(value.into_bytes()).filter(|error| &error[..] != b"null");
             }
         }
         Some(result)

@@ -10,11 +10,16 @@ pub(crate) struct Message {
     pub(crate) name: String,
     argument: Bytes,
     args: Args,
+    /// Of the buffer that the text of the arguments lies in.
+    pins: usize,
 }
 
+/// Longest id of a request that is kept until its answer, in bytes of JSON text.
+const MAX_ID_BYTES: usize = 255;
+
 impl Message {
-    /// The event in a packet; `None` when it is none, or has a name that no text can hold.
-    pub(crate) fn of(packet: Packet) -> Option<Self> {
+    /// The event in a packet, which lies in a buffer of `pins` bytes; `None` when it is none, or has a name that no text can hold.
+    pub(crate) fn of(packet: Packet, pins: usize) -> Option<Self> {
         let Kind::Event { args, .. } = packet.kind else { return None };
         let place = args.place(0)?;
         let name = args.text().get(place)?;
@@ -24,12 +29,18 @@ impl Message {
             None => String::from_utf8(name.to_vec()).ok()?,
         };
         let argument = args.place(1).map_or_else(Bytes::new, |place| args.text().slice(place));
-        Some(Self { name, argument, args })
+        let pins = pins.max(args.text().len());
+        Some(Self { name, argument, args, pins })
     }
 
     /// A member of the argument; `None` where it is absent or the argument is no object.
     pub(crate) fn member(&self, name: &str) -> Option<JsonText> {
-        part(&self.argument, name, self.args.text().len())
+        part(&self.argument, name, self.pins)
+    }
+
+    /// The id of a request; `None` where it is absent or too long to be kept.
+    pub(crate) fn id(&self, name: &str) -> Option<JsonText> {
+        self.member(name).filter(|id| id.as_bytes().len() <= MAX_ID_BYTES)
     }
 
     /// Is the argument an object, or a text in its place? None at all and `null` are an empty one.
@@ -42,7 +53,7 @@ impl Message {
         if self.argument.is_empty() {
             return Body::Empty;
         }
-        let value = JsonText::from_part(Part::of(self.args.text(), &self.argument, 0));
+        let value = JsonText::from_part(Part::of(&self.argument, &self.argument, self.pins));
         match self.attachment(&value) {
             Some(bytes) => Body::binary("", bytes),
             None => Body::Json(value),

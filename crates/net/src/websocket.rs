@@ -19,6 +19,9 @@ use std::io;
 /// Frames that one message may come in, unless a setting says otherwise. However small they are, each costs a look.
 pub const MAX_FRAGMENTS: u32 = 1_024;
 
+/// The most memory that a message keeps which is a slice of a read buffer, in bytes; a larger one has memory of its own.
+pub const BUFFER_BYTES: usize = 128 << 10;
+
 /// How one end of a WebSocket behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use polywire_core::{FrameError, Message, MessageCodec};
+use polywire_core::{FrameError, Message, MessageCodec, Part};
+use polywire_net::websocket::BUFFER_BYTES;
 
 /// One Engine.IO packet. `Debug` shows its size alone.
 pub enum Frame {
@@ -58,7 +59,11 @@ impl MessageCodec for Codec {
     fn decode(&mut self, message: Message) -> Result<Option<Frame>, FrameError> {
         let text = match message {
             Message::Text(text) => text,
-            Message::Binary(bytes) => return Ok(Some(Frame::Attachment(bytes))),
+            Message::Binary(bytes) => {
+                // A small one would keep a read buffer, and it is not told to whoever counts attachments.
+                let own = Part::of(&bytes, &bytes, BUFFER_BYTES).into_bytes();
+                return Ok(Some(Frame::Attachment(own)));
+            }
             Message::Close(frame) => return Ok(Some(Frame::Closed(frame.map(|(code, _)| code)))),
             Message::Ping(_) | Message::Pong(_) => return Ok(None),
         };

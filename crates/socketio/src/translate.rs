@@ -4,8 +4,8 @@
 //! |---|---|
 //! | none | empty |
 //! | one, without bytes | that JSON value |
-//! | one attachment alone | bytes without a type name, not copied |
-//! | `{"type":"T","data":<attachment>}` | bytes of type `T`, not copied |
+//! | one attachment alone | bytes without a type name |
+//! | `{"type":"T","data":<attachment>}` | bytes of type `T` |
 //! | several | their JSON array, with the fact [`SEVERAL`] |
 //! | attachments anywhere else | the JSON with `{"_placeholder":true,"num":0}` in their places, the bytes beside it in the [`Meta`] |
 //!
@@ -22,8 +22,14 @@ use crate::placeholder::places;
 /// The fact that a body, a JSON array, stands for several arguments; set it to send them so.
 pub const SEVERAL: &str = "socketio.arguments";
 
-/// The body in the arguments from element `from` on, 0 or 1.
-pub(crate) fn body_of(args: Args, from: usize, form: Arguments, limits: &JsonLimits) -> (Body, Meta) {
+/// The body in the arguments from element `from` on, 0 or 1; their text lies in a buffer of `pins` bytes.
+pub(crate) fn body_of(
+    args: Args,
+    from: usize,
+    pins: usize,
+    form: Arguments,
+    limits: &JsonLimits,
+) -> (Body, Meta) {
     let count = args.len().saturating_sub(from);
     let list = form == Arguments::List;
     let single = args.place(from).filter(|_| count == 1);
@@ -34,10 +40,10 @@ pub(crate) fn body_of(args: Args, from: usize, form: Arguments, limits: &JsonLim
             if let Some(body) = bytes_alone(&text, place.clone(), &attachments, limits) {
                 return (body, Meta::default());
             }
-            Part::of(&text, text.get(place).unwrap_or_default(), 0)
+            Part::of(&text, text.get(place).unwrap_or_default(), pins)
         }
         (_, None) if !list => return (Body::Empty, Meta::default()),
-        _ if from == 0 => text.into(),
+        _ if from == 0 => Part::of(&text, &text, pins),
         (_, None) => Bytes::from_static(b"[]").into(),
         (_, Some(place)) => {
             let mut rest = BytesMut::with_capacity(text.len());

@@ -88,7 +88,8 @@ impl Running {
     }
 }
 
-/// What an answer of ours carries back: the id of the request, and in which form it came.
+/// What an answer of ours carries back: the id of the request, and in which form it came. Equal only to itself as the table gave it
+/// out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub(crate) id: Id,

@@ -46,9 +46,9 @@ pub(crate) enum Read {
     Nothing,
 }
 
-/// Reads one message.
-pub(crate) fn read(text: &Bytes, limits: &JsonLimits) -> Read {
-    match message(text, limits) {
+/// Reads one message, which lies in a buffer of `pins` bytes.
+pub(crate) fn read(text: &Bytes, pins: usize, limits: &JsonLimits) -> Read {
+    match message(text, pins, limits) {
         Ok(message) => Read::Message(message),
         Err(JsonFault::Expected("an object")) => match json::validate(text, limits) {
             Ok(()) if text.trim_ascii() == b"null" => Read::Nothing,
@@ -66,7 +66,8 @@ fn fault(what: JsonFault) -> Read {
     }
 }
 
-fn message(text: &Bytes, limits: &JsonLimits) -> Result<Message, JsonFault> {
+fn message(text: &Bytes, pins: usize, limits: &JsonLimits) -> Result<Message, JsonFault> {
+    let body = |value| Body::Json(JsonText::from_part(Part::of(text, value, pins)));
     json::check_utf8(text).map_err(|error| error.what)?;
     let mut members = Members::new(text, limits).map_err(|error| error.what)?;
     let mut message = Message {
@@ -83,9 +84,9 @@ fn message(text: &Bytes, limits: &JsonLimits) -> Result<Message, JsonFault> {
             message.request = route(value).filter(|route| !route.is_empty());
             std::mem::replace(&mut named, true)
         } else if key.is("data") {
-            std::mem::replace(&mut message.data, body(value, text)) != Body::Empty
+            std::mem::replace(&mut message.data, body(value)) != Body::Empty
         } else if key.is("response") {
-            std::mem::replace(&mut message.response, body(value, text)) != Body::Empty
+            std::mem::replace(&mut message.response, body(value)) != Body::Empty
         } else if key.is("sessionKey") {
             message.session_key.replace(session_key(value).ok_or(())).is_some()
         } else {
@@ -101,11 +102,6 @@ fn route(name: &[u8]) -> Option<Route> {
         [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Route::from_bytes(copied(inner)).ok(),
         _ => Route::new(json::as_string(name)?.into_owned()).ok(),
     }
-}
-
-/// A message has memory of its own.
-fn body(value: &[u8], text: &Bytes) -> Body {
-    Body::Json(JsonText::from_part(Part::of(text, value, 0)))
 }
 
 fn session_key(value: &[u8]) -> Option<Zeroizing<[u8; KEY]>> {

@@ -50,7 +50,7 @@ impl StreamCodec for Codec {
         let end = end.saturating_add(self.scanned);
         self.check(end)?;
         self.scanned = 0;
-        // A slice would keep the whole read buffer alive; `Part` is for wires that carry more than lines.
+        // A slice would keep the whole read buffer; a wire with large bodies slices them, by `Part::of` and `Cx::pins`.
         let line = Bytes::copy_from_slice(&input.split_to(end));
         input.advance(1);
         Ok(Some(line))

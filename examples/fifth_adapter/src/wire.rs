@@ -9,7 +9,7 @@
 //! ASK 7 greet {"n":1}             a request: an id that is not in use, a name, and a body of JSON or none
 //! OK 7 {"n":2}                    its answer
 //! NO 7 not_found "no such thing"  its failure: a code in one word, and what happened as a JSON string
-//! DROP 7                          no answer to that request is wanted any more, and none comes but one that is under way
+//! DROP 7                          no answer to that request is wanted any more; one may be under way, so the id is not used again
 //! SAY moved [1,2]                 an event
 //! BEAT                            a sign of life, at least every ten seconds
 //! BYE                             the sender is leaving

@@ -367,13 +367,14 @@ async fn a_caller_is_a_handler_that_hands_on_requests_and_events() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_waits_counts_for_what_its_body_and_its_attachments_keep() {
+async fn a_message_that_waits_counts_for_what_its_body_and_what_is_beside_it_keep() {
     let (near, _far) = duplex(1_000);
     let (_connection, link, _) = Setup::new().connect(near);
     let frame = Bytes::from(format!("\"{}\"", "x".repeat(4 << 10)));
     let body = Body::Json(JsonText::from_part(Part::of(&frame, &frame, 16 << 10)));
     let mut event = Event::new(Route::from_static("a"), body);
-    event.meta = event.meta.with_attachments(vec![Bytes::from_static(&[7; 100])]);
+    event.meta =
+        event.meta.with_attachments(vec![Bytes::from_static(&[7; 100])]).with("toy.fact", "ten bytes!");
     link.caller().notify(event).await.unwrap();
-    assert_eq!(link.caller().queued(), Some(Queued { messages: 1, bytes: 1 + (16 << 10) + 100 }));
+    assert_eq!(link.caller().queued(), Some(Queued { messages: 1, bytes: 1 + (16 << 10) + 100 + 10 }));
 }

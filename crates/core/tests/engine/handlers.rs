@@ -1,7 +1,7 @@
 //! Requests and events of the peer: bounded, answered once, and no handler can hurt its connection.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polywire_core::{Body, Count, Incoming};
@@ -321,7 +321,7 @@ async fn a_request_that_the_peer_cancels_ends_its_handler_alone_and_has_no_answe
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancel_makes_room_for_the_next_request() {
+async fn a_request_that_was_cancelled_takes_no_place() {
     let mut setup = Setup::new();
     setup.limits.max_in_flight = 2;
     let mut rig = setup.start();
@@ -330,6 +330,62 @@ async fn a_cancel_makes_room_for_the_next_request() {
     rig.say("? 2 hang").await;
     rig.say("? 3 echo 3").await;
     assert_eq!(rig.hear().await, "! 3 3");
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_no_request_that_was_cancelled() {
+    let (mut rig, dropped) = waiting();
+    rig.say("? 1 a").await;
+    settle().await;
+    let start = Instant::now();
+    rig.shutdown.drain();
+    rig.say("- 1").await;
+    assert_eq!(rig.hear().await, "bye");
+    assert_eq!((dropped.load(Ordering::SeqCst), start.elapsed()), (1, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_of_a_request_that_was_cancelled_goes_nowhere() {
+    let kept = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&kept);
+    let service = Serve(move |incoming: Incoming| {
+        *keep.lock().unwrap() = Some(incoming);
+        std::future::pending()
+    });
+    let mut rig = Setup::new().handler(service).start();
+    rig.say("? 1 a").await;
+    rig.say("- 1").await;
+    settle().await;
+    kept.lock().unwrap().take().unwrap().progress(Body::Empty);
+    settle().await;
+    assert!(rig.silent().await);
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_as_it_is_dropped_costs_no_connection() {
+    struct Loud;
+    impl Drop for Loud {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+    let service = Serve(|incoming: Incoming| {
+        let loud = (&*incoming.route == "loud").then(|| Loud);
+        async move {
+            if loud.is_some() {
+                std::future::pending::<()>().await;
+            }
+            Ok(incoming.body.into())
+        }
+    });
+    let mut rig = Setup::new().handler(service).start();
+    rig.say("? 1 loud").await;
+    rig.say("- 1").await;
+    rig.say("? 2 a 2").await;
+    assert_eq!(rig.hear().await, "! 2 2");
+    rig.say("? 3 loud").await;
     rig.hang_up().await;
 }
 

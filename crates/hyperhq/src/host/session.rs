@@ -40,7 +40,7 @@ pub enum HostReply {
     },
     /// A request for a file.
     File {
-        /// Its id, where it has one.
+        /// Its id, where it has one that is not too long to be kept.
         id: Option<JsonText>,
         /// Its path, where it has one.
         path: Option<JsonText>,
@@ -164,8 +164,9 @@ impl HostSession {
     }
 
     fn asked_for_data(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
-        let Some(id) = message.member("requestId") else {
-            cx.write(complaint("Missing requestId"));
+        let Some(id) = message.id("requestId") else {
+            let is_missing = message.member("requestId").is_none();
+            cx.write(complaint(if is_missing { "Missing requestId" } else { "The requestId is too long" }));
             return cx.count(Count::Undecodable);
         };
         let method = message.text("method").unwrap_or_default();
@@ -194,7 +195,7 @@ impl HostSession {
         let binary = self.config.file_encoding == FileEncoding::Binary
             || message.text("encoding").is_some_and(|encoding| encoding == "binary");
         let path = message.member("filePath");
-        let reply = HostReply::File { id: message.member("requestId"), path: path.clone(), binary };
+        let reply = HostReply::File { id: message.id("requestId"), path: path.clone(), binary };
         if let Some(why) = self.fault(message, self.config.require_file_token) {
             self.answer(&reply, Err(Failure::new(Code::PermissionDenied, why)), cx);
             return cx.count(Count::BeforeLogin);
@@ -388,7 +389,7 @@ impl Session for HostSession {
             Kind::Event { id, .. } => *id,
             _ => None,
         };
-        let Some(message) = Message::of(packet) else { return cx.count(Count::Unexpected) };
+        let Some(message) = Message::of(packet, cx.pins()) else { return cx.count(Count::Unexpected) };
         match &*message.name {
             "authenticate" => self.log_in(&message, cx),
             "requestData" | "request_data" => self.asked_for_data(&message, cx),

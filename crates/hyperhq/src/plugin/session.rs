@@ -174,7 +174,7 @@ impl PluginSession {
     }
 
     fn requested(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
-        let id = message.member("id").filter(|id| id.as_bytes().starts_with(b"\""));
+        let id = message.id("id").filter(|id| id.as_bytes().starts_with(b"\""));
         let (Some(id), Some(method)) = (id, message.text("method")) else {
             return cx.count(Count::Undecodable);
         };
@@ -323,7 +323,7 @@ impl Session for PluginSession {
     fn open(&mut self, _: &mut Cx<'_, Self>) {}
 
     fn receive(&mut self, packet: Packet, cx: &mut Cx<'_, Self>) {
-        let Some(message) = Message::of(packet) else { return cx.count(Count::Unexpected) };
+        let Some(message) = Message::of(packet, cx.pins()) else { return cx.count(Count::Unexpected) };
         self.hear(&message, cx);
     }
 
@@ -396,7 +396,7 @@ impl Upper for PluginSession {
 
     /// An answer that is older than our question answers nothing: the login fails.
     fn early(&mut self, packet: Packet, cx: &mut Cx<'_, Self>) {
-        let Some(message) = Message::of(packet) else { return cx.count(Count::Unexpected) };
+        let Some(message) = Message::of(packet, cx.pins()) else { return cx.count(Count::Unexpected) };
         if message.name == "authenticated" {
             let why = "the host answers the login before it was asked";
             return cx.close(Close::Refused(Refusal::new(why)));

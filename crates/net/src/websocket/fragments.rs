@@ -7,7 +7,7 @@
 use super::header::{Begun, FINAL, Header, MASKED};
 
 /// The largest payload that is handed on in one piece: below 64 KiB, and a multiple of the mask's length.
-const FRAGMENT: u16 = 65_532;
+pub(super) const FRAGMENT: u16 = 65_532;
 
 #[derive(Debug, Default)]
 pub(super) struct Fragments {

@@ -16,7 +16,8 @@ use tungstenite::protocol::frame::{CloseFrame, Frame};
 use tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::blocking::Blocking;
-use super::{Settings, WebSocketError};
+use super::fragments::FRAGMENT;
+use super::{BUFFER_BYTES, Settings, WebSocketError};
 
 /// The read buffer of a connection that is busy; one that rests has none.
 const READ_BYTES: usize = 4 << 10;
@@ -46,6 +47,8 @@ pub struct WebSocket<Io> {
     out_of_step: bool,
     /// Nothing that was read waits to be taken, unless a frame has only begun. tungstenite does not let one look.
     drained: bool,
+    /// The last message was larger than what is put together of a read buffer.
+    put_together: bool,
     /// Control frames since the moment.
     control: (u32, Option<Instant>),
 }
@@ -76,6 +79,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
             peer_closed: false,
             out_of_step: false,
             drained: true,
+            put_together: false,
             control: (0, None),
         };
         if !rest.is_empty() {
@@ -307,6 +311,7 @@ where
                 }
                 Err(error) => return Poll::Ready(Err(self.fault(error))),
             };
+            self.put_together = message.len() > usize::from(FRAGMENT);
             if let Some(frame) = codec.decode(message)? {
                 return Poll::Ready(Ok(Some(frame)));
             }
@@ -319,6 +324,11 @@ where
             State::Resting(io) => !io.boundaries.between(),
             State::Changing => false,
         }
+    }
+
+    /// A message in one frame is a slice of tungstenite's read buffer, which others may lie in, too.
+    fn pins(&self) -> usize {
+        if self.put_together { 0 } else { BUFFER_BYTES }
     }
 
     fn set_partial_limit(&mut self, max: usize, setting: &'static str) {

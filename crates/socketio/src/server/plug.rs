@@ -14,6 +14,7 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use polywire_core::{
     BoxFuture, ByteString, Count, Flush, FrameError, Ledger, Limits, Transport, TransportError,
 };
+use polywire_net::websocket::BUFFER_BYTES;
 use socketioxide::socket::DisconnectReason;
 use socketioxide::{AckError, SocketError};
 use socketioxide_core::packet::Packet as Sent;
@@ -270,6 +271,11 @@ impl Transport<Packets> for Plug {
 
     fn has_partial(&self) -> bool {
         self.gate.has_begun()
+    }
+
+    /// Text is a slice of what the library has read.
+    fn pins(&self) -> usize {
+        BUFFER_BYTES
     }
 
     fn set_partial_limit(&mut self, max: usize, setting: &'static str) {

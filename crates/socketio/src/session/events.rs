@@ -31,7 +31,7 @@ impl Events {
 
     fn emitted(&mut self, id: Option<u64>, args: Args, cx: &mut Cx<'_, Self>) {
         let Some(route) = route_of(&args) else { return cx.count(Count::BadRoute) };
-        let (body, meta) = body_of(args, 1, self.config.arguments, &self.json);
+        let (body, meta) = body_of(args, 1, cx.pins(), self.config.arguments, &self.json);
         cx.deliver(match id {
             Some(reply) => {
                 let request = Request { meta, ..Request::new(route, body) };
@@ -48,7 +48,7 @@ impl Events {
             Some(place) => Failure::from_json(&JsonText::from_validated(args.text().slice(place))),
             None => None,
         };
-        let (body, meta) = body_of(args, 0, self.config.arguments, &self.json);
+        let (body, meta) = body_of(args, 0, cx.pins(), self.config.arguments, &self.json);
         let outcome = match failure {
             Some(failure) => Err(CallError::Failure(failure)),
             None => Ok(Response { body, meta }),

@@ -296,7 +296,7 @@ impl Session for ClientSession {
             // A frame of ours come back, or one of the server's come twice.
             return cx.count(Count::Undecodable);
         }
-        match read(&text, &self.json) {
+        match read(&text, cx.pins(), &self.json) {
             Read::Message(message) => self.told(message, cx),
             Read::Other => cx.count(Count::UnknownKind),
             Read::Limit => cx.count(Count::BadBody),

@@ -212,7 +212,7 @@ impl Session for ServerSession {
         if !self.frames.is_new(nonce) || replayed {
             return self.refuse(Count::Undecodable, "a message that was here before", cx);
         }
-        match read(&text, &self.json) {
+        match read(&text, cx.pins(), &self.json) {
             Read::Message(message) => self.asked(message, cx),
             Read::Other => cx.count(Count::UnknownKind),
             // Whatever it is, no login needs what is beyond these limits.

@@ -1,7 +1,9 @@
 //! The call in flight: sent, sent again where it surely did not run, and answered or given up.
 
 use bytes::Bytes;
-use polywire_core::{Action, Body, CallError, CallId, Close, Code, Count, Failure, JsonText, Outcome, Retry};
+use polywire_core::{
+    Action, Body, CallError, CallId, Close, Code, Count, Failure, JsonText, Outcome, Part, Retry,
+};
 
 use super::{ClientSession, Context, Data, InFlight, Phase, is_refused_session, no_json};
 use crate::config::{Dialect, NonFinite};
@@ -88,12 +90,12 @@ impl ClientSession {
         }
     }
 
-    fn outcome(&self, data: &Bytes) -> Outcome {
+    fn outcome(&self, data: &Part) -> Outcome {
         let Some(InFlight { request, .. }) = &self.call else {
             return Err(CallError::unknown(Code::Internal, "nobody waits for this answer"));
         };
         if request.meta.get(BATCH).is_some() {
-            return Ok(Body::Json(JsonText::from_validated(data.clone())).into());
+            return Ok(Body::Json(JsonText::from_part(data.clone())).into());
         }
         let in_order = self.config.wire.dialect == Dialect::B;
         let results = translate::results(data, 1, self.limits()).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Commands to the server: sent like a call, answered by a word, by a greeting, or by the broadcast that they cause.
 
 use bytes::Bytes;
-use polywire_core::{Body, JsonText, Outcome, Request};
+use polywire_core::{Body, JsonText, Outcome, Part, Request};
 
 use super::{ClientSession, Phase};
 use crate::translate::{COMMAND, REQUEST_AUTH};
@@ -29,10 +29,10 @@ impl ClientSession {
 
     /// What `data` says to the command in flight; `None` when there is none, or when it says nothing to it. The word `ok` is what
     /// clients of the later dialects wait for. Read in source: the types of npm 3.5.2.
-    pub(super) fn answer_to_command(&self, data: &Bytes) -> Option<Outcome> {
+    pub(super) fn answer_to_command(&self, data: &Part) -> Option<Outcome> {
         if self.command()? == REQUEST_AUTH {
             wire::member(data, "version", self.limits())?;
-            return Some(Ok(Body::Json(JsonText::from_validated(data.clone())).into()));
+            return Some(Ok(Body::Json(JsonText::from_part(data.clone())).into()));
         }
         (&data[..] == b"\"ok\"").then(|| Ok(Body::Empty.into()))
     }
