@@ -12,7 +12,7 @@
 //! | [`log`] | what this process logs, to be read |
 //! | [`memory`] | the memory this process holds |
 //! | [`plugin_folder`] | the files that a HyperHQ plugin asks for |
-//! | [`running`] | whether a process runs that is nobody's child here |
+//! | [`running`] | whether a process that is no child of this one still runs |
 //! | [`scratch`] | a folder for the files of one test |
 //! | [`skip`] | the one way to leave out a test whose foreign peer is missing |
 //! | [`process`] | a child process spoken to line by line |

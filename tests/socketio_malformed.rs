@@ -9,11 +9,14 @@ mod raw;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
 use polywire_core::{
     Body, Close, Endpoint, Handler, HandlerFuture, Incoming, Kind, Limits, Observe, Peer, Response, Server,
 };
-use polywire_socketio::{ServerConfig, listen};
+use polywire_socketio::{ServerConfig, listen, mount};
 use raw::{Raw, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What the handler heard, `event a [..]` or `request a [..]`, and why connections ended.
 #[derive(Clone, Default)]
@@ -316,7 +319,10 @@ fn text_frame(payload: &str) -> Vec<u8> {
 #[tokio::test]
 async fn h08_h10_frames_sent_along_with_the_upgrade_are_guarded_as_all_others() {
     let heard = Heard::default();
-    let limits = Limits { max_control_per_second: 50, max_frame_bytes: 1_024, ..Limits::default() };
+    // Nothing else ends a session that joins nothing for as long as is waited here.
+    let login_timeout = Duration::from_secs(60);
+    let limits =
+        Limits { max_control_per_second: 50, max_frame_bytes: 1_024, login_timeout, ..Limits::default() };
     let server = serve(&heard, limits, quiet()).await;
     let mut neighbour = Raw::join(server.address()).await;
     let large = [0x81, 0x80 | 126, 0x04, 0x01, 0, 0, 0, 0, b'4', b'2'].to_vec();
@@ -341,6 +347,47 @@ async fn h08_h10_frames_sent_along_with_the_upgrade_are_guarded_as_all_others() 
     until("it is heard", || !heard.0.lock().unwrap().is_empty()).await;
     assert_eq!(heard.take(), ["event early"]);
     goes_on(&mut neighbour, &heard, "an opening in one go").await;
+}
+
+/// All that is answered to these requests, sent by so many bytes at a time; the last of them ends the stream.
+async fn answers(requests: &str, size: usize) -> String {
+    let (_server, mount) = mount(quiet(), Endpoint::new("socketio", Heard::default())).unwrap();
+    let (near, far) = tokio::io::duplex(size);
+    let (stream, door) = mount.guard(far, None).unwrap();
+    let http = http1::Builder::new().serve_connection(TokioIo::new(stream), door);
+    let (mut read, mut write) = tokio::io::split(near);
+    let mut all = String::new();
+    let client = async {
+        // Nobody takes the rest where the stream ends early.
+        let sent = async { _ = write.write_all(requests.as_bytes()).await };
+        let (_, got) = tokio::join!(sent, read.read_to_string(&mut all));
+        got
+    };
+    let both = async { tokio::join!(http.with_upgrades(), client) };
+    tokio::time::timeout(LIMIT, both).await.expect("an end in time").1.unwrap();
+    all
+}
+
+#[tokio::test]
+async fn what_stands_behind_a_request_for_a_websocket_that_is_refused_is_the_next_request() {
+    let request = |method, transport, last, body: &str| {
+        format!(
+            "{method} /socket.io/?EIO=4&transport={transport}&sid=nobody HTTP/1.1\r\nHost: localhost\r\n\
+             Connection: {last}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let (goes_on, ends) =
+        (request("GET", "websocket", "keep-alive", ""), request("GET", "websocket", "close", ""));
+    let post = |body| request("POST", "polling", "keep-alive", body);
+    // HTTP waits for no body that nobody reads: where it has not come with its head, the stream ends behind the answer.
+    for (body, size, answered) in [("40", 4 << 10, 3), ("", 4 << 10, 3), ("", 1, 3), ("40", 1, 2)] {
+        let all = answers(&[&*goes_on, &post(body), &ends].concat(), size).await;
+        let what = format!("a body {body:?}, {size} bytes at a time: {all}");
+        assert_eq!(all.matches("HTTP/1.1 ").count(), answered, "{what}");
+        assert_eq!(all.matches("HTTP/1.1 400 ").count(), answered, "{what}");
+        assert_eq!(all.matches("Session ID unknown").count(), answered, "{what}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use polywire_core::{
     Body, Client, Credentials, Endpoint, Event, Json, Limits, Request, Route, Router, Server,
@@ -126,4 +126,27 @@ async fn streams_are_bounded_and_end_with_the_server() {
     let mut rest = Vec::new();
     timeout(LIMIT, first.read_to_end(&mut rest)).await.expect("the stream ends with the server").unwrap();
     assert_eq!(get(&address, "/c").await, "");
+}
+
+/// As behind a limit of time of the program's own, which may drop what it asked for at any moment.
+#[tokio::test]
+async fn a_request_for_a_websocket_that_the_program_gives_up_holds_nothing_up() {
+    let (_server, mount) = mounted(Limits::default());
+    let (mut near, far) = tokio::io::duplex(4 << 10);
+    let (stream, door) = mount.guard(far, None).unwrap();
+    let gives_up = service_fn(move |request: hyper::Request<Incoming>| {
+        let path = request.uri().path().to_owned();
+        drop(door.call(request));
+        async move { Ok::<_, Infallible>(hyper::Response::new(format!("gave up {path}"))) }
+    });
+    tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), gives_up));
+    for last in ["keep-alive", "close"] {
+        let request = format!(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nhost: x\r\nconnection: {last}\r\n\r\n"
+        );
+        near.write_all(request.as_bytes()).await.unwrap();
+    }
+    let mut answers = String::new();
+    timeout(LIMIT, near.read_to_string(&mut answers)).await.expect("both are answered").unwrap();
+    assert_eq!(answers.matches("gave up /socket.io/").count(), 2, "{answers}");
 }

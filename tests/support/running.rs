@@ -1,18 +1,35 @@
-//! Whether a process runs that is nobody's child here, by its number.
+//! Whether a process that is no child of this one still runs, by its number.
 
-use std::process::Command;
 use std::time::Duration;
 
 /// How long one may take to end.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Does this process run? One that has ended may still wait for somebody to look at its end.
 ///
 /// # Panics
-/// When there is no `ps`.
+/// When there is no `ps` where the system has no `/proc`.
 pub fn runs(id: &str) -> bool {
-    let state = Command::new("ps").args(["-o", "stat=", "-p", id]).output().expect("there is ps").stdout;
-    !state.trim_ascii().is_empty() && !state.starts_with(b"Z")
+    state(id).is_some_and(|state| state != 'Z')
+}
+
+/// The letter of its state, while it has one.
+#[cfg(target_os = "linux")]
+fn state(id: &str) -> Option<char> {
+    let told = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // Behind its name, which may hold whatever a name may.
+    told.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// The letter of its state, while it has one.
+#[cfg(not(target_os = "linux"))]
+fn state(id: &str) -> Option<char> {
+    let told = std::process::Command::new("ps").args(["-o", "stat=", "-p", id]).output();
+    let told = told.expect("there is ps").stdout;
+    told.trim_ascii().first().copied().map(char::from)
 }
 
 /// Waits until this process has ended.
@@ -22,7 +39,7 @@ pub fn runs(id: &str) -> bool {
 pub async fn gone(id: &str) {
     let gone = async {
         while runs(id) {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
     };
     tokio::time::timeout(LIMIT, gone).await.expect("it is ended");

@@ -31,6 +31,11 @@ const WORLDLY: &[&str] = &[
     "getrandom",
     "thread::",
     "spawn(",
+    "spawn_blocking",
+    "{net",
+    "{time,",
+    "{time::",
+    "{fs",
 ];
 /// An address is a value, and opens nothing.
 const VALUES: &[&str] = &["std::net::IpAddr", "std::net::SocketAddr"];
@@ -90,6 +95,11 @@ fn a_room_that_reaches_into_the_world_is_found() {
         "std::thread::sleep(pause);",
         "tokio::spawn(work);",
         "tasks.spawn(work);",
+        "let done = tokio::task::spawn_blocking(work);",
+        "use tokio::{net::TcpStream, sync::mpsc};",
+        "use tokio::{time, sync::mpsc};",
+        "use tokio::{time::Instant, sync::mpsc};",
+        "use std::{fs, io};",
     ] {
         assert_eq!(reaches(&format!("fn room() {{\n    {line}\n}}\n")), [line]);
     }

@@ -64,8 +64,7 @@ struct Outage {
 }
 
 impl Outage {
-    /// What is to be told of an endpoint that stands so, if anything; `over` when nothing is dialled any more, as it never is once it
-    /// is closed.
+    /// What is to be told of an endpoint that stands so, if anything; `over` when a refusal is its last word, as a close always is.
     fn line(
         &mut self,
         state: &ClientState,
@@ -73,7 +72,11 @@ impl Outage {
         now: Moment,
         reconnect: &Reconnect,
     ) -> Option<String> {
-        let over = over || matches!(state, ClientState::Closed(_));
+        let over = match state {
+            ClientState::Closed(_) => true,
+            ClientState::Refused(_) => over,
+            _ => false,
+        };
         let (why, then): (Cow<'static, str>, _) = match state {
             ClientState::Ready => {
                 let since = self.since.take()?;
@@ -147,5 +150,6 @@ mod tests {
         );
         let refused = line(&mut outage, 72, ClientState::Refused(Refusal::new("used up")), true);
         assert_eq!(refused.as_deref(), Some("endpoint out: login refused: used up; does not try again"));
+        assert_eq!(line(&mut outage, 73, waits("lost"), true), None, "only a refusal can be the last word");
     }
 }

@@ -24,7 +24,8 @@ pub trait Setup: fmt::Debug + Send + Sync + 'static {
     /// What a client dials to reach `address`, showing `secret`. With another secret than the server's its login must be refused.
     fn dial(&self, address: &str, secret: &Secret) -> Target;
 
-    /// Who judges logins at the server; by default it lets in whoever sends the secret, as the secret of the login or, where that has none, anywhere in its data.
+    /// Who judges logins at the server; by default it lets in whoever sends the secret: as the secret of the login or, where a login
+    /// has none, anywhere in the data of the login.
     fn authenticator(&self, secret: &Secret) -> Arc<dyn Authenticate> {
         shows(secret.clone())
     }

@@ -30,8 +30,8 @@ pub struct Config {
     pub heartbeat_timeout: Duration,
     /// Routes here are `kebab-case`, names on the wire `camelCase`, as the original's handler files and names; default false.
     pub kebab_routes: bool,
-    /// Client: how long calls of a name wait for the answer of an abandoned call of that name; default 15 s. After that the next
-    /// call of the name has the connection replaced: it and all new ones wait until nothing is in flight, and leave on the next.
+    /// Client: how long calls of a name wait for the answer of a call of that name that was given up; default 15 s. After that the
+    /// next call of the name has the connection replaced: it and all new ones wait until nothing is in flight, and leave on the next.
     pub owed_for: Duration,
     /// Client: calls of one name go out at once and are matched in order; default false. Safe only where every request is
     /// answered, in order, and no push has the same name.
@@ -123,12 +123,12 @@ impl Config {
                 "the key is a placeholder or below 16 bytes: whoever hears one login can guess it"
             );
         } else if weak && !self.allow_weak_key {
-            let rule =
-                "at least 16 bytes and no placeholder, as it must be off loopback without allow_weak_key";
+            let rule = "at least 16 bytes and no placeholder, as it must be where the peer is not on loopback, \
+                        unless allow_weak_key is set";
             return refused("key", "(hidden)", rule);
         }
         if !self.encryption && !loopback && !tls && !self.allow_plaintext {
-            let rule = "on, as it must be off loopback without TLS and without allow_plaintext";
+            let rule = "on, as it must be without TLS where the peer is not on loopback, unless allow_plaintext is set";
             return refused("encryption", "off", rule);
         }
         Ok(())

@@ -248,7 +248,7 @@ where
     }
 
     /// Gives the oldest call up.
-    pub fn abandon(&mut self) {
+    pub fn cancel(&mut self) {
         if let Some(call) = self.calls.pop_first() {
             self.with(|session, cx| session.send(Outbound::Cancel(call), cx));
         }

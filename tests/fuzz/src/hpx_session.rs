@@ -319,7 +319,7 @@ impl Calling {
                 let request = Request::new(route(choices), body(choices));
                 self.bench.call(request);
             }
-            9 => self.bench.abandon(),
+            9 => self.bench.cancel(),
             10 => self.bench.wait_for_alarm(),
             11 => self.bench.wait(Duration::from_millis(choices.number() as u64)),
             _ => self.bench.send(Outbound::Event(Event::new(route(choices), body(choices)))),

@@ -50,7 +50,7 @@ pub fn run(input: &[u8]) {
             6 => {
                 let body = Body::Json(JsonText::from_validated(Bytes::from_static(b"{}")));
                 bench.send(Outbound::Event(Event::new(Route::from_static("gameLaunched"), body)));
-                bench.abandon();
+                bench.cancel();
             }
             _ => bench.wait(Duration::from_millis(u64::from(choices.byte()) * 4)),
         }

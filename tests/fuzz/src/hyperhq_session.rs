@@ -83,7 +83,7 @@ pub fn run(input: &[u8]) {
                 bench.send(Outbound::Command(Subscribe(vec!["gameClosed".to_owned()])));
             }
             7 => {
-                bench.abandon();
+                bench.cancel();
                 let status = Body::Json(JsonText::from_validated(Bytes::from_static(b"\"working\"")));
                 bench.send(Outbound::Event(Event::new("statusUpdate".try_into().expect("a name"), status)));
             }

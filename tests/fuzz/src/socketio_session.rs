@@ -101,7 +101,7 @@ pub fn run(input: &[u8]) {
             8 => {
                 let event = Event::new(route(&mut choices), body(&mut choices));
                 bench.send(Outbound::Event(event));
-                bench.abandon();
+                bench.cancel();
             }
             _ => bench.wait(Duration::from_secs(u64::from(choices.byte()))),
         }

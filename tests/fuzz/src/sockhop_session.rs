@@ -132,7 +132,7 @@ impl Scene {
                 let event = Event::new(route(choices), body(choices));
                 self.bench.send(Outbound::Event(event));
             }
-            9 => self.bench.abandon(),
+            9 => self.bench.cancel(),
             10 => self.bench.wait_for_alarm(),
             11 => self.bench.wait(Duration::from_millis(choices.number() as u64)),
             12 => self.push_line(br#"{"type":"SockhopBinaryModeTransition","data":{}}"#),

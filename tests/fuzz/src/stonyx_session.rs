@@ -134,7 +134,7 @@ fn call(mut bench: Bench<ClientSession>, choices: &mut Choices<'_>) {
             0..=2 => push(&mut bench, choices.piece()),
             3 => push(&mut bench, br#"{"request":"auth","response":"success"}"#),
             4 => bench.call(Request::new(route(choices), body(choices))),
-            5 => bench.abandon(),
+            5 => bench.cancel(),
             6 => {
                 let answer = format!("{{\"request\":\"{}\",\"response\":1}}", route(choices).as_str());
                 push(&mut bench, answer.as_bytes());

@@ -38,7 +38,7 @@ enum Application {
 #[command(after_help = "\
 The plugin finds its port, id and challenge in HYPERHQ_SOCKET_PORT, HYPERHQ_PLUGIN_ID and HYPERHQ_AUTH_CHALLENGE. It is asked
 initialize, test, execute and shutdown, and finds a small library behind requestData. Ends with 0 when every check held, 9 otherwise.
-Programs that the plugin has started are ended when it ends.
+On Unix, programs that the plugin has started are ended when it ends.
 
 A line of the transcript begins with its second. Behind it stands -> for what the host says and <- for what the plugin says, out and err for
 what the plugin prints, and -- for what is worth knowing. Long arguments are cut, except with --json; challenges and tokens are never shown.

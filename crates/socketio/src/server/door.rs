@@ -163,10 +163,27 @@ fn session_name(uri: &Uri) -> Option<&str> {
     uri.query()?.split('&').find_map(|part| part.strip_prefix("sid="))
 }
 
-/// May a WebSocket come of it? No other request does that for the library.
+/// May a WebSocket come of it? Its query is read as the library reads it.
 fn asks_for_websocket<B>(request: &Request<B>) -> bool {
-    let query = request.uri().query().unwrap_or_default();
-    request.method() == Method::GET && query.contains("transport=websocket")
+    let mut parts = request.uri().query().unwrap_or_default().split('&');
+    let transport = parts.find(|part| part.starts_with("transport=")).and_then(|part| part.split('=').nth(1));
+    request.method() == Method::GET && transport == Some("websocket")
+}
+
+/// A stream that is not read until this is dropped, also where its request is given up.
+struct Held(Arc<Gate>);
+
+impl Held {
+    fn new(stream: Arc<Gate>) -> Self {
+        stream.fill();
+        Self(stream)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.clear();
+    }
 }
 
 impl Door {
@@ -256,20 +273,15 @@ impl Service<Request<Incoming>> for Door {
         request.extensions_mut().insert(origin);
         let (service, slot, sessions) =
             (self.service.clone(), Arc::clone(&self.slot), Arc::clone(&self.sessions));
-        let asking = asks_for_websocket(&request).then(|| self.slot.gate());
         // It is answered at once, and HTTP reads nothing before: see `Heads`.
-        if let Some(stream) = &asking {
-            stream.fill();
-        }
+        let held = asks_for_websocket(&request).then(|| Held::new(self.slot.gate()));
         Box::pin(async move {
             if posts {
                 // What a session of requests sends is held up here: its client sends nothing more before it is answered.
                 poll_fn(|cx| gate.poll_read(cx)).await;
             }
             let response = Service::call(&service, request).await.map(answer)?;
-            if let Some(stream) = &asking {
-                stream.clear();
-            }
+            drop(held);
             // What the request became is the library's word alone: it has a reading of the query of its own.
             Ok(match response.status() {
                 StatusCode::SWITCHING_PROTOCOLS => {
@@ -344,6 +356,25 @@ mod tests {
         let_go_of_the_stream(&mut request);
         assert!(buffer.is_unique());
         assert_eq!((request.uri().to_string(), format!("{:?}", request.headers())), before);
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_as_the_library_reads_it() {
+        for (method, query, asks) in [
+            (Method::GET, "EIO=4&transport=websocket", true),
+            (Method::GET, "transport=websocket=x&EIO=4&sid=a", true),
+            (Method::GET, "transport=websocket&transport=polling", true),
+            (Method::POST, "EIO=4&transport=websocket", false),
+            (Method::GET, "EIO=4&transport=polling&x=transport=websocket", false),
+            (Method::GET, "EIO=4&transport=polling&transport=websocket", false),
+            (Method::GET, "EIO=4&transport=websockets", false),
+            (Method::GET, "EIO=4&xtransport=websocket", false),
+            (Method::GET, "", false),
+        ] {
+            let uri = format!("/socket.io/?{query}");
+            let request = Request::builder().method(&method).uri(uri).body(()).unwrap();
+            assert_eq!(asks_for_websocket(&request), asks, "{method} {query}");
+        }
     }
 
     #[test]

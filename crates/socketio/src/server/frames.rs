@@ -52,7 +52,8 @@ impl Frame {
     }
 }
 
-/// What leaves: a response first, then frames.
+/// What leaves once the stream is a WebSocket: its response first, then frames. A client that asks for a WebSocket before it has
+/// taken an earlier response may have that one taken for it: what is said behind a CONNECT of its own may then wait for ever.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     /// How much of the end of the response's head has been seen.

@@ -3,14 +3,14 @@
 //! What HTTP reads beyond the head of a request for a WebSocket it hands to the library by itself, past every guard. So no read
 //! of it goes beyond the end of a head: what stands behind is kept back until it asks again, or until there is a WebSocket.
 
-/// The fewest letters in a head that makes a WebSocket: its query alone has as many. A shorter block ends nowhere, so that a body
+/// The fewest letters in a head that makes a WebSocket: its first line alone has more. A shorter block ends nowhere, so that a body
 /// of empty lines is not read byte by byte.
 const FEWEST: usize = 32;
 
 /// Blocks of lines up to an empty one, as every head is. A body may look like one, and is then read in pieces.
 #[derive(Debug)]
 pub(super) struct Heads {
-    /// Letters since the last empty line.
+    /// Bytes other than line ends since the last empty line.
     letters: usize,
     /// The line at hand has none so far.
     empty: bool,

@@ -12,7 +12,7 @@
 //!
 //! What comes together with the request for the WebSocket, or before its answer, is held to all that, too: see [`Heads`].
 //!
-//! Frames are looked at where they begin and nowhere else; what passes is not copied.
+//! Frames are looked at where they begin and nowhere else; what passes is not copied, but for what came in one read with a head.
 
 use std::io;
 use std::pin::Pin;

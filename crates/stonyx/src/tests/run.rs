@@ -229,7 +229,7 @@ async fn with_concurrent_names_calls_of_one_name_are_out_together_and_answers_ar
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_the_late_answer_of_an_abandoned_call_never_reaches_the_next_of_its_name() {
+async fn g04_the_late_answer_of_a_call_that_was_given_up_never_reaches_the_next_of_its_name() {
     let (near, far) = pair();
     let client = client(near);
     let bare = Bare::logged_in(far).await;

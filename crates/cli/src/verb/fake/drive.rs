@@ -216,7 +216,7 @@ fn is_false(body: &Body) -> bool {
     matches!(body, Body::Json(text) if text.as_bytes().trim_ascii() == b"false")
 }
 
-/// What is said of a plugin that is gone before it has answered `shutdown`, which is no fault: those on the C# helper go so.
+/// What is said of a plugin that is gone before it has answered `shutdown`, which is no fault: plugins on the C# helper end that way.
 fn leaves() -> Check {
     Check::held(SHUTDOWN, "it leaves on `shutdown`, without an answer")
 }
@@ -351,7 +351,7 @@ impl Stage {
                 let words = format!("it answers `{method}`: with an error: {}", failure.message);
                 (Check::failed(method, words, "the words are the plugin's own"), true)
             }
-            Err(error) if error.code() == Code::DeadlineExceeded => {
+            Err(error) if error.code() == Code::DeadlineExceeded && self.ended.borrow().is_none() => {
                 let words = format!("it answers `{method}`: not within {:?}", self.limit);
                 let hint = if self.silent {
                     "where you wait for data, wait for a time of your own, such as 30 s, and answer with {error: \"…\"} after it"
@@ -502,5 +502,21 @@ mod tests {
         assert!(stage.answers(&plugin, SHUTDOWN, Body::Empty, &mut checks).await);
         let [Check { held: true, words, .. }] = &checks[..] else { panic!("it did not pass") };
         assert!(words.starts_with("it answers `shutdown` ("), "{words}");
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_ends_before_the_time_of_a_call_is_over_was_not_too_slow() {
+        let (end, ended) = watch::channel(None);
+        let test = move || {
+            end.send_replace(Some(Some(3)));
+            std::future::pending::<&str>()
+        };
+        let (mut stage, plugin, _connection) =
+            stage(|plugin: Dialled| plugin.handle("test", test).unwrap(), ended).await;
+        stage.limit = LOST / 2;
+        let mut checks = Vec::new();
+        assert!(!stage.answers(&plugin, "test", Body::Empty, &mut checks).await);
+        let [Check { held: false, words, .. }] = &checks[..] else { panic!("it passed") };
+        assert_eq!(words, "it answers `test`: no, it ended with code 3 before that");
     }
 }
