@@ -232,6 +232,21 @@ fn h17_a_token_lives_as_long_as_its_session_and_a_grace_and_every_login_makes_a_
 }
 
 #[test]
+fn an_id_that_is_too_long_to_be_kept_until_its_answer_is_told() {
+    let host = Host::new(HostConfig::default());
+    let (mut line, _) = host.logged_in();
+    for (length, told) in [(253, None), (254, Some("The requestId is too long"))] {
+        let id = "i".repeat(length);
+        line.say("requestData", &format!(r#"{{"method":"echo","requestId":"{id}"}}"#));
+        assert_eq!(line.delivered.pop_front().is_some(), told.is_none(), "{length}");
+        if let Some(told) = told {
+            assert!(line.wrote().contains(told));
+            assert_eq!(line.counted, [Count::Undecodable]);
+        }
+    }
+}
+
+#[test]
 fn of_a_challenge_and_a_token_the_challenge_counts_and_the_token_where_it_is_worth_nothing() {
     let host = Host::new(HostConfig::default());
     let login = |challenge: &str, token: &str| {
