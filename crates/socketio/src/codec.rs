@@ -4,7 +4,6 @@ use std::fmt;
 
 use bytes::Bytes;
 use polywire_core::{FrameError, Message, MessageCodec, Part};
-use polywire_net::websocket::BUFFER_BYTES;
 
 /// One Engine.IO packet. `Debug` shows its size alone.
 pub enum Frame {
@@ -60,9 +59,8 @@ impl MessageCodec for Codec {
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(bytes) => {
-                // A small one would keep a read buffer, and it is not told to whoever counts attachments.
-                let own = Part::of(&bytes, &bytes, BUFFER_BYTES).into_bytes();
-                return Ok(Some(Frame::Attachment(own)));
+                // A small one would keep a read buffer.
+                return Ok(Some(Frame::Attachment(Part::of(&bytes, &bytes, 0).into_bytes())));
             }
             Message::Close(frame) => return Ok(Some(Frame::Closed(frame.map(|(code, _)| code)))),
             Message::Ping(_) | Message::Pong(_) => return Ok(None),

@@ -30,8 +30,8 @@
 //! Socket.IO carries any number of arguments, a [`Body`](polywire_core::Body) is one. One argument is the body, none is an empty
 //! one, several are a JSON array with the fact [`SEVERAL`]; with [`Arguments::List`] every body is that array. An attachment
 //! alone is bytes; attachments inside JSON stay beside it in the [`Meta`](polywire_core::Meta), in whose order
-//! `{"_placeholder":true,"num":0}` and so on mark their places. No attachment of 16 KiB or more is copied, but those that polling
-//! carries as base64; a smaller one would keep a read buffer of eight times its size.
+//! `{"_placeholder":true,"num":0}` and so on mark their places. No attachment above 1 KiB is copied, but those that polling
+//! carries as base64; a smaller one would keep a whole read buffer.
 //!
 //! # What the wire does not give
 //! It has no failures of its own: a failed request is acknowledged with `{"error":{"code","message"}}`. An event without an

@@ -92,7 +92,7 @@ fn an_attachment_stays_in_the_memory_that_it_came_in_until_it_has_left_again() {
     {
         let text = format!(r#"451-["x",{argument}]"#);
         hand.say(&text);
-        let came = Bytes::from(vec![7; 100]);
+        let came = Bytes::from(vec![7; (1 << 10) + 1]);
         hand.receive(Message::Binary(came.clone()));
         let (body, meta) = heard(&mut hand);
         let got = match &body {
@@ -203,10 +203,10 @@ fn names_are_text_or_numbers() {
 #[test]
 fn what_the_server_does_not_take_fails_here() {
     let mut hand = Hand::connected(Config::default());
-    let large = || Body::Json(json(&format!("\"{}\"", "x".repeat(990))));
+    let large = || Body::Json(json(&format!("\"{}\"", "x".repeat(1_990))));
     let event = Event::new(Route::from_static("x"), large());
     let Admit::Refuse(failure) = hand.admit(&Outbound::Event(event)) else { panic!() };
-    assert!(failure.message.ends_with("exceeds maxPayload = 1000 of the server"), "{failure}");
+    assert!(failure.message.ends_with("exceeds maxPayload = 2000 of the server"), "{failure}");
     hand.say(r#"427["ask"]"#);
     hand.send(Outbound::Response { reply: 7, result: Ok(large().into()) });
     assert!(hand.wrote().starts_with(r#"437[{"error":{"code":"resource_exhausted""#));

@@ -69,7 +69,7 @@ impl Hand {
     /// A session that has got its namespace, `/`, and has nothing to show yet.
     pub(crate) fn connected(config: Config) -> Self {
         let mut hand = Self::new(config, None, Recovery::default());
-        hand.say(r#"0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000}"#);
+        hand.say(r#"0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":2000}"#);
         assert_eq!(hand.wrote(), "40");
         hand.say(r#"40{"sid":"S1"}"#);
         assert!(hand.established.is_some());
