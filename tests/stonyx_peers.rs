@@ -131,6 +131,14 @@ impl End {
         Self { client, heard, ends }
     }
 
+    /// An end of ours, and the independent server that it dials, which has these flags besides.
+    async fn with_server(package: &Path, encryption: bool, more: &[&str]) -> (Process, Self) {
+        let sealed = encryption.to_string();
+        let flags = [&["--auth-key", KEY, "--encryption", &sealed], more].concat();
+        let (server, port) = peer::stonyx_server(package, &flags).await.unwrap();
+        (server, Self::dial(port, config(encryption), quickly()))
+    }
+
     async fn call(&self, name: &'static str, data: Value, timeout: Duration) -> Outcome {
         let request = Request::new(Route::from_static(name), Body::json(&data).unwrap());
         self.client.caller().call(request.timeout(timeout)).await
@@ -158,10 +166,7 @@ async fn our_client_uses_everything_the_independent_server_offers() {
     let Some(package) = skip::package(name, &WS) else { return };
     for encryption in [true, false] {
         for push_field in ["response", "data"] {
-            let sealed = encryption.to_string();
-            let flags = ["--auth-key", KEY, "--encryption", &sealed, "--push-field", push_field];
-            let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
-            let end = End::dial(port, config(encryption), quickly());
+            let (_server, end) = End::with_server(&package, encryption, &["--push-field", push_field]).await;
             end.client.ready().await.unwrap();
             let odd = json!({"n": 9_007_199_254_740_991_u64, "t": "añ🙂\u{2028}", "deep": [[null, false, {"": 0}]]});
             assert_eq!(end.ask("echo", odd.clone()).await, odd);
@@ -205,10 +210,7 @@ async fn our_client_gets_from_the_independent_server_every_tricky_value_and_each
     let name = "our_client_gets_from_the_independent_server_every_tricky_value_and_each_slow_answer_for_its_own_call";
     let Some(package) = skip::package(name, &WS) else { return };
     for encryption in [true, false] {
-        let sealed = encryption.to_string();
-        let flags = ["--auth-key", KEY, "--encryption", &sealed];
-        let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
-        let end = End::dial(port, config(encryption), quickly());
+        let (_server, end) = End::with_server(&package, encryption, &[]).await;
         let tricky: Vec<Value> = serde_json::from_str(TRICKY).unwrap();
         assert_eq!(tricky.len(), 26);
         for value in tricky {
@@ -229,10 +231,7 @@ async fn a_name_that_the_independent_server_does_not_know_is_not_answered_and_co
     let name = "a_name_that_the_independent_server_does_not_know_is_not_answered_and_costs_no_connection";
     let Some(package) = skip::package(name, &WS) else { return };
     for encryption in [true, false] {
-        let sealed = encryption.to_string();
-        let flags = ["--auth-key", KEY, "--encryption", &sealed];
-        let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
-        let end = End::dial(port, config(encryption), quickly());
+        let (_server, end) = End::with_server(&package, encryption, &[]).await;
         end.client.ready().await.unwrap();
         let unknown = end.call("noSuchHandler", json!(1), Duration::from_secs(1)).await;
         let error = unknown.unwrap_err();
@@ -257,10 +256,7 @@ async fn a_connection_that_the_independent_server_ends_over_a_call_is_told_as_it
         ("dropMe", json!({"terminate": true}), None),
     ];
     for encryption in [true, false] {
-        let sealed = encryption.to_string();
-        let flags = ["--auth-key", KEY, "--encryption", &sealed];
-        let (_server, port) = peer::stonyx_server(&package, &flags).await.unwrap();
-        let end = End::dial(port, config(encryption), quickly());
+        let (_server, end) = End::with_server(&package, encryption, &[]).await;
         end.client.ready().await.unwrap();
         for (number, (name, data, expected)) in (1..).zip(&ways) {
             let error = end.call(name, data.clone(), LIMIT).await.unwrap_err();
@@ -424,9 +420,7 @@ async fn a_login_is_waited_for_and_only_success_is_one() {
     for encryption in [true, false] {
         let sealed = encryption.to_string();
         let shared = ["--auth-key", KEY, "--encryption", &sealed];
-        let late = [&shared[..], &["--auth-delay-ms", "300"]].concat();
-        let (_server, port) = peer::stonyx_server(&package, &late).await.unwrap();
-        let end = End::dial(port, config(encryption), quickly());
+        let (_server, end) = End::with_server(&package, encryption, &["--auth-delay-ms", "300"]).await;
         assert_eq!(end.ask("echo", json!("held")).await, json!("held"));
         assert_eq!(end.client.ledger().get(Count::Connections), 1);
         end.client.shutdown().await;

@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use polywire_conformance::{Relay, Way};
+use polywire_net::websocket::Header;
 use support::{file, polywire, start};
 
 /// How long anything may take that this test waits for.
@@ -19,16 +20,12 @@ fn messages(bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
     let mut rest = &bytes[end + 4..];
     let mut found = Vec::new();
-    while let [first, second, after @ ..] = rest {
-        let (masked, length) = (second & 0x80 != 0, usize::from(second & 0x7f));
-        let (length, after) = match length {
-            126 => (usize::from(u16::from_be_bytes([after[0], after[1]])), &after[2..]),
-            _ => (length, after),
-        };
-        let (mask, after) = if masked { after.split_at(4) } else { (&[0; 4][..], after) };
-        let unmasked = after[..length].iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
-        found.push((first & 0x0f, unmasked.collect()));
-        rest = &after[length..];
+    while let Some(header) = Header::of(rest) {
+        let (content, after) = rest[header.bytes..].split_at(usize::try_from(header.length).unwrap());
+        let mask = header.mask.unwrap_or_default();
+        let unmasked = content.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
+        found.push((header.opcode(), unmasked.collect()));
+        rest = after;
     }
     // A close is not a message.
     found.retain(|(kind, _)| matches!(kind, 1 | 2));

@@ -4,12 +4,10 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 
-use crate::spare::copied;
+use crate::spare::{SMALL, copied};
 
-/// Up to this size a part is copied.
-const COPY_UP_TO: usize = 1 << 10;
-/// A part that is less of its buffer than this is copied, too: it would keep more than so many times its size.
-const SHARE_FROM: usize = 8;
+/// A slice keeps at most so many times its length; what would keep more is copied.
+const MOST_KEPT: usize = 8;
 
 /// Bytes of a body, and how much memory they keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +25,7 @@ impl Part {
     /// keeps the buffer.
     pub fn of(frame: &Bytes, part: &[u8], pins: usize) -> Self {
         let pins = pins.max(frame.len());
-        if part.len() <= COPY_UP_TO || part.len() < pins / SHARE_FROM {
+        if part.len() <= SMALL || part.len() < pins / MOST_KEPT {
             return copied(part).into();
         }
         Self { bytes: frame.slice_ref(part), pins }

@@ -13,7 +13,7 @@ const ROOM: usize = 16 << 10;
 /// Room that small copies share.
 const PIECE: usize = 4 << 10;
 /// Up to this size a copy is a small one.
-const SMALL: usize = 1 << 10;
+pub(crate) const SMALL: usize = 1 << 10;
 /// Most full pieces a thread keeps in sight.
 const PIECES: usize = 16;
 /// A buffer with more room than this is not kept.

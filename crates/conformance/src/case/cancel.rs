@@ -6,16 +6,23 @@ use super::call::{finish, refused};
 use super::{Broken, Outcome, holds, numbered, others, same, until};
 use crate::bench::{Bench, Plan, limits};
 use crate::finding::Verdict;
+use crate::rig::Rig;
 
-pub(crate) async fn a_call_that_is_given_up_is_nobodys(bench: &Bench<'_>) -> Outcome {
-    if !bench.calls() {
-        return refused(bench).await;
-    }
+/// Both ends, after a call that was given up while its handler waits.
+async fn after_one(bench: &Bench<'_>) -> Result<Rig, Broken> {
     let rig = bench.start().await?;
     let call = rig.ask("hold.given-up", numbered(0)).await?;
     rig.far.app.hear(1).await?;
     call.give_up();
     until("the call to be counted as given up", || rig.near.ledger.get(Count::CallsCancelled) == 1).await?;
+    Ok(rig)
+}
+
+pub(crate) async fn a_call_that_is_given_up_is_nobodys(bench: &Bench<'_>) -> Outcome {
+    if !bench.calls() {
+        return refused(bench).await;
+    }
+    let rig = after_one(bench).await?;
     rig.far.app.release();
     rig.reconnect().await?;
     for number in 1..=5 {
@@ -31,11 +38,7 @@ pub(crate) async fn a_call_that_is_given_up_ends_its_handler(bench: &Bench<'_>) 
     if !bench.calls() {
         return refused(bench).await;
     }
-    let rig = bench.start().await?;
-    let call = rig.ask("hold.given-up", numbered(0)).await?;
-    rig.far.app.hear(1).await?;
-    call.give_up();
-    until("the call to be counted as given up", || rig.near.ledger.get(Count::CallsCancelled) == 1).await?;
+    let rig = after_one(bench).await?;
     let abandoned = || rig.far.ledger.get(Count::RequestsAbandoned);
     if bench.wire.cancel {
         until("its handler to end", || abandoned() == 1).await?;

@@ -47,7 +47,7 @@ pub struct WebSocket<Io> {
     out_of_step: bool,
     /// Nothing that was read waits to be taken, unless a frame has only begun. tungstenite does not let one look.
     drained: bool,
-    /// The last message was larger than what is put together of a read buffer.
+    /// The last message was too large for a frame, so it was put together in memory of its own.
     put_together: bool,
     /// Control frames since the moment.
     control: (u32, Option<Instant>),
