@@ -43,8 +43,7 @@ fn main() -> ExitCode {
     let on_one_thread = match &args.verb {
         // One connection gains nothing from a second thread, and the original client has one too.
         Verb::Drive(_) => true,
-        // As `polywire run` works, unless TOKIO_WORKER_THREADS is set.
-        Verb::Serve(serve) => serve.is_bridge(),
+        Verb::Serve(serve) => serve.one_thread,
         _ => false,
     };
     let mut runtime = if on_one_thread { Builder::new_current_thread() } else { Builder::new_multi_thread() };

@@ -29,6 +29,9 @@ pub(crate) struct Serve {
     /// Where a bridge forwards to.
     #[arg(long)]
     upstream: Option<String>,
+    /// Serve on one thread, as `polywire run` works.
+    #[arg(long)]
+    pub(crate) one_thread: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -41,17 +44,11 @@ enum What {
     HpxBare,
     Stonyx,
     StonyxBare,
+    StonyxBareBroadcast,
     Socketio,
     Socketioxide,
     Hyperhq,
     Bridge,
-}
-
-impl Serve {
-    /// Is it the bridge?
-    pub(crate) fn is_bridge(&self) -> bool {
-        matches!(self.what, What::Bridge)
-    }
 }
 
 mod hyperhq;
@@ -68,13 +65,18 @@ const STORED_UP_TO: usize = 4 << 10;
 pub(crate) async fn serve(serve: Serve) -> Result<(), String> {
     let text = |error: io::Error| error.to_string();
     match serve.what {
-        What::SockhopBare | What::HpxBare | What::StonyxBare | What::Socketioxide => {
+        What::SockhopBare
+        | What::HpxBare
+        | What::StonyxBare
+        | What::StonyxBareBroadcast
+        | What::Socketioxide => {
             let listener = TcpListener::bind("127.0.0.1:0").await.map_err(text)?;
             println!("READY {}", listener.local_addr().map_err(text)?);
             let serving = async {
                 match serve.what {
                     What::HpxBare => bare::hpx::serve(listener, STORED_UP_TO).await,
                     What::StonyxBare => bare::stonyx::serve(listener).await,
+                    What::StonyxBareBroadcast => bare::stonyx::serve_broadcast(listener).await,
                     What::Socketioxide => bare::hyperhq::serve(listener).await,
                     _ => bare::sockhop::serve(listener).await,
                 }

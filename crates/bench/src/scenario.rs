@@ -291,8 +291,11 @@ async fn bridge(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<Bar>) -> 
         .map_err(|error| format!("bridge: {error}"))?;
     let to = upstream.address.to_string();
     let group = [
-        (ourselves("bridge", &["serve", "bridge", "--upstream", &to])?, json, plan.calls / 4),
-        (ourselves("echo server", &["serve", "sockhop"])?, json, plan.calls / 4),
+        // On one thread each, as `polywire run` works: what a call costs depends on it.
+        (ourselves("bridge", &["serve", "bridge", "--one-thread", "--upstream", &to])?, json, plan.calls / 4),
+        (ourselves("echo server", &["serve", "sockhop", "--one-thread"])?, json, plan.calls / 4),
+        (ourselves("bridge, all cores", &["serve", "bridge", "--upstream", &to])?, json, plan.calls / 4),
+        (ourselves("echo, all cores", &["serve", "sockhop"])?, json, plan.calls / 4),
     ];
     let cpu = server_cpu(&compare(scenario, plan, &group, figures).await?);
     bars.push(Bar::at_most(scenario, "bridge CPU a call against an echo server", cpu[0] / cpu[1], 2.2));

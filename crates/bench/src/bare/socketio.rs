@@ -1,5 +1,5 @@
-//! A Socket.IO server without a framework, as the far end of clients under measurement: grants the main namespace and
-//! acknowledges every event with its first argument.
+//! Socket.IO without a framework: a server, as the far end of clients under measurement, that grants the main namespace and
+//! acknowledges every event with its first argument; and a client that asks it.
 
 use std::future::poll_fn;
 use std::io;
@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use futures_core::Stream;
 use futures_sink::Sink;
+use serde_json::value::RawValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -66,6 +67,53 @@ async fn receive(socket: &mut WebSocketStream<TcpStream>) -> io::Result<Option<S
         Some(Ok(_)) => Ok(Some(String::new())),
         Some(Err(error)) => Err(io::Error::other(error)),
         None => Ok(None),
+    }
+}
+
+/// A client in the main namespace.
+pub(crate) struct Asking(WebSocketStream<TcpStream>);
+
+impl Asking {
+    /// Connects and joins.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or leaves.
+    pub(crate) async fn join(address: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+        let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.map_err(io::Error::other)?;
+        feed(&mut socket, "40".to_owned()).await?;
+        loop {
+            let text = receive(&mut socket).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            if text.starts_with("40") {
+                return Ok(Self(socket));
+            }
+        }
+    }
+
+    /// Makes `calls` acknowledged calls, `in_flight` at a time.
+    ///
+    /// # Errors
+    /// When the server leaves or answers something else.
+    pub(crate) async fn calls(&mut self, calls: u64, in_flight: u64, body: &RawValue) -> io::Result<()> {
+        let (mut sent, mut answered) = (0, 0);
+        while answered < calls {
+            while sent < calls && sent - answered < in_flight {
+                feed(&mut self.0, format!(r#"42{sent}["echo",{body}]"#)).await?;
+                sent += 1;
+            }
+            let text = receive(&mut self.0).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            if let Some(answer) = text.strip_prefix("43") {
+                let arguments = answer.find('[').map(|start| &answer[start..]).unwrap_or_default();
+                let [argument]: [&RawValue; 1] = serde_json::from_str(arguments)?;
+                if argument.get() != body.get() {
+                    return Err(io::Error::other("another answer"));
+                }
+                answered += 1;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,13 +2,13 @@
 //! one flush.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use futures_sink::Sink;
 use serde_json::value::RawValue;
@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -131,23 +132,94 @@ pub(crate) async fn serve(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-async fn talk(stream: TcpStream, shared: &Aes256Gcm) -> io::Result<()> {
+/// Those who are told what somebody announces.
+type Members = Arc<Mutex<Vec<UnboundedSender<Bytes>>>>;
+
+/// Serves announcements for ever: each client's task seals and sends what is handed to it.
+///
+/// # Errors
+/// When accepting fails.
+pub(crate) async fn serve_broadcast(listener: TcpListener) -> io::Result<()> {
+    let shared = Arc::new(shared_cipher()?);
+    let members = Members::default();
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let (shared, members) = (Arc::clone(&shared), Arc::clone(&members));
+        tokio::spawn(async move {
+            // The peer may go away at any time.
+            let _ = tell(stream, &shared, &members).await;
+        });
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Announce<'a> {
+    count: u64,
+    #[serde(borrow)]
+    body: &'a RawValue,
+}
+
+async fn tell(stream: TcpStream, shared: &Aes256Gcm, members: &Members) -> io::Result<()> {
+    let mut nonces = Nonces::new();
+    let Some((mut socket, session)) = let_in(stream, shared, &mut nonces).await? else { return Ok(()) };
+    let (sender, mut told) = unbounded_channel();
+    members.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+    loop {
+        tokio::select! {
+            text = told.recv() => {
+                let Some(text) = text else { return Ok(()) };
+                let pushed = seal(&session, &mut nonces, |out| out.extend_from_slice(&text))?;
+                send(&mut socket, pushed).await?;
+            }
+            message = receive(&mut socket) => {
+                let Some(message) = message? else { return Ok(()) };
+                let text = open(&session, message)?;
+                let asked: Asked<'_> = serde_json::from_slice(&text)?;
+                let asked: Announce<'_> = serde_json::from_str(asked.data.get())?;
+                let text = format!(r#"{{"request":"announcement","response":{}}}"#, asked.body);
+                let text = Bytes::from(text);
+                for _ in 0..asked.count {
+                    for member in &*members.lock().unwrap_or_else(PoisonError::into_inner) {
+                        // Whoever has left is told nothing.
+                        let _ = member.send(text.clone());
+                    }
+                }
+                let answer = seal(&session, &mut nonces, |out| {
+                    out.extend_from_slice(br#"{"request":"announce","response":true}"#);
+                })?;
+                send(&mut socket, answer).await?;
+            }
+        }
+    }
+}
+
+/// The login: the socket and the key of its session, or `None` if the peer left.
+async fn let_in(
+    stream: TcpStream,
+    shared: &Aes256Gcm,
+    nonces: &mut Nonces,
+) -> io::Result<Option<(WebSocketStream<TcpStream>, Aes256Gcm)>> {
     let mut socket = tokio_tungstenite::accept_async_with_config(stream, Some(settings()))
         .await
         .map_err(io::Error::other)?;
-    let mut nonces = Nonces::new();
-    let Some(login) = receive(&mut socket).await? else { return Ok(()) };
+    let Some(login) = receive(&mut socket).await? else { return Ok(None) };
     open(shared, login)?;
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(io::Error::other)?;
-    let answer = seal(shared, &mut nonces, |out| {
+    let answer = seal(shared, nonces, |out| {
         let key = STANDARD.encode(key);
         out.extend_from_slice(
             format!(r#"{{"request":"auth","response":"success","sessionKey":"{key}"}}"#).as_bytes(),
         );
     })?;
     send(&mut socket, answer).await?;
-    let session = Aes256Gcm::new(&key.into());
+    Ok(Some((socket, Aes256Gcm::new(&key.into()))))
+}
+
+async fn talk(stream: TcpStream, shared: &Aes256Gcm) -> io::Result<()> {
+    let mut nonces = Nonces::new();
+    let Some((mut socket, session)) = let_in(stream, shared, &mut nonces).await? else { return Ok(()) };
     while let Some(message) = receive(&mut socket).await? {
         let text = open(&session, message)?;
         let asked: Asked<'_> = serde_json::from_slice(&text)?;

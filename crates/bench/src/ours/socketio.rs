@@ -1,13 +1,15 @@
-//! polywire as a Socket.IO client under measurement.
+//! Socket.IO clients under measurement: polywire, and the bare loop.
 
-use std::io::BufRead;
+use std::io::{self, BufRead};
 use std::sync::Arc;
 
 use clap::Args;
 use polywire_core::{Body, Credentials, Endpoint, JsonText, Request, Route};
 use polywire_socketio::{Config, dial};
+use serde_json::value::RawValue;
 
 use super::Echo;
+use crate::bare;
 use crate::load::sockhop;
 
 /// A client that asks when it is told to.
@@ -19,6 +21,9 @@ pub(crate) struct Drive {
     calls: u64,
     /// Calls in flight at a time.
     in_flight: u64,
+    /// Be the bare loop.
+    #[arg(long)]
+    bare: bool,
 }
 
 /// Connects and says `READY`; for each line on standard input makes its calls and says `DONE`.
@@ -26,6 +31,9 @@ pub(crate) struct Drive {
 /// # Errors
 /// When the server cannot be reached or a call fails.
 pub(crate) async fn drive(drive: Drive) -> Result<(), String> {
+    if drive.bare {
+        return drive_bare(drive).await.map_err(|error| error.to_string());
+    }
     let endpoint = Endpoint::new("socketio", Echo);
     let credentials = Arc::new(Credentials::guest());
     let client =
@@ -33,9 +41,7 @@ pub(crate) async fn drive(drive: Drive) -> Result<(), String> {
     client.ready().await.map_err(|failure| failure.to_string())?;
     println!("READY");
     let body = JsonText::from_validated(sockhop::body(100).into());
-    loop {
-        let line = tokio::task::spawn_blocking(|| std::io::stdin().lock().lines().next()).await;
-        let Ok(Some(Ok(_))) = line else { return Ok(()) };
+    while told().await {
         let lanes: Vec<_> = (0..drive.in_flight)
             .map(|_| {
                 let (caller, body) = (client.caller().clone(), Body::Json(body.clone()));
@@ -57,4 +63,22 @@ pub(crate) async fn drive(drive: Drive) -> Result<(), String> {
         }
         println!("DONE");
     }
+    Ok(())
+}
+
+async fn drive_bare(drive: Drive) -> io::Result<()> {
+    let mut client = bare::socketio::Asking::join(&drive.address).await?;
+    println!("READY");
+    let body = RawValue::from_string(sockhop::body(100))?;
+    while told().await {
+        client.calls(drive.calls, drive.in_flight, &body).await?;
+        println!("DONE");
+    }
+    Ok(())
+}
+
+/// A line has come on standard input; `false` when there are no more.
+async fn told() -> bool {
+    let line = tokio::task::spawn_blocking(|| io::stdin().lock().lines().next()).await;
+    matches!(line, Ok(Some(Ok(_))))
 }

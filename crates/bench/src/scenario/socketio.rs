@@ -54,7 +54,7 @@ pub(super) async fn run(plan: &Plan, figures: &mut Vec<Figure>, bars: &mut Vec<B
     }
     eprintln!();
     server.abort();
-    if let [ours, theirs] = medians[..] {
+    if let [ours, theirs, _] = medians[..] {
         bars.push(Bar::at_least(scenario, "times less client CPU than socket.io-client", theirs / ours, 4.0));
     }
     Ok(())
@@ -82,6 +82,8 @@ fn contenders(plan: &Plan, address: SocketAddr, calls: u64) -> Result<Vec<(Conte
             calls,
         ));
     }
+    let bare = ["drive", &address, &calls.to_string(), &in_flight, "--bare"];
+    group.push((ourselves("bare loop", &bare)?, calls));
     Ok(group)
 }
 

@@ -68,7 +68,11 @@ async fn broadcast(
     let Some(node) = node(plan) else { return Ok(()) };
     let load = Load::StonyxBroadcast { members: MEMBERS };
     let messages = plan.calls / 4;
-    let group = [(ourselves("polywire", &["serve", "stonyx"])?, load, messages), (node, load, messages / 4)];
+    let group = [
+        (ourselves("polywire", &["serve", "stonyx"])?, load, messages),
+        (node, load, messages / 4),
+        (ourselves("bare loop", &["serve", "stonyx-bare-broadcast"])?, load, messages),
+    ];
     let cpu = server_cpu(&compare(&scenario, plan, &group, figures).await?);
     bars.push(Bar::at_least(&scenario, "times less CPU a delivered event than Node", cpu[1] / cpu[0], 4.0));
     Ok(())
