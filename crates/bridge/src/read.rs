@@ -8,7 +8,7 @@ use polywire_core::parse_duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::finding::{Findings, Problem, near_or, suggest};
+use crate::finding::{Findings, Problem, near_or, nearest, suggest};
 use crate::source::Source;
 
 /// A value and the line it stands on.
@@ -213,7 +213,12 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn missing(&mut self, table: Table<'_>, key: &str, example: &str) {
         let text = format!("{} has no `{key}`", table.place);
-        self.findings.add(Problem::MissingKey, table.line, text, format!("add {key} = {example}"));
+        let near = nearest(key, table.entries.keys().map(|key| &**key.get_ref()));
+        let fix = match near {
+            Some(near) => format!("write {key} instead of `{near}`"),
+            None => format!("add {key} = {example}"),
+        };
+        self.findings.add(Problem::MissingKey, table.line, text, fix);
     }
 }
 

@@ -101,7 +101,7 @@ const MISTAKES: &[Mistake] = &[
     ("drain = \"30s\"", "drain = 30", "E-UNIT", 3, "drain = 30 is no time"),
     ("drain = \"30s\"", "drain = \"30 parsecs\"", "E-UNIT", 3, "no time with a unit"),
     ("drain = \"30s\"", "drain = \"3h\"", "E-VALUE", 3, "at most 600s"),
-    ("protocol = \"full\"", "protocl = \"full\"", "E-MISSING-KEY", 5, "has no `protocol`"),
+    ("protocol = \"full\"", "protocl = \"full\"", "E-MISSING-KEY", 5, "write protocol instead of `protocl`"),
     ("protocol = \"full\"", "protocol = \"ful\"", "E-PROTOCOL", 6, "did you mean `full`?"),
     ("role = \"server\"", "role = \"sever\"", "E-VALUE", 7, "did you mean `server`?"),
     ("protocol = \"full\"", "protocol = \"FULL\"", "E-PROTOCOL", 6, "did you mean `full`?"),

@@ -167,6 +167,8 @@ async fn tell(stream: TcpStream, shared: &Aes256Gcm, members: &Members) -> io::R
     members.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
     loop {
         tokio::select! {
+            // What is handed over leaves with one flush.
+            biased;
             text = told.recv() => {
                 let Some(text) = text else { return Ok(()) };
                 let pushed = seal(&session, &mut nonces, |out| out.extend_from_slice(&text))?;
