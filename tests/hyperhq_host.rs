@@ -326,6 +326,38 @@ async fn is_driven(program: Vec<String>) {
     stage.end().await;
 }
 
+/// The plugin in Node.js that has this flaw.
+fn flawed(package: &Path, flaw: &str) -> Vec<String> {
+    let program = polywire_tests::place::tests().join("drivers/flawed_plugin.mjs").display().to_string();
+    vec!["node".to_owned(), program, package.display().to_string(), flaw.to_owned()]
+}
+
+/// As the guide's sample in JavaScript: its `initialize` connects a second time, with the challenge that was used, and answers there.
+#[tokio::test]
+async fn a_plugin_that_connects_anew_and_answers_there_is_heard_where_its_challenge_may_be_shown_again() {
+    let name =
+        "a_plugin_that_connects_anew_and_answers_there_is_heard_where_its_challenge_may_be_shown_again";
+    let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
+    let config = HostConfig { challenge_reuse_within_life: true, ..HostConfig::default() };
+    let stage = Stage::new("again", flawed(&package, "again"), config).await;
+    let mut process = stage.launch(&[]);
+    let first = stage.plugin().await;
+    assert_eq!(ask(&first, "initialize", &json!({})).await, Ok(json!("initialized")));
+    let left = async {
+        while !first.caller().unwrap().has_ended() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, left).await.expect("the connection that it has left is closed");
+    let second = stage.plugin().await;
+    assert_ne!(first.id(), second.id());
+    assert_eq!(ask(&second, "test", &json!({})).await, Ok(json!(true)));
+    assert_eq!(stage.ledger.get(Count::OrphanReply), 0);
+    assert_eq!(ask(&second, "shutdown", &json!({})).await, Ok(json!("ok")));
+    assert_eq!(process.end(LIMIT).await.unwrap(), Some(0));
+    stage.end().await;
+}
+
 #[tokio::test]
 async fn the_example_launches_a_plugin_and_drives_it() {
     let run = example::run(env!("CARGO_BIN_EXE_plugin-under-test"));

@@ -1,5 +1,6 @@
 //! A host: the side that launches plugins and listens.
 
+mod calls;
 mod config;
 mod files;
 mod folders;
@@ -12,6 +13,8 @@ mod roster;
 mod session;
 mod told;
 
+#[cfg(test)]
+pub(crate) use calls::LOOK;
 pub use config::{FileEncoding, HostConfig, Reauth};
 pub use files::{FileError, Folder};
 pub use launch::{Launch, Line, Process};

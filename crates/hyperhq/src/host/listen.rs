@@ -224,7 +224,7 @@ impl Starting {
         config.validate()?;
         let plugins = Arc::new(Plugins::new(&config, Arc::clone(&endpoint.surroundings.clock)));
         let folders = Arc::new(Folders::new(config.max_file_reads));
-        let roster = Arc::new(Roster::new(endpoint.observer.clone()));
+        let roster = Arc::new(Roster::new(Arc::clone(&plugins), endpoint.observer.clone()));
         let files = Files::new(Arc::clone(&folders), Arc::clone(&endpoint.handler));
         // Who comes later than a challenge lives cannot log in any more.
         let login_timeout = config.challenge_life.min(config.limits.login_timeout);
@@ -308,7 +308,7 @@ mod tests {
         assert!(host.launch(&Launch::new("/no/such/program", "other", host.port())).is_err());
         let login = |id| {
             let shown = super::super::plugins::Shown { challenge: Some(challenge), token: None };
-            host.plugins.log_in(id, shown, 1, host.clock.now(), &*host.random).map(drop)
+            host.plugins.log_in(id, shown, (1, &Arc::default()), host.clock.now(), &*host.random).map(drop)
         };
         assert_eq!(login("other"), Err("Invalid challenge"));
         assert_eq!(login("demo"), Ok(()));
