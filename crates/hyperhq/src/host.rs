@@ -2,6 +2,7 @@
 
 mod calls;
 mod config;
+mod farewell;
 mod files;
 mod folders;
 mod group;
@@ -16,6 +17,7 @@ mod told;
 #[cfg(test)]
 pub(crate) use calls::LOOK;
 pub use config::{FileEncoding, HostConfig, Reauth};
+pub use farewell::Farewell;
 pub use files::{FileError, Folder};
 pub use launch::{Launch, Line, Process};
 pub(crate) use listen::serve_one;

@@ -68,8 +68,8 @@ mod tests;
 
 pub use adapter::{ADAPTER, HyperHq, capabilities};
 pub use host::{
-    FileEncoding, FileError, Folder, Host, HostConfig, HostError, HostReply, HostSession, Launch, Line,
-    MAX_MANIFEST_BYTES, Manifest, ManifestError, PORTS, Plugins, Process, Reauth, STATUS, Trait,
+    Farewell, FileEncoding, FileError, Folder, Host, HostConfig, HostError, HostReply, HostSession, Launch,
+    Line, MAX_MANIFEST_BYTES, Manifest, ManifestError, PORTS, Plugins, Process, Reauth, STATUS, Trait,
 };
 pub use plugin::{Environment, EnvironmentError, Kept, Plugin, PluginError, PluginSession, Reply, Subscribe};
 pub use plugin::{FILE, TIMESTAMP};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use polywire_core::{
     Body, CallError, Close, Code, Endpoint, Event, JsonText, Limits, Observe, Peer, Request, Response, Route,
 };
-use polywire_hyperhq::{Host, HostConfig, Process};
+use polywire_hyperhq::{Farewell, Host, HostConfig, Process};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -332,6 +332,13 @@ impl Stage {
             return method == SHUTDOWN;
         };
         let asked_for = method == "execute" && self.execute.is_some();
+        if method == SHUTDOWN {
+            let farewell = Farewell::from(answer.clone());
+            if farewell == Farewell::Left || farewell == Farewell::Silent && self.ended.borrow().is_some() {
+                checks.push(leaves());
+                return true;
+            }
+        }
         let (check, goes_on) = match answer {
             Ok(Response { body, .. }) => {
                 let took = began.elapsed();
@@ -360,7 +367,6 @@ impl Stage {
                 };
                 (Check::failed(method, words, hint), true)
             }
-            Err(CallError::Unknown(_)) if method == SHUTDOWN => (leaves(), true),
             Err(CallError::NotSent(failure)) if failure.code != Code::Unavailable => {
                 let words = format!("it answers `{method}`: it was not asked: {}", failure.message);
                 (Check::failed(method, words, "ask for something that a plugin can be sent"), false)
