@@ -22,6 +22,11 @@ function answer({ id, method }) {
   if (flaw === 'hangs' && method === 'shutdown') return;
   // As the guide's sample: a second connection, on which it then answers what was asked on the first.
   if (flaw === 'again' && method === 'initialize') return connect(() => socket.emit('response', { id, type: 'response', data: 'initialized' }));
+  if (flaw === 'tokenless' && method === 'execute') {
+    // As plugins on the C# helper: a file is asked for without the token.
+    socket.once('fileData', ({ success, error }) => socket.emit('response', { id, type: 'response', data: success ? {} : { error } }));
+    return socket.emit('requestFile', { filePath: 'plugin.json', requestId: 'f1' });
+  }
   const data = { initialize: 'initialized', test: flaw !== 'test', execute: {}, shutdown: 'ok' }[method];
   socket.emit('response', flaw === 'id' && method === 'initialize' ? { requestId: id, data } : { id, type: 'response', data });
   if (method === 'shutdown') setTimeout(() => process.exit(0), 50);
