@@ -139,8 +139,9 @@ fn scenarios() -> Vec<(&'static [&'static str], HostConfig)> {
             HostConfig { reauth: Reauth::None, ..HostConfig::default() },
         ),
         (
-            &["--scenario", "expired-challenge", "--wait-ms", "300"],
-            HostConfig { challenge_life: Duration::from_millis(200), ..HostConfig::default() },
+            // Whoever says nothing for as long as a challenge lives is sent away.
+            &["--scenario", "expired-challenge", "--wait-ms", "1000", "--expect", "closed"],
+            HostConfig { challenge_life: Duration::from_millis(300), ..HostConfig::default() },
         ),
     ]
 }

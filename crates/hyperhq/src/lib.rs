@@ -13,6 +13,9 @@
 //! Requests name no errors but a text. A status update names no request: it keeps all of them alive. An answer of the host comes
 //! twice, under two names; the first counts. An event has no proof of delivery.
 //!
+//! A request whose JSON is beyond our limits (levels, keys, digits of a number) is counted as `bad_body` and not answered: it ends
+//! in the Socket.IO half below, which looks for no ids, and whoever asked waits until its own time is over.
+//!
 //! # Decisions, with the road not taken
 //! - **The original host was never run.** What the published guide leaves open follows real plugins and peers written
 //!   on the official packages; the vectors say which is which.
