@@ -150,7 +150,7 @@ impl Observe for TurnedAway {
 }
 
 #[tokio::test]
-async fn who_joins_and_says_nothing_is_sent_away_when_the_challenge_has_lived() {
+async fn c01_who_joins_a_host_and_says_nothing_is_sent_away_when_the_challenge_has_lived() {
     let life = Duration::from_millis(300);
     let turned_away = Arc::<TurnedAway>::default();
     let host = host(|config, endpoint| {
