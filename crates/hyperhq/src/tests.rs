@@ -1,6 +1,7 @@
 //! The plugin's session against the recordings, and by hand.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
+mod cut;
 mod hand;
 mod host;
 mod host_replay;
