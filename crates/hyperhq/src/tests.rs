@@ -10,6 +10,7 @@ mod login;
 mod messages;
 mod ports;
 mod recording;
+pub(crate) mod scratch;
 mod stacked;
 mod tolerant;
 mod replay;
