@@ -6,7 +6,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use polywire_core::{Body, Endpoint, Event, Json, Peer, Request, Route, Router};
-use polywire_hyperhq::{Host, HostConfig, Launch};
+use polywire_hyperhq::{Farewell, Host, HostConfig, Launch};
 use serde_json::{Value, json};
 
 async fn systems() -> Json<Value> {
@@ -23,7 +23,7 @@ async fn logged_in(host: &Host, id: &str) -> Peer {
     }
 }
 
-pub(crate) async fn run(program: &str) -> Result<Vec<Body>, Box<dyn Error>> {
+pub(crate) async fn run(program: &str) -> Result<(Vec<Body>, Farewell), Box<dyn Error>> {
     let router = Router::new().handle("getSystems", systems).build()?;
     let host = Host::listen(HostConfig::default(), Endpoint::new("hyperhq", router)).await?;
     let mut process = host.launch(&Launch::new(program, "demo", host.port()))?;
@@ -33,16 +33,16 @@ pub(crate) async fn run(program: &str) -> Result<Vec<Body>, Box<dyn Error>> {
         ("initialize", json!({ "settings": {}, "pluginData": {} })),
         ("test", json!({})),
         ("execute", json!({ "action": "sync" })),
-        ("shutdown", json!({})),
     ] {
         let game = Body::json(&json!({ "gameId": "game-1" }))?;
         host.broadcast(&Event::new(Route::from_static("gameLaunched"), game));
         let request = Request::new(Route::new(method)?, Body::json(&data)?).timeout(Duration::from_secs(30));
         answers.push(plugin.call(request).await?.body);
     }
-    process.end(Duration::from_secs(5)).await?;
+    // With an answer or without, and at the latest after twice this time.
+    let (farewell, _) = host.end(&mut process, "demo", Duration::from_secs(5)).await?;
     host.shutdown().await;
-    Ok(answers)
+    Ok((answers, farewell))
 }
 
 #[tokio::main]

@@ -221,6 +221,31 @@ async fn an_authors_mistakes_are_told_in_words() {
     holds(&[], &flawed("leaves"), &left).await;
 }
 
+#[tokio::test]
+async fn a_plugin_that_asks_for_a_file_without_its_token_is_told_and_may_do_so_on_request() {
+    let name = "a_plugin_that_asks_for_a_file_without_its_token_is_told_and_may_do_so_on_request";
+    let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
+    let folder = scratch("tokenless");
+    std::fs::create_dir_all(&folder).unwrap();
+    let manifest = r#"{"id":"tokenless","name":"T","version":"1","type":"executable","executable":"none"}"#;
+    std::fs::write(folder.join("plugin.json"), manifest).unwrap();
+    let (program, installed) =
+        (place::tests().join("drivers/flawed_plugin.mjs"), package.display().to_string());
+    let (program, folder) = (program.display().to_string(), folder.display().to_string());
+    let plugin = ["node", &*program, &*installed, "tokenless"];
+    let options = ["--plugin", &*folder, "--execute", "{}"];
+    let told = [
+        "FAIL  it answers `execute`: with an error: Session token required",
+        "it asked for a file without its `sessionToken`",
+        "--no-file-token",
+    ];
+    fails(&options, &plugin, 9, &told).await;
+    let lenient = [&options[..], &["--no-file-token"]].concat();
+    let (code, output, errors) = fake(&lenient, &plugin).await;
+    assert_eq!(code, 0, "{output}{errors}");
+    assert!(output.contains("pass  it answers `execute` (") && !output.contains("without its"), "{output}");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_plugin_that_crashes_is_told_where() {

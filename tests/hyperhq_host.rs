@@ -13,7 +13,7 @@ use std::time::Duration;
 use polywire_core::{
     Body, CallError, Code, Count, Endpoint, Event, JsonText, Ledger, Limits, Peer, Request, Response, Route,
 };
-use polywire_hyperhq::{FileEncoding, Host, HostConfig, Launch, Line, Process, Reauth};
+use polywire_hyperhq::{Farewell, FileEncoding, Host, HostConfig, Launch, Line, Process, Reauth};
 use polywire_tests::install::{PYTHON_SOCKETIO, SOCKET_IO_CLIENT};
 use polywire_tests::plugin_folder::plugin_folder;
 use polywire_tests::{peer, skip};
@@ -139,8 +139,9 @@ fn scenarios() -> Vec<(&'static [&'static str], HostConfig)> {
             HostConfig { reauth: Reauth::None, ..HostConfig::default() },
         ),
         (
-            &["--scenario", "expired-challenge", "--wait-ms", "300"],
-            HostConfig { challenge_life: Duration::from_millis(200), ..HostConfig::default() },
+            // Whoever says nothing for as long as a challenge lives is sent away.
+            &["--scenario", "expired-challenge", "--wait-ms", "1000", "--expect", "closed"],
+            HostConfig { challenge_life: Duration::from_millis(300), ..HostConfig::default() },
         ),
     ]
 }
@@ -326,10 +327,67 @@ async fn is_driven(program: Vec<String>) {
     stage.end().await;
 }
 
+/// The plugin in Node.js that has this flaw.
+fn flawed(package: &Path, flaw: &str) -> Vec<String> {
+    let program = polywire_tests::place::tests().join("drivers/flawed_plugin.mjs").display().to_string();
+    vec!["node".to_owned(), program, package.display().to_string(), flaw.to_owned()]
+}
+
+/// As the guide's sample in JavaScript: its `initialize` connects a second time, with the challenge that was used, and answers there.
+#[tokio::test]
+async fn a_plugin_that_connects_anew_and_answers_there_is_heard_where_its_challenge_may_be_shown_again() {
+    let name =
+        "a_plugin_that_connects_anew_and_answers_there_is_heard_where_its_challenge_may_be_shown_again";
+    let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
+    let config = HostConfig { challenge_reuse_within_life: true, ..HostConfig::default() };
+    let stage = Stage::new("again", flawed(&package, "again"), config).await;
+    let mut process = stage.launch(&[]);
+    let first = stage.plugin().await;
+    assert_eq!(ask(&first, "initialize", &json!({})).await, Ok(json!("initialized")));
+    let left = async {
+        while !first.caller().unwrap().has_ended() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, left).await.expect("the connection that it has left is closed");
+    let second = stage.plugin().await;
+    assert_ne!(first.id(), second.id());
+    assert_eq!(ask(&second, "test", &json!({})).await, Ok(json!(true)));
+    assert_eq!(stage.ledger.get(Count::OrphanReply), 0);
+    assert_eq!(ask(&second, "shutdown", &json!({})).await, Ok(json!("ok")));
+    assert_eq!(process.end(LIMIT).await.unwrap(), Some(0));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_plugin_is_ended_whether_it_answers_its_shutdown_leaves_without_a_word_or_hangs() {
+    let name = "a_plugin_is_ended_whether_it_answers_its_shutdown_leaves_without_a_word_or_hangs";
+    let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
+    let answered = Farewell::Answered(Body::json(&"ok").unwrap());
+    let short = Duration::from_millis(300);
+    for (flaw, grace, farewell, code) in [
+        ("none", LIMIT, answered, Some(0)),
+        ("leaves", LIMIT, Farewell::Left, Some(0)),
+        ("hangs", short, Farewell::Silent, None),
+    ] {
+        let stage = Stage::new("ends", flawed(&package, flaw), HostConfig::default()).await;
+        let mut process = stage.launch(&[]);
+        stage.plugin().await;
+        let ended = stage.host.end(&mut process, ID, grace);
+        let ended = tokio::time::timeout(LIMIT, ended).await.expect("it has an end").unwrap();
+        assert_eq!(ended, (farewell, code), "{flaw}");
+        assert!(stage.host.plugin(ID).is_none(), "{flaw}");
+        // Who is gone cannot be asked.
+        let again = stage.host.end(&mut process, ID, grace).await.unwrap();
+        assert_eq!(again, (Farewell::Absent, code), "{flaw}");
+        stage.end().await;
+    }
+}
+
 #[tokio::test]
 async fn the_example_launches_a_plugin_and_drives_it() {
     let run = example::run(env!("CARGO_BIN_EXE_plugin-under-test"));
-    let answers = tokio::time::timeout(LIMIT, run).await.expect("it ends").unwrap();
+    let (answers, farewell) = tokio::time::timeout(LIMIT, run).await.expect("it ends").unwrap();
     let said: Vec<Value> = answers
         .iter()
         .map(|body| match body {
@@ -337,5 +395,6 @@ async fn the_example_launches_a_plugin_and_drives_it() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(said, [json!("initialized"), json!(true), json!({ "success": true }), json!("ok")]);
+    assert_eq!(said, [json!("initialized"), json!(true), json!({ "success": true })]);
+    assert_eq!(farewell, Farewell::Answered(Body::json(&"ok").unwrap()));
 }

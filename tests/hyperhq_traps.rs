@@ -6,12 +6,12 @@
 mod raw;
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use polywire_core::{
-    Body, Clock, Code, Endpoint, Event, Json, Limits, Peer, Request, Route, Router, Secret, Surroundings,
-    TokioClock,
+    Body, Clock, Close, Code, Count, Endpoint, Event, Json, Limits, Observe, Peer, Request, Route, Router,
+    Secret, Surroundings, TokioClock,
 };
 use polywire_hyperhq::{Host, HostConfig, HostSession, Plugins};
 use polywire_socketio::ServerConfig;
@@ -22,12 +22,12 @@ use tokio::time::timeout;
 const LIMIT: Duration = Duration::from_secs(60);
 const ID: &str = "demo";
 
-/// A host whose one method is `echo`.
-async fn host(limits: impl FnOnce(&mut Limits), surroundings: Surroundings) -> Host {
+/// A host whose one method is `echo`, changed by the test.
+async fn host(change: impl FnOnce(&mut HostConfig, &mut Endpoint)) -> Host {
     let router = Router::new().handle("echo", |Json(value): Json<Value>| async { Json(value) });
-    let endpoint = Endpoint { surroundings, ..Endpoint::new("hyperhq", router.build().unwrap()) };
+    let mut endpoint = Endpoint::new("hyperhq", router.build().unwrap());
     let mut config = HostConfig { port: Some(0), ..HostConfig::default() };
-    limits(&mut config.limits);
+    change(&mut config, &mut endpoint);
     Host::listen(config, endpoint).await.unwrap()
 }
 
@@ -69,7 +69,7 @@ async fn ends(host: Host) {
 
 #[tokio::test]
 async fn an_opening_in_one_go_with_its_first_request_is_served_every_time() {
-    let host = host(|_| {}, Surroundings::real()).await;
+    let host = host(|_, _| {}).await;
     for round in 0..50 {
         let challenge = host.challenge(ID).unwrap();
         let mut raw = Raw::dial(&at(&host)).await;
@@ -90,7 +90,7 @@ async fn an_opening_in_one_go_with_its_first_request_is_served_every_time() {
 #[tokio::test]
 async fn what_a_plugin_asks_in_one_go_is_answered_whole_and_in_order() {
     const ASKED: usize = 2_000;
-    let host = host(|_| {}, Surroundings::real()).await;
+    let host = host(|_, _| {}).await;
     let (mut raw, _) = logged_in(&host).await;
     let all: Vec<_> = (0..ASKED).map(asks).collect();
     raw.send(&all.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -105,7 +105,7 @@ async fn what_a_plugin_asks_in_one_go_is_answered_whole_and_in_order() {
 
 #[tokio::test]
 async fn a_message_beyond_max_frame_bytes_ends_its_plugin_and_no_other() {
-    let host = host(|limits| limits.max_frame_bytes = 10_000, Surroundings::real()).await;
+    let host = host(|config, _| config.limits.max_frame_bytes = 10_000).await;
     let (mut raw, _) = logged_in(&host).await;
     let mut other = Raw::join(&at(&host)).await;
     let large = |bytes: usize| format!("42[\"pluginLog\",\"{}\"]", "x".repeat(bytes - 18));
@@ -119,6 +119,69 @@ async fn a_message_beyond_max_frame_bytes_ends_its_plugin_and_no_other() {
     ends(host).await;
 }
 
+/// The packets end below the host, whose session never learns their id: there is nothing that an answer could name.
+#[tokio::test]
+async fn a_request_beyond_the_limits_on_json_is_counted_and_met_with_silence_and_the_next_is_served() {
+    let mut ledger = None;
+    let host = host(|_, endpoint| ledger = Some(Arc::clone(&endpoint.ledger))).await;
+    let (mut raw, _) = logged_in(&host).await;
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let beyond = [deep, "1".repeat(2_000)].map(|params| {
+        format!(r#"42["requestData",{{"method":"echo","requestId":"beyond","params":{params}}}]"#)
+    });
+    raw.send(&[&beyond[0], &beyond[1], &asks(7)]).await;
+    assert_eq!(heard(&mut raw).await.1, json!({ "requestId": 7, "success": true, "data": 7 }));
+    until("they are counted", || ledger.as_ref().unwrap().get(Count::BadBody) == 2).await;
+    ends(host).await;
+}
+
+/// Notes why connections end that nobody has logged in on.
+#[derive(Default)]
+struct TurnedAway(Mutex<Vec<Close>>);
+
+impl Observe for TurnedAway {
+    fn connected(&self, _: &Peer) {}
+
+    fn disconnected(&self, _: &Peer, _: &Close) {}
+
+    fn turned_away(&self, reason: &Close) {
+        self.0.lock().unwrap().push(reason.clone());
+    }
+}
+
+#[tokio::test]
+async fn c01_who_joins_a_host_and_says_nothing_is_sent_away_when_the_challenge_has_lived() {
+    let life = Duration::from_millis(300);
+    let turned_away = Arc::<TurnedAway>::default();
+    let host = host(|config, endpoint| {
+        config.challenge_life = life;
+        endpoint.observer = Some(Arc::clone(&turned_away) as _);
+    })
+    .await;
+    let began = Instant::now();
+    let mut raw = Raw::join(&at(&host)).await;
+    raw.end().await;
+    assert!(began.elapsed() >= life, "{:?}", began.elapsed());
+    until("it is noted", || !turned_away.0.lock().unwrap().is_empty()).await;
+    assert_eq!(*turned_away.0.lock().unwrap(), [Close::LoginTimeout(life)]);
+    ends(host).await;
+}
+
+#[tokio::test]
+async fn what_a_host_announces_as_its_largest_message_is_what_it_takes() {
+    for (set, announced) in [(None, 16 << 20), (Some(1_000_000), 1_000_000)] {
+        let host = host(|config, _| {
+            config.limits.max_frame_bytes = set.unwrap_or(config.limits.max_frame_bytes);
+        })
+        .await;
+        let mut raw = Raw::dial(&at(&host)).await;
+        raw.upgrade("").await;
+        let opened: Value = serde_json::from_str(raw.text().await.strip_prefix('0').unwrap()).unwrap();
+        assert_eq!(opened["maxPayload"], json!(announced));
+        ends(host).await;
+    }
+}
+
 /// Tells `plugin` of events until its connection ends.
 async fn told_until_it_ends(plugin: Peer) {
     let body = Body::json(&"x".repeat(1 << 20)).unwrap();
@@ -127,7 +190,7 @@ async fn told_until_it_ends(plugin: Peer) {
 
 #[tokio::test]
 async fn a_plugin_that_stops_reading_is_cleaned_up_its_requests_end_and_so_does_the_shutdown() {
-    let host = host(|limits| limits.write_timeout = Duration::from_millis(500), Surroundings::real()).await;
+    let host = host(|config, _| config.limits.write_timeout = Duration::from_millis(500)).await;
     let (mut raw, _) = logged_in(&host).await;
     raw.send(&["42[\"subscribeEvents\",[\"much\"]]"]).await;
     assert_eq!(heard(&mut raw).await.0, "eventsSubscribed");
@@ -187,7 +250,7 @@ async fn session_ids(raw: &mut Raw) -> Vec<String> {
 async fn h17_a_token_comes_from_chance_alone_and_no_id_of_a_session_is_one() {
     let mut tokens = HashSet::new();
     for surroundings in [Surroundings::seeded(7), Surroundings::seeded(7), Surroundings::real()] {
-        let host = host(|_| {}, surroundings).await;
+        let host = host(|_, endpoint| endpoint.surroundings = surroundings).await;
         let challenge = host.challenge(ID).unwrap();
         let mut raw = Raw::dial(&at(&host)).await;
         let ids = session_ids(&mut raw).await;
@@ -212,7 +275,7 @@ async fn h17_a_token_comes_from_chance_alone_and_no_id_of_a_session_is_one() {
 
 #[tokio::test]
 async fn h02_a_host_refuses_with_the_codes_of_the_official_server() {
-    let host = host(|_| {}, Surroundings::real()).await;
+    let host = host(|_, _| {}).await;
     let refusals = [
         (0, "Transport unknown", "GET", "EIO=4"),
         (0, "Transport unknown", "GET", "EIO=4&transport=abc"),

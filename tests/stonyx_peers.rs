@@ -467,6 +467,47 @@ async fn kebab_routes_are_camel_case_for_the_independent_peers() {
     end.client.shutdown().await;
 }
 
+/// Pushes `new-score`, and `pushed` as often as is asked.
+async fn push_me(peer: Peer, asked: Value) -> Result<Json<Value>, Failure> {
+    let count = asked["count"].as_u64().unwrap();
+    let push = |name| Event::new(Route::from_static(name), Body::json(&asked["value"]).unwrap());
+    peer.notify(push("new-score")).await?;
+    for _ in 0..count {
+        peer.notify(push("pushed")).await?;
+    }
+    Ok(Json(json!({ "pushed": count })))
+}
+
+#[tokio::test]
+async fn kebab_routes_of_our_server_are_camel_case_for_those_who_dial() {
+    let name = "kebab_routes_of_our_server_are_camel_case_for_those_who_dial";
+    let Some(package) = skip::package(name, &WS) else { return };
+    for encryption in [true, false] {
+        let router = Router::new()
+            .handle("who-am-i", |peer: Peer| async move {
+                Json(json!({ "id": peer.id(), "authenticated": true }))
+            })
+            .handle("push-me", |peer: Peer, Json(asked): Json<Value>| push_me(peer, asked))
+            .build()
+            .unwrap();
+        let config = || config(encryption);
+        let endpoint = Endpoint::new("stonyx", router);
+        let kebab = Config { kebab_routes: true, ..config() };
+        let server = listen("127.0.0.1:0", kebab, endpoint).await.unwrap();
+        let flags = ["--auth-key", KEY, "--scenarios", "whoami,push"];
+        let report = their_client(&package, &server, encryption, &flags).await;
+        assert_eq!(report["ok"], true, "{report:#}");
+        // One that does not translate hears the names as they stand on the wire.
+        let port = server.address().rsplit(':').next().unwrap().parse().unwrap();
+        let end = End::dial(port, config(), quickly());
+        let asked = json!({ "value": 3, "count": 0 });
+        assert_eq!(end.ask("pushMe", asked).await, json!({ "pushed": 0 }));
+        assert_eq!(end.heard.wait_for(1).await, [("newScore".to_owned(), json!(3))]);
+        end.client.shutdown().await;
+        server.shutdown().await;
+    }
+}
+
 impl End {
     /// Did it connect a second time, and say so?
     async fn heard_gap(&self) -> bool {

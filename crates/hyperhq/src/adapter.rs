@@ -63,6 +63,12 @@ const OPTIONS: &[OptionSpec] = &[
         about: "listening: refuse requests for data that show no token",
     },
     OptionSpec {
+        name: "require_file_token",
+        takes: OptionKind::Flag,
+        default: "1",
+        about: "listening: refuse requests for files that show no token; 0 for plugins on the C# helper",
+    },
+    OptionSpec {
         name: "files",
         takes: OptionKind::Text,
         default: "none",
@@ -114,6 +120,7 @@ impl HostConfig {
         let mut config = Self::default();
         config.challenge_life = options.duration("challenge_life")?.unwrap_or(config.challenge_life);
         config.require_data_token = options.flag("require_data_token")?.unwrap_or(config.require_data_token);
+        config.require_file_token = options.flag("require_file_token")?.unwrap_or(config.require_file_token);
         config.aliases = options.flag("aliases")?.unwrap_or(config.aliases);
         config.reauth = match options.text("reauth") {
             None | Some("both") => Reauth::Both,
@@ -262,6 +269,16 @@ mod tests {
         assert!(
             told(&[("plugin", "demo"), ("token", "x")], true).starts_with("hyperhq has no option \"token\"")
         );
+    }
+
+    #[test]
+    fn which_requests_must_show_their_token_is_an_option_for_data_and_for_files() {
+        let required = |pairs: &[(&str, &str)]| {
+            let config = HostConfig::from_options(&target(pairs, false).options).unwrap();
+            (config.require_data_token, config.require_file_token)
+        };
+        assert_eq!(required(&[]), (false, true));
+        assert_eq!(required(&[("require_data_token", "1"), ("require_file_token", "0")]), (true, false));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A host: the side that launches plugins and listens.
 
+mod calls;
 mod config;
+mod farewell;
 mod files;
 mod folders;
 mod group;
@@ -12,7 +14,10 @@ mod roster;
 mod session;
 mod told;
 
+#[cfg(test)]
+pub(crate) use calls::LOOK;
 pub use config::{FileEncoding, HostConfig, Reauth};
+pub use farewell::Farewell;
 pub use files::{FileError, Folder};
 pub use launch::{Launch, Line, Process};
 pub(crate) use listen::serve_one;

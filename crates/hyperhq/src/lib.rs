@@ -13,6 +13,9 @@
 //! Requests name no errors but a text. A status update names no request: it keeps all of them alive. An answer of the host comes
 //! twice, under two names; the first counts. An event has no proof of delivery.
 //!
+//! A request whose JSON is beyond our limits (levels, keys, digits of a number) is counted as `bad_body` and not answered: it ends
+//! in the Socket.IO half below, which looks for no ids, and whoever asked waits until its own time is over.
+//!
 //! # Decisions, with the road not taken
 //! - **The original host was never run.** What the published guide leaves open follows real plugins and peers written
 //!   on the official packages; the vectors say which is which.
@@ -29,7 +32,8 @@
 //!   they are about is not said.
 //! - **A plugin's session lives in the host, not in its connection**: challenges, tokens and the grace after a lost
 //!   connection are one table that the connections share. A newer login takes the session over, and the older
-//!   connection is nobody's from then on.
+//!   connection is served no more. What was asked there may be answered on the newer one, because the guide's sample does
+//!   that; the older one is closed once nothing is open on it.
 //! - **Guesses do not pause a plugin.** A challenge has 256 random bits; pausing its plugin would let any local
 //!   program keep it out.
 //! - **An event for all is written once**: plugins that are told it in the same millisecond share its bytes and its
@@ -45,8 +49,8 @@
 //! - **Files are opened from the folder's own handle**, step by step, by a library made for that: a path that is
 //!   judged and then opened can change in between.
 //! - **An answer counts once.** Hosts say it twice, under two names, and late ones look the same.
-//! - **A connection is one plugin**, and only the one that holds its session is served: a newer login, a launch and
-//!   `forget` close the older one. A launch that fails changes nothing.
+//! - **A connection is one plugin**, and only the one that holds its session is served: a launch and `forget` close the
+//!   older one at once, a newer login when what was asked there has ended. A launch that fails changes nothing.
 //! - **A request that comes twice is run twice once it was answered.** Ids of the original host are not known to be
 //!   unique; only what is in progress is not begun again. `polywire fake` tells authors when their plugin does that.
 //! - **`polywire fake` wraps the host's session** instead of having a switch for each fault inside it, and judges
@@ -67,8 +71,8 @@ mod tests;
 
 pub use adapter::{ADAPTER, HyperHq, capabilities};
 pub use host::{
-    FileEncoding, FileError, Folder, Host, HostConfig, HostError, HostReply, HostSession, Launch, Line,
-    MAX_MANIFEST_BYTES, Manifest, ManifestError, PORTS, Plugins, Process, Reauth, STATUS, Trait,
+    Farewell, FileEncoding, FileError, Folder, Host, HostConfig, HostError, HostReply, HostSession, Launch,
+    Line, MAX_MANIFEST_BYTES, Manifest, ManifestError, PORTS, Plugins, Process, Reauth, STATUS, Trait,
 };
 pub use plugin::{Environment, EnvironmentError, Kept, Plugin, PluginError, PluginSession, Reply, Subscribe};
 pub use plugin::{FILE, TIMESTAMP};

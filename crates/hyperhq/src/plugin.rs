@@ -12,4 +12,4 @@ pub use kept::Kept;
 pub(crate) use run::{LEGACY, dialler, limits};
 pub use run::{Plugin, PluginError};
 pub use session::{FILE, PluginSession, Reply, Subscribe, TIMESTAMP};
-pub(crate) use session::{RESERVED, TOLD};
+pub(crate) use session::{RESERVED, SHUTDOWN, TOLD};

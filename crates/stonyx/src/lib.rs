@@ -52,8 +52,10 @@
 //!   wait until nothing is in flight (`Session::held`), and leave on the next. Without ids anything else hands one
 //!   caller's answer to another; the simulation showed that it does when a network is silent for longer than
 //!   `owed_for`.
-//! - **Null is answered, nothing is not.** The original is silent for both; here they are two values, and its clients
-//!   take null.
+//! - **Null is answered, nothing is not.** The original is silent for both; here they are two values. An answer that nobody
+//!   waits for is safe: clients of the original hand it to the handler of its name, which is there or is not, and drop
+//!   what that throws. The silence would not be: a caller of ours waits for it until its deadline, and may then not
+//!   know whether its call ran.
 //! - **Before the login only a login is heard.** The original ignores unknown names and closes for known ones, and so
 //!   tells a stranger which exist.
 //! - **Only the answer `"success"` is a login.** The library's server lets in with any value that is true in JavaScript,

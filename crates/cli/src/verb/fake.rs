@@ -58,6 +58,9 @@ struct HyperHq {
     /// What `execute` is asked with; an error as its answer is then a failure
     #[arg(long, value_parser = json, value_name = "JSON")]
     execute: Option<JsonText>,
+    /// Give files to a plugin that shows no session token too; those on the C# helper show none
+    #[arg(long)]
+    no_file_token: bool,
     /// Lines of JSON instead of words
     #[arg(long)]
     json: bool,

@@ -32,7 +32,8 @@ pub struct HostConfig {
     pub aliases: bool,
     /// How the bytes of a file travel; default [`FileEncoding::Base64`].
     pub file_encoding: FileEncoding,
-    /// Largest file that is given, in bytes; default 2 MB, at most 16 MiB. Python plugins lose their connection at 4 MiB.
+    /// Largest file that is given, in bytes; default 2 MB, at most 16 MiB and `limits.max_frame_bytes`. Python
+    /// plugins lose their connection at 4 MiB.
     pub max_file_bytes: u64,
     /// Most files that are read at a time; default 4.
     pub max_file_reads: usize,
@@ -46,6 +47,8 @@ pub struct HostConfig {
     pub max_subscriptions: usize,
     /// The limits every wire has. Here `call_timeout` is 30 s, as in the samples of the plugin guide, and `login_timeout` is
     /// 30 s, as long as a challenge lives; `progress_timeout` is how long status updates may keep a request alive.
+    /// `max_frame_bytes`, 16 MiB as everywhere, is also what plugins are told as `maxPayload`. Servers on the official package take,
+    /// and announce, 1 000 000; but here one bound holds for both directions, and a file of `max_file_bytes` has to pass it.
     pub limits: Limits,
 }
 

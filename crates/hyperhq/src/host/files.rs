@@ -159,30 +159,25 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::tests::scratch::Scratch;
 
-    /// A folder with files, and a secret beside it. Gone when dropped.
-    struct Place(PathBuf);
+    /// A folder with files, and a secret beside it.
+    struct Place(Scratch);
 
     impl Place {
         fn new(name: &str) -> Self {
-            let place = std::env::temp_dir().join(format!("polywire-files-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&place);
+            let scratch = Scratch::new(name);
+            let place = scratch.path();
             fs::create_dir_all(place.join("plugin/sub")).unwrap();
             fs::write(place.join("secret.txt"), "secret").unwrap();
             fs::write(place.join("plugin/a.txt"), "abc").unwrap();
             fs::write(place.join("plugin/sub/b..txt"), "b").unwrap();
             fs::write(place.join("plugin/large.bin"), vec![0; 101]).unwrap();
-            Self(place)
+            Self(scratch)
         }
 
         fn folder(&self) -> Folder {
-            Folder::new(&self.0.join("plugin"), 100).unwrap()
-        }
-    }
-
-    impl Drop for Place {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
+            Folder::new(&self.0.path().join("plugin"), 100).unwrap()
         }
     }
 
@@ -271,8 +266,8 @@ mod tests {
     fn h21_links_that_lead_out_pipes_and_devices_are_not_given() {
         use std::os::unix::fs::symlink;
         let place = Place::new("links");
-        let folder = place.0.join("plugin");
-        symlink(place.0.join("secret.txt"), folder.join("escape.txt")).unwrap();
+        let folder = place.0.path().join("plugin");
+        symlink(place.0.path().join("secret.txt"), folder.join("escape.txt")).unwrap();
         symlink("..", folder.join("up")).unwrap();
         symlink("a.txt", folder.join("inside.txt")).unwrap();
         symlink("/dev/zero", folder.join("zero")).unwrap();

@@ -85,14 +85,14 @@ fn refused(why: impl Into<String>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::scratch::Scratch;
 
     #[tokio::test]
     async fn only_so_many_files_are_read_at_a_time() {
         let folders = Arc::new(Folders::new(1));
-        let place = std::env::temp_dir().join(format!("polywire-reads-{}", std::process::id()));
-        std::fs::create_dir_all(&place).unwrap();
-        std::fs::write(place.join("a"), "a").unwrap();
-        folders.serve("demo", Folder::new(&place, 100).unwrap());
+        let place = Scratch::new("reads");
+        std::fs::write(place.path().join("a"), "a").unwrap();
+        folders.serve("demo", Folder::new(place.path(), 100).unwrap());
         let reading = Arc::clone(&folders.reads).acquire_owned().await.unwrap();
         let read = tokio::spawn({
             let folders = Arc::clone(&folders);
@@ -104,6 +104,5 @@ mod tests {
         assert!(!read.is_finished(), "it waits for its turn");
         drop(reading);
         assert_eq!(read.await.unwrap().unwrap().body, Body::binary("", &b"a"[..]));
-        std::fs::remove_dir_all(place).unwrap();
     }
 }

@@ -248,15 +248,34 @@ mod tests {
 
     #[tokio::test]
     async fn a_plugin_is_told_by_its_environment_and_its_lines_are_handed_on() {
-        let script = "echo $HYPERHQ_PLUGIN_ID $HYPERHQ_SOCKET_PORT $HYPERHQ_AUTH_CHALLENGE $HYPERAI_PLUGIN_CHALLENGE.; echo oh >&2; exit 7";
-        let mut plain = shell(script).start(&Secret::from("c0ffee")).unwrap();
-        let said = lines(&mut plain).await;
-        assert!(said.contains(&Line::Output("demo 52789 c0ffee .".into())), "{said:?}");
-        assert!(said.contains(&Line::Error("oh".into())));
+        let script = "echo id=$HYPERHQ_PLUGIN_ID port=$HYPERHQ_SOCKET_PORT challenge=$HYPERHQ_AUTH_CHALLENGE; \
+            echo name=$HYPERHQ_PLUGIN_NAME version=$HYPERHQ_PLUGIN_VERSION folder=$PLUGIN_DATA_DIR; \
+            echo legacy=$HYPERAI_SOCKET_PORT,$HYPERAI_PLUGIN_CHALLENGE; echo oh >&2; exit 7";
+        let start = |launch: Launch| launch.start(&Secret::from("c0ffee")).unwrap();
+        let said = |words: &str| Line::Output(words.to_owned());
+        let mut plain = start(shell(script));
+        let all = lines(&mut plain).await;
+        for words in [
+            "id=demo port=52789 challenge=c0ffee",
+            // What is not known of it: its id stands for its name.
+            "name=demo version=0.0.0 folder=",
+            "legacy=,",
+        ] {
+            assert!(all.contains(&said(words)), "{words} in {all:?}");
+        }
+        assert!(all.contains(&Line::Error("oh".into())));
         assert_eq!(plain.ended().await.unwrap(), Some(7));
-        let mut legacy =
-            Launch { legacy_names: true, ..shell(script) }.start(&Secret::from("c0ffee")).unwrap();
-        assert!(lines(&mut legacy).await.contains(&Line::Output("demo 52789 c0ffee c0ffee.".into())));
+        let mut known = start(Launch {
+            name: "Demo Plugin".to_owned(),
+            version: "1.2.3".to_owned(),
+            data_folder: Some("/data/demo".into()),
+            legacy_names: true,
+            ..shell(script)
+        });
+        let all = lines(&mut known).await;
+        for words in ["name=Demo Plugin version=1.2.3 folder=/data/demo", "legacy=52789,c0ffee"] {
+            assert!(all.contains(&said(words)), "{words} in {all:?}");
+        }
     }
 
     #[tokio::test]

@@ -5,14 +5,17 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
-use polywire_core::{Clock, Endpoint, Event, Limits, Peer, Random, Secret, Server};
+use polywire_core::{
+    Body, Clock, Endpoint, Event, JsonText, Limits, Peer, Random, Request, Route, Secret, Server,
+};
 use polywire_socketio::{MAIN, ServerConfig, Upper};
 
 use super::folders::{Files, Folders};
 use super::roster::Roster;
-use super::{Folder, HostConfig, HostSession, Launch, Plugins, Process};
-use crate::plugin::LEGACY;
+use super::{Farewell, Folder, HostConfig, HostSession, Launch, Plugins, Process};
+use crate::plugin::{LEGACY, SHUTDOWN};
 
 /// A host that listens. Dropped, it ends at once, and so do its plugins' connections.
 pub struct Host {
@@ -130,6 +133,38 @@ impl Host {
         Ok(challenge)
     }
 
+    /// Ends plugin `id`, which runs as `process`: asks it for its `shutdown`, waits for the answer or for the end of its connection,
+    /// then for the end of its process, each up to `grace`, and kills it then. After that the plugin is forgotten, as by
+    /// [`Host::forget`].
+    ///
+    /// Gives how it took its shutdown, and its exit code, which is `None` when it had to be killed.
+    ///
+    /// # Errors
+    /// Whatever the operating system reports of the process.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is done, the plugin may have been asked; its process is killed when `process` is dropped.
+    pub async fn end(
+        &self,
+        process: &mut Process,
+        id: &str,
+        grace: Duration,
+    ) -> io::Result<(Farewell, Option<i32>)> {
+        let farewell = match self.plugin(id) {
+            Some(plugin) => {
+                let nothing = Body::Json(JsonText::from_validated("{}".into()));
+                let shutdown = Request::new(Route::from_static(SHUTDOWN), nothing).timeout(grace);
+                // Signs of life do not extend it.
+                let answer = tokio::time::timeout(grace, plugin.call(shutdown)).await;
+                answer.map_or(Farewell::Silent, Farewell::from)
+            }
+            None => Farewell::Absent,
+        };
+        let code = process.end(grace).await?;
+        self.forget(id);
+        Ok((farewell, code))
+    }
+
     /// Plugin `id` is not wanted any more: its connection is closed, and its challenge and token are worth nothing.
     pub fn forget(&self, id: &str) {
         self.plugins.forget(id);
@@ -224,7 +259,7 @@ impl Starting {
         config.validate()?;
         let plugins = Arc::new(Plugins::new(&config, Arc::clone(&endpoint.surroundings.clock)));
         let folders = Arc::new(Folders::new(config.max_file_reads));
-        let roster = Arc::new(Roster::new(endpoint.observer.clone()));
+        let roster = Arc::new(Roster::new(Arc::clone(&plugins), endpoint.observer.clone()));
         let files = Files::new(Arc::clone(&folders), Arc::clone(&endpoint.handler));
         // Who comes later than a challenge lives cannot log in any more.
         let login_timeout = config.challenge_life.min(config.limits.login_timeout);
@@ -308,7 +343,7 @@ mod tests {
         assert!(host.launch(&Launch::new("/no/such/program", "other", host.port())).is_err());
         let login = |id| {
             let shown = super::super::plugins::Shown { challenge: Some(challenge), token: None };
-            host.plugins.log_in(id, shown, 1, host.clock.now(), &*host.random).map(drop)
+            host.plugins.log_in(id, shown, (1, &Arc::default()), host.clock.now(), &*host.random).map(drop)
         };
         assert_eq!(login("other"), Err("Invalid challenge"));
         assert_eq!(login("demo"), Ok(()));

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use polywire_core::{Clock, Moment, Random, Secret};
+use polywire_core::{Clock, Moment, Outcome, Peer, Random, Secret};
 
+use super::calls::{Calls, Left};
 use super::config::{HostConfig, Reauth};
 use super::told::Told;
 
@@ -28,6 +29,9 @@ struct Known {
     launched: Moment,
     used: bool,
     session: Option<Session>,
+    /// What is open on its connections, the one of the session included.
+    calls: Vec<Weak<Calls>>,
+    left: Left,
 }
 
 /// What was known of a plugin before it was launched again.
@@ -87,7 +91,15 @@ impl Plugins {
         if known.len() >= self.config.max_plugins && !known.contains_key(id) {
             return false;
         }
-        known.insert(id.to_owned(), Known { challenge, launched: now, used: false, session: None });
+        let plugin = Known {
+            challenge,
+            launched: now,
+            used: false,
+            session: None,
+            calls: Vec::new(),
+            left: Left::default(),
+        };
+        known.insert(id.to_owned(), plugin);
         true
     }
 
@@ -141,7 +153,7 @@ impl Plugins {
         &self,
         id: &str,
         shown: Shown<'_>,
-        connection: u64,
+        (connection, calls): (u64, &Arc<Calls>),
         now: Moment,
         random: &dyn Random,
     ) -> Result<Secret, &'static str> {
@@ -163,6 +175,11 @@ impl Plugins {
         let token = drawn(random);
         if let Some(plugin) = plugin {
             plugin.used = true;
+            let others = |known: &Weak<Calls>| {
+                known.upgrade().is_some_and(|known| !known.is_done() && !Arc::ptr_eq(&known, calls))
+            };
+            plugin.calls.retain(others);
+            plugin.calls.push(Arc::downgrade(calls));
             plugin.session = Some(Session { token: token.clone(), connection, lost: None });
         }
         Ok(token)
@@ -209,6 +226,40 @@ impl Plugins {
         let known = self.lock();
         let session = known.get(id).and_then(|plugin| plugin.session.as_ref());
         session.is_some_and(|session| session.connection == connection)
+    }
+
+    /// The session of plugin `id` has moved away from this connection, which stays while something is open there.
+    pub(super) fn leave(&self, id: &str, connection: Peer) {
+        match self.lock().get_mut(id) {
+            Some(plugin) => plugin.left.add(connection),
+            None => connection.close(),
+        }
+    }
+
+    /// The answer of plugin `id` to a request that was not asked on the connection where it came; `false` when it was asked on none.
+    pub(super) fn answer(&self, id: &str, request: &str, mut outcome: Outcome) -> bool {
+        let known = self.lock();
+        let Some(plugin) = known.get(id) else { return false };
+        for calls in plugin.calls.iter().filter_map(Weak::upgrade) {
+            match calls.answer(request, outcome) {
+                Ok(()) => {
+                    plugin.left.look();
+                    return true;
+                }
+                Err(back) => outcome = back,
+            }
+        }
+        false
+    }
+
+    /// A sign of life of plugin `id`, for what is open on the connections that it has left.
+    pub(super) fn live_on(&self, id: &str, here: &Arc<Calls>) {
+        let known = self.lock();
+        let Some(plugin) = known.get(id) else { return };
+        let others = plugin.calls.iter().filter_map(Weak::upgrade).filter(|calls| !Arc::ptr_eq(calls, here));
+        if others.filter(|calls| calls.live_on()).count() > 0 {
+            plugin.left.look();
+        }
     }
 
     /// The connection is lost: if its plugin's session lives there, the grace begins.

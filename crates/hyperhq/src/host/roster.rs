@@ -5,16 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use polywire_core::{Close, Observe, Peer};
 
+use super::Plugins;
+
 /// Which plugin is there, by its id.
 pub(super) struct Roster {
     there: Mutex<HashMap<String, Peer>>,
+    plugins: Arc<Plugins>,
     other: Option<Arc<dyn Observe>>,
 }
 
 impl Roster {
-    /// Nobody is there; `other` hears of everybody too.
-    pub(super) fn new(other: Option<Arc<dyn Observe>>) -> Self {
-        Self { there: Mutex::default(), other }
+    /// None of `plugins` is there; `other` hears of everybody too.
+    pub(super) fn new(plugins: Arc<Plugins>, other: Option<Arc<dyn Observe>>) -> Self {
+        Self { there: Mutex::default(), plugins, other }
     }
 
     /// The connection of plugin `id`.
@@ -37,8 +40,7 @@ impl Observe for Roster {
         if let Some(identity) = peer.identity() {
             let before = self.lock().insert(identity.subject.to_string(), peer.clone());
             if let Some(before) = before {
-                // Its session has moved: the older connection is nobody's.
-                before.close();
+                self.plugins.leave(&identity.subject, before);
             }
         }
         if let Some(other) = &self.other {

@@ -1,7 +1,7 @@
 //! What a host knows of one connection: who it is, what it asked, what it was asked, and what it wants to hear.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,11 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use polywire_core::{
     Action, Admit, Body, CallError, CallId, Close, Code, Count, Cx, Delivery, Event, Failure, Gate, Identity,
-    JsonText, Moment, Outbound, OutboundOf, Refusal, Request, Response, Route, Session,
+    JsonText, Moment, Outbound, OutboundOf, Outcome, Refusal, Request, Response, Route, Session,
 };
 use polywire_socketio::{Args, Kind, Packet, Packets, Upper};
 
+use super::calls::{Calls, Heard, LOOK};
 use super::config::{FileEncoding, HostConfig};
 use super::plugins::{Plugins, Shown};
 use crate::message::{Message, Object, event};
@@ -64,7 +65,7 @@ pub struct HostSession {
     /// Why the last login failed, until it is followed by another or by the end.
     refused: Option<(Refusal, Moment)>,
     subscribed: BTreeSet<String>,
-    calls: HashMap<String, CallId>,
+    calls: Arc<Calls>,
     /// When a sign of life goes on again.
     quiet_until: Moment,
 }
@@ -82,7 +83,7 @@ impl HostSession {
             logins: 0,
             refused: None,
             subscribed: BTreeSet::new(),
-            calls: HashMap::new(),
+            calls: Arc::default(),
             quiet_until: Moment::default(),
         }
     }
@@ -109,7 +110,7 @@ impl HostSession {
         let token = message.text("sessionToken");
         let shown = Shown { challenge: challenge.as_deref(), token: token.as_deref() };
         let verdict = match &id {
-            Some(id) => self.plugins.log_in(id, shown, self.connection, cx.now(), cx.random()),
+            Some(id) => self.plugins.log_in(id, shown, (self.connection, &self.calls), cx.now(), cx.random()),
             None => Err("Missing pluginId"),
         };
         match (verdict, id) {
@@ -261,26 +262,39 @@ impl HostSession {
         }
     }
 
-    /// The answer of a plugin; the first for an id counts.
+    /// The answer of a plugin; the first for an id counts, on whichever of its connections it was asked.
     fn answered(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
-        let call = message.text("id").and_then(|id| self.calls.remove(&id));
-        let Some(call) = call else { return cx.count(Count::OrphanReply) };
-        let data = message.body("data");
-        let error = match &data {
-            Body::Json(text) => crate::message::member(&text.to_bytes(), "error"),
-            Body::Empty | Body::Binary(_) => None,
-        };
-        let error =
-            error.and_then(|error| Some(polywire_core::json::as_string(error.as_bytes())?.into_owned()));
-        let is_error = message.text("type").is_some_and(|kind| kind == "error");
-        let outcome = match (error, is_error) {
-            (None, false) => Ok(Response::from(data)),
-            (why, _) => {
-                let why = why.unwrap_or_else(|| "the plugin gives no reason".to_owned());
-                Err(CallError::Failure(Failure::new(Code::Unknown, why)))
-            }
-        };
-        cx.deliver(Delivery::Response { call, outcome });
+        let Some(id) = message.text("id") else { return cx.count(Count::OrphanReply) };
+        if let Some(call) = self.calls.take(&id) {
+            cx.deliver(Delivery::Response { call, outcome: outcome_of(message) });
+            return self.leave_when_done(cx);
+        }
+        let is_ours =
+            self.current().is_some_and(|plugin| self.plugins.answer(plugin, &id, outcome_of(message)));
+        if !is_ours {
+            cx.count(Count::OrphanReply);
+        }
+    }
+
+    /// What its plugin has said on a newer connection.
+    fn look(&self, cx: &mut Cx<'_, Self>) {
+        let Heard { answers, is_alive } = self.calls.heard();
+        if is_alive {
+            cx.deliver(Delivery::Progress { call: None, body: Body::Empty });
+        }
+        for (call, outcome) in answers {
+            cx.deliver(Delivery::Response { call, outcome });
+        }
+        self.leave_when_done(cx);
+    }
+
+    /// A connection that its plugin has left ends with the last request that was asked on it.
+    fn leave_when_done(&self, cx: &mut Cx<'_, Self>) {
+        if self.plugin.is_some() && self.calls.is_done() && self.current().is_none() {
+            // Told, a client does not come back here.
+            cx.write(Packet::main(Kind::Disconnect));
+            cx.close(Close::Local);
+        }
     }
 
     fn subscribe(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
@@ -315,9 +329,7 @@ impl HostSession {
 
     /// A sign of life, of no request in particular. Its words are an object or, of older plugins, a text; or there are none.
     fn is_alive(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
-        if self.current().is_none() {
-            return cx.count(Count::BeforeLogin);
-        }
+        let Some(plugin) = self.current() else { return cx.count(Count::BeforeLogin) };
         if !message.is_told() {
             // However many, they end nothing.
             return cx.count(Count::Unexpected);
@@ -325,6 +337,7 @@ impl HostSession {
         if cx.now() < self.quiet_until {
             return;
         }
+        self.plugins.live_on(plugin, &self.calls);
         self.quiet_until = cx.now() + PACE;
         cx.deliver(Delivery::Progress { call: None, body: message.whole() });
         cx.deliver(Delivery::Event(Event::new(STATUS, message.whole())));
@@ -356,7 +369,25 @@ impl HostSession {
         let id = format!("req-{}", self.plugins.request());
         let object = Object::new().text("id", &id).text("method", &request.route);
         cx.write(object.body("data", request.body, b"{}").event("request"));
-        self.calls.insert(id, call);
+        self.calls.begin(id, call);
+    }
+}
+
+/// How a request ended, by the answer to it.
+fn outcome_of(message: &Message) -> Outcome {
+    let data = message.body("data");
+    let error = match &data {
+        Body::Json(text) => crate::message::member(&text.to_bytes(), "error"),
+        Body::Empty | Body::Binary(_) => None,
+    };
+    let error = error.and_then(|error| Some(polywire_core::json::as_string(error.as_bytes())?.into_owned()));
+    let is_error = message.text("type").is_some_and(|kind| kind == "error");
+    match (error, is_error) {
+        (None, false) => Ok(Response::from(data)),
+        (why, _) => {
+            let why = why.unwrap_or_else(|| "the plugin gives no reason".to_owned());
+            Err(CallError::Failure(Failure::new(Code::Unknown, why)))
+        }
     }
 }
 
@@ -415,9 +446,13 @@ impl Session for HostSession {
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
             Outbound::Request { call, request, .. } => self.ask(call, request, cx),
+            Outbound::Event(event) if event.route == LOOK => self.look(cx),
             Outbound::Event(event) => self.broadcast(event, cx),
             Outbound::Response { reply, result } => self.answer(&reply, result, cx),
-            Outbound::Cancel(call) => self.calls.retain(|_, known| *known != call),
+            Outbound::Cancel(call) => {
+                self.calls.give_up(call);
+                self.leave_when_done(cx);
+            }
             Outbound::Command(()) => {}
         }
     }

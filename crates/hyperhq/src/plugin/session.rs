@@ -23,7 +23,7 @@ pub const FILE: Route = Route::from_static("requestFile");
 /// The fact that holds an event's `timestamp` as it was spelled.
 pub const TIMESTAMP: &str = "hyperhq.timestamp";
 /// The request after whose answer the plugin leaves.
-const SHUTDOWN: &str = "shutdown";
+pub(crate) const SHUTDOWN: &str = "shutdown";
 /// Longest token that is taken, in bytes; the hosts seen send 64.
 const MAX_TOKEN_BYTES: usize = 4_096;
 /// The names of the flow itself, then those of Socket.IO, over which the official server ends the connection: no event of a plugin

@@ -12,7 +12,7 @@ use polywire_socketio::{Args, Kind, Packet};
 use serde_json::Value;
 
 use super::hand::{json as text_of, packet, text};
-use crate::host::{HostConfig, HostReply, HostSession, Plugins, Reauth};
+use crate::host::{HostConfig, HostReply, HostSession, LOOK, Plugins, Reauth};
 
 const PORT: u16 = 52_789;
 
@@ -288,6 +288,50 @@ fn a_challenge_may_be_shown_again_within_its_life_where_that_is_allowed() {
     let mut third = host.connect();
     third.say("authenticate", r#"{"pluginId":"demo-plugin","challenge":"challenge-1"}"#);
     assert_eq!(third.heard_login().unwrap_err(), "Challenge already used");
+}
+
+/// As the guide's sample in JavaScript, whose `initialize` connects anew and answers there.
+#[test]
+fn what_was_asked_on_one_connection_may_be_answered_on_the_next() {
+    let host = Host::new(HostConfig { challenge_reuse_within_life: true, ..HostConfig::default() });
+    let look = || Outbound::Event(Event::new(LOOK, Body::Empty));
+    let (mut first, _) = host.logged_in();
+    for number in 1..=3 {
+        let request = Request::new(Route::from_static("initialize"), Body::Empty);
+        first.send(Outbound::Request { call: CallId(number), deadline: host.clock.now(), request });
+    }
+    let (mut second, _) = host.logged_in();
+    first.send(look());
+    assert!(first.closed.is_none(), "answers to what was asked here may come");
+    second.say("response", r#"{"id":"req-1","type":"response","data":"initialized"}"#);
+    second.say("response", r#"{"id":"req-1","type":"response","data":"again"}"#);
+    second.say("response", r#"{"id":"req-4","type":"response","data":"never asked"}"#);
+    assert_eq!((second.delivered.len(), second.counted.len()), (0, 2));
+    second.say("statusUpdate", r#"{"status":"working"}"#);
+    first.send(look());
+    assert!(matches!(first.delivered.pop_front(), Some(Delivery::Progress { call: None, .. })));
+    let Some(Delivery::Response { call: CallId(1), outcome }) = first.delivered.pop_front() else { panic!() };
+    assert_eq!(outcome, Ok(Response::from(text_of(r#""initialized""#))));
+    // It may answer where it was asked as well.
+    first.say("response", r#"{"id":"req-2","type":"response","data":{"error":"no"}}"#);
+    assert!(matches!(first.delivered.pop_front(), Some(Delivery::Response { call: CallId(2), .. })));
+    assert!(first.closed.is_none() && first.written.len() == 3);
+    first.send(Outbound::Cancel(CallId(3)));
+    assert_eq!(first.closed, Some(Close::Local), "nothing is open here any more");
+    assert_eq!(first.written.pop_back(), Some(Packet::main(Kind::Disconnect)));
+    second.say("response", r#"{"id":"req-3","type":"response"}"#);
+    assert_eq!(second.counted, [Count::OrphanReply; 3]);
+    // Another plugin's answer is none.
+    assert!(host.plugins.admit("other", "challenge-2".into(), host.clock.now()));
+    let request = Request::new(Route::from_static("test"), Body::Empty);
+    second.send(Outbound::Request { call: CallId(1), deadline: host.clock.now(), request });
+    let mut other = host.connect();
+    other.say("authenticate", r#"{"pluginId":"other","challenge":"challenge-2"}"#);
+    other.say("response", r#"{"id":"req-4","type":"response","data":true}"#);
+    assert_eq!(other.counted, [Count::OrphanReply]);
+    // An event of this name does nothing to whoever has not left.
+    second.send(look());
+    assert!(second.closed.is_none());
 }
 
 #[test]

@@ -1,26 +1,31 @@
 //! A whole host over the bytes of recorded plugins: streams that the test cuts where it likes, Engine.IO and Socket.IO below, the
 //! host's session above, and what it writes compared with what the recorded host wrote.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use polywire_core::{
-    Arrival, Body, BoxFuture, Code, Endpoint, Failure, Handler, HandlerFuture, Incoming, Io, Network,
-    NetworkListener, Response, Surroundings,
+    Action, Admit, Arrival, Body, BoxFuture, Code, Cx, Endpoint, Failure, Handler, HandlerFuture, Identity,
+    Incoming, Io, Network, NetworkListener, OutboundOf, Response, Session, Surroundings,
 };
+use polywire_socketio::{Packet, Packets, ServerConfig, Upper, listen_with};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt, DuplexStream, Join, ReadBuf, duplex, join};
 use tokio::sync::mpsc;
 
-use super::hand::{CHALLENGE, json};
-use super::recording::{Said, load, said};
+use super::cut::{Cut, every};
+use super::hand::{CHALLENGE, json, packet};
+use super::recording::{Said, load, recordings, said};
 use crate::host::{Host, HostConfig};
 
 const PORT: u16 = 52_789;
+/// How long anything may take that is waited for.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// A network of one address.
 struct Pipes {
@@ -126,25 +131,24 @@ impl AsyncRead for Pieces {
     }
 }
 
-/// The plugin's end of a stream; what it writes comes in two pieces, the first of `cut` bytes.
+/// The plugin's end of a stream; each message that it writes comes in the pieces of `cut`.
 struct Line {
     writes: mpsc::UnboundedSender<Bytes>,
     stream: DuplexStream,
-    cut: usize,
+    cut: Cut,
 }
 
 impl Line {
     /// A stream of the host, and this end of it.
-    fn new(cut: usize) -> (Self, HostEnd) {
+    fn new(cut: Cut) -> (Self, HostEnd) {
         let (writes, written) = mpsc::unbounded_channel();
         let (stream, far) = duplex(1 << 20);
         (Self { writes, stream, cut }, join(Pieces { written, piece: Bytes::new() }, far))
     }
 
     fn write(&self, bytes: &[u8]) {
-        let (first, second) = bytes.split_at(self.cut.min(bytes.len()));
-        // An empty read would be the end.
-        for piece in [first, second].into_iter().filter(|piece| !piece.is_empty()) {
+        // An empty one would be the end; there is none.
+        for piece in self.cut.pieces(bytes) {
             self.writes.send(Bytes::copy_from_slice(piece)).unwrap();
         }
     }
@@ -161,7 +165,7 @@ impl Line {
     }
 
     fn say(&self, text: &str) {
-        self.write(&frame(text));
+        self.write(&frame(0x81, text.as_bytes()));
     }
 
     /// The next message of the host that is no ping.
@@ -184,9 +188,9 @@ impl Line {
 }
 
 /// A message of a plugin as a frame of WebSocket.
-fn frame(text: &str) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    match u16::try_from(text.len()).unwrap() {
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![opcode];
+    match u16::try_from(payload.len()).unwrap() {
         short @ ..126 => frame.push(0x80 | u8::try_from(short).unwrap()),
         long => {
             frame.push(0x80 | 126);
@@ -195,7 +199,7 @@ fn frame(text: &str) -> Vec<u8> {
     }
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     frame.extend(mask);
-    frame.extend(text.bytes().zip(mask.into_iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame.extend(payload.iter().zip(mask.into_iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
 }
 
@@ -205,8 +209,35 @@ fn member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     Some(rest.split([',', '}']).next().unwrap().trim_matches('"'))
 }
 
+/// What a plugin has said, packet by packet, as the session of a host gets it.
+struct Hears(mpsc::UnboundedSender<Packet>);
+
+impl Session for Hears {
+    type Codec = Packets;
+    type Reply = ();
+    type Command = ();
+
+    fn open(&mut self, cx: &mut Cx<'_, Self>) {
+        cx.act(Action::Established(None));
+    }
+
+    fn receive(&mut self, packet: Packet, _: &mut Cx<'_, Self>) {
+        self.0.send(packet).unwrap();
+    }
+
+    fn admit(&self, _: &OutboundOf<Self>) -> Admit {
+        Admit::Now
+    }
+
+    fn send(&mut self, _: OutboundOf<Self>, _: &mut Cx<'_, Self>) {}
+}
+
+impl Upper for Hears {
+    fn connected(&mut self, _: Identity, _: &mut Cx<'_, Self>) {}
+}
+
 /// Replays what one plugin said to a host that is started for it.
-async fn replay(recording: &[Said], cut: usize) -> usize {
+async fn replay(recording: &[Said], cut: Cut) -> usize {
     let (dialled, door) = mpsc::unbounded_channel();
     let pipes = Arc::new(Pipes { dialled, door: Mutex::new(Some(Door(door))) });
     let mut endpoint = Endpoint::new("hyperhq", Answers::of(recording));
@@ -240,7 +271,7 @@ async fn replay(recording: &[Said], cut: usize) -> usize {
             }
         }
         let ours = drawn.iter().fold(text.clone(), |text, (theirs, ours)| text.replace(theirs, ours));
-        assert_eq!(heard, ours, "cut at {cut}");
+        assert_eq!(heard, ours, "{cut:?}");
         compared += 1;
     }
     drop(line);
@@ -253,11 +284,74 @@ async fn our_host_writes_what_the_recorded_one_wrote_wherever_the_bytes_are_cut(
     for (name, messages) in [("01-auth-node-websocket", 3), ("04-data-node", 30)] {
         let recording = said(&load(name));
         let written = recording.iter().filter(|said| said.by_plugin);
-        let longest =
-            written.filter_map(|said| said.text.as_deref()).map(|text| frame(text).len()).max().unwrap();
-        for cut in 0..longest {
+        let longest = written
+            .filter_map(|said| said.text.as_deref())
+            .map(|text| frame(0x81, text.as_bytes()).len())
+            .max()
+            .unwrap();
+        for cut in (0..longest).map(Cut::At).chain([Cut::Everywhere]) {
             let compared = replay(&recording, cut).await;
             assert!(compared >= messages, "{name}: {compared}");
         }
     }
+}
+
+/// The messages of one connection of a plugin, as frames; those that belong to what carried them are left out.
+fn frames(said: &[&Said]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    for said in said {
+        let Some(text) = said.text.as_ref().filter(|text| text.starts_with(['0', '4'])) else { continue };
+        frames.push(frame(0x81, text.as_bytes()));
+        frames.extend(said.attachments.iter().map(|bytes| frame(0x82, bytes)));
+    }
+    frames
+}
+
+/// So long a message may be to be cut at one place after the other.
+const SHORT: usize = 200;
+
+/// What our host's session gets of any recording does not depend on how its bytes come. What it says to that is a function of
+/// what it gets, and compared with every recording elsewhere.
+#[tokio::test]
+async fn a_host_gets_what_every_recorded_plugin_has_said_wherever_the_bytes_are_cut() {
+    let (dialled, door) = mpsc::unbounded_channel();
+    let pipes = Arc::new(Pipes { dialled, door: Mutex::new(Some(Door(door))) });
+    let mut endpoint = Endpoint::new("hyperhq", Answers::default());
+    endpoint.surroundings =
+        Surroundings { network: Some(Arc::clone(&pipes) as _), ..Surroundings::default() };
+    let (say, mut heard) = mpsc::unbounded_channel();
+    let config = ServerConfig::new(["/", "/plugin"]);
+    let server = listen_with("host:1", config, endpoint, move |_| Hears(say.clone())).await.unwrap();
+    let (mut recorded, mut events) = (0, 0);
+    for (name, recording) in recordings() {
+        let all = said(&recording);
+        let lines: BTreeSet<_> = all.iter().map(|said| &said.line).collect();
+        for line in lines {
+            let by_plugin: Vec<_> = all.iter().filter(|said| said.by_plugin && said.line == *line).collect();
+            let frames = frames(&by_plugin);
+            let wanted: Vec<Packet> = by_plugin
+                .iter()
+                .filter_map(|said| Some((said.packet()?.replacen("/plugin,", "", 1), &said.attachments)))
+                .filter(|(text, _)| text.starts_with(['2', '5']))
+                .map(|(text, attachments)| packet(&text, attachments.clone()))
+                .collect();
+            events += wanted.len();
+            let longest = frames.iter().map(Vec::len).max().unwrap_or_default();
+            for cut in [Cut::At(0)].into_iter().chain(every(longest, SHORT)) {
+                let (mut plugin, far) = Line::new(cut);
+                pipes.dialled.send(far).unwrap();
+                plugin.open().await;
+                frames.iter().for_each(|frame| plugin.write(frame));
+                for wanted in &wanted {
+                    let heard = tokio::time::timeout(LIMIT, heard.recv()).await;
+                    let heard = heard.unwrap_or_else(|_| panic!("{name}, {cut:?}: {wanted:?} does not come"));
+                    assert_eq!(heard.unwrap().kind, wanted.kind, "{name}, {cut:?}");
+                }
+            }
+        }
+        recorded += 1;
+    }
+    assert!(heard.try_recv().is_err(), "and nothing besides");
+    assert!(recorded == 34 && events == 257, "{recorded}, {events}");
+    server.shutdown().await;
 }

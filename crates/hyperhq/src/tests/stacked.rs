@@ -17,6 +17,7 @@ use polywire_core::{
 use polywire_socketio::{Carrier, Link, Stack};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 
+use super::cut::Cut;
 use crate::plugin::{PluginSession, Reply, dialler};
 
 type Stacked = Stack<Link, PluginSession>;
@@ -58,8 +59,9 @@ pub(super) fn program(namespace: &str) -> Program<impl Dial<Session = Stacked, T
 }
 
 impl<D: Dial<Session = Stacked, Transport = Carrier>> Program<D> {
-    /// A connection whose WebSocket is open, of a plugin with this challenge; every frame of the host will come in two pieces, the first of `cut` bytes.
-    pub(super) fn dial(&self, challenge: &str, cut: usize) -> Connection {
+    /// A connection whose WebSocket is open, of a plugin with this challenge; every frame of the host will come in the
+    /// pieces of `cut`.
+    pub(super) fn dial(&self, challenge: &str, cut: Cut) -> Connection {
         let credentials = Credentials::new("demo-plugin", challenge);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (parts, host) = runtime.block_on(async {
@@ -136,7 +138,7 @@ pub(super) struct Connection {
     codec: polywire_socketio::Codec,
     transport: Carrier,
     host: DuplexStream,
-    cut: usize,
+    cut: Cut,
     random: SeededRandom,
     pub(super) now: Moment,
     pub(super) written: VecDeque<Message>,
@@ -168,12 +170,11 @@ impl Connection {
         }
     }
 
-    /// The host says this, in two pieces: after the first nothing has come yet.
+    /// The host says this, in pieces: before the last nothing has come yet.
     pub(super) fn hear(&mut self, message: &Message) {
         let bytes = frame(message);
-        let (first, second) = bytes.split_at(self.cut.min(bytes.len() - 1));
         let mut cx = Context::from_waker(Waker::noop());
-        for piece in [first, second] {
+        for piece in self.cut.pieces(&bytes) {
             let Poll::Ready(Ok(written)) = Pin::new(&mut self.host).poll_write(&mut cx, piece) else {
                 panic!("the pipe has room")
             };

@@ -196,6 +196,7 @@ impl ClientSession {
             && let Some(why) = self.frames.worn_out(&self.config)
         {
             self.leaving = Some(why);
+            cx.count(Count::KeysWornOut);
             self.leave_if_idle(cx);
         }
     }

@@ -128,6 +128,7 @@ impl ServerSession {
     fn spare_the_key(&mut self, cx: &mut Cx<'_, Self>) {
         let Some(why) = self.frames.worn_out(&self.config) else { return };
         if !std::mem::replace(&mut self.leaving, true) {
+            cx.count(Count::KeysWornOut);
             cx.act(Action::Reading(false));
         }
         if self.running == 0 {

@@ -402,6 +402,7 @@ fn x14_a_server_gives_a_key_up_once_its_requests_are_answered() {
     }
     assert_eq!(hand.written.len(), 3);
     assert!(matches!(hand.closed, Some(Close::GivenUp(_))), "{:?}", hand.closed);
+    assert_eq!(hand.counted, [Count::KeysWornOut], "once");
 }
 
 #[test]
@@ -418,6 +419,7 @@ fn x14_a_client_gives_a_key_up_once_its_calls_are_answered() {
     hand.receive(sealed(&SESSION, r#"{"request":"b","response":1}"#));
     assert_eq!(hand.delivered.len(), 2);
     assert!(matches!(hand.closed, Some(Close::GivenUp(_))), "{:?}", hand.closed);
+    assert_eq!(hand.counted, [Count::KeysWornOut], "once");
 }
 
 /// An answer carries its name alone, so a second one is what any message of that name is: a push.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use polywire_core::{
     Body, CallError, Close, Code, Endpoint, Event, JsonText, Limits, Observe, Peer, Request, Response, Route,
 };
-use polywire_hyperhq::{Host, HostConfig, Process};
+use polywire_hyperhq::{Farewell, Host, HostConfig, Process};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -73,6 +73,8 @@ struct Stage {
     execute: Option<JsonText>,
     /// What it asks for first is not answered.
     silent: bool,
+    /// Files are given to whoever shows the session's token alone.
+    require_file_token: bool,
 }
 
 /// Launches the plugin, drives it, and prints the verdicts.
@@ -112,6 +114,7 @@ pub(super) async fn run(args: HyperHq) -> Result<(), Fault> {
         limit: args.timeout,
         execute: args.execute.clone(),
         silent: args.faults.silent == Some(Silence::Data),
+        require_file_token: !args.no_file_token,
     };
     let mut checks = Vec::new();
     let interrupted = tokio::select! {
@@ -155,7 +158,8 @@ async fn listen(
     let limits = Limits { login_timeout, ..config.limits };
     // The verdict on the login is the fake's; the host waits no less than a host does.
     let challenge_life = args.timeout.clamp(config.challenge_life, CHALLENGE);
-    let config = HostConfig { challenge_life, limits, ..config };
+    let require_file_token = !args.no_file_token;
+    let config = HostConfig { challenge_life, limits, require_file_token, ..config };
     let host = Host::listen_around(config, endpoint, move |session| Tapped::new(session, Arc::clone(&plan)));
     host.await.map_err(|error| Fault::new(Exit::Connect, error))
 }
@@ -332,6 +336,13 @@ impl Stage {
             return method == SHUTDOWN;
         };
         let asked_for = method == "execute" && self.execute.is_some();
+        if method == SHUTDOWN {
+            let farewell = Farewell::from(answer.clone());
+            if farewell == Farewell::Left || farewell == Farewell::Silent && self.ended.borrow().is_some() {
+                checks.push(leaves());
+                return true;
+            }
+        }
         let (check, goes_on) = match answer {
             Ok(Response { body, .. }) => {
                 let took = began.elapsed();
@@ -360,7 +371,6 @@ impl Stage {
                 };
                 (Check::failed(method, words, hint), true)
             }
-            Err(CallError::Unknown(_)) if method == SHUTDOWN => (leaves(), true),
             Err(CallError::NotSent(failure)) if failure.code != Code::Unavailable => {
                 let words = format!("it answers `{method}`: it was not asked: {}", failure.message);
                 (Check::failed(method, words, "ask for something that a plugin can be sent"), false)
@@ -413,6 +423,10 @@ impl Stage {
         if seen.printed_secret {
             let what = "whoever reads them can log in as it; print at most their length";
             self.transcript.note(&format!("it printed what looks like its challenge or token: {what}"));
+        }
+        if seen.tokenless && self.require_file_token {
+            let what = "send it with `requestFile`, as the guide demands; for a plugin on the C# helper, which shows none, there is --no-file-token";
+            self.transcript.note(&format!("it asked for a file without its `sessionToken`: {what}"));
         }
         for name in &seen.unknown {
             self.transcript.note(&format!("it sent `{name}`, which no host listens to"));
@@ -474,7 +488,10 @@ mod tests {
         let plugin = arrivals.wait_for(Option::is_some).await.unwrap().clone().unwrap();
         let transcript = Arc::new(Transcript::new(true));
         let limit = Duration::from_secs(10);
-        (Stage { host, transcript, arrivals, ended, limit, execute: None, silent: false }, plugin, client)
+        let (silent, require_file_token) = (false, true);
+        let stage =
+            Stage { host, transcript, arrivals, ended, limit, execute: None, silent, require_file_token };
+        (stage, plugin, client)
     }
 
     #[tokio::test]

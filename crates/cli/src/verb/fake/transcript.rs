@@ -51,6 +51,8 @@ pub(super) struct Seen {
     pub(super) printed_secret: bool,
     /// Why the last login was refused.
     pub(super) refused: Option<String>,
+    /// It has asked for a file and shown no token.
+    pub(super) tokenless: bool,
     /// Names that no host knows.
     pub(super) unknown: BTreeSet<String>,
     /// How many requests had no id: with `--malformed` the host sends such.
@@ -141,6 +143,8 @@ impl Transcript {
             (Speaker::Host, _) => {}
             (Speaker::Plugin, name) => {
                 seen.logins += u32::from(name == "authenticate");
+                let shows_none = || member("sessionToken").is_none_or(|token| matches!(&*token, "" | "null"));
+                seen.tokenless |= name == "requestFile" && shows_none();
                 if matches!(name, "response" | "plugin:response") {
                     let kept = seen.requests.len() < KEPT;
                     match member("id").and_then(|id| seen.requests.get_mut(&id)) {
