@@ -330,7 +330,7 @@ impl Session for ServerSession {
         match outbound {
             Outbound::Response { reply: Turn, result } => {
                 if let Some(batch) = &mut self.batch {
-                    batch.finished(&result);
+                    batch.finished(&result, &self.shared.reply_limit);
                 }
                 self.next_call(cx);
             }

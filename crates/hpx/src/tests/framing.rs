@@ -3,6 +3,7 @@
 use polywire_core::Random as _;
 
 use super::*;
+use crate::codec::longest_text;
 use crate::gzip::Fault;
 
 /// The frames that a case of `framing.json` expects.
@@ -190,6 +191,21 @@ fn p03_p04_a_frame_that_ended_at_its_first_marker_is_not_too_long_wherever_the_r
         let faults = [Frame::Bad(Fault::Truncated), Frame::Bad(Fault::NotGzip)];
         assert_eq!(bounded(&stream, cut).unwrap(), faults, "cut at {cut}");
     }
+}
+
+#[test]
+fn p04_a_frame_of_ours_is_no_longer_than_its_limit_even_of_noise() {
+    let max = 64 << 10;
+    let mut noise = vec![0; longest_text(max)];
+    SeededRandom::new(3).fill(&mut noise);
+    let mut out = Outgoing::new();
+    let mut codec = HpxCodec::new(&Wire::default(), Trust::Known);
+    // Bytes of more than 143 take nine bits each where deflating is quick.
+    noise.iter_mut().for_each(|byte| *byte |= 0x90);
+    codec.encode(Frame::Text(noise.clone().into()), &mut out).unwrap();
+    let stream = out.take();
+    assert!(stream.len() <= max + DELIMITER.len(), "{} bytes", stream.len());
+    assert_eq!(bounded(&stream, 0).unwrap(), [Frame::Text(noise.into())]);
 }
 
 #[test]
