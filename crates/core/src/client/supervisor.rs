@@ -260,9 +260,11 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
 
     fn count_ended(&self, not_sent: u64, cancelled: u64) {
         let ledger = &self.endpoint.ledger;
-        ledger.add(Count::Calls, not_sent.saturating_add(cancelled));
-        ledger.add(Count::CallsNotSent, not_sent);
-        ledger.add(Count::CallsCancelled, cancelled);
+        ledger.add_all([
+            (Count::Calls, not_sent.saturating_add(cancelled)),
+            (Count::CallsNotSent, not_sent),
+            (Count::CallsCancelled, cancelled),
+        ]);
     }
 
     /// Awaits `work` while deadlines of waiting calls are kept; `None` when the client is shut down first.
