@@ -81,8 +81,10 @@ counts! {
     EventsSent => "events_sent",
     /// Reason: a message that could not be read.
     Undecodable => "undecodable",
-    /// Reason: an answer nobody waits for: late, repeated or never asked for.
+    /// Reason: an answer nobody waits for: late, never asked for, or repeated where that cannot be told.
     OrphanReply => "orphan_reply",
+    /// Reason: a second answer to one of the last 64 calls, on wires whose answers carry the number of the call.
+    DuplicateReply => "duplicate_reply",
     /// Reason: an id that is still in flight was used again.
     RepeatedId => "repeated_id",
     /// Reason: a message that has no meaning now or ever.
@@ -110,6 +112,7 @@ impl Count {
             self,
             Count::Undecodable
                 | Count::OrphanReply
+                | Count::DuplicateReply
                 | Count::RepeatedId
                 | Count::Unexpected
                 | Count::UnknownKind

@@ -242,7 +242,10 @@ where
             Delivery::Request { request, reply, identity } => self.deliver_request(request, reply, identity),
             Delivery::Event(event) => self.deliver_event(event),
             Delivery::Response { call, outcome } => {
-                let Some(answer) = self.pending.remove(call) else { return fate.ignore(Count::OrphanReply) };
+                let answer = match self.pending.answered(call) {
+                    Ok(answer) => answer,
+                    Err(reason) => return fate.ignore(reason),
+                };
                 self.taken.bytes += outcome.as_ref().map_or(0, |response| response.body.len());
                 self.tally.add(match &outcome {
                     Ok(_) => Count::CallsAnswered,
