@@ -46,11 +46,13 @@ fn every(span: Duration, times: u32, faults: &[Fault]) -> Vec<(Duration, Fault)>
 
 #[test]
 fn b04_a_reply_that_comes_at_the_deadline_gives_one_outcome() {
-    let (mut answered, mut late, mut seed) = (0, 0, 0);
-    let replies = size(2_000, 1_000_000);
-    let mut progress = Progress::new("b04: replies at the deadline", replies);
-    while answered + late < replies {
-        for wire in WIRES {
+    let mut seed = 0;
+    for wire in WIRES {
+        // On HPX nothing but the order tells whose an answer is.
+        let replies = size(if wire == "hpx" { 4_000 } else { 400 }, 200_000);
+        let mut progress = Progress::new(&format!("b04: replies of {wire} at the deadline"), replies);
+        let (mut answered, mut late) = (0, 0);
+        while answered + late < replies {
             let habits = Habits {
                 pause: 12,
                 timeout: (100, 300),
@@ -63,8 +65,8 @@ fn b04_a_reply_that_comes_at_the_deadline_gives_one_outcome() {
             seed += 1;
             progress.done(answered + late);
         }
+        assert!(answered > late / 20 && late > answered / 20, "{wire}: {answered} in time, {late} late");
     }
-    assert!(answered > late / 20 && late > answered / 20, "{answered} in time, {late} late");
 }
 
 #[test]
