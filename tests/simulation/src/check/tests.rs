@@ -155,7 +155,7 @@ fn inv_8_events_out_of_order_twice_or_missing_without_a_word_are_found() {
     let route = What::Route { title: "x".to_owned(), received: 1, ended: 1, closed: false };
     let behind_a_bridge = |whats: [What; 2]| {
         let hole = [told(0), heard(0), told(1), told(2), heard(2)];
-        broken(&[&[route.clone()], &hole[..], &whats].concat())
+        broken(&[std::slice::from_ref(&route), &hole[..], &whats].concat())
     };
     assert_eq!(behind_a_bridge([What::Lost, route.clone()]), Vec::<&str>::new());
     assert_eq!(behind_a_bridge([route.clone(), What::Lost]), ["INV-8"], "it lost nothing by then");
