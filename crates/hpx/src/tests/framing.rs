@@ -204,7 +204,7 @@ fn p03_p04_a_frame_that_ended_at_its_first_marker_is_not_too_long_wherever_the_r
 }
 
 #[test]
-fn p04_a_frame_of_ours_is_no_longer_than_its_limit_even_of_noise() {
+fn a_frame_of_ours_is_no_longer_than_its_limit_even_of_noise() {
     let max = 64 << 10;
     let mut noise = vec![0; longest_text(max)];
     SeededRandom::new(3).fill(&mut noise);
