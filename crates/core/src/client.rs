@@ -23,7 +23,7 @@ use crate::shutdown::Shutdown;
 
 pub use dial::{Dial, DialError};
 pub use gap::GAP;
-pub(crate) use gap::gap_event;
+pub(crate) use gap::{gap_event, missed_event};
 pub use reconnect::Reconnect;
 pub use standing::{ClientState, Follow, Standing};
 pub use supervisor::supervise;

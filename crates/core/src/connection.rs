@@ -96,6 +96,8 @@ pub struct Connection<T, S: Session> {
     ahead: Option<FrameOf<S>>,
     /// What the handler is told once this connection is established: since when events may be missing, and why.
     gap: Option<(Moment, String)>,
+    /// Events that were dropped since the handler heard of it last.
+    pub(crate) missed: u64,
     now: Moment,
 }
 
@@ -177,6 +179,7 @@ where
             taken: Taken::default(),
             ahead: None,
             gap: None,
+            missed: 0,
             now: endpoint.surroundings.clock.now(),
             endpoint,
         };

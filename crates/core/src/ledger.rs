@@ -2,9 +2,10 @@
 //!
 //! Two identities hold at every instant a snapshot is taken:
 //! `frames_received = frames_delivered + frames_used + sum of reasons`, and for calls each way
-//! `started = answered + failed + … + running`. A connection counts in plain numbers and adds them to the shared ledger once a turn.
+//! `started = answered + failed + … + running`. A connection counts in plain numbers and adds them to the shared ledger once a turn,
+//! all under one lock: an atomic number for each count would let a reader see the half of a turn, and costs a writer more.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 macro_rules! counts {
     ($($(#[doc = $doc:literal])+ $name:ident => $text:literal,)+) => {
@@ -80,8 +81,10 @@ counts! {
     EventsSent => "events_sent",
     /// Reason: a message that could not be read.
     Undecodable => "undecodable",
-    /// Reason: an answer nobody waits for: late, repeated or never asked for.
+    /// Reason: an answer nobody waits for: late, never asked for, or repeated where that cannot be told.
     OrphanReply => "orphan_reply",
+    /// Reason: a second answer to one of the last 64 calls, on wires whose answers carry the number of the call.
+    DuplicateReply => "duplicate_reply",
     /// Reason: an id that is still in flight was used again.
     RepeatedId => "repeated_id",
     /// Reason: a message that has no meaning now or ever.
@@ -111,6 +114,7 @@ impl Count {
             self,
             Count::Undecodable
                 | Count::OrphanReply
+                | Count::DuplicateReply
                 | Count::RepeatedId
                 | Count::Unexpected
                 | Count::UnknownKind
@@ -126,39 +130,58 @@ const COUNTS: usize = Count::ALL.len();
 /// Counters shared by the connections of one endpoint.
 #[derive(Debug)]
 pub struct Ledger {
-    counts: [AtomicU64; COUNTS],
+    counts: Mutex<[u64; COUNTS]>,
 }
 
 impl Ledger {
     /// A ledger with every count at zero.
     pub fn new() -> Self {
-        Self { counts: [const { AtomicU64::new(0) }; COUNTS] }
+        Self { counts: Mutex::new([0; COUNTS]) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, [u64; COUNTS]> {
+        // Nothing panics while it is held.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The present value of one count.
     pub fn get(&self, count: Count) -> u64 {
-        self.counts.get(count as usize).map_or(0, |cell| cell.load(Ordering::Relaxed))
+        of(&self.lock(), count)
     }
 
     /// Adds to one count.
     pub fn add(&self, count: Count, more: u64) {
-        if let Some(cell) = self.counts.get(count as usize) {
-            cell.fetch_add(more, Ordering::Relaxed);
+        self.add_all([(count, more)]);
+    }
+
+    /// Adds to several counts at once: no snapshot sees some of them alone.
+    pub fn add_all(&self, more: impl IntoIterator<Item = (Count, u64)>) {
+        let mut counts = self.lock();
+        for (count, more) in more {
+            if let Some(cell) = counts.get_mut(count as usize) {
+                *cell = cell.wrapping_add(more);
+            }
         }
     }
 
-    /// Every count that is not zero, in the order of declaration.
+    /// Every count that is not zero, in the order of declaration, all of one instant.
     pub fn snapshot(&self) -> Vec<(Count, u64)> {
-        Count::ALL.iter().map(|count| (*count, self.get(*count))).filter(|(_, value)| *value > 0).collect()
+        let counts = *self.lock();
+        Count::ALL.iter().map(|count| (*count, of(&counts, *count))).filter(|(_, value)| *value > 0).collect()
     }
 
     /// Frames received that are not accounted for; anything but 0 is a fault of ours.
     pub fn unaccounted_frames(&self) -> i64 {
+        let counts = *self.lock();
         let reasons: u64 =
-            Count::ALL.iter().filter(|count| count.is_reason()).map(|count| self.get(*count)).sum();
-        let known = self.get(Count::FramesDelivered) + self.get(Count::FramesUsed) + reasons;
-        self.get(Count::FramesReceived).cast_signed().wrapping_sub(known.cast_signed())
+            Count::ALL.iter().filter(|count| count.is_reason()).map(|count| of(&counts, *count)).sum();
+        let known = of(&counts, Count::FramesDelivered) + of(&counts, Count::FramesUsed) + reasons;
+        of(&counts, Count::FramesReceived).cast_signed().wrapping_sub(known.cast_signed())
     }
+}
+
+fn of(counts: &[u64; COUNTS], count: Count) -> u64 {
+    counts.get(count as usize).copied().unwrap_or_default()
 }
 
 impl Default for Ledger {
@@ -190,11 +213,15 @@ impl Tally {
     }
 
     pub(crate) fn settle(&mut self, ledger: &Ledger) {
+        if self.moved == 0 {
+            return;
+        }
+        let mut counts = ledger.lock();
         while self.moved != 0 {
             let index = self.moved.trailing_zeros() as usize;
             self.moved &= self.moved - 1;
-            if let (Some(cell), Some(count)) = (self.counts.get_mut(index), Count::ALL.get(index)) {
-                ledger.add(*count, u64::from(std::mem::take(cell)));
+            if let (Some(cell), Some(count)) = (self.counts.get_mut(index), counts.get_mut(index)) {
+                *count = count.wrapping_add(u64::from(std::mem::take(cell)));
             }
         }
     }
@@ -202,6 +229,8 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     #[test]
@@ -215,5 +244,36 @@ mod tests {
         tally.settle(&ledger);
         assert_eq!(ledger.snapshot(), [(Count::FramesReceived, 2), (Count::OrphanReply, 1)]);
         assert_eq!(ledger.unaccounted_frames(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_under_load_balances_at_every_instant() {
+        let ledger = Ledger::new();
+        let still = AtomicU32::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for turn in 0..20_000 {
+                        let mut tally = Tally::new();
+                        for ended in [Count::FramesDelivered, Count::FramesUsed, Count::BeforeLogin] {
+                            tally.add(Count::FramesReceived);
+                            tally.add(ended);
+                        }
+                        tally.settle(&ledger);
+                        ledger.add_all([(Count::Calls, turn), (Count::CallsNotSent, turn)]);
+                    }
+                    still.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+            let mut samples = 0_u32;
+            while still.load(Ordering::Relaxed) > 0 {
+                assert_eq!(ledger.unaccounted_frames(), 0);
+                let counts: std::collections::HashMap<_, _> = ledger.snapshot().into_iter().collect();
+                assert_eq!(counts.get(&Count::Calls), counts.get(&Count::CallsNotSent));
+                samples += 1;
+            }
+            assert!(samples > 0);
+        });
+        assert_eq!(ledger.get(Count::FramesReceived), 4 * 20_000 * 3);
     }
 }

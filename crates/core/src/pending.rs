@@ -6,12 +6,41 @@ use std::time::Duration;
 
 use crate::cell::Owed;
 use crate::envelope::CallId;
+use crate::ledger::Count;
 use crate::moment::Moment;
 
 pub(crate) struct Pending {
     calls: HashMap<CallId, Call, BuildHasherDefault<CallIdHasher>>,
     /// No deadline is before this moment; it may be earlier than the first one.
     earliest: Option<Moment>,
+    answered: Answered,
+}
+
+/// Which of the last 64 calls were answered: the lowest bit is that of the newest that was.
+#[derive(Default)]
+struct Answered {
+    newest: u64,
+    bits: u64,
+}
+
+impl Answered {
+    fn add(&mut self, CallId(call): CallId) {
+        if let Some(newer) = call.checked_sub(self.newest) {
+            self.bits = u32::try_from(newer).ok().and_then(|newer| self.bits.checked_shl(newer)).unwrap_or(0);
+            self.newest = call;
+        }
+        self.bits |= self.bit(CallId(call));
+    }
+
+    fn has(&self, call: CallId) -> bool {
+        self.bits & self.bit(call) != 0
+    }
+
+    /// The bit of a call, 0 when it is not among the last.
+    fn bit(&self, CallId(call): CallId) -> u64 {
+        let age = self.newest.checked_sub(call).and_then(|age| u32::try_from(age).ok());
+        age.and_then(|age| 1_u64.checked_shl(age)).unwrap_or(0)
+    }
 }
 
 struct Call {
@@ -29,7 +58,7 @@ impl Call {
 
 impl Pending {
     pub(crate) fn new() -> Self {
-        Self { calls: HashMap::default(), earliest: None }
+        Self { calls: HashMap::default(), earliest: None, answered: Answered::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -53,6 +82,21 @@ impl Pending {
     /// Ends one call; gives back what answers its caller.
     pub(crate) fn remove(&mut self, call: CallId) -> Option<Owed> {
         self.calls.remove(&call).map(|call| call.answer)
+    }
+
+    /// Ends one call that was answered.
+    ///
+    /// # Errors
+    /// Why nobody waits for the answer.
+    pub(crate) fn answered(&mut self, call: CallId) -> Result<Owed, Count> {
+        match self.remove(call) {
+            Some(answer) => {
+                self.answered.add(call);
+                Ok(answer)
+            }
+            None if self.answered.has(call) => Err(Count::DuplicateReply),
+            None => Err(Count::OrphanReply),
+        }
     }
 
     /// Ends every call that is due.

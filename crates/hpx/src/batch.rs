@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use polywire_core::{
-    Body, CallError, Caller, Code, Due, JsonLimits, JsonText, Meta, Moment, Outcome, Request, Route,
+    Body, CallError, Caller, Code, Due, JsonLimits, JsonText, Meta, Moment, Outcome, Part, Request, Route,
 };
 
 use crate::translate::{self, BATCH};
@@ -71,7 +71,9 @@ pub(crate) async fn batch(caller: &Caller, calls: Vec<Request>, terms: Terms) ->
 fn told_apart(sent: &[Route], reply: &Body, limits: &JsonLimits, in_order: bool) -> Vec<Outcome> {
     let Body::Json(text) = reply else { return Vec::new() };
     let names: Vec<&str> = sent.iter().map(Route::as_str).collect();
-    let results = translate::results(&text.to_bytes().into(), names.len(), limits).unwrap_or_default();
+    let bytes = text.to_bytes();
+    let reply = Part::of(&bytes, &bytes, text.pins());
+    let results = translate::results(&reply, names.len(), limits).unwrap_or_default();
     let found = translate::match_results(&names, &results, limits, in_order);
     found
         .into_iter()
@@ -84,4 +86,19 @@ fn told_apart(sent: &[Route], reply: &Body, limits: &JsonLimits, in_order: bool)
 
 fn lost() -> CallError {
     CallError::unknown(Code::Internal, "the reply does not tell how the call ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_answer_counts_for_the_buffer_that_the_reply_keeps() {
+        let value = "x".repeat(20 << 10);
+        let text = bytes::Bytes::from(format!("[{{\"fname\":\"f\",\"data\":\"{value}\"}}]"));
+        let reply = Body::Json(JsonText::from_part(Part::of(&text, &text, 64 << 10)));
+        let outcomes = told_apart(&[Route::from_static("f")], &reply, &JsonLimits::default(), true);
+        let [Ok(response)] = &outcomes[..] else { panic!("{outcomes:?}") };
+        assert_eq!((response.body.len(), response.body.pins()), ((20 << 10) + 2, 64 << 10));
+    }
 }

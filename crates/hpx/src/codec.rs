@@ -18,6 +18,8 @@ use crate::gzip::{self, Bounds, Fault, Inflater, Progress};
 /// PyPI client; observed in every capture.
 pub(crate) const DELIMITER: &[u8] = b"<EOF>";
 
+/// What stands for the `<` of a delimiter in a text.
+const ESCAPE: &[u8] = b"\\u003c";
 /// Bytes that are new before a body is inflated ahead of its delimiter: it spreads the work, and a byte at a time costs little.
 const AHEAD: usize = 16 << 10;
 /// Tries to find an encoding without the delimiter.
@@ -279,12 +281,15 @@ impl HpxCodec {
     fn encode_once(&self, text: &[u8], out: &mut Outgoing) -> bool {
         if text.len() > self.limits.stored_up_to {
             let mut body = gzip::deflated(text, self.limits.level);
-            let clean = FINDER.find(&body).is_none();
-            if clean {
-                body.extend_from_slice(DELIMITER);
-                out.put_bytes(Bytes::from(body));
+            // Level 1 makes noise an eighth longer.
+            if body.len() <= gzip::stored_bytes(text.len()) {
+                let clean = FINDER.find(&body).is_none();
+                if clean {
+                    body.extend_from_slice(DELIMITER);
+                    out.put_bytes(Bytes::from(body));
+                }
+                return clean;
             }
-            return clean;
         }
         out.put_with(|out| {
             let start = out.len();
@@ -300,6 +305,18 @@ impl HpxCodec {
     }
 }
 
+/// The longest text whose frame surely has at most `max_frame_bytes`: what is no shorter deflated is stored.
+pub(crate) fn longest_text(max_frame_bytes: usize) -> usize {
+    let around = gzip::stored_bytes(max_frame_bytes).saturating_sub(max_frame_bytes);
+    max_frame_bytes.saturating_sub(around.saturating_add(TRIES))
+}
+
+/// The length that a JSON text has once its delimiters are escapes.
+pub(crate) fn escaped_len(text: &[u8]) -> usize {
+    let more = ESCAPE.len().saturating_sub(1);
+    text.len().saturating_add(FINDER.find_iter(text).count().saturating_mul(more))
+}
+
 /// Writes the `<` of every delimiter in a JSON text as an escape; `<` stands inside strings only, so the value is the same.
 fn escape_delimiter(text: &mut Bytes) {
     let Some(first) = FINDER.find(text) else { return };
@@ -308,7 +325,7 @@ fn escape_delimiter(text: &mut Bytes) {
     let mut next = Some(first);
     while let Some(at) = next {
         safe.extend_from_slice(rest.get(..at).unwrap_or_default());
-        safe.extend_from_slice(b"\\u003c");
+        safe.extend_from_slice(ESCAPE);
         rest = rest.get(at.saturating_add(1)..).unwrap_or_default();
         next = FINDER.find(rest);
     }

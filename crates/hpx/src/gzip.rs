@@ -354,10 +354,15 @@ fn sums(text: &[u8]) -> (u32, u32) {
     (crc.sum(), crc.amount())
 }
 
+/// Bytes of one gzip member of stored blocks that holds a text of `text` bytes.
+pub(crate) const fn stored_bytes(text: usize) -> usize {
+    let around = HEADER_BYTES + TRAILER_BYTES + (text / MAX_BLOCK + 1) * BLOCK_BYTES;
+    text.saturating_add(around)
+}
+
 /// Appends `text` as one gzip member of stored blocks.
 pub(crate) fn write_stored(text: &[u8], out: &mut BytesMut) {
-    let blocks = text.len() / MAX_BLOCK + 1;
-    out.reserve(HEADER_BYTES + TRAILER_BYTES + blocks * BLOCK_BYTES + text.len());
+    out.reserve(stored_bytes(text.len()));
     out.put_slice(&HEADER);
     let mut rest = text;
     loop {

@@ -62,6 +62,9 @@
 //!   is held for 2 ms by 1 MiB of JSON that repeats itself and for 8 ms by noise, by 16 MiB for 30 and 140 ms, by 64 MiB for
 //!   120 and 570 ms. Who sends such bodies to one peer and has others waiting raises `stored_up_to` (1 MiB at most), or serves
 //!   them on a runtime of their own.
+//! - **A reply is never longer than `max_frame_bytes`**, and neither is its text than `max_inflated_bytes`: the answers of one
+//!   message share a frame, and a client that does not take it would lose them all. The text is counted, not what it
+//!   deflates to, because that is known too late to refuse one answer.
 //! - **Inflating follows the reads**, at most 256 KiB of them at a time, so text of common density takes a few milliseconds a
 //!   turn. A bomb of 64 KiB may take 40 ms once, when it has grown to `max_inflated_bytes` and its connection is closed; a
 //!   decoder that stops in the middle of a read would need a way to be called again without one.

@@ -14,7 +14,11 @@ pub use handshake::{Denial, Head, Opening, accept, connect};
 pub use header::Header;
 pub use transport::WebSocket;
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
+
+use polywire_core::{Clock, TokioClock};
 
 /// Frames that one message may come in, unless a setting says otherwise. However small they are, each costs a look.
 pub const MAX_FRAGMENTS: u32 = 1_024;
@@ -23,7 +27,7 @@ pub const MAX_FRAGMENTS: u32 = 1_024;
 pub const BUFFER_BYTES: usize = 128 << 10;
 
 /// How one end of a WebSocket behaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Settings {
     /// Largest message to receive, in bytes; the engine lowers it before login. Default 16 MiB.
     pub max_frame_bytes: usize,
@@ -36,6 +40,8 @@ pub struct Settings {
     pub max_control_per_second: u32,
     /// Frames that one message may come in; more end the connection. Default 1 024.
     pub max_fragments: u32,
+    /// What measures that second. Default tokio's clock.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for Settings {
@@ -46,7 +52,20 @@ impl Default for Settings {
             max_head_bytes: 16 << 10,
             max_control_per_second: 100,
             max_fragments: MAX_FRAGMENTS,
+            clock: Arc::new(TokioClock),
         }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("max_frame_bytes", &self.max_frame_bytes)
+            .field("close_code", &self.close_code)
+            .field("max_head_bytes", &self.max_head_bytes)
+            .field("max_control_per_second", &self.max_control_per_second)
+            .field("max_fragments", &self.max_fragments)
+            .finish_non_exhaustive()
     }
 }
 

@@ -6,12 +6,16 @@
 mod plain;
 
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use plain::Plain;
-use polywire_core::{Flush, Message, Random, SeededRandom, Transport, TransportError};
+use polywire_core::{
+    Alarm, Clock, Flush, Message, Moment, Random, SeededRandom, TokioClock, Transport, TransportError,
+};
 use polywire_net::websocket::{Denial, Opening, Settings, WebSocket, WebSocketError, accept, connect};
 use polywire_size::{Progress, size};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -408,6 +412,41 @@ async fn x15_h10_more_pings_in_a_second_than_allowed_end_the_connection() {
     for _ in 0..3 {
         assert_eq!(receive(&mut socket).await.unwrap(), Some(Message::Pong(Bytes::new())));
     }
+    let error = receive(&mut socket).await.unwrap_err();
+    assert_eq!(error.to_string(), "more than max_control_per_second = 3 pings and pongs in a second");
+}
+
+/// A clock that the test sets.
+#[derive(Default)]
+struct ByHand(AtomicU64);
+
+impl Clock for ByHand {
+    fn now(&self) -> Moment {
+        Moment::from_start(Duration::from_secs(self.0.load(Ordering::Relaxed)))
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn alarm(&self) -> Box<dyn Alarm> {
+        TokioClock.alarm()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn x15_h10_the_second_of_the_pings_is_one_of_the_clock_that_was_handed_in() {
+    let clock = Arc::new(ByHand::default());
+    let settings =
+        Settings { max_control_per_second: 3, clock: Arc::clone(&clock) as _, ..Settings::default() };
+    let (mut socket, mut far) = server(settings).await;
+    for second in 0..3 {
+        clock.0.store(second, Ordering::Relaxed);
+        far.write_all(&[frame(0x89, b"").repeat(3), frame(0x81, b"x")].concat()).await.unwrap();
+        assert!(receive(&mut socket).await.unwrap().is_some(), "second {second}");
+    }
+    tokio::time::advance(Duration::from_secs(9)).await;
+    far.write_all(&frame(0x89, b"")).await.unwrap();
     let error = receive(&mut socket).await.unwrap_err();
     assert_eq!(error.to_string(), "more than max_control_per_second = 3 pings and pongs in a second");
 }

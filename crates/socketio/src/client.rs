@@ -102,6 +102,7 @@ impl<Make> Dialler<Make> {
         config.validate()?;
         endpoint.limits.validate()?;
         let Limits { max_frame_bytes, max_control_per_second, .. } = *endpoint.limits;
+        let clock = Arc::clone(&endpoint.surroundings.clock);
         Ok(Self {
             connector: Arc::new(connector),
             path: path(&config),
@@ -109,7 +110,7 @@ impl<Make> Dialler<Make> {
             config: Arc::new(config),
             limits: Arc::clone(&endpoint.limits),
             recovery: Recovery::default(),
-            settings: Settings { max_frame_bytes, max_control_per_second, ..Settings::default() },
+            settings: Settings { max_frame_bytes, max_control_per_second, clock, ..Settings::default() },
             make,
         })
     }

@@ -2,7 +2,8 @@
 //!
 //! A window of four pings as in the original: when the fourth is due and none of the three before was answered, the peer is
 //! dead, so a peer that vanishes is found within four intervals. Source: observed (`json-ping-ignored`). Every stock peer
-//! answers pings; one made by hand may not, and is judged by its silence instead.
+//! answers pings; one made by hand may not, and is judged by its silence instead. After a sleep of this side that was longer than
+//! the window nothing is known of the peer, and the next ping alone decides.
 
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub(crate) enum Tick {
     Ping(u64),
     /// The peer is dead: it answers pings, and none of the last four.
     Unanswered,
+    /// The peer is dead: it answers pings, and not the first after a sleep of this side.
+    Gone,
     /// The peer is dead: it has met this many pings with silence, counting the one that is due.
     Silent(u32),
 }
@@ -25,6 +28,8 @@ pub(crate) struct Heartbeat {
     sent: u64,
     /// One bit a ping, the latest lowest: set when it was answered.
     answered: u8,
+    /// The last ping was the first after a sleep.
+    slept: bool,
     /// The peer has answered a ping, or has done what only a peer does that answers them.
     knows_pings: bool,
     /// The peer has spoken, or was asked to: a long silence means death.
@@ -90,17 +95,24 @@ impl Heartbeat {
 
     /// A ping is due. Silence counts only while the peer is read.
     pub(crate) fn tick(&mut self, now: Moment, interval: Option<Duration>, is_reading: bool) -> Tick {
+        let late = self.next.map_or(Duration::ZERO, |due| now.since(due));
         self.next = interval.map(|interval| now + interval);
+        let slept = std::mem::replace(
+            &mut self.slept,
+            interval.is_some_and(|interval| late > interval.saturating_mul(WINDOW)),
+        );
         if !is_reading {
             self.quiet = 0;
         } else if self.knows_pings {
-            if self.sent >= u64::from(WINDOW) && self.answered & 0b111 == 0 {
-                return Tick::Unanswered;
+            match self.answered & 0b111 {
+                0 if slept => return Tick::Gone,
+                0 if self.sent >= u64::from(WINDOW) => return Tick::Unanswered,
+                _ => {}
             }
         } else if self.quiet >= self.patience() {
             return Tick::Silent(self.quiet.saturating_add(1));
         }
-        self.answered <<= 1;
+        self.answered = if self.slept { 0 } else { self.answered << 1 };
         self.quiet = self.quiet.saturating_add(1);
         self.sent = self.sent.saturating_add(1);
         Tick::Ping(self.sent)

@@ -79,7 +79,7 @@ impl Dialler {
             key: OnceCell::new(),
             nonces: Arc::default(),
             json: endpoint.limits.json,
-            settings: settings(&endpoint.limits),
+            settings: settings(endpoint),
             surroundings: endpoint.surroundings.clone(),
             #[cfg(feature = "tls")]
             tls: None,

@@ -91,7 +91,7 @@ async fn start(
         key,
         nonces: Arc::default(),
         json: endpoint.limits.json,
-        settings: settings(&endpoint.limits),
+        settings: settings(&endpoint),
         #[cfg(feature = "tls")]
         tls,
     };
@@ -99,9 +99,10 @@ async fn start(
 }
 
 /// The original closes without a status code, whatever the reason.
-pub(crate) fn settings(limits: &Limits) -> Settings {
-    let Limits { max_frame_bytes, max_control_per_second, .. } = *limits;
-    Settings { max_frame_bytes, max_control_per_second, close_code: None, ..Settings::default() }
+pub(crate) fn settings(endpoint: &Endpoint) -> Settings {
+    let Limits { max_frame_bytes, max_control_per_second, .. } = *endpoint.limits;
+    let clock = Arc::clone(&endpoint.surroundings.clock);
+    Settings { max_frame_bytes, max_control_per_second, close_code: None, clock, ..Settings::default() }
 }
 
 /// Makes what one accepted connection needs.

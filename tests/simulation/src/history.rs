@@ -146,6 +146,9 @@ pub enum What {
         /// Nothing may be in progress any more.
         closed: bool,
     },
+    /// The bridge ended, or its books, which are read right after this, tell of messages that it lost or connections that ended
+    /// since they were read last.
+    Lost,
     /// A route of the bridge was read.
     Route {
         /// Which.

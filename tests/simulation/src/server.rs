@@ -1,11 +1,12 @@
 //! What listens: the server at the far end, and the bridge in front of it. Both can be started again.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use polywire_bridge::{
-    Bridge, Config, EndpointSnapshot, EndpointState, RouteSnapshot, Snapshot, Source, StartError,
+    Bridge, Config, Ending, EndpointSnapshot, EndpointState, RouteSnapshot, Snapshot, Source, StartError,
 };
 use polywire_core::{ClientState, Count, Endpoint, Event, Limits, Peer, Server};
 
@@ -114,11 +115,28 @@ pub struct Between {
     ground: Arc<Ground>,
     config: Config,
     running: Mutex<Option<Bridge>>,
+    /// What it had lost when its books were read last.
+    lost: AtomicU64,
 }
 
 /// Messages of a route that have had their end.
 fn ended(route: &RouteSnapshot) -> u64 {
     route.endings.iter().map(|(_, count)| count).sum()
+}
+
+/// Messages that a bridge could not pass on, and connections that ended, for with them goes what was on its way.
+fn lost(snapshot: &Snapshot) -> u64 {
+    let good = [Ending::Answered, Ending::Failed, Ending::Delivered];
+    let of_route = |route: &RouteSnapshot| {
+        let endings = route.endings.iter().filter(|(ending, _)| !good.contains(ending));
+        endings.map(|(_, count)| count).sum::<u64>() + route.copies_dropped
+    };
+    let bad = [Count::Closed, Count::EventsRefused, Count::EventsNotSent];
+    let of_endpoint = |endpoint: &EndpointSnapshot| {
+        endpoint.ledger.iter().filter(|(count, _)| bad.contains(count)).map(|(_, value)| value).sum::<u64>()
+    };
+    snapshot.routes.iter().map(of_route).sum::<u64>()
+        + snapshot.endpoints.iter().map(of_endpoint).sum::<u64>()
 }
 
 impl Between {
@@ -142,7 +160,7 @@ impl Between {
                 config.set_secret(name, option, secret);
             }
         }
-        Self { ground, config, running: Mutex::default() }
+        Self { ground, config, running: Mutex::default(), lost: AtomicU64::new(0) }
     }
 
     /// Starts it, unless it runs.
@@ -163,12 +181,14 @@ impl Between {
             tries += 1;
             sleep(BETWEEN_TRIES).await;
         };
+        self.lost.store(0, Ordering::Relaxed);
         *self.running.lock().expect("not poisoned") = Some(bridge);
     }
 
     /// Ends it at once.
     pub fn crash(&self) {
         let bridge = self.running.lock().expect("not poisoned").take();
+        self.ground.history.add(What::Lost);
         drop(bridge);
     }
 
@@ -202,6 +222,7 @@ impl Between {
         let Some(bridge) = bridge else { return };
         let since = self.ground.history.now();
         bridge.shutdown().await;
+        self.ground.history.add(What::Lost);
         let took = self.ground.history.now() - since;
         self.ground.history.add(What::Drained { who: "bridge".to_owned(), took, limit: DRAIN + GRACE });
     }
@@ -218,6 +239,10 @@ impl Between {
 
     fn note(&self, snapshot: &Snapshot, closed: bool) {
         let history = &self.ground.history;
+        let lost = lost(snapshot);
+        if self.lost.swap(lost, Ordering::Relaxed) != lost {
+            history.add(What::Lost);
+        }
         for route in &snapshot.routes {
             let (title, received, ended) = (route.title.clone(), route.received, ended(route));
             history.add(What::Route { title, received, ended, closed });

@@ -185,6 +185,15 @@ impl World {
     }
 
     async fn run(&self) {
+        tokio::select! {
+            biased;
+            () = self.live() => {}
+            () = self.read() => {}
+        }
+        self.end().await;
+    }
+
+    async fn live(&self) {
         self.judge.strike(&self.subject(HOPELESS), true);
         self.upstream.start().await;
         if let Some(between) = &self.between {
@@ -207,7 +216,7 @@ impl World {
             let address = STRANGERS_DIAL.to_owned();
             tasks.spawn(stranger::visit(Arc::clone(&self.ground), address, wire, limit, chance));
         }
-        tokio::join!(self.until_then(nature::rage(self)), self.push(), self.call_back(), self.read());
+        tokio::join!(self.until_then(nature::rage(self)), self.push(), self.call_back());
         nature::calm(self).await;
         // Everybody is connected again before the last calls are waited for.
         self.served().await;
@@ -217,7 +226,6 @@ impl World {
         let _ = timeout(LAST_CALLS, self.calls_over()).await;
         let served = self.served().await;
         self.tell_last(&served).await;
-        self.end().await;
     }
 
     /// Waits until no call is in flight any more. Where answers are told apart by their order or their names, one that is missing
@@ -311,8 +319,9 @@ impl World {
         }
     }
 
+    /// Reads all books now and then.
     async fn read(&self) {
-        while self.ground.history.now() < self.plan.active {
+        loop {
             sleep(READING).await;
             self.ground.read(false);
             self.between.iter().for_each(Between::read);

@@ -46,11 +46,13 @@ fn every(span: Duration, times: u32, faults: &[Fault]) -> Vec<(Duration, Fault)>
 
 #[test]
 fn b04_a_reply_that_comes_at_the_deadline_gives_one_outcome() {
-    let (mut answered, mut late, mut seed) = (0, 0, 0);
-    let replies = size(2_000, 1_000_000);
-    let mut progress = Progress::new("b04: replies at the deadline", replies);
-    while answered + late < replies {
-        for wire in WIRES {
+    let mut seed = 0;
+    for wire in WIRES {
+        // On HPX nothing but the order tells whose an answer is.
+        let replies = size(if wire == "hpx" { 4_000 } else { 400 }, 200_000);
+        let mut progress = Progress::new(&format!("b04: replies of {wire} at the deadline"), replies);
+        let (mut answered, mut late) = (0, 0);
+        while answered + late < replies {
             let habits = Habits {
                 pause: 12,
                 timeout: (100, 300),
@@ -63,8 +65,8 @@ fn b04_a_reply_that_comes_at_the_deadline_gives_one_outcome() {
             seed += 1;
             progress.done(answered + late);
         }
+        assert!(answered > late / 20 && late > answered / 20, "{wire}: {answered} in time, {late} late");
     }
-    assert!(answered > late / 20 && late > answered / 20, "{answered} in time, {late} late");
 }
 
 #[test]
@@ -201,8 +203,9 @@ fn c17_g25_a_wall_clock_that_jumps_an_hour_either_way_ends_nothing_early() {
     }
 }
 
-/// How long each wire with a heartbeat takes to find a dead peer, in seconds.
-const FOUND: [(&str, u64); 4] = [("sockhop", 25), ("stonyx", 40), ("socketio", 45), ("hyperhq", 45)];
+/// How long each wire with a heartbeat takes to find a dead peer, in seconds, and how long after a sleep of its own.
+const FOUND: [(&str, u64, u64); 4] =
+    [("sockhop", 25, 5), ("stonyx", 40, 40), ("socketio", 45, 0), ("hyperhq", 45, 0)];
 
 #[test]
 fn c17_g25_after_an_hour_of_sleep_calls_end_everybody_is_served_and_a_dead_peer_is_found() {
@@ -218,7 +221,7 @@ fn c17_g25_after_an_hour_of_sleep_calls_end_everybody_is_served_and_a_dead_peer_
             progress.one_more();
         }
     }
-    for (wire, seconds) in FOUND {
+    for (wire, _, seconds) in FOUND {
         let woken = secs(3_606);
         let dead = Fault::Blacken(Way::Client(1), None);
         let plan = Plan {
@@ -237,7 +240,7 @@ fn c17_g25_after_an_hour_of_sleep_calls_end_everybody_is_served_and_a_dead_peer_
 
 #[test]
 fn g26_a_peer_that_is_dead_is_found_within_the_times_of_its_wire() {
-    for (wire, seconds) in FOUND {
+    for (wire, seconds, _) in FOUND {
         let at = secs(5);
         let plan = Plan {
             faults: vec![(at, Fault::Blacken(Way::Client(1), None))],

@@ -65,13 +65,15 @@ struct Attempt {
     /// How long the connection was up; `None` when it never was.
     up: Option<Duration>,
     hopeless: bool,
+    /// Events that were dropped and are still to be told.
+    missed: u64,
     /// It was up, and this side gave it up.
     given_up: bool,
 }
 
 impl Attempt {
     fn failed(why: String, hopeless: bool) -> Self {
-        Self { why, refused: None, up: None, hopeless, given_up: false }
+        Self { why, refused: None, up: None, hopeless, missed: 0, given_up: false }
     }
 }
 
@@ -84,6 +86,8 @@ struct Course {
     refusals: u32,
     /// When the last connection was lost, and why.
     lost: Option<(Moment, String)>,
+    /// Events that it dropped without having told so.
+    missed: u64,
 }
 
 // The task lives as long as the client and is as large as the largest thing it ever awaits: what is only there between two
@@ -117,7 +121,8 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
             Some(up) => {
                 let settled = up >= reconnect.settled_after || attempt.given_up;
                 let failures = if settled { 0 } else { course.failures };
-                *course = Course { failures, lost: Some((now, attempt.why.clone())), ..Course::default() };
+                let lost = Some((now, attempt.why.clone()));
+                *course = Course { failures, lost, missed: attempt.missed, ..Course::default() };
             }
             None => {
                 let refused = u32::from(attempt.refused.is_some());
@@ -167,7 +172,7 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
     async fn attempt(&self, course: &Course) -> Attempt {
         let opened = Box::pin(self.while_waiting(async {
             let parts = self.dial_in_time(course).await?;
-            Ok(self.connect(parts, course.lost.as_ref()))
+            Ok(self.connect(parts, course))
         }));
         let opened = opened.await.unwrap_or_else(|| Err(Attempt::failed("shut down".to_owned(), true)));
         let mut up = match opened {
@@ -184,6 +189,7 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
             return Poll::Ready(Attempt {
                 why: reason.to_string(),
                 up: up.since.map(|since| clock.now() - since),
+                missed: up.connection.missed,
                 hopeless: matches!(reason, Close::Local | Close::Shutdown | Close::Dismissed(_)),
                 given_up: up.since.is_some() && matches!(reason, Close::GivenUp(_)),
                 refused: match reason {
@@ -222,7 +228,7 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
         }
     }
 
-    fn connect(&self, parts: Parts<D::Session, D::Transport>, lost: Option<&(Moment, String)>) -> Box<Up<D>> {
+    fn connect(&self, parts: Parts<D::Session, D::Transport>, course: &Course) -> Box<Up<D>> {
         let Parts { transport, codec, session } = parts;
         let (mut connection, link) = Connection::reached(
             transport,
@@ -232,7 +238,8 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
             Some(self.dial.address()),
             self.reach.clone(),
         );
-        if let Some((since, reason)) = lost.filter(|_| self.dial.hears_events()) {
+        connection.missed = course.missed;
+        if let Some((since, reason)) = course.lost.as_ref().filter(|_| self.dial.hears_events()) {
             connection.announce_gap(*since, reason.clone());
         }
         Box::new(Up { connection, established: Some(link.into_established()), since: None })
@@ -253,9 +260,11 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
 
     fn count_ended(&self, not_sent: u64, cancelled: u64) {
         let ledger = &self.endpoint.ledger;
-        ledger.add(Count::Calls, not_sent.saturating_add(cancelled));
-        ledger.add(Count::CallsNotSent, not_sent);
-        ledger.add(Count::CallsCancelled, cancelled);
+        ledger.add_all([
+            (Count::Calls, not_sent.saturating_add(cancelled)),
+            (Count::CallsNotSent, not_sent),
+            (Count::CallsCancelled, cancelled),
+        ]);
     }
 
     /// Awaits `work` while deadlines of waiting calls are kept; `None` when the client is shut down first.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::client::missed_event;
 use crate::codec::Codec;
 use crate::credentials::{Identity, Refusal};
 use crate::envelope::{Event, Request};
@@ -241,7 +242,10 @@ where
             Delivery::Request { request, reply, identity } => self.deliver_request(request, reply, identity),
             Delivery::Event(event) => self.deliver_event(event),
             Delivery::Response { call, outcome } => {
-                let Some(answer) = self.pending.remove(call) else { return fate.ignore(Count::OrphanReply) };
+                let answer = match self.pending.answered(call) {
+                    Ok(answer) => answer,
+                    Err(reason) => return fate.ignore(reason),
+                };
                 self.taken.bytes += outcome.as_ref().map_or(0, |response| response.body.len());
                 self.tally.add(match &outcome {
                     Ok(_) => Count::CallsAnswered,
@@ -319,8 +323,18 @@ where
         let events = self.runs.len() - self.runs.requests();
         if events >= limits.max_in_flight || self.runs.bytes() >= limits.max_in_flight_bytes {
             // Only while we wait for answers of this peer: otherwise it would not have been read.
+            self.missed = self.missed.saturating_add(1);
             return self.tally.add(Count::EventsRefused);
         }
+        if self.missed > 0 {
+            let gap = missed_event(std::mem::take(&mut self.missed), limits);
+            self.start_event(gap);
+        }
+        self.start_event(event);
+    }
+
+    fn start_event(&mut self, event: Event) {
+        let limits = &self.endpoint.limits;
         self.tally.add(Count::Events);
         let Event { route, body, meta } = event;
         let deadline = self.now + limits.handler_timeout;

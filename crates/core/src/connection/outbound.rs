@@ -175,9 +175,9 @@ impl<S: Session> Outbox<S> {
             }
         } else {
             let (calls, events) = self.queue.end(Code::Unavailable, &format!("connection closed: {reason}"));
-            ledger.add(Count::Calls, calls);
-            ledger.add(Count::CallsNotSent, calls);
-            ledger.add(Count::EventsNotSent, events);
+            let counts =
+                [(Count::Calls, calls), (Count::CallsNotSent, calls), (Count::EventsNotSent, events)];
+            ledger.add_all(counts);
         }
     }
 

@@ -11,7 +11,7 @@ use polywire_core::{
 use tokio::io::duplex;
 use tokio::time::Instant;
 
-use crate::toy::{Login, Serve, Setup, json, settle};
+use crate::toy::{Login, Order, Serve, Setup, json, settle};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -94,6 +94,56 @@ async fn c14_answers_that_nobody_waits_for_are_counted_and_change_nothing() {
     assert_eq!(call.await.unwrap().unwrap().body, json("\"yes\""));
     settle().await;
     assert_eq!(rig.count(Count::OrphanReply), 4);
+    rig.hang_up().await;
+
+    // An event has no id, so what answers it guesses the one of the next call, before that has left.
+    let mut setup = Setup::with_login(Login::Ask);
+    setup.session.order = Order::OneAtATime;
+    let mut rig = setup.start();
+    rig.say("login ann s3cret").await;
+    rig.hear().await;
+    rig.notify("news", "1").await;
+    assert_eq!(rig.hear().await, ". news 1");
+    rig.say("! 1 \"to the event\"").await;
+    settle().await;
+    assert_eq!(rig.count(Count::OrphanReply), 1);
+    let (first, second) = (rig.call("a", "1"), rig.call("b", "2"));
+    assert_eq!(rig.hear().await, "? 1 a 1");
+    // The second waits for its turn.
+    rig.say("! 2 \"too early\"").await;
+    settle().await;
+    assert_eq!((rig.count(Count::OrphanReply), second.is_finished()), (2, false));
+    rig.say("! 1 \"first\"").await;
+    assert_eq!(first.await.unwrap().unwrap().body, json("\"first\""));
+    assert_eq!(rig.hear().await, "? 2 b 2");
+    // A cancel and an event of that number are no answer, whatever they hold.
+    for line in ["- 2", ". 2 \"an event\"", "? 2 echo 3", "! two 1"] {
+        rig.say(line).await;
+    }
+    assert_eq!(rig.hear().await, "! 2 3");
+    assert!(!second.is_finished());
+    rig.say("! 2 \"second\"").await;
+    assert_eq!(second.await.unwrap().unwrap().body, json("\"second\""));
+    assert_eq!((rig.count(Count::OrphanReply), rig.count(Count::Undecodable)), (2, 1));
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c14_a_second_answer_to_one_of_the_last_calls_is_a_duplicate_and_to_an_older_one_an_orphan() {
+    let mut setup = Setup::new();
+    setup.session.careless = true;
+    let mut rig = setup.start();
+    for number in 1..=65 {
+        let call = rig.call("a", "1");
+        rig.hear().await;
+        rig.say(&format!("! {number} {number}")).await;
+        assert_eq!(call.await.unwrap().unwrap().body, json(&number.to_string()));
+    }
+    for (number, counts) in [(65, (1, 0)), (2, (2, 0)), (1, (2, 1)), (66, (2, 2)), (2, (3, 2))] {
+        rig.say(&format!("! {number} \"again\"")).await;
+        settle().await;
+        assert_eq!((rig.count(Count::DuplicateReply), rig.count(Count::OrphanReply)), counts, "{number}");
+    }
     rig.hang_up().await;
 }
 
@@ -220,7 +270,7 @@ async fn the_queue_is_bounded_in_bytes_too() {
 #[tokio::test(start_paused = true)]
 async fn when_the_connection_dies_held_calls_are_not_sent_and_written_ones_unknown() {
     let mut setup = Setup::new();
-    setup.session.order = crate::toy::Order::OneAtATime;
+    setup.session.order = Order::OneAtATime;
     let mut rig = setup.start();
     let (written, held) = (rig.call("a", "1"), rig.call("b", "2"));
     rig.hear().await;

@@ -194,18 +194,26 @@ async fn c13_events_whose_handlers_wait_count_for_the_limit_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c13_events_beyond_the_limit_are_dropped_and_counted_while_we_wait_for_an_answer() {
+async fn c13_events_beyond_the_limit_are_dropped_counted_and_told_while_we_wait_for_an_answer() {
     let mut setup = Setup::new();
     setup.limits.max_in_flight = 2;
     let mut rig = setup.start();
     let call = rig.call("a", "1");
     rig.hear().await;
-    for _ in 0..5 {
-        rig.say(". hang").await;
+    for number in 0..5 {
+        rig.say(&format!(". late {number}")).await;
     }
     rig.say("! 1").await;
     call.await.unwrap().unwrap();
     assert_eq!((rig.heard.all().len(), rig.count(Count::EventsRefused)), (2, 3));
+    // Both are over, and the next event is heard behind the gap, which is told once.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    rig.say(". late 5").await;
+    rig.say(". late 6").await;
+    settle().await;
+    let gap = r#". polywire.gap {"missed":3,"reason":"more events at once than max_in_flight = 2 or max_in_flight_bytes = 33554432 allow"}"#;
+    assert_eq!(rig.heard.all(), [". late 0", ". late 1", gap, ". late 5", ". late 6"]);
+    assert_eq!((rig.count(Count::Events), rig.count(Count::EventsRefused)), (5, 3));
     rig.hang_up().await;
 }
 

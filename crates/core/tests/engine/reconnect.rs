@@ -314,6 +314,37 @@ async fn after_a_reconnect_the_gap_comes_before_any_live_event() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn c13_events_that_were_dropped_before_a_reconnect_are_told_after_it_once() {
+    let mut setup = Setup::new();
+    setup.limits.max_in_flight = 1;
+    let mut bench = bench_with(setup, Reconnect::default(), 16);
+    let mut far = bench.accept().await;
+    far.welcome().await;
+    let call = ask(&bench.client, "a", 60);
+    far.hear().await;
+    far.say(". late 1\n. late 2\n. late 3").await;
+    settle().await;
+    drop(far);
+    assert!(call.await.unwrap().is_err());
+    let mut far = bench.accept().await;
+    far.welcome().await;
+    far.say(". live 4").await;
+    settle().await;
+    let heard = bench.heard.all();
+    assert_eq!(heard.len(), 4, "{heard:?}");
+    assert!(heard[1].starts_with(". polywire.gap {\"missed\":2,"), "{heard:?}");
+    assert!(heard[2].starts_with(". polywire.gap {\"since_ms\":"), "{heard:?}");
+    assert_eq!((heard[0].as_str(), heard[3].as_str()), (". late 1", ". live 4"));
+    drop(far);
+    let mut far = bench.accept().await;
+    far.welcome().await;
+    far.say(". live 5").await;
+    settle().await;
+    assert_eq!(bench.heard.all().len(), 6, "another gap of the reconnect and the event");
+    bench.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn deadlines_of_waiting_calls_are_kept_while_there_is_no_connection() {
     let mut bench = bench_with(Setup::new(), Reconnect::default(), 1);
     // The only place is taken by a pipe that nobody serves; every further dial fails.

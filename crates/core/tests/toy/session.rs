@@ -47,7 +47,7 @@ pub(crate) struct ToySession {
     pub(crate) order: Order,
     /// Send a heartbeat this often.
     pub(crate) beat: Option<Duration>,
-    /// Keep the id of a cancelled call, as a careless session would.
+    /// Keep the id of a call that is over, as a careless session would.
     pub(crate) careless: bool,
     established: bool,
     next_id: u64,
@@ -219,7 +219,9 @@ impl ToySession {
         } else {
             body_of(&rest, cx.pins()).map(|body| Ok(Response::from(body)))
         };
-        let Some(call) = self.forget(id, cx) else { return cx.count(Count::OrphanReply) };
+        let call =
+            if self.careless { self.calls.get(&id).map(|(call, _)| *call) } else { self.forget(id, cx) };
+        let Some(call) = call else { return cx.count(Count::OrphanReply) };
         let unreadable = || Err(CallError::unknown(Code::Internal, "the answer is not JSON"));
         cx.deliver(Delivery::Response { call, outcome: outcome.unwrap_or_else(unreadable) });
     }

@@ -212,7 +212,7 @@ impl ServerSession {
             Found::Live(entry) => {
                 self.seen = entry.quoted.clone();
                 self.unknown_in_a_row = 0;
-                self.current = Some(Arc::clone(&entry));
+                self.take_up(&entry);
                 self.establish(&entry.identity, cx);
                 Some(entry)
             }
@@ -241,6 +241,21 @@ impl ServerSession {
             }
             (None, _) => Err(Refused::new(412, "an object with 'user' and 'password' was expected")),
         }
+    }
+
+    /// From now on this connection uses the session.
+    fn take_up(&mut self, entry: &Arc<Entry>) {
+        if self.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, entry)) {
+            return;
+        }
+        if entry.address != self.address {
+            let [made_at, used_at] = [entry.address, self.address].map(|address| {
+                address.map_or_else(|| "this machine".to_owned(), |address| address.to_string())
+            });
+            // Addresses change without anybody's fault, so it is allowed; a session that was stolen looks the same.
+            tracing::debug!(wire = "hpx", made_at, used_at, "a session is used from another address");
+        }
+        self.current = Some(Arc::clone(entry));
     }
 
     fn establish(&mut self, identity: &Identity, cx: Context<'_, '_>) {
@@ -330,7 +345,7 @@ impl Session for ServerSession {
         match outbound {
             Outbound::Response { reply: Turn, result } => {
                 if let Some(batch) = &mut self.batch {
-                    batch.finished(&result);
+                    batch.finished(&result, &self.shared.reply_limit);
                 }
                 self.next_call(cx);
             }

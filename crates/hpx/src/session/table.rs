@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) quoted: Bytes,
     /// Whose session it is.
     pub(crate) identity: Arc<Identity>,
+    /// The network it was made from, `None` for this machine.
+    pub(crate) address: Option<IpAddr>,
     /// Nanoseconds of the moment it was used last.
     used: AtomicU64,
     /// Taken out of the table while a connection held it.
@@ -110,13 +113,14 @@ impl Table {
         now.since(entry.used()) >= self.span
     }
 
-    /// Makes a session with an id that nobody can guess.
+    /// Makes a session, for a peer in the network `address`, with an id that nobody can guess.
     ///
     /// # Errors
     /// [`Full`] when a limit is reached by sessions that connections hold; those that none holds make room.
     pub(crate) fn create(
         &self,
         identity: Identity,
+        address: Option<IpAddr>,
         random: &dyn Random,
         now: Moment,
     ) -> Result<Arc<Entry>, Full> {
@@ -139,6 +143,7 @@ impl Table {
             id,
             quoted,
             identity: Arc::new(identity),
+            address,
             used: AtomicU64::new(0),
             gone: AtomicBool::new(false),
         });
@@ -200,7 +205,7 @@ mod tests {
     #[test]
     fn a_session_lives_while_it_is_used_and_is_known_as_expired_afterwards() {
         let table = Table::new(Duration::from_secs(60), 10, 10);
-        let entry = table.create(Identity::guest(), &SeededRandom::new(1), at(0)).unwrap();
+        let entry = table.create(Identity::guest(), None, &SeededRandom::new(1), at(0)).unwrap();
         assert_eq!(entry.quoted.len(), 34);
         let id = id(&entry);
         assert!(matches!(table.find(&id, None, at(59)), Found::Live(_)));
@@ -216,18 +221,18 @@ mod tests {
         let random = SeededRandom::new(2);
         let table = Table::new(Duration::from_secs(60), 3, 2);
         let user = || Identity::user("alice");
-        let first = table.create(user(), &random, at(0)).unwrap();
-        let second = table.create(user(), &random, at(1)).unwrap();
-        let full = table.create(user(), &random, at(2)).unwrap_err();
+        let first = table.create(user(), None, &random, at(0)).unwrap();
+        let second = table.create(user(), None, &random, at(1)).unwrap();
+        let full = table.create(user(), None, &random, at(2)).unwrap_err();
         assert_eq!(full.to_string(), "every one of the max_sessions_per_subject = 2 sessions is in use");
         let lost = id(&second);
         drop(second);
-        let third = table.create(user(), &random, at(2)).unwrap();
+        let third = table.create(user(), None, &random, at(2)).unwrap();
         assert!(matches!(table.find(&lost, None, at(2)), Found::Unknown));
-        let _guest = table.create(Identity::guest(), &random, at(3)).unwrap();
-        assert!(table.create(Identity::guest(), &random, at(3)).is_err());
+        let _guest = table.create(Identity::guest(), None, &random, at(3)).unwrap();
+        assert!(table.create(Identity::guest(), None, &random, at(3)).is_err());
         // An expired session makes room although a connection still holds it, and that connection is told.
-        let _other = table.create(Identity::guest(), &random, at(61)).unwrap();
+        let _other = table.create(Identity::guest(), None, &random, at(61)).unwrap();
         assert!(matches!(table.find(&id(&first), Some(&first), at(61)), Found::Unknown));
         assert!(matches!(table.find(&id(&third), Some(&third), at(61)), Found::Live(_)));
     }

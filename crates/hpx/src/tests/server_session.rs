@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Dialect;
 use crate::session::ServerCommand;
-use polywire_core::{Admit, Code, Event, Route};
+use polywire_core::{Admit, Code, Event, Limits, Route};
 
 fn login(user: &str, password: &str) -> Value {
     json!({"session": "", "name": "t", "data": {"user": user, "password": password}})
@@ -356,6 +356,47 @@ fn p09_lists_of_every_shape() {
     desk.receive(&frame(repeated.as_bytes())).unwrap();
     assert_eq!(desk.next()["data"][0]["fname"], "x_echo", "the last of equal keys wins");
     assert_eq!(desk.requests.last().unwrap().1, r#"{"value":1}"#);
+}
+
+#[test]
+fn the_reply_of_a_batch_stays_within_max_frame_bytes() {
+    let config = |max_frame_bytes: usize| {
+        let mut config = server_config(false);
+        config.wire.limits = Arc::new(Limits { max_frame_bytes, ..Limits::default() });
+        config
+    };
+    let echo = |value: &str| json!({"fname": "x_echo", "value": value});
+    let (_, mut desk, session) = alice(config(16 << 10));
+    for large in ["x".repeat(4_000), "<EOF>".repeat(400)] {
+        let calls: Vec<Value> = (0..10).flat_map(|n| [echo(&large), echo(&n.to_string())]).collect();
+        desk.sent.clear();
+        desk.message(&call(&session, &json!(calls)));
+        let reply = desk.next();
+        assert!(desk.written.is_empty(), "one frame");
+        assert!(desk.sent.len() <= (16 << 10) + DELIMITER.len(), "{} bytes", desk.sent.len());
+        let no_room =
+            json!({"code": 400, "msg": "the reply has no room for this answer: max_frame_bytes = 16384"});
+        let entries = reply["data"].as_array().unwrap();
+        assert_eq!(entries.len(), 20);
+        let mut refused = Vec::new();
+        for (n, two) in entries.chunks(2).enumerate() {
+            assert_eq!(two[1], json!({"fname": "x_echo", "data": n.to_string()}), "a small one fits behind");
+            let error = two[0].get("error");
+            refused.push(error.is_some());
+            match error {
+                None => assert_eq!(two[0]["data"], json!(large)),
+                Some(error) => assert_eq!(*error, no_room),
+            }
+        }
+        assert!(refused.is_sorted() && !refused[2] && refused[3], "{refused:?}");
+    }
+    // What refusing each would take is too much already: none runs.
+    desk.requests.clear();
+    desk.message(&call(&session, &json!(vec![echo(""); 200])));
+    let error = desk.next()["error"].take();
+    let text = error["msg"].as_str().unwrap();
+    assert!(error["code"] == 400 && text.ends_with("exceeds max_frame_bytes = 16384"), "{error}");
+    assert!(desk.requests.is_empty() && desk.closed.is_none());
 }
 
 #[test]

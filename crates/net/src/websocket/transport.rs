@@ -7,9 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use polywire_core::{Flush, FrameError, Message, MessageCodec, Transport, TransportError};
+use polywire_core::{Flush, FrameError, Message, MessageCodec, Moment, Transport, TransportError};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 use tungstenite::error::CapacityError;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
@@ -50,7 +49,7 @@ pub struct WebSocket<Io> {
     /// The last message was too large for a frame, so it was put together in memory of its own.
     put_together: bool,
     /// Control frames since the moment.
-    control: (u32, Option<Instant>),
+    control: (u32, Option<Moment>),
 }
 
 enum State<Io> {
@@ -155,7 +154,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> WebSocket<Io> {
     }
 
     fn count_control(&mut self) -> Result<(), WebSocketError> {
-        let now = Instant::now();
+        let now = self.settings.clock.now();
         match self.control {
             (count, Some(since)) if now - since < SECOND => {
                 self.control.0 = count.saturating_add(1);

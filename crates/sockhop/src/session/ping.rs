@@ -63,6 +63,10 @@ impl Session {
                 let interval = interval.unwrap_or_default();
                 cx.close(Close::Dead(format!("four pings, ping_interval = {interval:?}")));
             }
+            Tick::Gone => {
+                let interval = interval.unwrap_or_default();
+                cx.close(Close::Dead(format!("the first ping after a sleep, ping_interval = {interval:?}")));
+            }
             Tick::Silent(pings) => {
                 let interval = interval.unwrap_or_default();
                 cx.close(Close::Dead(format!(

@@ -261,7 +261,7 @@ fn s11_a_peer_that_is_not_read_is_not_taken_for_dead() {
 }
 
 #[test]
-fn c17_an_hour_of_sleep_ends_no_live_peer_and_a_dead_one_is_found_in_four_intervals() {
+fn c17_an_hour_of_sleep_ends_no_live_peer_and_a_later_death_is_found_in_four_intervals() {
     let config = Config::default();
     let (mut client, mut server) = (End::client(&config), End::server(&config));
     let interval = config.ping_interval.unwrap();
@@ -280,6 +280,34 @@ fn c17_an_hour_of_sleep_ends_no_live_peer_and_a_dead_one_is_found_in_four_interv
     assert_eq!(client.close_reason(), None);
     client.wait(interval);
     assert!(matches!(client.close_reason(), Some(Close::Dead(_))));
+}
+
+#[test]
+fn c17_after_a_sleep_a_dead_peer_is_found_in_one_interval() {
+    let config = Config::default();
+    let interval = config.ping_interval.unwrap();
+    for before in 0..5 {
+        let (mut client, mut server) = (End::client(&config), End::server(&config));
+        talk(&mut client, &mut server);
+        for _ in 0..before {
+            client.wait(interval);
+            talk(&mut client, &mut server);
+        }
+        // The server has gone meanwhile; what it answered before says nothing of that.
+        client.now = client.now + Duration::from_secs(3_600);
+        client.wait(Duration::ZERO);
+        assert_eq!(client.close_reason(), None, "after {before} pings");
+        client.wait(interval);
+        assert!(matches!(client.close_reason(), Some(Close::Dead(_))), "after {before} pings");
+    }
+    // A pause that is shorter than the time in which a peer is found anyway changes nothing.
+    let (mut client, mut server) = (End::client(&config), End::server(&config));
+    talk(&mut client, &mut server);
+    client.wait(interval);
+    talk(&mut client, &mut server);
+    client.now = client.now + interval * 4;
+    client.wait(interval);
+    assert_eq!(client.close_reason(), None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Events: each row in order and without copies, what is missing was reported as a gap, and what is told after repair is heard.
 //!
-//! Behind a bridge rows may have holes that nobody reports: it takes what comes and tells nobody what it could not pass on.
+//! A bridge takes what comes and tells nobody what it could not pass on, so behind one a hole may be without a report where its books
+//! tell that it lost something, or a connection, since.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,9 +19,8 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
     let mut told = BTreeMap::<(Stream, u64), Duration>::new();
     let mut gaps = BTreeMap::<u64, Vec<Duration>>::new();
     let mut heard = BTreeMap::<(u64, Stream), Heard>::new();
-    let bridged = records.iter().any(|record| matches!(record.what, What::Route { .. }));
     let mut owed = BTreeSet::new();
-    for Record { at, what } in records {
+    for (place, Record { at, what }) in records.iter().enumerate() {
         match what {
             What::Owed { who, stream, sequence } => {
                 owed.insert((*who, *stream, *sequence));
@@ -38,12 +38,14 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
                     found.add("INV-8", format!("{row} twice"));
                 } else if *sequence < last.sequence {
                     found.add("INV-8", format!("{row} behind {}", last.sequence));
-                } else if *sequence > last.sequence + 1 && !bridged {
-                    // Whoever dials knows of the gap: a hearer that is a client, or a client that told.
-                    let knows = if *who == 0 { stream.source } else { *who };
+                } else if *sequence > last.sequence + 1 {
+                    // Whoever dials knows of the gap: a hearer that is a client, or a client that told. The hearer knows of what
+                    // its own side dropped.
                     let since = told.get(&(*stream, last.sequence)).copied().unwrap_or(last.at);
-                    let reported = gaps.get(&knows).is_some_and(|gaps| gaps.iter().any(|gap| *gap >= since));
-                    if !reported {
+                    let knows = if *who == 0 { [0, stream.source] } else { [*who; 2] };
+                    let mut gaps = knows.iter().filter_map(|who| gaps.get(who)).flatten();
+                    let reported = gaps.any(|gap| *gap >= since);
+                    if !reported && !lost_by_bridge(records, place, since) {
                         found
                             .add("INV-8", format!("{row} behind {}, and no gap was reported", last.sequence));
                     }
@@ -61,4 +63,16 @@ pub(super) fn check(records: &[Record], found: &mut Found) {
         let row = format!("event {sequence} of row {stream:?}");
         found.add("INV-8", format!("{row}, told when everything was good, was not heard by {who}"));
     }
+}
+
+/// Do the books of the bridge, when they were read next after this record, tell of something lost since a moment?
+fn lost_by_bridge(records: &[Record], place: usize, since: Duration) -> bool {
+    let next = records.iter().skip(place).position(|record| matches!(record.what, What::Route { .. }));
+    let until = next.map_or(records.len(), |next| place + next);
+    records
+        .iter()
+        .take(until)
+        .rev()
+        .take_while(|record| record.at >= since)
+        .any(|record| record.what == What::Lost)
 }

@@ -152,6 +152,15 @@ fn inv_8_events_out_of_order_twice_or_missing_without_a_word_are_found() {
     let owed = What::Owed { who: 1, stream: ROW, sequence: 1 };
     assert_eq!(broken(&[heard(1), owed.clone()]), Vec::<&str>::new());
     assert_eq!(broken(&[heard(0), owed]), ["INV-8"], "nothing is heard after repair");
+    let route = What::Route { title: "x".to_owned(), received: 1, ended: 1, closed: false };
+    let behind_a_bridge = |whats: [What; 2]| {
+        let hole = [told(0), heard(0), told(1), told(2), heard(2)];
+        broken(&[std::slice::from_ref(&route), &hole[..], &whats].concat())
+    };
+    assert_eq!(behind_a_bridge([What::Lost, route.clone()]), Vec::<&str>::new());
+    assert_eq!(behind_a_bridge([route.clone(), What::Lost]), ["INV-8"], "it lost nothing by then");
+    let early = [What::Lost, route, told(0), heard(0), told(1), told(2), heard(2)];
+    assert_eq!(broken(&early), ["INV-8"], "what it lost before says nothing of what is missing after");
     let before = [What::Gap { who: 1 }, told(0), heard(0), told(1), told(2), heard(2)];
     assert_eq!(broken(&before), ["INV-8"], "a gap before what came says nothing of what is missing after it");
 }

@@ -72,7 +72,7 @@ impl ServerSession {
         let entry = self
             .shared
             .table
-            .create(identity, cx.random(), cx.now())
+            .create(identity, self.address, cx.random(), cx.now())
             .map_err(|full| Refused(400, full.to_string()))?;
         self.seen = entry.quoted.clone();
         self.unknown_in_a_row = 0;

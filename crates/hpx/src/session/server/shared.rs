@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::super::ServerCommand;
 use super::super::table::Table;
+use super::batch::ReplyLimit;
 use crate::config::ServerConfig;
 use crate::wire;
 
@@ -24,6 +25,8 @@ pub struct Shared {
     pub(super) name: Bytes,
     /// The data of the greeting.
     pub(super) greeting: Bytes,
+    /// How long a reply may be.
+    pub(super) reply_limit: ReplyLimit,
     /// The command that was given, once one was.
     pub(super) command: watch::Sender<Option<ServerCommand>>,
 }
@@ -42,6 +45,7 @@ impl Shared {
             failed_addresses: FailedLogins::of_addresses(&config.wire.limits),
             name: wire::quoted(&config.wire.name),
             greeting: Bytes::from(greeting),
+            reply_limit: ReplyLimit::of(&config.wire),
             command: watch::Sender::new(None),
             config,
         }
