@@ -74,6 +74,8 @@ pub struct Connection<T, S: Session> {
     actions: Actions<S>,
     /// The actions are being applied, further down the stack.
     applying: bool,
+    /// Bytes of answers that joined the actions while these are being applied.
+    answered: usize,
     runs: Runs<S::Reply>,
     pending: Pending,
     wakes: Wakes,
@@ -159,6 +161,7 @@ where
             peer,
             actions: Actions::new(),
             applying: false,
+            answered: 0,
             runs: Runs::new(id),
             pending: Pending::new(),
             wakes: Wakes::default(),

@@ -187,6 +187,7 @@ where
             }
         }
         self.applying = false;
+        self.answered = 0;
         fate
     }
 
@@ -309,7 +310,8 @@ where
                 run,
             })
         };
-        if let Some(finished) = self.runs.start(Some(reply), Some(deadline), bytes, call) {
+        let held_up = self.is_full();
+        if let Some(finished) = self.runs.start(Some(reply), Some(deadline), bytes, held_up, call) {
             self.finished(finished);
         }
     }
@@ -342,19 +344,28 @@ where
                 run,
             })
         };
-        if let Some(finished) = self.runs.start(None, Some(deadline), bytes, call) {
+        let held_up = self.is_full();
+        if let Some(finished) = self.runs.start(None, Some(deadline), bytes, held_up, call) {
             self.finished(finished);
         }
     }
 
-    /// Answers what handlers have finished since the last turn.
+    /// Answers what handlers have finished since the last turn, as far as there is room: with so much waiting to be written as may,
+    /// handlers are not polled. A flush that makes room leads back here.
     pub(super) fn answer(&mut self, cx: &mut Context<'_>) -> bool {
         let mut worked = false;
-        while let Poll::Ready(finished) = self.runs.poll_finished(cx) {
+        while !self.is_full()
+            && let Poll::Ready(finished) = self.runs.poll_finished(cx)
+        {
             worked = true;
             self.finished(finished);
         }
         worked
+    }
+
+    /// Does as much wait to be written as may? Then no handler goes on.
+    fn is_full(&self) -> bool {
+        self.transport.unsent().saturating_add(self.answered) >= self.endpoint.limits.max_queue_bytes
     }
 
     fn finished(&mut self, finished: Finished<S::Reply>) {
@@ -365,6 +376,11 @@ where
                     && let Some(failure) = too_large("answer", response.body.len(), max)
                 {
                     result = Err(failure);
+                }
+                if let Ok(response) = &result
+                    && self.applying
+                {
+                    self.answered = self.answered.saturating_add(response.body.len());
                 }
                 self.tally.add(if result.is_ok() { Count::RequestsAnswered } else { Count::RequestsFailed });
                 self.send(Outbound::Response { reply, result });
