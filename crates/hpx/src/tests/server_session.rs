@@ -359,6 +359,21 @@ fn p09_lists_of_every_shape() {
 }
 
 #[test]
+fn p09_the_reply_to_a_list_stays_within_max_inflated_bytes() {
+    let mut config = server_config(false);
+    config.wire.max_inflated_bytes = 10_000;
+    let (_, mut desk, session) = alice(config);
+    let value = "x".repeat(3_000);
+    desk.message(&call(&session, &json!(vec![json!({"fname": "x_echo", "value": value}); 3])));
+    assert_eq!(desk.next()["data"][2]["data"], value);
+    desk.message(&call(&session, &json!(vec![json!({"fname": "x_echo", "value": value}); 8])));
+    let reply = desk.next();
+    assert_eq!((&reply["data"][2]["data"], &reply["data"][3]["data"]), (&json!(value), &Value::Null));
+    let why = "the function ran, and with its answer of 3002 bytes the reply exceeds max_inflated_bytes = 10000";
+    assert_eq!(reply["data"][7]["error"]["msg"], why);
+}
+
+#[test]
 fn c10_of_equal_keys_of_a_request_the_last_counts() {
     let (_, mut desk, session) = alice(server_config(false));
     desk.counts.clear();

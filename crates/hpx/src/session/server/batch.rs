@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use polywire_core::{Action, Code, Delivery, Failure, Identity, Request, Response, Route, copied, json};
+use polywire_core::{
+    Action, Code, Delivery, Failure, Identity, Request, Response, Retry, Route, copied, json,
+};
 
 use super::super::table::Entry;
 use super::{Context, Refused, ServerSession, Turn};
@@ -19,6 +21,8 @@ pub(super) struct Batch {
     running: Bytes,
     /// The reply so far.
     reply: BytesMut,
+    /// From this size on an answer becomes a failure: no longer message is sent than this side would take.
+    max_bytes: usize,
 }
 
 impl ServerSession {
@@ -41,6 +45,7 @@ impl ServerSession {
             calls: calls.into_iter(),
             running: Bytes::new(),
             reply,
+            max_bytes: self.shared.config.wire.max_inflated_bytes,
         });
         cx.act(Action::Reading(false));
         self.next_call(cx);
@@ -77,6 +82,15 @@ impl Batch {
     pub(super) fn finished(&mut self, result: &Result<Response, Failure>) {
         if self.reply.last() != Some(&b'[') {
             self.reply.extend_from_slice(b",");
+        }
+        let body = result.as_ref().map_or(0, |response| response.body.len());
+        if self.reply.len().saturating_add(body) > self.max_bytes {
+            let text = format!(
+                "the function ran, and with its answer of {body} bytes the reply exceeds max_inflated_bytes = {}",
+                self.max_bytes
+            );
+            let failure = Failure::new(Code::ResourceExhausted, text).with_retry(Retry::Never);
+            return translate::write_result(&mut self.reply, &self.running, &Err(failure));
         }
         translate::write_result(&mut self.reply, &self.running, result);
     }
