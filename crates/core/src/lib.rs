@@ -92,6 +92,7 @@ mod login_options;
 mod capability;
 mod ledger;
 mod limits;
+mod memory;
 mod moment;
 mod network;
 
@@ -130,6 +131,7 @@ pub use ledger::{Count, Ledger};
 pub use limit_options::limit_options;
 pub use limits::{LimitError, Limits};
 pub use login_options::LoginOptions;
+pub use memory::{Memory, MemoryStep};
 pub use moment::{
     Alarm, Clock, Moment, Random, SeededRandom, Surroundings, SystemRandom, TokioClock, random_below,
     sleep_until,

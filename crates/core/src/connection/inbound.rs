@@ -12,6 +12,7 @@ use crate::failure::{CallError, Code, Failure, Retry};
 use crate::handler::{Incoming, Kind, RunId};
 use crate::ledger::Count;
 use crate::limits::too_large;
+use crate::memory::MemoryStep;
 use crate::runs::Finished;
 use crate::session::{Action, Close, Delivery, FrameOf, Outbound, Session};
 use crate::transport::Transport;
@@ -270,22 +271,24 @@ where
     fn deliver_request(&mut self, request: Request, reply: S::Reply, speaker: Option<Arc<Identity>>) {
         let limits = &self.endpoint.limits;
         let refusal = if matches!(self.stage, Stage::Open { draining: true }) {
-            Some(Failure::new(Code::Unavailable, "shutting down"))
+            Some((Count::RequestsRefused, Failure::new(Code::Unavailable, "shutting down")))
+        } else if self.step >= MemoryStep::RefuseRequests {
+            Some((Count::RequestsShed, Failure::new(Code::ResourceExhausted, self.charge.why())))
         } else if self.runs.requests() >= limits.max_in_flight {
             let text = format!("too many requests at once: max_in_flight = {}", limits.max_in_flight);
-            Some(Failure::new(Code::ResourceExhausted, text))
+            Some((Count::RequestsRefused, Failure::new(Code::ResourceExhausted, text)))
         } else if self.runs.bytes() >= limits.max_in_flight_bytes {
             let (bytes, max) = (self.runs.bytes(), limits.max_in_flight_bytes);
             let text = format!("{bytes} bytes that bodies in hand keep reach max_in_flight_bytes = {max}");
-            Some(Failure::new(Code::ResourceExhausted, text))
+            Some((Count::RequestsRefused, Failure::new(Code::ResourceExhausted, text)))
         } else {
             None
         };
-        if let Some(failure) = refusal {
+        if let Some((count, failure)) = refusal {
             // It never reached a handler.
             let failure = failure.with_retry(Retry::Safe);
             tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %failure, "request refused");
-            self.tally.add(Count::RequestsRefused);
+            self.tally.add(count);
             return self.send(Outbound::Response { reply, result: Err(failure) });
         }
         self.tally.add(Count::Requests);
@@ -318,6 +321,9 @@ where
 
     pub(super) fn deliver_event(&mut self, event: Event) {
         let limits = &self.endpoint.limits;
+        if self.step >= MemoryStep::RefuseRequests {
+            return self.tally.add(Count::EventsShed);
+        }
         let events = self.runs.len() - self.runs.requests();
         if events >= limits.max_in_flight || self.runs.bytes() >= limits.max_in_flight_bytes {
             // Only while we wait for answers of this peer: otherwise it would not have been read.

@@ -79,6 +79,11 @@ impl ServerSession {
 }
 
 impl Batch {
+    /// Memory that the reply so far takes.
+    pub(super) fn keeps(&self) -> usize {
+        self.reply.capacity()
+    }
+
     pub(super) fn finished(&mut self, result: &Result<Response, Failure>) {
         if self.reply.last() != Some(&b'[') {
             self.reply.extend_from_slice(b",");
