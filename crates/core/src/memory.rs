@@ -160,7 +160,8 @@ impl Memory {
         let in_force = |step: &&MemoryStep| {
             let back = if **step <= after { POINTS_BACK } else { 0 };
             let percent = step.percent().saturating_sub(back);
-            let from = (self.max / 100).saturating_mul(percent).saturating_add(self.max % 100 * percent / 100);
+            let from =
+                (self.max / 100).saturating_mul(percent).saturating_add(self.max % 100 * percent / 100);
             held >= from
         };
         let steps = MemoryStep::ALL.iter().skip(1);
@@ -379,7 +380,11 @@ mod tests {
         third.hold(61 * UNIT, now, &wakers[2]);
         assert_eq!((told(), third.must_close()), ([1, 0, 0], None), "one after the other");
         drop(first);
-        assert_eq!((told(), third.must_close().is_some()), ([1, 0, 1], true), "91 %, and the step ends at 90 %");
+        assert_eq!(
+            (told(), third.must_close().is_some()),
+            ([1, 0, 1], true),
+            "91 %, and the step ends at 90 %"
+        );
         third.hold(20 * UNIT, now, &wakers[2]);
         assert_eq!((told(), third.must_close()), ([1, 0, 1], None), "there is room");
     }

@@ -150,5 +150,8 @@ impl<T, S: Session> Drop for Connection<T, S> {
 
 /// Does nobody read any more what is written, or is there no time to wait for that?
 fn is_gone(reason: &Close) -> bool {
-    matches!(reason, Close::Peer | Close::Transport(_) | Close::SlowConsumer(_) | Close::Memory(_) | Close::Dead(_))
+    matches!(
+        reason,
+        Close::Peer | Close::Transport(_) | Close::SlowConsumer(_) | Close::Memory(_) | Close::Dead(_)
+    )
 }

@@ -369,7 +369,8 @@ fn p09_the_reply_to_a_list_stays_within_max_inflated_bytes() {
     desk.message(&call(&session, &json!(vec![json!({"fname": "x_echo", "value": value}); 8])));
     let reply = desk.next();
     assert_eq!((&reply["data"][2]["data"], &reply["data"][3]["data"]), (&json!(value), &Value::Null));
-    let why = "the function ran, and with its answer of 3002 bytes the reply exceeds max_inflated_bytes = 10000";
+    let why =
+        "the function ran, and with its answer of 3002 bytes the reply exceeds max_inflated_bytes = 10000";
     assert_eq!(reply["data"][7]["error"]["msg"], why);
 }
 
