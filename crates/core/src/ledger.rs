@@ -68,7 +68,8 @@ counts! {
     EventsFailed => "events_failed",
     /// Events dropped because as many were being handled as `max_in_flight` or `max_in_flight_bytes` allow.
     EventsRefused => "events_refused",
-    /// Events dropped because all connections keep too much of `max_memory_bytes`: those of a peer, and those for a peer that is slow.
+    /// Events refused because all connections keep too much of `max_memory_bytes`: those of a peer, and those for a slow one that were to
+    /// be queued at once or not at all.
     EventsShed => "events_shed",
     /// Calls of ours that were accepted.
     Calls => "calls",

@@ -84,9 +84,10 @@ impl MemoryStep {
 /// A budget for what the connections that share it keep: bodies that handlers were given, what waits to be sent and to be written,
 /// and frames that are not whole yet.
 ///
-/// It bounds them together where [`Limits`](crate::Limits) bound each alone. A connection counts from 64 KiB on, in multiples of that.
-/// Not counted are the lines of a [`Hub`](crate::Hub), which have bounds of their own, the queue of a client without a connection,
-/// and what handlers and callers hold.
+/// It bounds them together where [`Limits`](crate::Limits) bound each alone. A connection counts from 64 KiB on, in multiples of that,
+/// and a body that several have in hand counts for each: whoever tells many peers large events sets more. Not counted are the lines of
+/// a [`Hub`](crate::Hub), which have bounds of their own, the queue of a client without a connection, and what handlers and callers
+/// hold.
 #[derive(Debug)]
 pub struct Memory {
     max: usize,
@@ -171,7 +172,8 @@ impl Memory {
     /// A holder keeps another number of units than before.
     fn change(&self, number: u64, (before, units): (usize, usize), now: Moment, waker: Option<&Waker>) {
         let mut state = self.lock();
-        state.holders.remove(&(before, number));
+        // Dropped without the lock: a task may go with its last waker, and a connection with the task.
+        let last = state.holders.remove(&(before, number));
         if let (1.., Some(waker)) = (units, waker) {
             state.holders.insert((units, number), waker.clone());
         } else if state.chosen == Some(number) {
@@ -199,6 +201,7 @@ impl Memory {
             self.step.store(new as u8, Ordering::Relaxed);
         }
         drop(state);
+        drop(last);
         chosen.into_iter().for_each(Waker::wake);
         let max = self.max;
         for step in told {

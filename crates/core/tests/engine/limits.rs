@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use polywire_core::{CallError, Close, Count, Credentials, Handler, Incoming, Response};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::time::Instant;
 
 use crate::toy::{Login, Order, Serve, Setup, json, settle};
@@ -236,6 +237,25 @@ async fn c13_answers_wait_within_max_queue_bytes_also_while_we_wait_for_an_answe
     rig.say("! 1 1").await;
     assert_eq!(call.await.unwrap().unwrap().body, json("1"));
     rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c13_answers_larger_than_max_queue_bytes_leave_one_after_the_other() {
+    let mut setup = Setup::new();
+    (setup.limits.max_queue_bytes, setup.pipe) = (1_024, 512);
+    let rig = setup.start();
+    let body = format!("\"{}\"", "x".repeat(3_000));
+    let (hear, mut say) = tokio::io::split(rig.far.into_inner());
+    let requests: String =
+        (0..200).map(|id| format!("? {id} {} {body}\n", ["late", "echo"][id % 2])).collect();
+    let saying = tokio::spawn(async move { say.write_all(requests.as_bytes()).await.map(|()| say) });
+    let mut lines = BufReader::new(hear).lines();
+    for _ in 0..200 {
+        assert!(lines.next_line().await.unwrap().unwrap().ends_with(&body));
+    }
+    saying.await.unwrap().unwrap();
+    drop(lines);
+    assert_eq!(rig.task.await.unwrap().reason, Close::Peer);
 }
 
 #[tokio::test(start_paused = true)]
