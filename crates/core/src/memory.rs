@@ -85,9 +85,9 @@ impl MemoryStep {
 /// and frames that are not whole yet.
 ///
 /// It bounds them together where [`Limits`](crate::Limits) bound each alone. A connection counts from 64 KiB on, in multiples of that,
-/// and a body that several have in hand counts for each: whoever tells many peers large events sets more. Not counted are the lines of
-/// a [`Hub`](crate::Hub), which have bounds of their own, the queue of a client without a connection, and what handlers and callers
-/// hold.
+/// and a body that several have in hand counts for each: whoever tells many peers large events, or takes messages of hundreds of MiB,
+/// sets more. Not counted are the lines of a [`Hub`](crate::Hub), which have bounds of their own, the queue of a client without a
+/// connection, and what handlers and callers hold.
 #[derive(Debug)]
 pub struct Memory {
     max: usize,
@@ -215,7 +215,7 @@ impl Memory {
                 let percent = percent.saturating_sub(POINTS_BACK);
                 tracing::info!(
                     step = step.as_str(),
-                    "{held} bytes that all connections keep are below {percent} % of max_memory_bytes = {max}: it is over that {words}"
+                    "{held} bytes that all connections keep are below {percent} % of max_memory_bytes = {max}; this is over: {words}"
                 );
             }
         }
