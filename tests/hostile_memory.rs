@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use polywire_core::{
-    ByteStream, Connection, Endpoint, Event, Handler, HandlerFuture, Incoming, JsonText, Limits, Route,
-    Session, StreamCodec, Transport,
+    Body, ByteStream, Connection, Endpoint, Event, Handler, HandlerFuture, Incoming, JsonText, Limits,
+    Memory, Route, Session, StreamCodec, Transport,
 };
 use polywire_hpx::{HpxCodec, ServerConfig, ServerSession, Shared, Trust, Wire};
 use polywire_net::websocket::{Settings, accept};
@@ -36,7 +36,10 @@ const FEW: usize = 8;
 /// Bytes on their way between the two ends.
 const PIPE: usize = 4 << 10;
 
-/// Echoes; `wait` counts, keeps what it was given and never answers.
+/// Bytes of a large answer.
+const LARGE: usize = 64 << 10;
+
+/// Echoes; `wait` counts, keeps what it was given and never answers; `large` counts and answers so much, after it has waited.
 struct Service(watch::Sender<usize>);
 
 impl Handler for Service {
@@ -47,9 +50,29 @@ impl Handler for Service {
                 waiting.send_modify(|count| *count += 1);
                 std::future::pending::<()>().await;
             }
+            if &*incoming.route == "large" {
+                tokio::task::yield_now().await;
+                waiting.send_modify(|count| *count += 1);
+                return Ok(text(LARGE).into());
+            }
             Ok(incoming.body.into())
         })
     }
+}
+
+/// A JSON text of so many bytes, in memory of its own.
+fn text(bytes: usize) -> Body {
+    let mut text = String::with_capacity(bytes);
+    text.extend(std::iter::once('"').chain(std::iter::repeat_n('x', bytes - 2)).chain(['"']));
+    Body::Json(JsonText::from_validated(text.into()))
+}
+
+/// An endpoint with these limits. What all cases together keep has none, for they are kept to the end.
+fn endpoint(waiting: watch::Sender<usize>) -> Endpoint {
+    let mut endpoint = Endpoint::new("memory", Service(waiting));
+    endpoint.limits = Arc::new(limits());
+    endpoint.surroundings.memory = Arc::new(Memory::new(usize::MAX));
+    endpoint
 }
 
 /// The most that was resident since the process began.
@@ -134,8 +157,7 @@ where
     S::Codec: StreamCodec,
 {
     let (waiting, mut waits) = watch::channel(0);
-    let mut endpoint = Endpoint::new("memory", Service(waiting));
-    endpoint.limits = Arc::new(limits());
+    let endpoint = endpoint(waiting);
     let said: Arc<[u8]> = said.into();
     let before = held();
     let mut all = Vec::new();
@@ -175,8 +197,7 @@ where
 
 /// What one of many peers costs that takes nothing while so much is sent to it as its queue holds.
 async fn cost_of_deaf(config: &Arc<Config>, kept: &mut Vec<Box<dyn Any>>) -> usize {
-    let mut endpoint = Endpoint::new("memory", Service(watch::Sender::default()));
-    endpoint.limits = Arc::new(limits());
+    let endpoint = endpoint(watch::Sender::default());
     let before = held();
     let mut peers = Vec::new();
     for _ in 0..SOME {
@@ -188,10 +209,7 @@ async fn cost_of_deaf(config: &Arc<Config>, kept: &mut Vec<Box<dyn Any>>) -> usi
         let running = tokio::spawn(connection);
         let mut sent = 0;
         loop {
-            let mut text = String::with_capacity(8 << 10);
-            text.extend(std::iter::once('"').chain(std::iter::repeat_n('x', (8 << 10) - 2)).chain(['"']));
-            let body = JsonText::from_validated(text.into());
-            if link.caller().try_notify(Event::new(Route::from_static("e"), body)).is_err() {
+            if link.caller().try_notify(Event::new(Route::from_static("e"), text(8 << 10))).is_err() {
                 break;
             }
             sent += 1;
@@ -205,6 +223,36 @@ async fn cost_of_deaf(config: &Arc<Config>, kept: &mut Vec<Box<dyn Any>>) -> usi
     assert!(peers.iter().all(|(running, ..)| !running.is_finished()), "a peer that reads nothing was closed");
     kept.push(Box::new(peers));
     each
+}
+
+/// What one of many peers costs that asks for as many large answers as it may and reads none, and how many of them are made.
+async fn cost_of_deaf_asker(config: &Arc<Config>, kept: &mut Vec<Box<dyn Any>>) -> (usize, usize) {
+    let (waiting, made) = watch::channel(0);
+    let endpoint = endpoint(waiting);
+    let request = |n: usize| format!("{{\"type\":\"large\",\"data\":1,\"id\":\"{n}\"}}\n").into_bytes();
+    let requests = (0..limits().max_in_flight).flat_map(request).collect::<Vec<_>>();
+    let before = held();
+    let mut peers = Vec::new();
+    for _ in 0..SOME {
+        let (near, mut far) = tokio::io::duplex(PIPE);
+        let session = polywire_sockhop::Session::new(Arc::clone(config), &limits(), Role::Server);
+        let codec = Codec::new(config, &limits());
+        let (connection, link) =
+            Connection::new(ByteStream::new(near), codec, session, endpoint.clone(), None);
+        let running = tokio::spawn(connection);
+        far.write_all(&requests).await.expect("the connection reads");
+        peers.push((running, link, far));
+    }
+    // Nothing here waits for anything but others of this thread.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    let each = held().saturating_sub(before) / SOME;
+    println!("c22: {SOME} peers that read no answer cost {each} bytes each");
+    assert!(peers.iter().all(|(running, ..)| !running.is_finished()), "a peer that reads nothing was closed");
+    kept.push(Box::new(peers));
+    let made = *made.borrow() / SOME;
+    (each, made)
 }
 
 #[tokio::test]
@@ -295,5 +343,14 @@ async fn c22_p05_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
     assert!(
         each > limits.max_queue_bytes / 2 && each < promised,
         "{each} bytes of {promised} for a peer that does not read"
+    );
+
+    let (each, made) = cost_of_deaf_asker(&config, kept).await;
+    let most = limits.max_queue_bytes / LARGE + 1;
+    assert!((2..=most).contains(&made), "{made} answers of at most {most} for a peer that reads none");
+    let promised = most * LARGE + limits.max_in_flight * (1 << 10) + besides;
+    assert!(
+        each > made * LARGE / 2 && each < promised,
+        "{each} bytes of {promised} for a peer that reads no answer"
     );
 }

@@ -21,6 +21,7 @@ pub struct Config {
     pub(crate) source: Source,
     pub(crate) node: String,
     pub(crate) drain: Duration,
+    pub(crate) max_memory_bytes: Option<usize>,
     pub(crate) endpoints: Vec<EndpointConfig>,
     pub(crate) routes: Vec<RouteConfig>,
     pub(crate) findings: Vec<Finding>,

@@ -26,6 +26,7 @@
 //! [bridge]
 //! node  = "den-1"                   # its name in lists of hops; default "polywire"
 //! drain = "30s"                     # how long a shutdown waits for calls in flight; default 30s
+//! max_memory_bytes = "1GiB"         # what all connections may keep together; default 512MiB, shared with the rest of the process
 //!
 //! [endpoint.robot]
 //! protocol = "sockhop"              # an adapter of the registry
@@ -151,5 +152,5 @@ pub use hops::MAX_HOPS;
 pub use registry::Registry;
 pub use report::{Aspect, Report, RouteReport, Verdict};
 pub use run::Bridge;
-pub use snapshot::{EndpointSnapshot, EndpointState, RouteSnapshot, Snapshot};
+pub use snapshot::{EndpointSnapshot, EndpointState, MemorySnapshot, RouteSnapshot, Snapshot};
 pub use source::{MAX_FILE_BYTES, Source};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use polywire_core::parse_duration;
+use polywire_core::{parse_duration, parse_size};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -149,28 +149,52 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// A time with a unit that is more than nothing and at most `most`.
-    pub(crate) fn duration(&mut self, table: Table<'_>, key: &str, most: Duration) -> Option<Duration> {
+    /// What should be a number with a unit, as it was written.
+    fn with_unit(&mut self, table: Table<'_>, key: &str, wanted: &str) -> Option<At<Scalar>> {
         let found = self.value(table, key)?;
-        let written = match found.value {
+        let value = match found.value {
             DeValue::String(text) => Scalar::Text(text.to_string()),
             DeValue::Integer(number) => Scalar::Number(number.to_string()),
             _ => {
-                self.wrong_type(table, key, &found, "a time with a unit");
+                self.wrong_type(table, key, &found, wanted);
                 return None;
             }
         };
+        Some(At { value, line: found.line })
+    }
+
+    /// A size with a unit, of at least so many MiB.
+    pub(crate) fn size(&mut self, table: Table<'_>, key: &str, least: usize) -> Option<usize> {
+        let At { value: written, line } = self.with_unit(table, key, "a size with a unit")?;
+        match written.text().and_then(parse_size) {
+            Some(size) if size >> 20 >= least => Some(size),
+            Some(_) => {
+                let text = format!("{key} = {written} is out of range: at least {least}MiB");
+                self.findings.add(Problem::Value, line, text, "write a size in this range");
+                None
+            }
+            None => {
+                let text = format!("{key} = {written} is no size with a unit");
+                self.findings.add(Problem::Unit, line, text, size_fix(key, &written));
+                None
+            }
+        }
+    }
+
+    /// A time with a unit that is more than nothing and at most `most`.
+    pub(crate) fn duration(&mut self, table: Table<'_>, key: &str, most: Duration) -> Option<Duration> {
+        let At { value: written, line } = self.with_unit(table, key, "a time with a unit")?;
         match written.text().and_then(parse_duration) {
             Some(span) if !span.is_zero() && span <= most => Some(span),
             Some(_) => {
                 let most = most.as_secs();
                 let text = format!("{key} = {written} is out of range: more than 0, at most {most}s");
-                self.findings.add(Problem::Value, found.line, text, "write a time in this range");
+                self.findings.add(Problem::Value, line, text, "write a time in this range");
                 None
             }
             None => {
                 let text = format!("{key} = {written} is no time with a unit");
-                self.findings.add(Problem::Unit, found.line, text, time_fix(key, &written));
+                self.findings.add(Problem::Unit, line, text, time_fix(key, &written));
                 None
             }
         }
@@ -235,6 +259,14 @@ pub(crate) fn time_fix(key: &str, written: &Scalar) -> String {
     }
 }
 
+/// What to write instead of a size without a unit.
+pub(crate) fn size_fix(key: &str, written: &Scalar) -> String {
+    match written.digits() {
+        Some(number) => format!("write {key} = \"{number}B\", \"{number}KiB\" or \"{number}MiB\""),
+        None => format!("write {key} = \"512B\", \"64KiB\", \"16MiB\" or \"1GiB\""),
+    }
+}
+
 fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text",
@@ -252,6 +284,7 @@ fn example(wanted: &str) -> &'static str {
         "text" => "\"...\"",
         "true or false" => "true",
         "a time with a unit" => "\"5s\"",
+        "a size with a unit" => "\"16MiB\"",
         "an endpoint and a name" => "{ endpoint = \"...\", match = \"...\" }",
         _ => "{ ... }",
     }

@@ -12,7 +12,7 @@ use polywire_core::{
 
 use crate::config::{ENDPOINT_KEYS, EndpointConfig, Role};
 use crate::finding::{Findings, Problem, near_or, suggest};
-use crate::read::{At, Scalar, one_of, time_fix};
+use crate::read::{At, Scalar, one_of, size_fix, time_fix};
 use crate::registry::Registry;
 use crate::secret;
 
@@ -168,11 +168,7 @@ fn read_option(spec: &OptionSpec, value: &At<Scalar>, findings: &mut Findings) -
                 return Some(text.clone());
             }
             let what = format!("{name} = {written} is no size with a unit");
-            let fix = match written.digits() {
-                Some(number) => format!("write {name} = \"{number}B\", \"{number}KiB\" or \"{number}MiB\""),
-                None => format!("write {name} = \"512B\", \"64KiB\", \"16MiB\" or \"1GiB\""),
-            };
-            findings.add(Problem::Unit, value.line, what, fix);
+            findings.add(Problem::Unit, value.line, what, size_fix(name, written));
             None
         }
         (OptionKind::OneOf(words), Scalar::Text(text)) => {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use polywire_core::{
-    Client, ClientState, Endpoint, Ledger, ProgressForm, Reconnect, Server, Shutdown, Surroundings,
+    Client, ClientState, Endpoint, Ledger, Memory, ProgressForm, Reconnect, Server, Shutdown, Surroundings,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ use crate::registry::Registry;
 use crate::resolve::Resolved;
 use crate::rule::Rule;
 use crate::secret::Users;
-use crate::snapshot::{EndpointSnapshot, EndpointState, RouteSnapshot, Snapshot};
+use crate::snapshot::{EndpointSnapshot, EndpointState, MemorySnapshot, RouteSnapshot, Snapshot};
 use crate::stripes::Stripes;
 use crate::table::Table;
 
@@ -37,6 +37,7 @@ pub struct Bridge {
     endpoints: Vec<Running>,
     /// In file order.
     rules: Vec<Arc<Stripes>>,
+    memory: Arc<Memory>,
     shutdown: Shutdown,
 }
 
@@ -69,13 +70,16 @@ impl Bridge {
     pub async fn start(
         config: &Config,
         registry: &Registry,
-        surroundings: Surroundings,
+        mut surroundings: Surroundings,
     ) -> Result<Self, StartError> {
         let (plan, report) = plan_and_check(config, registry);
         if report.errors() > 0 {
             return Err(StartError::Check(Box::new(report)));
         }
         let Plan { endpoints, routes } = plan;
+        if let Some(max) = config.max_memory_bytes {
+            surroundings.memory = Arc::new(Memory::new(max));
+        }
         let ports: Vec<Arc<Port>> = endpoints.iter().map(port_of).collect();
         let node: Arc<str> = Arc::from(config.node.as_str());
         let mut rules = Vec::new();
@@ -94,7 +98,8 @@ impl Bridge {
             rules.push(rule);
         }
         let shutdown = Shutdown::new();
-        let mut bridge = Self { endpoints: Vec::new(), rules, shutdown };
+        let memory = Arc::clone(&surroundings.memory);
+        let mut bridge = Self { endpoints: Vec::new(), rules, memory, shutdown };
         // Clients first, so that the first request of a peer finds a way out.
         let mut all: Vec<_> =
             endpoints.into_iter().zip(ports).zip(by_ingress.into_iter().zip(longest)).collect();
@@ -179,7 +184,13 @@ impl Bridge {
             unrouted_events: running.table.unrouted.events.load(Ordering::Relaxed),
             ledger: running.ledger.snapshot(),
         });
-        Snapshot { endpoints: endpoints.collect(), routes: routes.collect() }
+        let memory = MemorySnapshot {
+            held: self.memory.held(),
+            peak: self.memory.peak(),
+            max: self.memory.max(),
+            step: self.memory.step(),
+        };
+        Snapshot { endpoints: endpoints.collect(), routes: routes.collect(), memory }
     }
 
     /// The handle that stops everything: to drain, or to stop at once while [`Bridge::shutdown`] still drains.

@@ -1,6 +1,6 @@
 //! The state and counters of a running bridge at one moment.
 
-use polywire_core::{ClientState, Count};
+use polywire_core::{ClientState, Count, MemoryStep};
 
 use crate::counts::Ending;
 
@@ -12,6 +12,22 @@ pub struct Snapshot {
     pub endpoints: Vec<EndpointSnapshot>,
     /// Every route, in file order.
     pub routes: Vec<RouteSnapshot>,
+    /// What the connections of all endpoints keep together.
+    pub memory: MemorySnapshot,
+}
+
+/// The memory budget at one moment; see [`polywire_core::Memory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemorySnapshot {
+    /// Bytes that are kept.
+    pub held: usize,
+    /// The most that ever were.
+    pub peak: usize,
+    /// `max_memory_bytes`.
+    pub max: usize,
+    /// What is done about it.
+    pub step: MemoryStep,
 }
 
 /// One endpoint at one moment.

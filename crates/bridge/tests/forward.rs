@@ -10,8 +10,8 @@ use std::time::Duration;
 use polywire_bridge::{Bridge, Config, Ending, EndpointState, Registry, RouteSnapshot, Source, StartError};
 use polywire_core::{
     Adapter, Body, CallError, Capabilities, Client, ClientState, Code, Endpoint, Event, Failure, Handler,
-    HandlerFuture, Incoming, JsonLimits, JsonText, Kind, Limits, ProgressForm, Request, Response, Route,
-    Server, Surroundings, Target,
+    HandlerFuture, Incoming, JsonLimits, JsonText, Kind, Limits, MemoryStep, ProgressForm, Request, Response,
+    Route, Server, Surroundings, Target,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -172,6 +172,25 @@ async fn requests_and_events_cross_byte_for_byte_and_answers_come_back() {
     let counts = route(&chain.bridge, 0);
     assert_eq!((counts.received, counts.running()), (8, 0));
     assert_eq!((counts.count(Ending::Answered), counts.count(Ending::Delivered)), (7, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c20_all_endpoints_share_the_memory_that_the_file_says() {
+    const BYTES: usize = 1 << 20;
+    let text = TO_UPSTREAM.replace("drain = \"10s\"", "max_memory_bytes = \"16MiB\"");
+    let text = format!("{}{ALL}", text.replace("UP", "other"));
+    let toy = Toy::new("full", FULL);
+    let other = toy.twin("other", FULL);
+    let (up, _seen) = app();
+    let _server = listen(&other, "up:1", &up).await;
+    let bridge = bridge(&[&toy, &other], &text).await;
+    bridge.ready().await.unwrap();
+    let client = dial(&toy, "in:1", &app().0).await;
+    let body = Body::binary("", vec![0; BYTES]);
+    client.caller().call(request("echo", body)).await.unwrap();
+    let memory = bridge.snapshot().memory;
+    assert_eq!((memory.max, memory.held, memory.step), (16 << 20, 0, MemoryStep::None));
+    assert!((BYTES..8 * BYTES).contains(&memory.peak), "on its way there and back: {}", memory.peak);
 }
 
 #[tokio::test(start_paused = true)]

@@ -133,7 +133,7 @@ fn of_failure(failure: &Failure) -> Exit {
 pub(crate) fn exit_of_close(close: &Close) -> Option<Exit> {
     match close {
         Close::Protocol(_) => Some(Exit::Protocol),
-        Close::Limit(_) => Some(Exit::Limit),
+        Close::Limit(_) | Close::Memory(_) => Some(Exit::Limit),
         Close::Refused(_) => Some(Exit::Login),
         _ => None,
     }

@@ -1,6 +1,6 @@
 //! Who is let in, and how fast: the places of one address, its failed logins, and the pace of accepting.
 //!
-//! Peers on this machine are bound by neither: they share one address, and what serves them is theirs.
+//! Peers on this machine are bound by none of these: they share one address, and what serves them is theirs.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,11 +13,12 @@ use crate::connection::Endpoint;
 use crate::failed_logins::{FailedLogins, network_of};
 use crate::ledger::Count;
 use crate::limits::Limits;
+use crate::memory::MemoryStep;
 use crate::moment::{Moment, sleep_until};
 use crate::pace::Pace;
 
 /// Lets connections in by the limits of an [`Endpoint`]: `max_connections` and the pace of accepting hold the next one in the
-/// backlog of the operating system, `max_connections_per_address` and `max_failed_logins` turn it away and count it.
+/// backlog of the operating system, `max_connections_per_address`, `max_failed_logins` and `max_memory_bytes` turn it away and count it.
 ///
 /// [`Server`](crate::Server) has one; a [`Listener`](crate::Listener) that accepts streams below it brings its own.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Admission {
         Place { _place: place, _seat: None }
     }
 
-    /// One was accepted from `address`: its place, or nothing when that address has as many as it may.
+    /// One was accepted from `address`: its place, or nothing when that address has as many as it may, or no memory is left for it.
     pub fn admit(&mut self, place: Place, address: Option<&str>) -> Option<Place> {
         let Endpoint { ledger, surroundings, .. } = &self.endpoint;
         let origin = origin(address);
@@ -73,10 +74,11 @@ impl Admission {
     pub fn enter(&self, address: Option<&str>) -> Option<Place> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             let max = self.endpoint.limits.max_connections;
-            self.refused(format_args!(
-                "connection {} exceeds max_connections = {max}",
-                max.saturating_add(1)
-            ));
+            let count = max.saturating_add(1);
+            self.refused(
+                Count::AcceptsRefused,
+                format_args!("connection {count} exceeds max_connections = {max}"),
+            );
             return None;
         };
         self.seat(origin(address)).map(|seat| Place { _place: place, _seat: Some(seat) })
@@ -84,24 +86,32 @@ impl Admission {
 
     fn seat(&self, origin: Option<IpAddr>) -> Option<Seat> {
         let Endpoint { limits, surroundings, .. } = &self.endpoint;
+        if surroundings.memory.step() >= MemoryStep::RefuseConnections {
+            self.refused(Count::AcceptsShed, format_args!("{}", surroundings.memory.why()));
+            return None;
+        }
         if self.crowd.is_paused(origin, surroundings.clock.now()) {
             let max = limits.max_failed_logins;
-            self.refused(format_args!("failed logins of one address exceed max_failed_logins = {max}"));
+            self.refused(
+                Count::AcceptsRefused,
+                format_args!("failed logins of one address exceed max_failed_logins = {max}"),
+            );
             return None;
         }
         let seat = self.crowd.enter(origin);
         if seat.is_none() {
             let max = limits.max_connections_per_address;
             let count = max.saturating_add(1);
-            self.refused(format_args!(
-                "connection {count} of one address exceeds max_connections_per_address = {max}"
-            ));
+            self.refused(
+                Count::AcceptsRefused,
+                format_args!("connection {count} of one address exceeds max_connections_per_address = {max}"),
+            );
         }
         seat
     }
 
-    fn refused(&self, why: std::fmt::Arguments<'_>) {
-        self.endpoint.ledger.add(Count::AcceptsRefused, 1);
+    fn refused(&self, count: Count, why: std::fmt::Arguments<'_>) {
+        self.endpoint.ledger.add(count, 1);
         tracing::debug!(wire = self.endpoint.wire, "{why}");
     }
 }

@@ -12,6 +12,8 @@ use crate::credentials::BoxFuture;
 use crate::envelope::{CallId, Due, Event, Request};
 use crate::failure::{CallError, Code, Failure, Outcome};
 use crate::handler::{Handler, HandlerFuture, Incoming, Kind, RunId};
+use crate::ledger::{Count, Ledger};
+use crate::memory::{MemoryStep, UNIT};
 use crate::moment::{Moment, Surroundings, sleep_until};
 use crate::queue::{Outlet, Rejected};
 use crate::session::Close;
@@ -33,6 +35,7 @@ pub(crate) enum Way {
 pub(crate) struct QueueWay {
     pub(crate) outlet: Arc<dyn Outlet>,
     pub(crate) surroundings: Surroundings,
+    ledger: Arc<Ledger>,
     pub(crate) timeout: Duration,
 }
 
@@ -60,8 +63,13 @@ pub struct Queued {
 }
 
 impl Caller {
-    pub(crate) fn over_queue(outlet: Arc<dyn Outlet>, surroundings: Surroundings, timeout: Duration) -> Self {
-        Self(Way::Queue(Arc::new(QueueWay { outlet, surroundings, timeout })))
+    pub(crate) fn over_queue(
+        outlet: Arc<dyn Outlet>,
+        surroundings: Surroundings,
+        ledger: Arc<Ledger>,
+        timeout: Duration,
+    ) -> Self {
+        Self(Way::Queue(Arc::new(QueueWay { outlet, surroundings, ledger, timeout })))
     }
 
     /// A caller that goes some way of its own.
@@ -109,10 +117,11 @@ impl Caller {
     /// Sends one event now or not at all.
     ///
     /// # Errors
-    /// [`CallError::NotSent`] with `resource_exhausted` when the queue is full.
+    /// [`CallError::NotSent`] with `resource_exhausted` when the queue is full, and from 70 % of `max_memory_bytes` on when it holds
+    /// 64 KiB.
     pub fn try_notify(&self, event: Event) -> Result<(), CallError> {
         match &self.0 {
-            Way::Queue(way) => way.outlet.event(event).map_err(|(_, rejected)| rejected.into_error()),
+            Way::Queue(way) => way.try_notify(event),
             Way::Custom(_) => {
                 Err(CallError::not_sent(Code::Unimplemented, "this caller can only wait for room"))
             }
@@ -124,6 +133,14 @@ impl Caller {
         match &self.0 {
             Way::Queue(way) => way.outlet.has_ended(),
             Way::Custom(call) => call.has_ended(),
+        }
+    }
+
+    /// Are events for this peer dropped, so that all connections keep less memory?
+    pub(crate) fn sheds_events(&self) -> bool {
+        match &self.0 {
+            Way::Queue(way) => way.sheds_events(),
+            Way::Custom(_) => false,
         }
     }
 
@@ -181,6 +198,19 @@ impl QueueWay {
                 Err((_, rejected)) => return Err(rejected.into_error()),
             }
         }
+    }
+
+    /// Only those for a peer that is slow: it is their queue that takes the memory.
+    fn sheds_events(&self) -> bool {
+        self.surroundings.memory.step() >= MemoryStep::DropEvents && self.outlet.queued().bytes >= UNIT
+    }
+
+    fn try_notify(&self, event: Event) -> Result<(), CallError> {
+        if self.sheds_events() {
+            self.ledger.add(Count::EventsShed, 1);
+            return Err(CallError::not_sent(Code::ResourceExhausted, self.surroundings.memory.why()));
+        }
+        self.outlet.event(event).map_err(|(_, rejected)| rejected.into_error())
     }
 
     async fn notify(&self, mut event: Event) -> Result<(), CallError> {

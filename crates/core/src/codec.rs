@@ -20,6 +20,12 @@ pub trait Codec: Send + 'static {
 
     /// Writes in this mode from the next frame on.
     fn set_write_mode(&mut self, mode: Self::Mode);
+
+    /// Memory that the codec keeps of a frame that is not whole, in bytes, for [`Memory`](crate::Memory): what was inflated of it so
+    /// far. 0 unless implemented.
+    fn keeps(&self) -> usize {
+        0
+    }
 }
 
 /// A codec over a stream of bytes.

@@ -29,8 +29,10 @@ use tokio::task::coop::unconstrained;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::client::gap_event;
+use crate::codec::Codec;
 use crate::credentials::{BoxFuture, Identity, Refusal};
 use crate::ledger::{Count, Tally};
+use crate::memory::{Charge, MemoryStep};
 use crate::moment::Moment;
 use crate::peer::Peer;
 use crate::pending::Pending;
@@ -74,12 +76,18 @@ pub struct Connection<T, S: Session> {
     actions: Actions<S>,
     /// The actions are being applied, further down the stack.
     applying: bool,
+    /// Bytes of answers that joined the actions while these are being applied.
+    answered: usize,
     runs: Runs<S::Reply>,
     pending: Pending,
     wakes: Wakes,
     outbox: Outbox<S>,
     deadlines: Deadlines,
     tally: Tally,
+    /// What it keeps of the memory of all.
+    charge: Charge,
+    /// What is done about that in this turn.
+    step: MemoryStep,
     judging: Option<BoxFuture<'static, Verdict>>,
     /// Asked to drain, and after that: asked to stop.
     signal: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -161,12 +169,15 @@ where
             peer,
             actions: Actions::new(),
             applying: false,
+            answered: 0,
             runs: Runs::new(id),
             pending: Pending::new(),
             wakes: Wakes::default(),
             outbox: Outbox::new(queue, keep),
             deadlines: Deadlines::new(),
             tally: Tally::new(),
+            charge: Charge::new(Arc::clone(&endpoint.surroundings.memory), id),
+            step: MemoryStep::None,
             judging: None,
             signal: Box::pin(endpoint.shutdown.when_draining()),
             established: Some(established),
@@ -223,6 +234,10 @@ where
         if self.stage == Stage::New {
             self.open();
         }
+        self.step = self.charge.step();
+        if let Some(why) = self.charge.must_close() {
+            self.shed(why);
+        }
         self.taken = Taken::default();
         let mut active = false;
         for round in 0.. {
@@ -262,8 +277,21 @@ where
             }
         }
         self.tally.settle(&self.endpoint.ledger);
+        self.reckon(cx);
         self.set_alarm(cx);
         Poll::Pending
+    }
+
+    /// Says what this connection keeps. While it comes back at once, what it has read is mostly whole frames.
+    fn reckon(&mut self, cx: &Context<'_>) {
+        let begun = if self.taken.is_over() { 0 } else { self.transport.keeps() };
+        let bytes = begun
+            .saturating_add(self.codec.keeps())
+            .saturating_add(self.session.keeps())
+            .saturating_add(self.runs.bytes())
+            .saturating_add(self.outbox.bytes())
+            .saturating_add(self.transport.unsent());
+        self.charge.hold(bytes, self.now, cx.waker());
     }
 
     /// Other tasks have just given this connection something to write, and probably go on doing so: lets them run once, so that

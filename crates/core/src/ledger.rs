@@ -37,8 +37,12 @@ counts! {
     AcceptsFailed => "accepts_failed",
     /// Connections turned away because their address had `max_connections_per_address` already.
     AcceptsRefused => "accepts_refused",
+    /// Connections turned away because all connections keep too much of `max_memory_bytes`.
+    AcceptsShed => "accepts_shed",
     /// Times that accepting rested because connections came faster than `max_accepts_per_second`.
     AcceptsPaused => "accepts_paused",
+    /// Connections closed because they kept most of `max_memory_bytes`.
+    ConnectionsShed => "connections_shed",
     /// Frames received.
     FramesReceived => "frames_received",
     /// Frames that held something for a handler or a caller.
@@ -55,14 +59,19 @@ counts! {
     RequestsFailed => "requests_failed",
     /// Requests whose caller was gone, or had cancelled them, before the answer.
     RequestsAbandoned => "requests_abandoned",
-    /// Requests refused because `max_in_flight` or `max_in_flight_bytes` was reached.
+    /// Requests refused because `max_in_flight` or `max_in_flight_bytes` was reached, or during a drain.
     RequestsRefused => "requests_refused",
+    /// Requests refused because all connections keep too much of `max_memory_bytes`.
+    RequestsShed => "requests_shed",
     /// Events handed to a handler.
     Events => "events",
     /// Events whose handler failed or had no handler.
     EventsFailed => "events_failed",
     /// Events dropped because as many were being handled as `max_in_flight` or `max_in_flight_bytes` allow.
     EventsRefused => "events_refused",
+    /// Events refused because all connections keep too much of `max_memory_bytes`: those of a peer, and those for a slow one that were to
+    /// be queued at once or not at all.
+    EventsShed => "events_shed",
     /// Calls of ours that were accepted.
     Calls => "calls",
     /// Calls that got a body.

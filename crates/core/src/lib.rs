@@ -3,7 +3,7 @@
 //! A handler is an async function under a [`Route`]; a [`Router`] of handlers serves an adapter of any wire, or is called in memory.
 //! A [`Caller`] makes calls over any wire, and each has exactly one [`Outcome`]. An adapter implements [`Session`] and a codec, both
 //! without I/O; [`Connection`] drives them, and [`Server`] and [`Client`] keep connections. What an [`Endpoint`] is given is all that
-//! runs on it: limits, time, chance and the end.
+//! runs on it: limits, time, chance, memory and the end.
 //!
 //! ```
 //! use polywire_core::{Body, Failure, Json, Router};
@@ -92,6 +92,7 @@ mod login_options;
 mod capability;
 mod ledger;
 mod limits;
+mod memory;
 mod moment;
 mod network;
 
@@ -130,6 +131,7 @@ pub use ledger::{Count, Ledger};
 pub use limit_options::limit_options;
 pub use limits::{LimitError, Limits};
 pub use login_options::LoginOptions;
+pub use memory::{Memory, MemoryStep};
 pub use moment::{
     Alarm, Clock, Moment, Random, SeededRandom, Surroundings, SystemRandom, TokioClock, random_below,
     sleep_until,

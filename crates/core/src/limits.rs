@@ -24,7 +24,8 @@ pub struct Limits {
     /// Most messages waiting to be written on one connection; default 1 024.
     pub max_queue_messages: usize,
     /// Most bytes waiting to be written on one connection: names, facts, and the memory that bodies and
-    /// attachments keep; default 8 MiB.
+    /// attachments keep; default 8 MiB. Answers are bound by it as calls and events are: while so much is encoded and not written, no
+    /// handler of that connection goes on. The answer that reaches it is written whole.
     pub max_queue_bytes: usize,
     /// Most requests and events of one peer being handled at once; default 256.
     pub max_in_flight: usize,

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use crate::dial_rate::DialRate;
+use crate::memory::Memory;
 use crate::network::Network;
 
 /// A point on the monotonic clock, in nanoseconds since the clock began.
@@ -75,7 +76,7 @@ pub trait Random: Send + Sync + 'static {
     fn fill(&self, bytes: &mut [u8]);
 }
 
-/// The clock, the chance and the network that everything here runs on.
+/// The clock, the chance, the memory and the network that everything here runs on.
 #[derive(Clone)]
 pub struct Surroundings {
     /// Where time comes from.
@@ -84,24 +85,28 @@ pub struct Surroundings {
     pub random: Arc<dyn Random>,
     /// How fast clients may dial again, together.
     pub dial_rate: Arc<DialRate>,
+    /// How much connections may keep, together.
+    pub memory: Arc<Memory>,
     /// What is dialled and listened at where adapters would use TCP; `None`, the default, is the operating system's TCP.
     pub network: Option<Arc<dyn Network>>,
 }
 
 impl Surroundings {
-    /// Tokio's clock and the operating system's randomness. With tokio's clock paused, time is simulated.
+    /// Tokio's clock, the operating system's randomness and the memory budget of the process. With tokio's clock paused, time is
+    /// simulated.
     pub fn real() -> Self {
         Self {
             clock: Arc::new(TokioClock),
             random: Arc::new(SystemRandom),
             dial_rate: Arc::default(),
+            memory: Memory::of_process(),
             network: None,
         }
     }
 
-    /// Tokio's clock, and chance that one seed decides; for tests and simulations.
+    /// Tokio's clock, chance that one seed decides, and a memory budget of its own; for tests and simulations.
     pub fn seeded(seed: u64) -> Self {
-        Self { random: Arc::new(SeededRandom::new(seed)), ..Self::real() }
+        Self { random: Arc::new(SeededRandom::new(seed)), memory: Arc::default(), ..Self::real() }
     }
 }
 

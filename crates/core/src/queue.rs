@@ -115,6 +115,8 @@ pub(crate) struct Taken {
     pub(crate) earliest: Option<Moment>,
     pub(crate) cancelled: Vec<CallId>,
     pub(crate) close: Option<Close>,
+    /// Of everything that was not released yet.
+    pub(crate) bytes: usize,
 }
 
 impl<C> Queue<C> {
@@ -215,19 +217,22 @@ impl<C> Queue<C> {
             earliest: state.earliest.take(),
             cancelled: std::mem::take(&mut state.cancelled),
             close: state.close.take(),
+            bytes: state.bytes,
         })
     }
 
-    /// One message has left the queue for good: it was written, failed or was given up.
-    pub(crate) fn release(&self, messages: usize, bytes: usize) {
+    /// One message has left the queue for good: it was written, failed or was given up. Gives the bytes that are left.
+    pub(crate) fn release(&self, messages: usize, bytes: usize) -> usize {
         let mut state = self.lock();
         state.messages = state.messages.saturating_sub(messages);
         state.bytes = state.bytes.saturating_sub(bytes);
+        let left = state.bytes;
         if state.waiting && state.messages <= self.max_messages / 2 && state.bytes <= self.max_bytes / 2 {
             state.waiting = false;
             drop(state);
             self.room.notify_waiters();
         }
+        left
     }
 
     /// Puts unsent jobs back in front, in order, for the next connection. Progress belonged to this one and is dropped.

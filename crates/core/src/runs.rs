@@ -92,12 +92,14 @@ impl<R> Runs<R> {
         self.earliest
     }
 
-    /// Starts a handler that is given a body which keeps so many bytes; gives its answer back when it is ready at once.
+    /// Starts a handler that is given a body which keeps so many bytes; gives its answer back when it is ready at once. One that is
+    /// held up takes a slot before it is first polled, as if it had been woken.
     pub(crate) fn start(
         &mut self,
         reply: Option<R>,
         deadline: Option<Moment>,
         bytes: usize,
+        held_up: bool,
         call: impl FnOnce(RunId) -> HandlerFuture,
     ) -> Option<Finished<R>> {
         let id = RunId { connection: self.connection, run: self.next };
@@ -114,7 +116,14 @@ impl<R> Runs<R> {
             return Some(Finished { reply, answer: Err(panicked()) });
         };
         let mut run = Run { id, future, reply, deadline, bytes };
-        match poll(&mut run, &slot.waker) {
+        let polled = if held_up {
+            slot.wake.queued.store(true, Ordering::Release);
+            self.woken.push_back(index);
+            Poll::Pending
+        } else {
+            poll(&mut run, &slot.waker)
+        };
+        match polled {
             Poll::Ready(answer) => {
                 self.free.push(index);
                 Some(Finished { reply: run.reply, answer })

@@ -91,6 +91,12 @@ pub trait Session: Send + Sized + 'static {
         false
     }
 
+    /// Memory that the session keeps of what it will say, in bytes, for [`Memory`](crate::Memory): answers that it gathers. 0 unless
+    /// implemented.
+    fn keeps(&self) -> usize {
+        0
+    }
+
     /// Nothing has been going on for a while: memory that a burst needed can be given back.
     fn rest(&mut self) {}
 }
@@ -262,6 +268,9 @@ pub enum Close {
     /// Nothing could be written for `write_timeout`.
     #[error("no write progress within write_timeout = {0:?}")]
     SlowConsumer(Duration),
+    /// All connections together keep too much memory, and this one keeps most of it.
+    #[error("{0}")]
+    Memory(String),
     /// The peer stopped answering heartbeats.
     #[error("no answer to heartbeats: {0}")]
     Dead(String),

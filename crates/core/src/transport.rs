@@ -47,6 +47,12 @@ pub trait Transport<C: Codec>: Send + Unpin + 'static {
     /// Has a frame been begun and not finished?
     fn has_partial(&self) -> bool;
 
+    /// Memory that is kept of what was received and is no whole frame yet, in bytes, for [`Memory`](crate::Memory). 0 unless
+    /// implemented.
+    fn keeps(&self) -> usize {
+        0
+    }
+
     /// How much memory a slice of the frame that came last keeps, in bytes; 0 where that is just the length of the frame, and unless
     /// implemented.
     fn pins(&self) -> usize {
@@ -258,6 +264,12 @@ where
 
     fn has_partial(&self) -> bool {
         !self.input.is_empty()
+    }
+
+    /// All of a buffer that is of one frame alone; of one that many frames share what is in it.
+    fn keeps(&self) -> usize {
+        let held = self.input.capacity();
+        if held > MAX_SHARED_BYTES { held } else { self.input.len() }
     }
 
     fn pins(&self) -> usize {

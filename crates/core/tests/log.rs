@@ -2,6 +2,10 @@
 //! the thread that comes to it first whether anybody wants it, for all of them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "toy/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "these tests need one connection and nothing else of it")]
+mod toy;
+
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use polywire_core::layer::{CatchPanic, Trace};
 use polywire_core::{
-    Alarm, Body, Clock, Code, Failure, Handler, HandlerFuture, Incoming, IntoHandler, Moment, Peer, Route,
-    Surroundings, TokioClock,
+    Alarm, Body, Clock, Code, Failure, Handler, HandlerFuture, Incoming, IntoHandler, Memory, Moment, Peer,
+    Route, Surroundings, TokioClock,
 };
 use tower_layer::Layer;
 use tracing::field::{Field, Visit};
@@ -193,4 +197,37 @@ async fn c15_a_panic_becomes_an_internal_failure_and_only_the_log_knows_more() {
     assert_eq!(lines.iter().filter(|line| line.contains("panic=secret 1")).count(), 1, "{lines:?}");
     assert_eq!(lines.iter().filter(|line| line.contains("panic=secret 2")).count(), 2, "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("route=boom") && line.contains("wire=memory")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c20_each_step_against_too_much_memory_is_told_as_it_begins_and_as_it_ends() {
+    const UNIT: usize = 64 << 10;
+    let recorder = Recorder::default();
+    let guard = tracing::subscriber::set_default(recorder.clone());
+    let mut setup = toy::Setup::new();
+    setup.endpoint.surroundings.memory = Arc::new(Memory::new(100 * UNIT));
+    setup.limits.max_queue_bytes = 1 << 30;
+    setup.pipe = 4_096;
+    let rig = setup.start();
+    let large = polywire_core::Event::new(
+        Route::from_static("e"),
+        toy::json(&format!("\"{}\"", "x".repeat(UNIT - 2))),
+    );
+    // Until this one, which keeps all of it, is closed.
+    while rig.caller().notify(large.clone()).await.is_ok() {
+        toy::settle().await;
+    }
+    rig.ended().await;
+    drop(guard);
+    let lines = recorder.lines();
+    let steps: Vec<_> = lines.iter().filter(|line| line.contains("max_memory_bytes = 6553600")).collect();
+    let told = |line: &String| line.split_whitespace().next().map(str::to_owned);
+    let levels: Vec<_> =
+        steps.iter().filter_map(|line| told(line)).filter(|level| level != "DEBUG").collect();
+    assert_eq!(levels, ["WARN", "WARN", "WARN", "WARN", "INFO", "INFO", "INFO", "INFO"], "{steps:#?}");
+    let first = "4587520 bytes that all connections keep reach 70 % of max_memory_bytes = 6553600: events for slow peers are dropped";
+    assert!(steps[0].contains(first), "{steps:#?}");
+    let last =
+        "are below 65 % of max_memory_bytes = 6553600; this is over: events for slow peers are dropped";
+    assert!(steps.last().unwrap().contains(last), "{steps:#?}");
 }

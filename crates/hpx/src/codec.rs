@@ -229,6 +229,11 @@ impl Codec for HpxCodec {
     }
 
     fn set_write_mode(&mut self, _trust: Trust) {}
+
+    /// The text of a frame that is inflated as it comes.
+    fn keeps(&self) -> usize {
+        self.body.as_ref().map_or(0, Inflater::keeps)
+    }
 }
 
 impl StreamCodec for HpxCodec {

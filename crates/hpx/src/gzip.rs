@@ -128,6 +128,11 @@ impl Inflater {
         }
     }
 
+    /// Memory that the text so far takes.
+    pub(crate) fn keeps(&self) -> usize {
+        self.text.capacity()
+    }
+
     /// Bytes of the body that are used up.
     pub(crate) fn used(&self) -> usize {
         self.at

@@ -39,6 +39,11 @@ pub trait Lower: Send + 'static {
         false
     }
 
+    /// Memory that it keeps of a packet that is not whole yet. See [`Session::keeps`].
+    fn keeps(&self) -> usize {
+        0
+    }
+
     /// When to wake it; asked after every call.
     fn wake_at(&self) -> Option<Moment>;
 
@@ -208,6 +213,10 @@ impl<L: Lower, U: Upper> Session for Stack<L, U> {
 
     fn resumes(&self) -> bool {
         self.lower.resumes()
+    }
+
+    fn keeps(&self) -> usize {
+        self.lower.keeps().saturating_add(self.upper.keeps())
     }
 
     /// The lower half keeps no room; what the two pass between them is given back too.

@@ -70,6 +70,10 @@ impl Transport<Codec> for Carrier {
         self.seen().has_partial()
     }
 
+    fn keeps(&self) -> usize {
+        self.seen().keeps()
+    }
+
     fn set_partial_limit(&mut self, max: usize, setting: &'static str) {
         self.way().set_partial_limit(max, setting);
     }

@@ -17,6 +17,8 @@ const MAX_SYNTAX_FINDINGS: usize = 20;
 
 /// Longest drain.
 const MAX_DRAIN: Duration = Duration::from_secs(600);
+/// Least memory that connections may keep together.
+const MIN_MEMORY_MIB: usize = 16;
 /// Longest timeout of a route.
 const MAX_TIMEOUT: Duration = Duration::from_secs(3_600);
 
@@ -55,8 +57,8 @@ impl Config {
             read_routes(&mut reader, top, &mut parsed);
         }
         let findings = reader.findings.into_sorted();
-        let Parsed { node, drain, endpoints, routes } = parsed;
-        Self { source, node, drain, endpoints, routes, findings }
+        let Parsed { node, drain, max_memory_bytes, endpoints, routes } = parsed;
+        Self { source, node, drain, max_memory_bytes, endpoints, routes, findings }
     }
 }
 
@@ -64,13 +66,14 @@ impl Config {
 struct Parsed {
     node: String,
     drain: Duration,
+    max_memory_bytes: Option<usize>,
     endpoints: Vec<EndpointConfig>,
     routes: Vec<RouteConfig>,
 }
 
 fn read_bridge(reader: &mut Reader<'_>, top: Table<'_>, parsed: &mut Parsed) {
     let Some(table) = reader.table(top, "bridge", "[bridge]", "a table") else { return };
-    reader.refuse_unknown(table, &["node", "drain"]);
+    reader.refuse_unknown(table, &["node", "drain", "max_memory_bytes"]);
     if let Some(node) = reader.text(table, "node") {
         if node.value.is_empty() || node.value.len() > 64 || node.value.contains(char::is_control) {
             let text = format!("node = {:?} is not a name of 1 to 64 bytes", node.value);
@@ -86,6 +89,7 @@ fn read_bridge(reader: &mut Reader<'_>, top: Table<'_>, parsed: &mut Parsed) {
     if let Some(drain) = reader.duration(table, "drain", MAX_DRAIN) {
         parsed.drain = drain;
     }
+    parsed.max_memory_bytes = reader.size(table, "max_memory_bytes", MIN_MEMORY_MIB);
 }
 
 fn read_endpoints(reader: &mut Reader<'_>, top: Table<'_>, parsed: &mut Parsed) {

@@ -47,6 +47,17 @@ where
         }
     }
 
+    /// This connection keeps most of what is too much for all: it ends now, whatever it had still to say.
+    pub(super) fn shed(&mut self, why: String) {
+        self.tally.add(Count::ConnectionsShed);
+        let reason = Close::Memory(why);
+        if matches!(self.stage, Stage::Closing(_)) {
+            self.stage = Stage::Closing(reason);
+        } else {
+            self.close(reason);
+        }
+    }
+
     pub(super) fn fail(&mut self, error: TransportError) {
         let reason = match error {
             TransportError::Io(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Close::Peer,
@@ -82,6 +93,7 @@ where
                 while let Some(taken) = self.outbox.take(cx) {
                     self.outbox.asked = self.outbox.asked.take().or(taken.close);
                 }
+                self.reckon(cx);
                 self.set_alarm(cx);
                 return Poll::Pending;
             }
@@ -136,7 +148,10 @@ impl<T, S: Session> Drop for Connection<T, S> {
     }
 }
 
-/// Does nobody read any more what is written?
+/// Does nobody read any more what is written, or is there no time to wait for that?
 fn is_gone(reason: &Close) -> bool {
-    matches!(reason, Close::Peer | Close::Transport(_) | Close::SlowConsumer(_) | Close::Dead(_))
+    matches!(
+        reason,
+        Close::Peer | Close::Transport(_) | Close::SlowConsumer(_) | Close::Memory(_) | Close::Dead(_)
+    )
 }

@@ -31,7 +31,7 @@ pub struct Endpoint {
     pub reconnect: Reconnect,
     /// Where everything is counted.
     pub ledger: Arc<Ledger>,
-    /// Time and chance.
+    /// Time, chance and memory.
     pub surroundings: Surroundings,
     /// When to end.
     pub shutdown: Shutdown,

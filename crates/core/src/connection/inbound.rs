@@ -13,6 +13,7 @@ use crate::failure::{CallError, Code, Failure, Retry};
 use crate::handler::{Incoming, Kind, RunId};
 use crate::ledger::Count;
 use crate::limits::too_large;
+use crate::memory::MemoryStep;
 use crate::runs::Finished;
 use crate::session::{Action, Close, Delivery, FrameOf, Outbound, Session};
 use crate::transport::Transport;
@@ -188,6 +189,7 @@ where
             }
         }
         self.applying = false;
+        self.answered = 0;
         fate
     }
 
@@ -273,22 +275,24 @@ where
     fn deliver_request(&mut self, request: Request, reply: S::Reply, speaker: Option<Arc<Identity>>) {
         let limits = &self.endpoint.limits;
         let refusal = if matches!(self.stage, Stage::Open { draining: true }) {
-            Some(Failure::new(Code::Unavailable, "shutting down"))
+            Some((Count::RequestsRefused, Failure::new(Code::Unavailable, "shutting down")))
+        } else if self.step >= MemoryStep::RefuseRequests {
+            Some((Count::RequestsShed, Failure::new(Code::ResourceExhausted, self.charge.why())))
         } else if self.runs.requests() >= limits.max_in_flight {
             let text = format!("too many requests at once: max_in_flight = {}", limits.max_in_flight);
-            Some(Failure::new(Code::ResourceExhausted, text))
+            Some((Count::RequestsRefused, Failure::new(Code::ResourceExhausted, text)))
         } else if self.runs.bytes() >= limits.max_in_flight_bytes {
             let (bytes, max) = (self.runs.bytes(), limits.max_in_flight_bytes);
             let text = format!("{bytes} bytes that bodies in hand keep reach max_in_flight_bytes = {max}");
-            Some(Failure::new(Code::ResourceExhausted, text))
+            Some((Count::RequestsRefused, Failure::new(Code::ResourceExhausted, text)))
         } else {
             None
         };
-        if let Some(failure) = refusal {
+        if let Some((count, failure)) = refusal {
             // It never reached a handler.
             let failure = failure.with_retry(Retry::Safe);
             tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %failure, "request refused");
-            self.tally.add(Count::RequestsRefused);
+            self.tally.add(count);
             return self.send(Outbound::Response { reply, result: Err(failure) });
         }
         self.tally.add(Count::Requests);
@@ -313,13 +317,18 @@ where
                 run,
             })
         };
-        if let Some(finished) = self.runs.start(Some(reply), Some(deadline), bytes, call) {
+        let held_up = self.is_full();
+        if let Some(finished) = self.runs.start(Some(reply), Some(deadline), bytes, held_up, call) {
             self.finished(finished);
         }
     }
 
     pub(super) fn deliver_event(&mut self, event: Event) {
         let limits = &self.endpoint.limits;
+        if self.step >= MemoryStep::RefuseRequests {
+            self.missed = self.missed.saturating_add(1);
+            return self.tally.add(Count::EventsShed);
+        }
         let events = self.runs.len() - self.runs.requests();
         if events >= limits.max_in_flight || self.runs.bytes() >= limits.max_in_flight_bytes {
             // Only while we wait for answers of this peer: otherwise it would not have been read.
@@ -356,19 +365,28 @@ where
                 run,
             })
         };
-        if let Some(finished) = self.runs.start(None, Some(deadline), bytes, call) {
+        let held_up = self.is_full();
+        if let Some(finished) = self.runs.start(None, Some(deadline), bytes, held_up, call) {
             self.finished(finished);
         }
     }
 
-    /// Answers what handlers have finished since the last turn.
+    /// Answers what handlers have finished since the last turn, as far as there is room: with so much waiting to be written as may,
+    /// handlers are not polled. A flush that makes room leads back here.
     pub(super) fn answer(&mut self, cx: &mut Context<'_>) -> bool {
         let mut worked = false;
-        while let Poll::Ready(finished) = self.runs.poll_finished(cx) {
+        while !self.is_full()
+            && let Poll::Ready(finished) = self.runs.poll_finished(cx)
+        {
             worked = true;
             self.finished(finished);
         }
         worked
+    }
+
+    /// Does as much wait to be written as may? Then no handler goes on.
+    fn is_full(&self) -> bool {
+        self.transport.unsent().saturating_add(self.answered) >= self.endpoint.limits.max_queue_bytes
     }
 
     fn finished(&mut self, finished: Finished<S::Reply>) {
@@ -379,6 +397,11 @@ where
                     && let Some(failure) = too_large("answer", response.body.len(), max)
                 {
                     result = Err(failure);
+                }
+                if let Ok(response) = &result
+                    && self.applying
+                {
+                    self.answered = self.answered.saturating_add(response.body.len());
                 }
                 self.tally.add(if result.is_ok() { Count::RequestsAnswered } else { Count::RequestsFailed });
                 self.send(Outbound::Response { reply, result });

@@ -24,8 +24,10 @@ impl<C: Send + 'static> Reach<C> {
     /// An empty queue, and a caller in front of it.
     pub(crate) fn new(endpoint: &Endpoint, keep: bool) -> Self {
         let queue = Arc::new(Queue::new(&endpoint.limits));
-        let (surroundings, timeout) = (endpoint.surroundings.clone(), endpoint.limits.call_timeout);
-        let caller = Caller::over_queue(Arc::clone(&queue) as _, surroundings, timeout);
+        let Endpoint { surroundings, ledger, limits, .. } = endpoint;
+        let outlet = Arc::clone(&queue) as _;
+        let caller =
+            Caller::over_queue(outlet, surroundings.clone(), Arc::clone(ledger), limits.call_timeout);
         Self { queue, caller, keep }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Outbox<S: Session> {
     opened: VecDeque<Gate>,
     /// No deadline of a held call is before this moment.
     earliest: Option<Moment>,
+    /// Of all that waits here and in the queue, when it was last looked at.
+    bytes: usize,
     /// The call that is being encoded.
     encoding: Option<CallId>,
     /// A close that was asked for while this connection was closing already: it is for the next one.
@@ -56,6 +58,7 @@ impl<S: Session> Outbox<S> {
             held: BTreeMap::new(),
             opened: VecDeque::new(),
             earliest: None,
+            bytes: 0,
             encoding: None,
             asked: None,
         }
@@ -68,6 +71,10 @@ impl<S: Session> Outbox<S> {
     /// Has everything that callers queued been taken?
     pub(super) fn queue_is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn earliest(&self) -> Option<Moment> {
@@ -84,6 +91,7 @@ impl<S: Session> Outbox<S> {
     pub(super) fn take(&mut self, cx: &Context<'_>) -> Option<Taken> {
         let Poll::Ready(taken) = self.queue.poll_take(&mut self.jobs, cx.waker()) else { return None };
         self.earliest = [self.earliest, taken.earliest].into_iter().flatten().min();
+        self.bytes = taken.bytes;
         Some(taken)
     }
 
@@ -133,18 +141,18 @@ impl<S: Session> Outbox<S> {
     fn sweep(&mut self, now: Moment, why: &CallError) -> Swept {
         let mut earliest: Option<Moment> = None;
         let mut swept = Swept::default();
-        let queue = &self.queue;
+        let Self { queue, bytes, .. } = self;
         let mut check = |waiting: &mut VecDeque<JobOf<S>>| {
             for Numbered { number, job } in std::mem::take(waiting) {
                 let size = job.bytes();
                 match job {
                     Job::Request { answer, .. } if answer.is_left() => {
                         swept.cancelled += 1;
-                        queue.release(1, size);
+                        *bytes = queue.release(1, size);
                     }
                     Job::Request { deadline, answer, .. } if deadline <= now => {
                         swept.not_sent += 1;
-                        queue.release(1, size);
+                        *bytes = queue.release(1, size);
                         answer.tell(Err(why.clone()));
                     }
                     job => {
@@ -242,7 +250,7 @@ where
             bytes += size;
         }
         if messages > 0 {
-            self.outbox.queue.release(messages, bytes);
+            self.outbox.bytes = self.outbox.queue.release(messages, bytes);
         }
         worked
     }

@@ -142,6 +142,11 @@ impl Subscriber {
     }
 
     fn keep(&self, state: &mut State, event: &Event, key: &ByteString) {
+        if self.caller.sheds_events() {
+            while state.drop_oldest() {}
+            state.counts.dropped += 1;
+            return state.miss(1);
+        }
         let HubConfig {
             max_subscriber_messages: max_messages, max_subscriber_bytes: max_bytes, slow, ..
         } = *self.config;

@@ -10,7 +10,8 @@ use crate::credentials::BoxFuture;
 use crate::envelope::Request;
 use crate::failure::{CallError, Outcome};
 use crate::limits::Limits;
-use crate::moment::Surroundings;
+use crate::memory::{Charge, Memory, UNIT};
+use crate::moment::{Moment, Surroundings};
 use crate::queue::{Job, Numbered, Outlet, Queue};
 use crate::session::Close;
 
@@ -24,9 +25,14 @@ struct Remote {
 impl Remote {
     /// A remote whose connection has room for `room` events.
     fn new(id: u64, room: usize) -> Self {
+        Self::sharing(id, room, &Arc::default())
+    }
+
+    fn sharing(id: u64, room: usize, memory: &Arc<Memory>) -> Self {
         let queue = Arc::new(Queue::new(&Limits { max_queue_messages: room, ..Limits::default() }));
+        let surroundings = Surroundings { memory: Arc::clone(memory), ..Surroundings::seeded(id) };
         let outlet: Arc<dyn Outlet> = Arc::clone(&queue) as _;
-        let caller = Caller::over_queue(outlet, Surroundings::seeded(id), Duration::from_secs(1));
+        let caller = Caller::over_queue(outlet, surroundings, Arc::default(), Duration::from_secs(1));
         Self { peer: Peer::new(id, "test", None, Some(caller)), queue, jobs: VecDeque::new() }
     }
 
@@ -339,4 +345,31 @@ async fn a_way_that_can_only_wait_gets_its_events_in_order_from_the_task() {
     assert_eq!(*slowly.got.lock().unwrap(), ["0", "1", "2", "4", "5"]);
     let counts = hub.counts(&peer).unwrap();
     assert_eq!((counts.sent, counts.dropped, counts.gaps), (5, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c20_from_70_percent_of_the_memory_on_a_slow_member_loses_what_waits_and_is_told_of_the_gap() {
+    let memory = Arc::new(Memory::new(100 * UNIT));
+    let mut others = Charge::new(Arc::clone(&memory), 0);
+    let mut hold = |units: usize| others.hold(units * UNIT, Moment::default(), Waker::noop());
+    let (mut slow, mut fast) = (Remote::sharing(1, 2, &memory), Remote::sharing(2, 2, &memory));
+    let hub = Hub::default();
+    hub.join("g", &slow.peer).unwrap();
+    let large = Event::new(Route::from_static("n"), Body::json(&"x".repeat(UNIT)).unwrap());
+    hub.publish("g", &large);
+    hub.join("g", &fast.peer).unwrap();
+    for n in 1..=3 {
+        hub.publish("g", &number(n));
+        assert_eq!(fast.read(1).await, [n.to_string()]);
+    }
+    assert_eq!(hub.counts(&slow.peer).unwrap().waiting, 2);
+    hold(70);
+    hub.publish("g", &number(4));
+    assert_eq!(fast.read(1).await, ["4"]);
+    let counts = hub.counts(&slow.peer).unwrap();
+    assert_eq!((counts.sent, counts.waiting, counts.dropped), (2, 0, 3));
+    hold(0);
+    hub.publish("g", &number(5));
+    assert_eq!(slow.read(2).await[1], "1");
+    assert_eq!(slow.read(2).await, ["polywire.gap {\"missed\":3,\"reason\":\"slow subscriber\"}", "5"]);
 }

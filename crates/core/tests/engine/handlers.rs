@@ -211,7 +211,7 @@ async fn c13_events_beyond_the_limit_are_dropped_counted_and_told_while_we_wait_
     rig.say(". late 5").await;
     rig.say(". late 6").await;
     settle().await;
-    let gap = r#". polywire.gap {"missed":3,"reason":"more events at once than max_in_flight = 2 or max_in_flight_bytes = 33554432 allow"}"#;
+    let gap = r#". polywire.gap {"missed":3,"reason":"more events at once than max_in_flight = 2, max_in_flight_bytes = 33554432 or max_memory_bytes allow"}"#;
     assert_eq!(rig.heard.all(), [". late 0", ". late 1", gap, ". late 5", ". late 6"]);
     assert_eq!((rig.count(Count::Events), rig.count(Count::EventsRefused)), (5, 3));
     rig.hang_up().await;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use polywire_core::{CallError, Close, Count, Credentials};
+use polywire_core::{CallError, Close, Count, Credentials, Handler, Incoming, Response};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::time::Instant;
 
-use crate::toy::{Login, Order, Setup, settle};
+use crate::toy::{Login, Order, Serve, Setup, json, settle};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -168,6 +169,104 @@ async fn c08_a_peer_that_reads_a_little_now_and_then_is_kept() {
     }
     assert_eq!(got.len(), "! 1 \"\"\n".len() + 600);
     rig.hang_up().await;
+}
+
+/// Answers with 1 MiB, `late` after one tick.
+fn large_answers() -> impl Handler {
+    let text = json(&format!("\"{}\"", "x".repeat((1 << 20) - 2)));
+    Serve(move |incoming: Incoming| {
+        let text = text.clone();
+        async move {
+            if &*incoming.route == "late" {
+                settle().await;
+            }
+            Ok(Response::from(text))
+        }
+    })
+}
+
+/// How many of so many answers are written for a peer that does not read; then it reads, and gets all of them.
+async fn answers_unread(rig: &mut crate::toy::Rig, requests: u64) -> u64 {
+    tokio::time::sleep(secs(5)).await;
+    let unread = rig.count(Count::RequestsAnswered);
+    let mut ids = Vec::new();
+    for _ in 0..requests {
+        let answer = rig.hear().await;
+        ids.extend(answer.split(' ').nth(1).and_then(|id| id.parse::<u64>().ok()));
+    }
+    ids.sort_unstable();
+    assert_eq!(ids, (0..requests).collect::<Vec<_>>());
+    unread
+}
+
+#[tokio::test(start_paused = true)]
+async fn c13_answers_for_a_peer_that_does_not_read_stay_within_max_queue_bytes() {
+    const REQUESTS: u64 = 256;
+    for batch in [false, true] {
+        for name in ["late", "now"] {
+            let mut setup = Setup::new().handler(large_answers());
+            setup.pipe = 16 << 10;
+            let most = setup.limits.max_queue_bytes as u64 >> 20;
+            let mut rig = setup.start();
+            let requests: Vec<_> = (0..REQUESTS).map(|id| format!("? {id} {name}")).collect();
+            if batch {
+                rig.say(&format!("all {}", requests.join(";"))).await;
+            } else {
+                rig.say(&requests.join("\n")).await;
+            }
+            let unread = answers_unread(&mut rig, REQUESTS).await;
+            assert!((1..=most + 1).contains(&unread), "{unread} answers of {name}, batch {batch}");
+            assert_eq!(rig.count(Count::RequestsRefused), 0);
+            rig.hang_up().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c13_answers_wait_within_max_queue_bytes_also_while_we_wait_for_an_answer() {
+    let mut setup = Setup::new().handler(large_answers());
+    setup.pipe = 16 << 10;
+    let mut rig = setup.start();
+    let call = rig.call("a", "1");
+    rig.hear().await;
+    for id in 0..100 {
+        rig.say(&format!("? {id} {}", ["late", "now"][id % 2])).await;
+    }
+    let unread = answers_unread(&mut rig, 100).await;
+    assert!((1..=9).contains(&unread), "{unread} answers");
+    rig.say("! 1 1").await;
+    assert_eq!(call.await.unwrap().unwrap().body, json("1"));
+    rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c13_answers_larger_than_max_queue_bytes_leave_one_after_the_other() {
+    let mut setup = Setup::new();
+    (setup.limits.max_queue_bytes, setup.pipe) = (1_024, 512);
+    let rig = setup.start();
+    let body = format!("\"{}\"", "x".repeat(3_000));
+    let (hear, mut say) = tokio::io::split(rig.far.into_inner());
+    let requests: String =
+        (0..200).map(|id| format!("? {id} {} {body}\n", ["late", "echo"][id % 2])).collect();
+    let saying = tokio::spawn(async move { say.write_all(requests.as_bytes()).await.map(|()| say) });
+    let mut lines = BufReader::new(hear).lines();
+    for _ in 0..200 {
+        assert!(lines.next_line().await.unwrap().unwrap().ends_with(&body));
+    }
+    saying.await.unwrap().unwrap();
+    drop(lines);
+    assert_eq!(rig.task.await.unwrap().reason, Close::Peer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c08_a_peer_for_which_answers_wait_is_closed_after_write_timeout() {
+    let mut rig = Setup::new().handler(large_answers()).start();
+    let start = Instant::now();
+    let requests: Vec<_> = (0..256).map(|id| format!("? {id} late")).collect();
+    rig.say(&requests.join("\n")).await;
+    let ended = tokio::time::timeout(secs(60), &mut rig.task).await.unwrap().unwrap();
+    assert_eq!(ended.reason, Close::SlowConsumer(secs(10)));
+    assert_eq!(start.elapsed().as_secs(), 10);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ mod close;
 mod handlers;
 mod hostile;
 mod limits;
+mod memory;
 mod messages;
 mod order;
 mod reconnect;

@@ -46,13 +46,13 @@ impl Accept<DuplexStream> for Toys {
     }
 }
 
-struct House {
-    server: Server,
+pub(crate) struct House {
+    pub(crate) server: Server,
     door: mpsc::Sender<io::Result<DuplexStream>>,
     guests: Arc<Guests>,
 }
 
-fn open(setup: Setup, login: Login) -> House {
+pub(crate) fn open(setup: Setup, login: Login) -> House {
     open_to(setup, login, None)
 }
 
@@ -75,34 +75,34 @@ fn house(mut setup: Setup, toys: Toys, address: Option<&str>) -> House {
 }
 
 impl House {
-    async fn arrive(&self) -> Guest {
+    pub(crate) async fn arrive(&self) -> Guest {
         let (near, far) = tokio::io::duplex(1 << 16);
         self.door.send(Ok(near)).await.unwrap();
         settle().await;
         Guest(BufReader::new(far))
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         let ledger = Arc::clone(self.server.ledger());
         self.server.shutdown().await;
         check_books(&ledger);
     }
 }
 
-struct Guest(BufReader<DuplexStream>);
+pub(crate) struct Guest(BufReader<DuplexStream>);
 
 impl Guest {
     async fn say(&mut self, line: &str) {
         self.0.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
-    async fn hear(&mut self) -> String {
+    pub(crate) async fn hear(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).await.unwrap();
         line.trim_end_matches('\n').to_owned()
     }
 
-    async fn answered(&mut self) -> bool {
+    pub(crate) async fn answered(&mut self) -> bool {
         self.say("? 1 echo 1").await;
         let answer = tokio::time::timeout(Duration::from_millis(1), self.hear()).await;
         answer.is_ok_and(|answer| answer == "! 1 1")

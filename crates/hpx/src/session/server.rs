@@ -361,6 +361,10 @@ impl Session for ServerSession {
             Outbound::Command(never) => match never {},
         }
     }
+
+    fn keeps(&self) -> usize {
+        self.batch.as_ref().map_or(0, Batch::keeps)
+    }
 }
 
 /// The broadcast that an event of this route stands for.

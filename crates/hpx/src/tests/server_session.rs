@@ -359,7 +359,7 @@ fn p09_lists_of_every_shape() {
 }
 
 #[test]
-fn the_reply_of_a_batch_stays_within_max_frame_bytes() {
+fn p09_the_reply_of_a_batch_stays_within_max_frame_bytes() {
     let config = |max_frame_bytes: usize| {
         let mut config = server_config(false);
         config.wire.limits = Arc::new(Limits { max_frame_bytes, ..Limits::default() });
@@ -374,8 +374,7 @@ fn the_reply_of_a_batch_stays_within_max_frame_bytes() {
         let reply = desk.next();
         assert!(desk.written.is_empty(), "one frame");
         assert!(desk.sent.len() <= (16 << 10) + DELIMITER.len(), "{} bytes", desk.sent.len());
-        let no_room =
-            json!({"code": 400, "msg": "the reply has no room for this answer: max_frame_bytes = 16384"});
+        let no_room = json!({"code": 400, "msg": "the function ran, and the reply has no room for its answer: max_frame_bytes = 16384"});
         let entries = reply["data"].as_array().unwrap();
         assert_eq!(entries.len(), 20);
         let mut refused = Vec::new();
@@ -397,6 +396,13 @@ fn the_reply_of_a_batch_stays_within_max_frame_bytes() {
     let text = error["msg"].as_str().unwrap();
     assert!(error["code"] == 400 && text.ends_with("exceeds max_frame_bytes = 16384"), "{error}");
     assert!(desk.requests.is_empty() && desk.closed.is_none());
+
+    let mut config = config(16 << 10);
+    config.wire.max_inflated_bytes = 10_000;
+    let (_, mut desk, session) = alice(config);
+    desk.message(&call(&session, &json!(vec![echo(&"x".repeat(4_000)); 3])));
+    let why = "the function ran, and the reply has no room for its answer: max_inflated_bytes = 10000";
+    assert_eq!(desk.next()["data"][2]["error"]["msg"], why, "the smaller of the two counts");
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub(super) struct Boundaries {
     fragmented: bool,
     /// The frames of the message at hand so far.
     frames: u32,
+    /// The bytes of its payload so far.
+    bytes: usize,
     /// The most frames that one message had.
     pub(super) most_frames: u32,
 }
@@ -23,11 +25,17 @@ impl Boundaries {
         self.header.is_empty() && self.payload == 0 && !self.fragmented
     }
 
+    /// Bytes of a message that is not whole yet.
+    pub(super) fn begun(&self) -> usize {
+        if self.between() { 0 } else { self.bytes }
+    }
+
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.payload > 0 {
                 let skip = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
                 bytes = bytes.get(skip..).unwrap_or_default();
+                self.bytes = self.bytes.saturating_add(skip);
                 self.payload -= u64::try_from(skip).unwrap_or(self.payload);
                 continue;
             }
@@ -36,7 +44,10 @@ impl Boundaries {
                 self.payload = header.length;
                 if !header.is_control() {
                     self.fragmented = !header.is_final();
-                    self.frames = if header.opcode() == 0 { self.frames.saturating_add(1) } else { 1 };
+                    if header.opcode() != 0 {
+                        (self.frames, self.bytes) = (0, 0);
+                    }
+                    self.frames = self.frames.saturating_add(1);
                     self.most_frames = self.most_frames.max(self.frames);
                 }
             }
@@ -61,8 +72,10 @@ mod tests {
                 let mut boundaries = Boundaries::default();
                 boundaries.pass(&stream[..cut]);
                 assert!(!boundaries.between(), "{cut} of {stream:?}");
+                assert!(boundaries.begun() <= cut);
                 boundaries.pass(&stream[cut..]);
                 assert!(boundaries.between(), "{stream:?}");
+                assert_eq!(boundaries.begun(), 0);
             }
         }
     }

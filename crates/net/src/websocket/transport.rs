@@ -325,6 +325,14 @@ where
         }
     }
 
+    fn keeps(&self) -> usize {
+        match &self.state {
+            State::Active(socket) => socket.get_ref().boundaries.begun(),
+            State::Resting(io) => io.boundaries.begun(),
+            State::Changing => 0,
+        }
+    }
+
     /// A message in one frame is a slice of tungstenite's read buffer, which others may lie in, too.
     fn pins(&self) -> usize {
         if self.put_together { 0 } else { BUFFER_BYTES }

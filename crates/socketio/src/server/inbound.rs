@@ -86,6 +86,11 @@ impl Inbound {
         }
     }
 
+    /// The bytes of those that wait here.
+    pub(super) fn bytes(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).bytes
+    }
+
     /// How many have come so far.
     pub(super) fn pushed(&self) -> u64 {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).pushed

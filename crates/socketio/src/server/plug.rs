@@ -272,6 +272,10 @@ impl Transport<Packets> for Plug {
         self.gate.has_begun()
     }
 
+    fn keeps(&self) -> usize {
+        self.member.inbound.bytes()
+    }
+
     /// Text is a slice of what the library has read.
     fn pins(&self) -> usize {
         BUFFER_BYTES

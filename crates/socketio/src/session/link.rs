@@ -437,6 +437,10 @@ impl Lower for Link {
         self.recovered
     }
 
+    fn keeps(&self) -> usize {
+        self.assembling.as_ref().map_or(0, |assembling| assembling.bytes)
+    }
+
     fn wake_at(&self) -> Option<Moment> {
         let due = self.assembling.as_ref().map(|assembling| assembling.until);
         self.dead_at.into_iter().chain(due).min()

@@ -45,7 +45,7 @@ impl ReplyLimit {
             (longest_text(wire.limits.max_frame_bytes), "max_frame_bytes", wire.limits.max_frame_bytes);
         let of_text = (wire.max_inflated_bytes, "max_inflated_bytes", wire.max_inflated_bytes);
         let (max_text, setting, max) = of_frame.min(of_text);
-        let text = format!("the reply has no room for this answer: {setting} = {max}");
+        let text = format!("the function ran, and the reply has no room for its answer: {setting} = {max}");
         let no_room = Failure::new(Code::ResourceExhausted, text);
         let mut entry = BytesMut::from(",");
         translate::write_result(&mut entry, b"", &Err(no_room.clone()));
@@ -131,6 +131,11 @@ impl ServerSession {
 }
 
 impl Batch {
+    /// Memory that the reply so far takes.
+    pub(super) fn keeps(&self) -> usize {
+        self.reply.capacity()
+    }
+
     pub(super) fn finished(&mut self, result: &Result<Response, Failure>, limit: &ReplyLimit) {
         let before = self.reply.len();
         self.write(result);
