@@ -175,7 +175,7 @@ where
             wakes: Wakes::default(),
             outbox: Outbox::new(queue, keep),
             deadlines: Deadlines::new(),
-            tally: Tally::new(),
+            tally: Tally::new(&endpoint.ledger),
             charge: Charge::new(Arc::clone(&endpoint.surroundings.memory), id),
             step: MemoryStep::None,
             judging: None,

@@ -3,8 +3,10 @@
 //! Two identities hold at every instant a snapshot is taken:
 //! `frames_received = frames_delivered + frames_used + sum of reasons`, and for calls each way
 //! `started = answered + failed + … + running`. A connection counts in plain numbers and adds them to the shared ledger once a turn,
-//! all under one lock: an atomic number for each count would let a reader see the half of a turn, and costs a writer more.
+//! all under one lock: an atomic number for each count would let a reader see the half of a turn, and costs a writer more. The ledger
+//! is kept in parts, so that connections on other processors seldom meet at one lock.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 macro_rules! counts {
@@ -136,26 +138,55 @@ impl Count {
 
 const COUNTS: usize = Count::ALL.len();
 
+/// Parts of a ledger, a power of two.
+const PARTS: usize = 8;
+
+type Counts = [u64; COUNTS];
+
+/// One part, apart from its neighbours by two lines of a processor's cache.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Part(Mutex<Counts>);
+
+impl Part {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Counters shared by the connections of one endpoint.
 #[derive(Debug)]
 pub struct Ledger {
-    counts: Mutex<[u64; COUNTS]>,
+    parts: [Part; PARTS],
+    /// How many connections have been given a part.
+    given: AtomicUsize,
 }
 
 impl Ledger {
     /// A ledger with every count at zero.
     pub fn new() -> Self {
-        Self { counts: Mutex::new([0; COUNTS]) }
+        let parts = std::array::from_fn(|_| Part(Mutex::new([0; COUNTS])));
+        Self { parts, given: AtomicUsize::new(0) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, [u64; COUNTS]> {
-        // Nothing panics while it is held.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn part(&self, which: usize) -> &Part {
+        let [first, ..] = &self.parts;
+        self.parts.get(which % PARTS).unwrap_or(first)
+    }
+
+    /// The sums of one instant.
+    fn sums(&self) -> Counts {
+        // All are locked, in one order, before the first is read.
+        let parts = self.parts.each_ref().map(Part::lock);
+        std::array::from_fn(|which| {
+            parts.iter().fold(0_u64, |sum, counts| sum.wrapping_add(counts.get(which).copied().unwrap_or(0)))
+        })
     }
 
     /// The present value of one count.
     pub fn get(&self, count: Count) -> u64 {
-        of(&self.lock(), count)
+        of(&self.sums(), count)
     }
 
     /// Adds to one count.
@@ -165,7 +196,7 @@ impl Ledger {
 
     /// Adds to several counts at once: no snapshot sees some of them alone.
     pub fn add_all(&self, more: impl IntoIterator<Item = (Count, u64)>) {
-        let mut counts = self.lock();
+        let mut counts = self.part(0).lock();
         for (count, more) in more {
             if let Some(cell) = counts.get_mut(count as usize) {
                 *cell = cell.wrapping_add(more);
@@ -175,13 +206,13 @@ impl Ledger {
 
     /// Every count that is not zero, in the order of declaration, all of one instant.
     pub fn snapshot(&self) -> Vec<(Count, u64)> {
-        let counts = *self.lock();
+        let counts = self.sums();
         Count::ALL.iter().map(|count| (*count, of(&counts, *count))).filter(|(_, value)| *value > 0).collect()
     }
 
     /// Frames received that are not accounted for; anything but 0 is a fault of ours.
     pub fn unaccounted_frames(&self) -> i64 {
-        let counts = *self.lock();
+        let counts = self.sums();
         let reasons: u64 =
             Count::ALL.iter().filter(|count| count.is_reason()).map(|count| of(&counts, *count)).sum();
         let known = of(&counts, Count::FramesDelivered) + of(&counts, Count::FramesUsed) + reasons;
@@ -189,7 +220,7 @@ impl Ledger {
     }
 }
 
-fn of(counts: &[u64; COUNTS], count: Count) -> u64 {
+fn of(counts: &Counts, count: Count) -> u64 {
     counts.get(count as usize).copied().unwrap_or_default()
 }
 
@@ -204,14 +235,16 @@ impl Default for Ledger {
 /// Few counts move in one turn, so the shared cells that did not are left alone.
 #[derive(Debug)]
 pub(crate) struct Tally {
+    /// The part of the ledger that it is added to.
+    part: usize,
     moved: u64,
     counts: [u32; COUNTS],
 }
 
 impl Tally {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(ledger: &Ledger) -> Self {
         const { assert!(COUNTS <= 64) };
-        Self { moved: 0, counts: [0; COUNTS] }
+        Self { part: ledger.given.fetch_add(1, Ordering::Relaxed), moved: 0, counts: [0; COUNTS] }
     }
 
     pub(crate) fn add(&mut self, count: Count) {
@@ -225,7 +258,7 @@ impl Tally {
         if self.moved == 0 {
             return;
         }
-        let mut counts = ledger.lock();
+        let mut counts = ledger.part(self.part).lock();
         while self.moved != 0 {
             let index = self.moved.trailing_zeros() as usize;
             self.moved &= self.moved - 1;
@@ -245,7 +278,7 @@ mod tests {
     #[test]
     fn a_tally_settles_into_the_ledger_once() {
         let ledger = Ledger::new();
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(&ledger);
         tally.add(Count::FramesReceived);
         tally.add(Count::FramesReceived);
         tally.add(Count::OrphanReply);
@@ -263,7 +296,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for turn in 0..20_000 {
-                        let mut tally = Tally::new();
+                        let mut tally = Tally::new(&ledger);
                         for ended in [Count::FramesDelivered, Count::FramesUsed, Count::BeforeLogin] {
                             tally.add(Count::FramesReceived);
                             tally.add(ended);
