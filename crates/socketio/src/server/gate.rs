@@ -17,6 +17,8 @@ pub(super) struct Gate {
     cut: AtomicBool,
     /// Why this side ends its WebSocket, where it does below the library.
     verdict: OnceLock<Verdict>,
+    /// A WebSocket of the session has ended or failed by itself.
+    lost: AtomicBool,
     /// How often everything written so far has left.
     flushes: AtomicU64,
     /// Those that read: two streams for as long as a session moves from one to the other.
@@ -75,6 +77,16 @@ impl Gate {
     /// Why this side ends its WebSocket, if it does.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         self.verdict.get().copied()
+    }
+
+    /// A WebSocket of the session has ended or failed, without a word of the client's.
+    pub(super) fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+    }
+
+    /// Has a WebSocket of the session ended so?
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     /// Whether a message was begun whose rest is waited for.
