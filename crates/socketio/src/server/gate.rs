@@ -45,7 +45,7 @@ impl Gate {
     pub(super) fn poll_read(&self, cx: &Context<'_>) -> Poll<Reading> {
         // Kept before looking, so that a change in between wakes it.
         wait(&self.readers, READERS, cx);
-        if self.cut.load(Ordering::Acquire) {
+        if self.is_cut() {
             return Poll::Ready(Reading::Cut);
         }
         if self.full.load(Ordering::Acquire) > 0 { Poll::Pending } else { Poll::Ready(Reading::Go) }
@@ -63,10 +63,15 @@ impl Gate {
         }
     }
 
-    /// Nothing more is read. What is waiting to be written is written.
+    /// Nothing more is read. What is waiting to be written is written; a session of requests is known no more.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
         wake(&self.readers);
+    }
+
+    /// Is nothing more read?
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     /// This side ends its WebSocket, which is told to all that the session has joined. The first reason counts.

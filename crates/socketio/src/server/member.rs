@@ -43,12 +43,10 @@ impl Member {
         if !self.present() {
             return;
         }
-        if self.streams() {
-            // The library closes the session when its stream ends, in order.
+        // Over a stream the library closes the session when that ends, in order. One of requests is told, or known no more where its
+        // queue is full: the library has no other word to end it by, and its heartbeat finds no room either.
+        if self.streams() || self.disconnect().is_err() {
             self.inbound.gate().cut();
-        } else {
-            // A full queue is emptied by nobody and ends with the heartbeat.
-            drop(self.disconnect());
         }
         self.left = true;
     }
