@@ -90,7 +90,8 @@
 //!   They wait in a bounded queue, and while it is full the stream is not read. Packets leave through the library's
 //!   adapter as they are; at most 64 at a time, because its heartbeat needs a place in the same queue.
 //! - **What the library cannot do is not hidden**: CONNECT_ERROR carries a message alone, the first ping comes at
-//!   once, and a poll that its client gave up does not end the session.
+//!   once, and a poll that its client gave up does not end the session. It recovers no session, so CONNECT is answered
+//!   with a `sid` alone, and a client that comes back has missed what was sent in between.
 //!   It hands answers over beside the events, so one waits here for the events that came before it; an event sent
 //!   right behind an answer may be handled before the caller has it.
 //! - **A session of requests has a name of ours.** The library's id is that of the client too, which programs show to
