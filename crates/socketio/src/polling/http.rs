@@ -453,7 +453,11 @@ mod tests {
                 rest = more;
                 (!piece.is_empty()).then_some(piece)
             });
-            assert_eq!(pair.come([head].into_iter().chain(pieces)).await, expected, "body {number} in pieces");
+            assert_eq!(
+                pair.come([head].into_iter().chain(pieces)).await,
+                expected,
+                "body {number} in pieces"
+            );
             let pieces = [head].into_iter().chain(body.chunks(1));
             assert_eq!(pair.come(pieces).await, expected, "body {number} byte by byte");
             progress.one_more();
