@@ -12,7 +12,8 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use polywire_core::{
-    Body, Close, Endpoint, Handler, HandlerFuture, Incoming, Kind, Limits, Observe, Peer, Response, Server,
+    Body, Close, Count, Endpoint, Handler, HandlerFuture, Incoming, Kind, Limits, Observe, Peer, Response,
+    Server,
 };
 use polywire_socketio::{ServerConfig, listen, mount};
 use raw::{Raw, until};
@@ -225,6 +226,19 @@ async fn h05_h06_h07_what_is_odd_and_served_and_what_becomes_of_it() {
         until(&format!("{text} and another"), || heard.0.lock().unwrap().len() >= 2).await;
         assert_eq!(heard.take(), [*wanted, "event n"], "{text}");
     }
+    // What is deeper than any body may be is dropped and counted, alone and around an attachment.
+    let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!("42[\"a\",{open}{close}]");
+    let around = format!("451-[\"a\",{open}{{\"_placeholder\":true,\"num\":0}}{close}]");
+    let mut raw = Raw::join(server.address()).await;
+    raw.send(&[&deep, &around]).await;
+    raw.send_binary(&[b"x"]).await;
+    raw.send(&["42[\"n\"]"]).await;
+    until("it is served", || !heard.0.lock().unwrap().is_empty()).await;
+    assert_eq!(heard.take(), ["event n"]);
+    until("both are counted", || server.ledger().get(Count::BadBody) == 2).await;
+    drop(raw);
+    until("it has gone", || server.peers().len() == 1).await;
     // A DISCONNECT with a payload, which the original refuses, is one all the same.
     let mut raw = Raw::join(server.address()).await;
     until("a second peer", || server.peers().len() == 2).await;
