@@ -3,6 +3,8 @@
 //!
 //! `POLYWIRE_SOAK_MESSAGES` and `POLYWIRE_SOAK_SEED` say how many messages, and which.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 #[path = "support/socketio_raw.rs"]
 mod raw;
 
