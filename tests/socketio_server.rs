@@ -498,6 +498,28 @@ async fn a_shutdown_ends_sessions_without_dismissing_them() {
     assert!(heard.iter().all(|(_, text)| !text.starts_with("41")), "{heard:?}");
 }
 
+/// The same over requests: whoever waits for more is told that the session ends, and not to leave.
+#[tokio::test]
+async fn a_shutdown_dismisses_no_client_of_requests() {
+    let server = serve(Endpoint::new("socketio", Ears::default()), ServerConfig::default()).await;
+    let mut raw = Raw::dial(server.address()).await;
+    let query = format!("&sid={}", raw.session().await);
+    assert_eq!(raw.ask(&query, Some("40")).await.0, 200);
+    let mut heard = String::new();
+    while !heard.contains("40{") || !heard.split('\u{1e}').any(|packet| packet == "2") {
+        heard = [heard, raw.ask(&query, None).await.1].join("\u{1e}");
+    }
+    one_peer(&server).await;
+    raw.begin("GET", &format!("EIO=4&transport=polling{query}"), "").await;
+    for _ in 0..2_000 {
+        tokio::task::yield_now().await;
+    }
+    let reading = tokio::spawn(async move { raw.rest().await });
+    timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
+    let heard = reading.await.unwrap();
+    assert_eq!(heard.rsplit("\r\n\r\n").next(), Some("1"), "{heard:?}");
+}
+
 #[tokio::test]
 async fn a_server_that_closes_tells_of_every_client_once() {
     const CLIENTS: usize = 5;

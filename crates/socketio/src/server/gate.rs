@@ -8,6 +8,8 @@ use super::verdict::Verdict;
 
 /// Tasks that read at a time: those of two streams, each of which goes on in another task after its upgrade.
 const READERS: usize = 4;
+/// Requests that wait for what the server has to say: one, and one that takes its place.
+const POLLS: usize = 2;
 
 /// Shared by the stream of one client and all it has joined.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub(super) struct Gate {
     flushes: AtomicU64,
     /// Those that read: two streams for as long as a session moves from one to the other.
     readers: Mutex<Vec<Waker>>,
+    /// Those that wait for more in the name of a client, until nobody wants to say more.
+    polls: Mutex<Vec<Waker>>,
     /// Those that wait for the next flush.
     writers: Mutex<Vec<Waker>>,
     /// The client has begun a message, and its rest is waited for.
@@ -67,6 +71,14 @@ impl Gate {
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
         wake(&self.readers);
+        wake(&self.polls);
+    }
+
+    /// Ready once nothing more is read.
+    pub(super) fn poll_cut(&self, cx: &Context<'_>) -> Poll<()> {
+        // Kept before looking, so that a change in between wakes it.
+        wait(&self.polls, POLLS, cx);
+        if self.is_cut() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Is nothing more read?

@@ -43,11 +43,9 @@ impl Member {
         if !self.present() {
             return;
         }
-        // Over a stream the library closes the session when that ends, in order. One of requests is told, or known no more where its
-        // queue is full: the library has no other word to end it by, and its heartbeat finds no room either.
-        if self.streams() || self.disconnect().is_err() {
-            self.inbound.gate().cut();
-        }
+        // Over a stream the library closes the session when that ends, in order. One of requests is known no more, and the library
+        // misses its pongs.
+        self.inbound.gate().cut();
         self.left = true;
     }
 }
