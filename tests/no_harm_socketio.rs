@@ -3,10 +3,16 @@
 //!
 //! `POLYWIRE_SOAK_MESSAGES` and `POLYWIRE_SOAK_SEED` say how many messages, and which.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+#[path = "support/socketio_raw.rs"]
+mod raw;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{Body, Credentials, Endpoint, JsonText, Meta, Reconnect};
+use polywire_net::websocket::{Settings, accept};
 use polywire_socketio::{Config, RESERVED, SEVERAL, ServerConfig, Transports, dial, listen};
 use polywire_tests::driver::Driver;
 use polywire_tests::harm::{Told, Trial, heard, hex};
@@ -14,7 +20,10 @@ use polywire_tests::install::{PYTHON_SOCKETIO, SOCKET_IO, SOCKET_IO_CLIENT};
 use polywire_tests::odd::{self, Load, Message, Odd};
 use polywire_tests::process::ProcessError;
 use polywire_tests::skip;
+use raw::Raw;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::net::{TcpListener, TcpStream};
 
 /// How long our end may take to connect.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -167,4 +176,154 @@ async fn no_harm_to_the_python_client() -> Result<(), ProcessError> {
         }
     }
     Ok(())
+}
+
+/// What was heard of so many messages, or the words of the first problem noticed.
+async fn noticed(driver: &mut Driver, heard: usize) -> Result<Value, String> {
+    let told = driver.ask("heard", json!({ "count": heard })).await.map_err(|error| error.to_string())?;
+    let told = told.map_err(|error| error.to_string())?;
+    match driver.run("trouble", json!({})).await.map_err(|error| error.to_string())? {
+        Value::Array(trouble) if trouble.is_empty() => Ok(told),
+        trouble => Err(trouble.to_string()),
+    }
+}
+
+/// What a raw client does to the server that `driver` is.
+async fn to_server(mut driver: Driver, messages: &[&str], heard: usize) -> Result<Value, String> {
+    let listening = driver.run("listen", json!({ "namespace": "/" })).await.expect("it listens");
+    let mut raw = Raw::join(&format!("127.0.0.1:{}", listening["port"])).await;
+    driver.run("connected", json!({})).await.expect("it has heard of that");
+    for message in messages {
+        match message.strip_prefix('b') {
+            Some(bytes) => raw.send_binary(&[bytes.as_bytes()]).await,
+            None => raw.send(&[message]).await,
+        }
+    }
+    noticed(&mut driver, heard).await
+}
+
+/// What a raw server does to the client that `driver` is.
+async fn to_client(mut driver: Driver, messages: &[&str], heard: usize) -> Result<Value, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it listens"));
+    let how = json!({ "url": url, "namespace": "/", "transports": ["websocket"] });
+    let connecting = driver.begin("connect", how).await.map_err(|error| error.to_string())?;
+    let (mut stream, _) = listener.accept().await.expect("it connects");
+    open(&mut stream).await;
+    say(
+        &mut stream,
+        "0{\"sid\":\"a\",\"upgrades\":[],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000}",
+    )
+    .await;
+    // Its CONNECT has come.
+    stream.read_u8().await.expect("it joins");
+    say(&mut stream, "40{\"sid\":\"b\"}").await;
+    driver.answer(connecting).await.map_err(|error| error.to_string())?.expect("it connects");
+    for message in messages {
+        say(&mut stream, message).await;
+    }
+    noticed(&mut driver, heard).await
+}
+
+/// Answers the opening handshake of a WebSocket in the words of a server of ours.
+async fn open(stream: &mut TcpStream) {
+    let (inner, mut relay) = duplex(1 << 14);
+    let relaying = async {
+        relay.write_all(&head(stream).await).await.expect("there is room");
+        stream.write_all(&head(&mut relay).await).await.expect("it reads");
+    };
+    tokio::join!(accept(inner, Settings::default(), |_| Ok(())), relaying).0.expect("a handshake");
+}
+
+async fn head(io: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(io.read_u8().await.expect("a head"));
+    }
+    head
+}
+
+/// One message of a server: text, or bytes where it begins with `b`.
+async fn say(stream: &mut TcpStream, message: &str) {
+    let (first, content) = match message.strip_prefix('b') {
+        Some(bytes) => (0x82, bytes),
+        None => (0x81, message),
+    };
+    let length = u8::try_from(content.len()).expect("it is short");
+    assert!(length < 126, "it is short");
+    stream.write_all(&[&[first, length], content.as_bytes()].concat()).await.expect("it reads");
+}
+
+/// Two events, the same the other way round, and one of them with other words.
+const GOOD: [[&str; 2]; 3] =
+    [["42[\"a\",1]", "42[\"b\",2]"], ["42[\"b\",2]", "42[\"a\",1]"], ["42[\"a\",1]", "42[\"b\",3]"]];
+/// What ends the connection of whoever hears it, or kills the task that does.
+const HARM: [&[&str]; 5] =
+    [&["4x"], &["42{}"], &["49"], &["bnobody announced it"], &["451-[\"a\"]", "42[\"b\"]"]];
+
+/// What is heard of two events shows their order and their words.
+fn shows(heard: &[Value]) {
+    let [one, other, changed] = heard else { panic!("{heard:?}") };
+    assert_eq!((&one[0], &one[1]), (&other[1], &other[0]), "an order shows");
+    assert_eq!(one[0], changed[0]);
+    assert_ne!(one[1], changed[1], "a word shows");
+}
+
+/// The trials can fail: what does harm is noticed.
+#[tokio::test]
+async fn harm_to_the_official_server_would_be_noticed() -> Result<(), ProcessError> {
+    let test = "harm_to_the_official_server_would_be_noticed";
+    let Some(package) = skip::package(test, &SOCKET_IO) else { return Ok(()) };
+    let start = || Driver::start("harm_socketio.mjs", &package);
+    let mut heard = Vec::new();
+    for messages in GOOD {
+        heard.push(to_server(start()?, &messages, 2).await.expect("both are heard"));
+    }
+    shows(&heard);
+    for messages in HARM.iter().chain(&[&["41"][..]]) {
+        let told = to_server(start()?, messages, 1).await.expect_err("a trouble");
+        assert!(told.contains("disconnect: "), "{messages:?}: {told}");
+    }
+    Ok(())
+}
+
+/// The same of a client: `harm` makes it say these words.
+async fn harm_would_be_noticed(
+    start: impl Fn() -> Result<Driver, ProcessError>,
+    harm: &[&[&str]],
+    words: &str,
+) -> Result<(), ProcessError> {
+    let mut heard = Vec::new();
+    for messages in GOOD {
+        heard.push(to_client(start()?, &messages, 2).await.expect("both are heard"));
+    }
+    shows(&heard);
+    for messages in harm {
+        let told = to_client(start()?, messages, 1).await.expect_err("a trouble");
+        assert!(told.contains(words), "{messages:?}: {told}");
+    }
+    let told = to_client(start()?, &["41"], 1).await.expect_err("it was sent away");
+    assert!(told.contains("disconnect: "), "{told}");
+    // Something else is heard than was meant.
+    let other = |odd: &mut Odd| (message(odd, &PYTHON).0, json!({ "name": "another" }));
+    let trial = Trial::new(1, 4, other, |odd| for_python(|| answer(odd)));
+    let failed = tokio::spawn(serve(trial, WAYS[0], start()?)).await;
+    assert!(failed.is_err_and(|failed| failed.is_panic()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn harm_to_the_official_client_would_be_noticed() -> Result<(), ProcessError> {
+    let test = "harm_to_the_official_client_would_be_noticed";
+    let Some(package) = skip::package(test, &SOCKET_IO_CLIENT) else { return Ok(()) };
+    harm_would_be_noticed(|| Driver::start("harm_socketio.mjs", &package), &HARM, "parse error").await
+}
+
+#[tokio::test]
+async fn harm_to_the_python_client_would_be_noticed() -> Result<(), ProcessError> {
+    let test = "harm_to_the_python_client_would_be_noticed";
+    let Some(package) = skip::package(test, &PYTHON_SOCKETIO) else { return Ok(()) };
+    let start = || Driver::start("harm_socketio.py", &package);
+    // Text between attachments, which comes last, it takes.
+    harm_would_be_noticed(start, &HARM[..4], "exception was never retrieved").await
 }

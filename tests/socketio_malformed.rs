@@ -12,7 +12,8 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use polywire_core::{
-    Body, Close, Endpoint, Handler, HandlerFuture, Incoming, Kind, Limits, Observe, Peer, Response, Server,
+    Body, Close, Count, Endpoint, Handler, HandlerFuture, Incoming, Kind, Limits, Observe, Peer, Response,
+    Server,
 };
 use polywire_socketio::{ServerConfig, listen, mount};
 use raw::{Raw, until};
@@ -225,6 +226,19 @@ async fn h05_h06_h07_what_is_odd_and_served_and_what_becomes_of_it() {
         until(&format!("{text} and another"), || heard.0.lock().unwrap().len() >= 2).await;
         assert_eq!(heard.take(), [*wanted, "event n"], "{text}");
     }
+    // What is deeper than any body may be is dropped and counted, alone and around an attachment.
+    let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
+    let deep = format!("42[\"a\",{open}{close}]");
+    let around = format!("451-[\"a\",{open}{{\"_placeholder\":true,\"num\":0}}{close}]");
+    let mut raw = Raw::join(server.address()).await;
+    raw.send(&[&deep, &around]).await;
+    raw.send_binary(&[b"x"]).await;
+    raw.send(&["42[\"n\"]"]).await;
+    until("it is served", || !heard.0.lock().unwrap().is_empty()).await;
+    assert_eq!(heard.take(), ["event n"]);
+    until("both are counted", || server.ledger().get(Count::BadBody) == 2).await;
+    drop(raw);
+    until("it has gone", || server.peers().len() == 1).await;
     // A DISCONNECT with a payload, which the original refuses, is one all the same.
     let mut raw = Raw::join(server.address()).await;
     until("a second peer", || server.peers().len() == 2).await;
@@ -307,6 +321,75 @@ async fn h10_floods_of_pings_and_pongs_end_their_own_connection() {
         assert_eq!(heard.take(), ["event n"], "{what}");
         drop(raw);
         assert_eq!(heard.ended(what).await, Close::Peer, "{what}: it went by itself");
+    }
+}
+
+/// A frame with this first byte; its mask is zero.
+fn masked_frame(first: u8, content: &[u8]) -> Vec<u8> {
+    let head = match u8::try_from(content.len()) {
+        Ok(short @ 0..126) => vec![first, 0x80 | short, 0, 0, 0, 0],
+        _ => {
+            let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+            [&[first, 0x80 | 126][..], &length, &[0; 4]].concat()
+        }
+    };
+    [&head[..], content].concat()
+}
+
+#[tokio::test]
+async fn h08_h09_frames_that_break_rfc_6455_end_their_connection_by_its_code() {
+    let heard = Heard::default();
+    let server = serve(&heard, Limits::default(), quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
+    let bad_close = |code: u16| masked_frame(0x88, &code.to_be_bytes());
+    let cases: &[(&str, Vec<u8>, Option<u16>)] = &[
+        ("unmasked", vec![0x81, 0x01, b'3'], Some(1002)),
+        ("a reserved bit", masked_frame(0xc1, b"3"), Some(1002)),
+        ("an unknown opcode", masked_frame(0x83, b"3"), Some(1002)),
+        ("an unknown control", masked_frame(0x8b, b""), Some(1002)),
+        ("a long ping", masked_frame(0x89, &[0; 126]), Some(1002)),
+        ("a fragmented ping", masked_frame(0x09, b""), Some(1002)),
+        ("a continuation of nothing", masked_frame(0x80, b"3"), Some(1002)),
+        (
+            "a text within a message",
+            [masked_frame(0x01, b"3"), masked_frame(0x81, b"3")].concat(),
+            Some(1002),
+        ),
+        ("bytes within a message", [masked_frame(0x02, b"3"), masked_frame(0x82, b"3")].concat(), Some(1002)),
+        ("a close of one byte", masked_frame(0x88, b"x"), Some(1002)),
+        ("a close with code 0", bad_close(0), Some(1002)),
+        ("a close with code 999", bad_close(999), Some(1002)),
+        ("a close with code 1005", bad_close(1005), Some(1002)),
+        ("a close with code 1006", bad_close(1006), Some(1002)),
+        ("a close with code 1015", bad_close(1015), Some(1002)),
+        ("a close with code 2999", bad_close(2999), Some(1002)),
+        ("a close with code 5000", bad_close(5000), Some(1002)),
+        ("a close with words that are not UTF-8", masked_frame(0x88, &[0x03, 0xe8, 0xff]), Some(1007)),
+        // The library alone looks at texts, and what it closes with has no code.
+        ("no UTF-8", masked_frame(0x81, &[b'4', b'2', 0xff]), None),
+        ("no UTF-8 in two frames", [masked_frame(0x01, b"42"), masked_frame(0x80, &[0xff])].concat(), None),
+    ];
+    for (name, bytes, code) in cases {
+        let mut raw = Raw::join(server.address()).await;
+        assert!(raw.write(bytes).await, "{name}");
+        assert_eq!(raw.close_code().await, *code, "{name}");
+        let end = heard.ended(name).await;
+        assert!(matches!(end, Close::Protocol(_)), "{name}: {end:?}");
+        goes_on(&mut neighbour, &heard, name).await;
+    }
+    // An end in order is none of it, with a code or without, nor is a stream that breaks off.
+    for (name, bytes) in [
+        ("a close", masked_frame(0x88, b"")),
+        ("a close with code 1000", bad_close(1000)),
+        ("a close with a code of its own and words", masked_frame(0x88, b"\x0f\xa0bye \xc3\xa4")),
+        ("half a message", masked_frame(0x01, b"42")),
+        ("half a close", bad_close(1000)[..7].to_vec()),
+    ] {
+        let mut raw = Raw::join(server.address()).await;
+        assert!(raw.write(&bytes).await, "{name}");
+        drop(raw);
+        assert_eq!(heard.ended(name).await, Close::Peer, "{name}");
+        goes_on(&mut neighbour, &heard, name).await;
     }
 }
 

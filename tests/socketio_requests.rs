@@ -9,7 +9,8 @@ mod raw;
 
 use std::time::Instant;
 
-use mirror::{events, polling, serve};
+use mirror::{events, polling, serve, serve_quietly};
+use polywire_tests::vectors;
 use raw::{Raw, until};
 
 /// A POST whose body comes in these chunks.
@@ -47,6 +48,57 @@ async fn engine_a_body_cut_into_chunks_at_every_byte_brings_the_same() {
         raw.write(&chunked(&query, &pieces)).await;
         assert_eq!(raw.answer().await, (200, "ok".to_owned()), "{pieces:?}");
         assert_eq!(events(&mut poll, &query, 2).await, expected, "{pieces:?}");
+    }
+}
+
+/// What the official client posted in a recorded session, in a namespace of ours.
+fn recorded_bodies() -> Vec<String> {
+    let recording = vectors::load("socketio/transcripts/basic-polling.json");
+    let posted = recording["entries"].as_array().unwrap().iter().filter(|entry| entry["method"] == "POST");
+    posted.map(|entry| entry["body"].as_str().unwrap().replace("/realtime,", "/custom,")).collect()
+}
+
+/// Posts a body in two pieces, the first of which the server takes in before the second is written.
+async fn post_cut(raw: &mut Raw, query: &str, body: &str, cut: usize) {
+    let length = body.len();
+    let head = format!(
+        "POST /socket.io/?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let (one, other) = body.as_bytes().split_at(cut);
+    assert!(raw.write(&[head.as_bytes(), one].concat()).await);
+    settle().await;
+    assert!(raw.write(other).await);
+    assert_eq!(raw.answer().await, (200, "ok".to_owned()), "{cut} of {body}");
+}
+
+#[tokio::test]
+async fn engine_a_recorded_body_cut_at_every_byte_brings_the_same() {
+    let server = serve_quietly().await;
+    let bodies = recorded_bodies();
+    let [connect, echo, attachment, burst] = &bodies[..] else { panic!("{bodies:?}") };
+    let joins = async |cut| {
+        let mut raw = Raw::dial(server.address()).await;
+        let query = format!("&sid={}", raw.session().await);
+        post_cut(&mut raw, &query, connect, cut).await;
+        let heard = events(&mut raw, &query, 2).await;
+        assert!(heard[0].starts_with("40/custom,{\"sid\":"), "{cut}: {heard:?}");
+        assert_eq!(heard[1..], ["42/custom,[\"auth\",{\"token\":\"tok-1\"}]"], "{cut}");
+        (raw, query)
+    };
+    for cut in 1..connect.len() {
+        joins(cut).await;
+    }
+    let (mut raw, query) = joins(0).await;
+    let answer = ["461-/custom,0[{\"_placeholder\":true,\"num\":0}]", attachment];
+    for cut in 0..echo.len() {
+        post_cut(&mut raw, &query, echo, cut).await;
+        post_cut(&mut raw, &query, attachment, cut.min(attachment.len() - 1)).await;
+        assert_eq!(events(&mut raw, &query, 2).await, answer, "{cut} of {echo}");
+    }
+    for cut in 0..burst.len() {
+        post_cut(&mut raw, &query, burst, cut).await;
+        let back = events(&mut raw, &query, 1).await;
+        assert_eq!(back, ["42/custom,[\"message-back\",200]"], "{cut} of {burst}");
     }
 }
 

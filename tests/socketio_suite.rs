@@ -1,7 +1,10 @@
 //! What the official protocol suites of Engine.IO 4 and Socket.IO 5 check, as our own cases against our server.
 //!
 //! Two things differ, both the library's: its first ping comes at once and not after one interval, and a poll that its client
-//! gave up does not end the session.
+//! gave up does not end the session, which [`engine_a_poll_that_is_given_up_costs_nothing`] shows in the place of the official case.
+//!
+//! The official suites give 200 ms for a pong. Here that is told in the handshake, and where pongs are awaited it is two seconds: a
+//! machine that has much to do may need longer than 200 ms to send one.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -10,7 +13,9 @@ mod mirror;
 #[path = "support/socketio_raw.rs"]
 mod raw;
 
-use mirror::{events, polling, serve};
+use std::time::Duration;
+
+use mirror::{events, join, polling, serve, serve_quietly, serve_with};
 use raw::{Raw, until};
 use serde_json::{Value, json};
 
@@ -20,7 +25,7 @@ fn opened(text: &str) -> Value {
 
 #[tokio::test]
 async fn engine_handshakes_tell_five_things() {
-    let server = serve().await;
+    let server = serve_with(Duration::from_millis(300), Duration::from_millis(200)).await;
     let mut raw = Raw::dial(server.address()).await;
     let (status, text) = raw.ask("", None).await;
     assert_eq!(status, 200);
@@ -31,7 +36,7 @@ async fn engine_handshakes_tell_five_things() {
     for (open, upgrades) in [(by_request, json!(["websocket"])), (by_stream, json!([]))] {
         assert!(open["sid"].as_str().is_some_and(|sid| !sid.is_empty()), "{open}");
         assert_eq!(open["upgrades"], upgrades);
-        assert_eq!((&open["pingInterval"], &open["pingTimeout"]), (&json!(300), &json!(2000)));
+        assert_eq!((&open["pingInterval"], &open["pingTimeout"]), (&json!(300), &json!(200)));
         assert_eq!(open["maxPayload"], 1_000_000);
         assert_eq!(open.as_object().unwrap().len(), 5, "{open}");
     }
@@ -93,7 +98,7 @@ async fn engine_an_invalid_request_ends_the_session() {
 #[tokio::test]
 async fn engine_an_invalid_message_ends_the_stream() {
     let server = serve().await;
-    let mut raw = Raw::join(server.address()).await;
+    let mut raw = join(&server).await;
     raw.send(&["abc"]).await;
     raw.end().await;
     until("no peer", || server.peers().is_empty()).await;
@@ -115,31 +120,27 @@ async fn engine_a_poll_that_is_given_up_costs_nothing() {
 
 #[tokio::test]
 async fn engine_two_polls_at_once_end_the_session() {
-    let server = serve().await;
-    let (mut first, query) = polling(&server).await;
-    let mut second = Raw::dial(server.address()).await;
+    let server = serve_quietly().await;
+    let (mut one, query) = polling(&server).await;
+    let mut other = Raw::dial(server.address()).await;
     let full = format!("EIO=4&transport=polling{query}");
-    // Whichever waits, the other one is refused.
-    first.begin("GET", &full, "").await;
-    let mut refused = second.ask(&query, None).await.0;
-    for _ in 0..3 {
-        if refused != 200 {
-            break;
-        }
-        // The first one was answered already, with a ping.
-        first.answer().await;
-        first.begin("GET", &full, "").await;
-        refused = second.ask(&query, None).await.0;
+    one.begin("GET", &full, "").await;
+    other.begin("GET", &full, "").await;
+    // Whichever comes first waits, and ends with the session; the other one is refused.
+    let (mut first, mut second) = tokio::join!(one.answer(), other.answer());
+    if first.0 != 200 {
+        std::mem::swap(&mut first, &mut second);
     }
-    // Or the session's end cuts the stream before the refusal is out.
-    assert!(matches!(refused, 400 | 500 | 0), "{refused}");
+    assert_eq!(first, (200, "1".to_owned()), "{second:?}");
+    assert!(matches!(second.0, 400 | 500), "{second:?}");
+    assert_eq!(Raw::dial(server.address()).await.ask(&query, None).await.0, 400);
     until("no peer", || server.peers().is_empty()).await;
 }
 
 #[tokio::test]
 async fn engine_pings_are_answered_or_the_session_ends() {
     let server = serve().await;
-    let mut raw = Raw::join(server.address()).await;
+    let mut raw = join(&server).await;
     for _ in 0..3 {
         assert_eq!(raw.text().await, "2");
         raw.send(&["3"]).await;
@@ -160,34 +161,41 @@ async fn engine_pings_are_answered_or_the_session_ends() {
 
 #[tokio::test]
 async fn engine_a_client_that_closes_is_gone() {
-    let server = serve().await;
-    let mut raw = Raw::join(server.address()).await;
+    let server = serve_quietly().await;
+    let mut raw = join(&server).await;
     raw.send(&["1"]).await;
     raw.end().await;
     until("no peer", || server.peers().is_empty()).await;
-    let (mut raw, query) = polling(&server).await;
-    let mut waiting = Raw::dial(server.address()).await;
-    waiting.begin("GET", &format!("EIO=4&transport=polling{query}"), "").await;
-    assert_eq!(raw.ask(&query, Some("1")).await.0, 200);
-    // A poll that waits is ended; a ping may have come first.
-    let (status, text) = waiting.answer().await;
-    assert!(status == 200 && matches!(&*text, "6" | "2"), "{status} {text}");
-    assert_eq!(raw.ask(&query, None).await.0, 400);
-    until("no peer", || server.peers().is_empty()).await;
+    // A poll that waits is ended. One that has not come yet, on a stream of its own, finds no session.
+    for _ in 0..10 {
+        let (mut raw, query) = polling(&server).await;
+        let mut waiting = Raw::dial(server.address()).await;
+        waiting.begin("GET", &format!("EIO=4&transport=polling{query}"), "").await;
+        assert_eq!(raw.ask(&query, Some("1")).await.0, 200);
+        let (status, text) = waiting.answer().await;
+        assert_eq!(raw.ask(&query, None).await.0, 400);
+        until("no peer", || server.peers().is_empty()).await;
+        if status != 400 {
+            return assert_eq!((status, &*text), (200, "6"));
+        }
+    }
+    panic!("no poll was waiting");
 }
 
 #[tokio::test]
 async fn engine_an_upgrade_takes_the_session_over() {
-    let server = serve().await;
+    let server = serve_quietly().await;
     let (mut requests, query) = polling(&server).await;
+    let mut waiting = Raw::dial(server.address()).await;
+    waiting.begin("GET", &format!("EIO=4&transport=polling{query}"), "").await;
     let mut stream = Raw::dial(server.address()).await;
     let head = stream.upgrade_of(&query, "").await;
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     stream.send(&["2probe"]).await;
     assert_eq!(stream.text().await, "3probe");
-    // A poll during the upgrade is ended with a message that means nothing.
-    let (status, text) = requests.ask(&query, None).await;
-    assert!(status == 200 && matches!(&*text, "6" | "2"), "{status} {text}");
+    // A poll that waits, and one during the upgrade, is ended with a message that means nothing.
+    assert_eq!(waiting.answer().await, (200, "6".to_owned()));
+    assert_eq!(requests.ask(&query, None).await, (200, "6".to_owned()));
     stream.send(&["5", "42[\"message\",1]"]).await;
     assert_eq!(stream.event().await, "42[\"message-back\",1]");
     assert_eq!(requests.ask(&query, None).await.0, 400);
@@ -202,16 +210,21 @@ async fn engine_an_upgrade_takes_the_session_over() {
 #[tokio::test]
 async fn socket_namespaces_are_joined_with_a_payload_or_without() {
     let server = serve().await;
-    for (connect, granted) in [
-        ("40", "40{\"sid\":\""),
-        ("40{\"token\":\"123\"}", "40{\"sid\":\""),
-        ("40/custom,", "40/custom,{\"sid\":\""),
-        ("40/custom,{\"token\":\"abc\"}", "40/custom,{\"sid\":\""),
+    for (connect, namespace, shown) in [
+        ("40", "", "{}"),
+        ("40{\"token\":\"123\"}", "", "{\"token\":\"123\"}"),
+        ("40/custom,", "/custom,", "{}"),
+        ("40/custom,{\"token\":\"abc\"}", "/custom,", "{\"token\":\"abc\"}"),
     ] {
         let mut raw = Raw::open(server.address()).await;
         raw.send(&[connect]).await;
         let text = raw.event().await;
-        assert!(text.starts_with(granted), "{connect}: {text}");
+        let granted = text.strip_prefix(&format!("40{namespace}"));
+        let granted: Value = serde_json::from_str(granted.unwrap_or(&text)).unwrap();
+        assert!(granted["sid"].as_str().is_some_and(|sid| !sid.is_empty()), "{connect}: {text}");
+        // No `pid`, by which a server offers to recover the session.
+        assert_eq!(granted.as_object().unwrap().len(), 1, "{connect}: {text}");
+        assert_eq!(raw.event().await, format!("42{namespace}[\"auth\",{shown}]"));
     }
     let mut raw = Raw::open(server.address()).await;
     raw.send(&["40/random"]).await;
@@ -237,9 +250,9 @@ async fn socket_whoever_joins_nothing_is_closed() {
 #[tokio::test]
 async fn socket_leaving_a_namespace_leaves_the_rest() {
     let server = serve().await;
-    let mut raw = Raw::join(server.address()).await;
+    let mut raw = join(&server).await;
     raw.send(&["40/custom,"]).await;
-    while !raw.event().await.starts_with("40/custom,") {}
+    while raw.event().await != "42/custom,[\"auth\",{}]" {}
     raw.send(&["41/custom,", "42[\"message\",\"still\"]"]).await;
     assert_eq!(raw.event().await, "42[\"message-back\",\"still\"]");
     raw.send(&["41"]).await;
@@ -252,7 +265,7 @@ async fn socket_leaving_a_namespace_leaves_the_rest() {
 #[tokio::test]
 async fn socket_messages_and_acknowledgements_carry_any_arguments() {
     let server = serve().await;
-    let mut raw = Raw::join(server.address()).await;
+    let mut raw = join(&server).await;
     raw.send(&["42[\"message\",1,\"2\",{\"3\":[true]}]"]).await;
     assert_eq!(raw.event().await, "42[\"message-back\",1,\"2\",{\"3\":[true]}]");
     raw.send(&["42456[\"message-with-ack\",1,\"2\",{\"3\":[false]}]"]).await;
@@ -280,7 +293,7 @@ async fn socket_messages_and_acknowledgements_carry_any_arguments() {
 async fn socket_malformed_packets_end_the_session() {
     let server = serve().await;
     for bad in ["4abc", "42{}", "42abc[\"message-with-ack\",1,\"2\"]"] {
-        let mut raw = Raw::join(server.address()).await;
+        let mut raw = join(&server).await;
         raw.send(&[bad]).await;
         raw.end().await;
         until("no peer", || server.peers().is_empty()).await;

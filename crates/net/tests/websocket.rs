@@ -177,7 +177,7 @@ fn fragmented(random: &SeededRandom, stream: &mut Vec<u8>) -> Message {
         random.fill(&mut byte);
         byte[0] % below
     };
-    let mut payload = vec![b'x'; usize::from(draw(200)) * if draw(8) == 0 { 5 } else { 1 }];
+    let mut payload = vec![b'x'; usize::from(draw(100)) * if draw(16) == 0 { 10 } else { 1 }];
     let text = draw(2) == 0;
     if !text {
         random.fill(&mut payload);
@@ -224,27 +224,29 @@ async fn streams_cut_anywhere_hold_the_messages_that_were_sent() {
             random.fill(&mut drawn);
             let sent: Vec<Message> =
                 (0..1 + drawn[0] % 4).map(|_| fragmented(&random, &mut stream)).collect();
-            // Every tenth byte by byte, the others in pieces of any size.
-            let bound = if number % 10 == 0 { 1 } else { 1 + usize::from(drawn[0]) };
-            let mut heard = Vec::new();
-            let mut rest = &stream[..];
-            while !rest.is_empty() {
-                random.fill(&mut drawn);
-                let (piece, more) = rest.split_at((1 + usize::from(drawn[0]) % bound).min(rest.len()));
-                far.write_all(piece).await.unwrap();
-                rest = more;
-                let waker = std::task::Waker::noop();
-                while let Poll::Ready(message) =
-                    socket.poll_receive(&mut Context::from_waker(waker), &mut Plain)
-                {
-                    match message.unwrap().unwrap() {
-                        Message::Ping(_) | Message::Pong(_) => {}
-                        message => heard.push(message),
+            // Byte by byte, and in pieces of any size.
+            for bound in [1, 1 + usize::from(drawn[0])] {
+                let mut heard = Vec::new();
+                let mut rest = &stream[..];
+                while !rest.is_empty() {
+                    random.fill(&mut drawn);
+                    let (piece, more) = rest.split_at((1 + usize::from(drawn[0]) % bound).min(rest.len()));
+                    far.write_all(piece).await.unwrap();
+                    rest = more;
+                    let waker = std::task::Waker::noop();
+                    while let Poll::Ready(message) =
+                        socket.poll_receive(&mut Context::from_waker(waker), &mut Plain)
+                    {
+                        match message.unwrap().unwrap() {
+                            Message::Ping(_) | Message::Pong(_) => {}
+                            message => heard.push(message),
+                        }
                     }
                 }
+                let what = format!("stream {number} in pieces of at most {bound}");
+                assert!(heard == sent, "{what}: {} of {}", heard.len(), sent.len());
+                assert!(!Transport::<Plain>::has_partial(&socket), "{what}");
             }
-            assert!(heard == sent, "stream {number}: {} of {}", heard.len(), sent.len());
-            assert!(!Transport::<Plain>::has_partial(&socket), "stream {number}");
             progress.one_more();
         }
     };

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use polywire_core::{FrameError, Message, MessageCodec, Part};
 
 /// One Engine.IO packet. `Debug` shows its size alone.
+#[derive(PartialEq, Eq)]
 pub enum Frame {
     /// The opening packet: its JSON text.
     Open(Bytes),

@@ -90,17 +90,21 @@
 //!   They wait in a bounded queue, and while it is full the stream is not read. Packets leave through the library's
 //!   adapter as they are; at most 64 at a time, because its heartbeat needs a place in the same queue.
 //! - **What the library cannot do is not hidden**: CONNECT_ERROR carries a message alone, the first ping comes at
-//!   once, and a poll that its client gave up does not end the session.
+//!   once, and a poll that its client gave up does not end the session. It recovers no session, so CONNECT is answered
+//!   with a `sid` alone, and a client that comes back has missed what was sent in between.
 //!   It hands answers over beside the events, so one waits here for the events that came before it; an event sent
 //!   right behind an answer may be handled before the caller has it.
 //! - **A session of requests has a name of ours.** The library's id is that of the client too, which programs show to
 //!   others, and whoever names a session in a request speaks for it. One that begins as a WebSocket has none.
+//! - **A session of requests that this side ends is known no more.** A request that waits is answered with `1`, and every later
+//!   one with 400, so the client comes back as from a stream that ends; only one that is closed by name is told to leave.
+//!   The library has no way to end it from here: its own part of the session goes with the pong that is missing.
 //! - **What is said to many is encoded for each.** The library encodes what it is given, and its own way of saying it to
 //!   many skips the queue of each member, and with it the bounds and the order that a member is promised.
 //! - **A sieve lies under the library.** It looks at each frame of a WebSocket where it begins: packets that only
 //!   servers send are left out, what follows an unanswered CONNECT is not read yet, and a message above the limit
-//!   becomes a close frame with 1009, a flood one with 1008, which the library answers. Without it the C# helper of
-//!   HyperHQ plugins cannot connect at all. It also counts announced attachments: those that never come are a message
+//!   becomes a close frame with 1009, a flood one with 1008, a frame that breaks RFC 6455 one with 1002 or 1007, which
+//!   the library answers. Without it the C# helper of HyperHQ plugins cannot connect at all. It also counts announced attachments: those that never come are a message
 //!   begun, which `frame_timeout` ends. What passes is not copied, but for what came in one read with a head.
 //!   HTTP never reads beyond the head of a request for a WebSocket, so what a client sends along with it, or before
 //!   the answer, goes through the sieve, too.
@@ -109,10 +113,13 @@
 //!   ended. To end it by time, this side would have to read every body beside the library, and to end the session behind
 //!   the library's back.
 //! - **What this side decides under the library is told to the connections above it**, past the library, whose own word is
-//!   only that the client is gone: over a WebSocket a flood, a message beyond its limit or in too many frames and a
-//!   write that stalls, over polling two polls at a time, over both a missing pong, end a connection by their names. Of
-//!   what it cannot read, the library does not tell whether it
-//!   is no packet or one too large, and neither does this side.
+//!   only that the client is gone: over a WebSocket a flood, a message beyond its limit or in too many frames, a frame
+//!   that breaks RFC 6455 and a write that stalls, over polling two polls at a time, over both a missing pong, end a
+//!   connection by their names. Of what it cannot read, the library does not tell whether it is no packet or one too
+//!   large, and neither does this side.
+//! - **Texts are looked through once, by the library.** One that is not UTF-8 ends its connection by its name, since
+//!   neither the client nor its stream has ended it, but with a close frame that has no code: to give it 1007 the sieve
+//!   would have to read every byte that the library reads again.
 //! - **A session has one gate, whatever carries it.** Its streams and requests meet there: reading and POSTs wait
 //!   while its queue is full, and packets follow when the stream has been flushed or the client has asked again.
 //!   Requests bring seven packets at most, because python-engineio ends a session that brings it more than sixteen.

@@ -11,6 +11,7 @@ mod door;
 mod flood;
 mod floor;
 mod frames;
+mod framing;
 mod gate;
 mod heads;
 mod inbound;

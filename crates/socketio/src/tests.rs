@@ -1,6 +1,7 @@
 //! The pure parts against the recorded bytes, by hand, and with whatever a generator comes up with.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
+mod cuts;
 mod events;
 mod hand;
 mod malformed;

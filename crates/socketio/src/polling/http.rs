@@ -288,3 +288,179 @@ async fn read(
     }
     Ok((connection, Answer { headers: head.headers, body: body.freeze() }))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use polywire_core::{Io, Message, Network, NetworkListener, Random, SeededRandom, Surroundings};
+    use polywire_size::{Progress, size};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::polling::payload::{Payload, take_body};
+    use crate::polling::site::Site;
+
+    /// A network of one server, whose ends of the streams are here.
+    #[derive(Default)]
+    struct There(Mutex<Vec<DuplexStream>>);
+
+    impl Network for There {
+        fn connect<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Io>>> {
+            let (near, far) = duplex(1 << 16);
+            self.0.lock().unwrap().push(far);
+            Box::pin(std::future::ready(Ok(Box::new(near) as Box<dyn Io>)))
+        }
+
+        fn listen(&self, _: &str) -> io::Result<Box<dyn NetworkListener>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    /// A lane, and the server at its other end.
+    struct Pair {
+        lane: Lane,
+        site: Site,
+        there: Arc<There>,
+        far: Option<DuplexStream>,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let there = Arc::<There>::default();
+            let network = Some(Arc::clone(&there) as _);
+            let connector = Connector {
+                address: "h".to_owned(),
+                surroundings: Surroundings { network, ..Surroundings::real() },
+                #[cfg(feature = "tls")]
+                tls: None,
+            };
+            let lane = Lane::new(Arc::new(connector), (1 << 20, "max_poll_bytes"));
+            Self { lane, site: Site::new("h", "/socket.io/", "", 0), there, far: None }
+        }
+
+        /// What comes of an answer that is written in these pieces, each of which is taken in before the next.
+        async fn come(&mut self, pieces: impl Iterator<Item = &[u8]>) -> Vec<Message> {
+            let request = self.site.get().unwrap();
+            let (there, far) = (Arc::clone(&self.there), &mut self.far);
+            let answering = async {
+                while far.is_none() {
+                    tokio::task::yield_now().await;
+                    *far = there.0.lock().unwrap().pop();
+                }
+                let far = far.as_mut().unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(far.read_u8().await.unwrap());
+                }
+                for piece in pieces {
+                    far.write_all(piece).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            };
+            let (answer, ()) = tokio::join!(self.lane.exchange(request), answering);
+            packets(answer.unwrap().body)
+        }
+    }
+
+    fn packets(body: Bytes) -> Vec<Message> {
+        let mut payload = Payload::new(body).unwrap();
+        std::iter::from_fn(|| payload.next((usize::MAX, "max_frame_bytes")).unwrap()).collect()
+    }
+
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=UTF-8\r\n";
+
+    /// An answer that announces its length.
+    fn announced(body: &[u8]) -> Vec<u8> {
+        [format!("{HEAD}Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+    }
+
+    /// One that comes in chunks of so many bytes.
+    fn chunked(body: &[u8], chunk: usize) -> Vec<u8> {
+        let mut answer = format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
+        for chunk in body.chunks(chunk) {
+            answer.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+            answer.extend([chunk, b"\r\n"].concat());
+        }
+        [&answer[..], b"0\r\n\r\n"].concat()
+    }
+
+    #[tokio::test]
+    async fn every_recorded_answer_brings_the_same_wherever_it_is_cut() {
+        let mut pair = Pair::new();
+        let mut bodies = 0;
+        for name in ["basic-polling", "upgrade"] {
+            let path = format!("{}/transcripts/{name}.json", crate::tests::vectors::VECTORS);
+            let recording: serde_json::Value =
+                serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+            for entry in recording["entries"].as_array().unwrap() {
+                if entry["kind"] != "http-response" || entry["status"] != 200 {
+                    continue;
+                }
+                let body = entry["body"].as_str().unwrap();
+                bodies += 1;
+                let expected = packets(Bytes::from(body.to_owned()));
+                assert_eq!(expected.len(), body.split('\u{1e}').count());
+                let answer = announced(body.as_bytes());
+                // Heads are alike: one is cut.
+                let first = if bodies == 1 { 1 } else { answer.len() - body.len() };
+                for cut in first..answer.len() {
+                    let (one, other) = answer.split_at(cut);
+                    assert_eq!(pair.come([one, other].into_iter()).await, expected, "{cut} of {body}");
+                }
+                assert_eq!(pair.come(answer.chunks(1)).await, expected, "every byte of {body}");
+            }
+        }
+        assert!(bodies > 12, "{bodies}");
+    }
+
+    #[tokio::test]
+    async fn bodies_cut_anywhere_hold_the_packets_that_were_sent() {
+        let bodies = size(10_000, 1_000_000);
+        let mut progress = Progress::new("bodies of answers", bodies);
+        let random = SeededRandom::new(405);
+        let draw = |below: usize| {
+            let mut byte = [0];
+            random.fill(&mut byte);
+            usize::from(byte[0]) % below
+        };
+        let mut pair = Pair::new();
+        for number in 0..bodies {
+            let mut sent: VecDeque<_> = (0..1 + draw(4))
+                .map(|_| {
+                    if draw(3) == 0 {
+                        let mut bytes = vec![0; draw(16)];
+                        random.fill(&mut bytes);
+                        return Message::Binary(bytes.into());
+                    }
+                    let letters = (0..draw(16)).map(|_| ['a', '"', '\\', ' ', 'b', 'é', '€', '🎮'][draw(8)]);
+                    Message::Text(format!("4{}", letters.collect::<String>()).into())
+                })
+                .collect();
+            let expected = Vec::from(sent.clone());
+            let body = take_body(&mut sent, usize::MAX).unwrap();
+            let chunk = draw(30);
+            let answer = if chunk == 0 { announced(&body) } else { chunked(&body, chunk) };
+            // Recorded heads are cut, too.
+            let (head, body) =
+                answer.split_at(answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4);
+            let most = 1 + draw(50);
+            let mut rest = body;
+            let pieces = std::iter::from_fn(|| {
+                let (piece, more) = rest.split_at((1 + draw(most)).min(rest.len()));
+                rest = more;
+                (!piece.is_empty()).then_some(piece)
+            });
+            assert_eq!(
+                pair.come([head].into_iter().chain(pieces)).await,
+                expected,
+                "body {number} in pieces"
+            );
+            let pieces = [head].into_iter().chain(body.chunks(1));
+            assert_eq!(pair.come(pieces).await, expected, "body {number} byte by byte");
+            progress.one_more();
+        }
+    }
+}

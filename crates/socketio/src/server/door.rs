@@ -7,7 +7,7 @@ use std::future::{Ready, poll_fn, ready};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST, ORIGIN};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -280,7 +280,17 @@ impl Service<Request<Incoming>> for Door {
                 // What a session of requests sends is held up here: its client sends nothing more before it is answered.
                 poll_fn(|cx| gate.poll_read(cx)).await;
             }
-            let response = Service::call(&service, request).await.map(answer)?;
+            let answered = Service::call(&service, request);
+            let response = if gets && !begins {
+                tokio::select! {
+                    biased;
+                    response = answered => response,
+                    () = poll_fn(|cx| gate.poll_cut(cx)) => return Ok(session_ends()),
+                }
+            } else {
+                answered.await
+            };
+            let response = response.map(answer)?;
             drop(held);
             // What the request became is the library's word alone: it has a reading of the query of its own.
             Ok(match response.status() {
@@ -300,6 +310,13 @@ impl Service<Request<Incoming>> for Door {
             })
         })
     }
+}
+
+/// The answer to a request that waits for more while this side ends its session: the packet that closes it.
+fn session_ends() -> Response<Answer> {
+    let mut response = answer(Response::new(Full::new(Bytes::from_static(b"1"))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    response
 }
 
 /// A refusal as the official server spells it: its code is a number there, and text in the library.

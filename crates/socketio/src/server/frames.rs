@@ -18,7 +18,11 @@ pub(super) struct Frame {
 impl Frame {
     /// The head that these bytes begin with; `None` while it is not whole.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
-        let header = Header::of(bytes)?;
+        Self::behind(Header::of(bytes)?, bytes)
+    }
+
+    /// The same, where the head has been read.
+    pub(super) fn behind(header: Header, bytes: &[u8]) -> Option<Self> {
         let mut look = [None; 2];
         for ((index, place), mask) in look.iter_mut().enumerate().zip(header.mask.unwrap_or_default()) {
             if (index as u64) < header.length {
@@ -44,6 +48,13 @@ impl Frame {
             }
         }
         Some(count.max(1))
+    }
+
+    /// All of its content, without the mask; `None` while it is not whole.
+    pub(super) fn content(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let content = bytes.get(self.header.bytes..usize::try_from(self.header.frame_bytes()).ok()?)?;
+        let mask = self.header.mask.unwrap_or_default();
+        Some(content.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect())
     }
 
     /// Does a server answer CONNECT with it?

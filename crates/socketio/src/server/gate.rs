@@ -8,6 +8,8 @@ use super::verdict::Verdict;
 
 /// Tasks that read at a time: those of two streams, each of which goes on in another task after its upgrade.
 const READERS: usize = 4;
+/// Requests that wait for what the server has to say: one, and one that takes its place.
+const POLLS: usize = 2;
 
 /// Shared by the stream of one client and all it has joined.
 #[derive(Debug, Default)]
@@ -17,10 +19,14 @@ pub(super) struct Gate {
     cut: AtomicBool,
     /// Why this side ends its WebSocket, where it does below the library.
     verdict: OnceLock<Verdict>,
+    /// A WebSocket of the session has ended or failed by itself.
+    lost: AtomicBool,
     /// How often everything written so far has left.
     flushes: AtomicU64,
     /// Those that read: two streams for as long as a session moves from one to the other.
     readers: Mutex<Vec<Waker>>,
+    /// Those that wait for more in the name of a client, until nobody wants to say more.
+    polls: Mutex<Vec<Waker>>,
     /// Those that wait for the next flush.
     writers: Mutex<Vec<Waker>>,
     /// The client has begun a message, and its rest is waited for.
@@ -43,7 +49,7 @@ impl Gate {
     pub(super) fn poll_read(&self, cx: &Context<'_>) -> Poll<Reading> {
         // Kept before looking, so that a change in between wakes it.
         wait(&self.readers, READERS, cx);
-        if self.cut.load(Ordering::Acquire) {
+        if self.is_cut() {
             return Poll::Ready(Reading::Cut);
         }
         if self.full.load(Ordering::Acquire) > 0 { Poll::Pending } else { Poll::Ready(Reading::Go) }
@@ -61,10 +67,23 @@ impl Gate {
         }
     }
 
-    /// Nothing more is read. What is waiting to be written is written.
+    /// Nothing more is read. What is waiting to be written is written; a session of requests is known no more.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
         wake(&self.readers);
+        wake(&self.polls);
+    }
+
+    /// Ready once nothing more is read.
+    pub(super) fn poll_cut(&self, cx: &Context<'_>) -> Poll<()> {
+        // Kept before looking, so that a change in between wakes it.
+        wait(&self.polls, POLLS, cx);
+        if self.is_cut() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Is nothing more read?
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     /// This side ends its WebSocket, which is told to all that the session has joined. The first reason counts.
@@ -75,6 +94,16 @@ impl Gate {
     /// Why this side ends its WebSocket, if it does.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         self.verdict.get().copied()
+    }
+
+    /// A WebSocket of the session has ended or failed, without a word of the client's.
+    pub(super) fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+    }
+
+    /// Has a WebSocket of the session ended so?
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     /// Whether a message was begun whose rest is waited for.

@@ -72,8 +72,11 @@ impl<Io> Line<Io> {
 
     /// Notes whether a write got on.
     fn watched<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+        if let Poll::Ready(done) = &written {
             self.stalled = None;
+            if done.is_err() {
+                self.slot.gate().lose();
+            }
             return written;
         }
         let (limit, clock) = &self.write_timeout;
@@ -105,7 +108,12 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
         match gate.poll_read(cx) {
             Poll::Ready(Reading::Go) if this.slot.is_websocket() => {
                 let clock = &*this.write_timeout.1;
+                let before = (buf.filled().len(), buf.remaining());
                 let read = this.sieve.poll_read(io, &gate, clock, cx, buf);
+                let nothing = before.1 > 0 && buf.filled().len() == before.0;
+                if matches!(&read, Poll::Ready(read) if nothing || read.is_err()) {
+                    gate.lose();
+                }
                 let begun = this.sieve.has_begun();
                 if read.is_pending() || !begun {
                     gate.set_begun(begun);

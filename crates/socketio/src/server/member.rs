@@ -43,13 +43,9 @@ impl Member {
         if !self.present() {
             return;
         }
-        if self.streams() {
-            // The library closes the session when its stream ends, in order.
-            self.inbound.gate().cut();
-        } else {
-            // A full queue is emptied by nobody and ends with the heartbeat.
-            drop(self.disconnect());
-        }
+        // Over a stream the library closes the session when that ends, in order. One of requests is known no more, and the library
+        // misses its pongs.
+        self.inbound.gate().cut();
         self.left = true;
     }
 }

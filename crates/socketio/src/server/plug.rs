@@ -202,7 +202,8 @@ impl Plug {
 
     /// The client is gone: by this side's verdict, by what the library found, or because it wanted to.
     fn end(&self, reason: DisconnectReason) -> Result<Option<Packet>, TransportError> {
-        let verdict = self.gate.verdict().or_else(|| Verdict::of(reason, self.terms.ping_timeout));
+        let found = || Verdict::of(reason, self.terms.ping_timeout, self.gate.is_lost());
+        let verdict = self.gate.verdict().or_else(found);
         verdict.map_or(Ok(None), |verdict| Err(verdict.into()))
     }
 

@@ -53,11 +53,12 @@ impl Sessions {
         name
     }
 
-    /// The library's id of the session of this name, and its gate.
+    /// The library's id of the session of this name, and its gate; `None` for one that this side has ended.
     pub(super) fn find(&self, name: &str) -> Option<(String, Arc<Gate>)> {
         let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         let Named { id, gate } = named.get(name)?;
-        Some((id.clone(), gate.upgrade()?))
+        let gate = gate.upgrade().filter(|gate| !gate.is_cut())?;
+        Some((id.clone(), gate))
     }
 
     /// The answer that opens a session of requests, with a name of ours in the place of the library's id.
@@ -129,6 +130,10 @@ mod tests {
         assert_eq!(sessions.find(name).unwrap().0, "ABCDEFGHIJKLMNOP");
         assert!(sessions.find("ABCDEFGHIJKLMNOP").is_none(), "its id is no name");
         assert_ne!(name, sessions.name("ABCDEFGHIJKLMNOP".to_owned(), &gate), "nor are two names alike");
+        let kept = sessions.name("ABCDEFGHIJKLMNOP".to_owned(), &gate);
+        assert!(sessions.find(&kept).is_some());
+        gate.cut();
+        assert!(sessions.find(&kept).is_none(), "one that this side has ended");
         drop(gate);
         assert!(sessions.find(name).is_none());
         for refused in ["", "{\"code\":1}", "0{\"sid\":\"short"] {

@@ -9,10 +9,13 @@
 //! - An end that this side wants: the library ends a session in order when its client closes, so it is handed the close frame of
 //!   one, with 1000, and its answer is what the client gets.
 //! - Floods that the library takes without a word: see [`Flood`]. A close frame with 1008 stands for what is too much.
+//! - Frames that break RFC 6455, which the library ends without a code: see [`framing`]. A close frame with 1002 or 1007 stands for
+//!   them.
 //!
 //! What comes together with the request for the WebSocket, or before its answer, is held to all that, too: see [`Heads`].
 //!
-//! Frames are looked at where they begin and nowhere else; what passes is not copied, but for what came in one read with a head.
+//! Frames are looked at where they begin and nowhere else, but for a close; what passes is not copied, but for what came in one
+//! read with a head.
 
 use std::io;
 use std::pin::Pin;
@@ -20,10 +23,12 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
 use polywire_core::Clock;
+use polywire_net::websocket::Header;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::flood::Flood;
 use super::frames::{Frame, Writes};
+use super::framing;
 use super::gate::Gate;
 use super::heads::Heads;
 use super::verdict::Verdict;
@@ -36,6 +41,10 @@ const DROPS: usize = 256;
 const DONE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8];
 /// A close frame of a client: 1009, the message is too big. Its mask is zero.
 const TOO_BIG: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF1];
+/// The same with 1002: it breaks the protocol.
+const BREACH: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xEA];
+/// The same with 1007: it is not UTF-8.
+const NOT_UTF8: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xEF];
 /// The same with 1008: it breaks a rule of this side.
 const TOO_MUCH: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xF0];
 
@@ -276,10 +285,20 @@ impl Sieve {
             if seen.unanswered > 0 {
                 return Step::Hold;
             }
-            let Some(frame) = Frame::of(bytes) else { return Step::More };
+            let Some(header) = Header::of(bytes) else { return Step::More };
+            if let Err(verdict) = framing::head(&header, seen.open) {
+                return Step::End(verdict);
+            }
+            let Some(frame) = Frame::behind(header, bytes) else { return Step::More };
             let Some(announced) = frame.announced(bytes) else { return Step::More };
             let Frame { header, look } = frame;
             let opcode = header.opcode();
+            if opcode == 8 {
+                let Some(content) = frame.content(bytes) else { return Step::More };
+                if let Err(verdict) = framing::close(&content) {
+                    return Step::End(verdict);
+                }
+            }
             match opcode {
                 0 => seen.message = seen.message.saturating_add(header.length),
                 1 | 2 => {
@@ -318,6 +337,8 @@ impl Sieve {
 fn farewell(verdict: Verdict) -> &'static [u8] {
     match verdict {
         Verdict::TooLarge { .. } => &TOO_BIG,
+        Verdict::Breach(_) => &BREACH,
+        Verdict::NotUtf8(_) => &NOT_UTF8,
         _ => &TOO_MUCH,
     }
 }
@@ -403,6 +424,55 @@ mod tests {
                 _ => return all,
             }
         }
+    }
+
+    /// Everything that passes where each CONNECT is answered.
+    fn sifted(stream: &[u8], size: usize, room: usize) -> Vec<u8> {
+        let (mut sieve, mut pieces) = (Sieve::new(1_000, 100), pieces(stream, size));
+        sieve.written(b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
+        let mut all = Vec::new();
+        loop {
+            all.extend(read(&mut sieve, &mut pieces, room));
+            if sieve.seen.unanswered == 0 {
+                return all;
+            }
+            sieve.written(&frame(1, false, b"40{}"));
+        }
+    }
+
+    /// Messages, pings and pongs, each in one frame.
+    fn opcodes() -> impl Strategy<Value = u8> {
+        prop_oneof![3 => Just(1_u8), 1 => Just(2), 1 => Just(9), 1 => Just(10)]
+    }
+
+    /// Anything, and often what is left out, or held back behind it.
+    fn contents() -> impl Strategy<Value = Vec<u8>> {
+        let begins = prop::sample::select(vec![&b""[..], b"0", b"6", b"40", b"42", b"452-"]);
+        (begins, prop::collection::vec(any::<u8>(), 0..150)).prop_map(|(begin, rest)| [begin, &rest].concat())
+    }
+
+    #[test]
+    fn h09_what_breaks_the_protocol_becomes_a_close_wherever_it_is_cut() {
+        let event = frame(1, true, b"42[\"a\"]");
+        let mut begun = event.clone();
+        begun[0] &= 0x7F;
+        for (broken, passes, close) in [
+            (frame(1, false, b"42"), &event, BREACH),
+            (frame(3, true, b""), &event, BREACH),
+            (frame(0, true, b"x"), &event, BREACH),
+            (event.clone(), &begun, BREACH),
+            (frame(9, true, &[0; 126]), &event, BREACH),
+            (frame(8, true, b"x"), &event, BREACH),
+            (frame(8, true, &[0x03, 0xED]), &event, BREACH),
+            (frame(8, true, &[0x03, 0xE8, 0xFF]), &event, NOT_UTF8),
+        ] {
+            let stream = [&passes[..], &broken, &event].concat();
+            for size in 1..=stream.len() {
+                assert_eq!(sifted(&stream, size, 64), [&passes[..], &close].concat(), "{size} of {broken:?}");
+            }
+        }
+        let done = frame(8, true, &[0x03, 0xE8, b'b', b'y', b'e']);
+        assert_eq!(sifted(&done, 1, 64), done, "an end in order");
     }
 
     #[test]
@@ -513,20 +583,21 @@ mod tests {
 
         #[test]
         fn what_is_no_concern_of_it_passes_as_it_is(
-            frames in prop::collection::vec((0_u8..16, prop::collection::vec(any::<u8>(), 0..150)), 0..6),
+            frames in prop::collection::vec((opcodes(), contents()), 0..6),
             size in 1_usize..200,
             room in 1_usize..200,
         ) {
-            let concern = |opcode: u8, content: &[u8]| {
-                opcode == 1 && (matches!(content.first(), Some(b'0' | b'6')) || content.starts_with(b"40"))
+            let left_out = |opcode: u8, content: &[u8]| opcode == 1 && matches!(content.first(), Some(b'0' | b'6'));
+            let bytes = |(opcode, content): &(u8, Vec<u8>)| {
+                let most = if *opcode > 8 { content.len().min(125) } else { content.len() };
+                frame(*opcode, true, &content[..most])
             };
-            let stream: Vec<u8> = frames
-                .iter()
-                .filter(|(opcode, content)| *opcode != 0 && !concern(*opcode, content))
-                .flat_map(|(opcode, content)| frame(*opcode, true, content))
-                .collect();
-            let got = read(&mut Sieve::new(1_000, 100), &mut pieces(&stream, size), room);
-            prop_assert_eq!(got, stream);
+            let stream: Vec<u8> = frames.iter().flat_map(bytes).collect();
+            let passes = frames.iter().filter(|(opcode, content)| !left_out(*opcode, content));
+            let expected: Vec<u8> = passes.flat_map(bytes).collect();
+            for size in [stream.len().max(1), size, 1] {
+                prop_assert_eq!(&sifted(&stream, size, room), &expected, "{} bytes at a time", size);
+            }
         }
 
         #[test]
@@ -535,6 +606,10 @@ mod tests {
             sieve.written(&bytes);
             let got = read(&mut sieve, &mut pieces(&bytes, size), 16);
             prop_assert!(got.len() <= bytes.len() + TOO_BIG.len());
+            let whole = sifted(&bytes, 400, 16);
+            for size in [size, 1] {
+                prop_assert_eq!(&sifted(&bytes, size, 16), &whole, "{} bytes at a time", size);
+            }
         }
     }
 }

@@ -22,11 +22,13 @@ pub(super) enum Verdict {
     Silent(Duration),
     /// It breaks the protocol, and how.
     Breach(&'static str),
+    /// The same by what is not UTF-8.
+    NotUtf8(&'static str),
 }
 
 impl Verdict {
-    /// What the library says of an end, where it is the client's fault.
-    pub(super) fn of(reason: DisconnectReason, ping_timeout: Duration) -> Option<Self> {
+    /// What the library says of an end, where it is the client's fault; `lost` says whether the stream below has ended or failed.
+    pub(super) fn of(reason: DisconnectReason, ping_timeout: Duration, lost: bool) -> Option<Self> {
         match reason {
             DisconnectReason::HeartbeatTimeout => Some(Self::Silent(ping_timeout)),
             DisconnectReason::MultipleHttpPollingError => {
@@ -35,6 +37,10 @@ impl Verdict {
             DisconnectReason::PacketParsingError => Some(Self::Breach(
                 "what came is no packet, or exceeds max_frame_bytes, max_attachments or attachment_timeout: \
                  the library does not tell which",
+            )),
+            // Everything else that ends a stream so is judged before the library has it.
+            DisconnectReason::TransportError if !lost => Some(Self::Breach(
+                "a text that is not UTF-8, or an upgrade that was not finished: the library does not tell which",
             )),
             DisconnectReason::TransportClose
             | DisconnectReason::TransportError
@@ -56,7 +62,7 @@ impl From<Verdict> for TransportError {
             Verdict::Fragments(max) => layer(WebSocketError::Fragments(max)),
             Verdict::Stalled(limit) => TransportError::Ended(Close::SlowConsumer(limit)),
             Verdict::Silent(limit) => TransportError::Ended(Close::Dead(format!("ping_timeout = {limit:?}"))),
-            Verdict::Breach(why) => FrameError::Corrupt(why).into(),
+            Verdict::Breach(why) | Verdict::NotUtf8(why) => FrameError::Corrupt(why).into(),
         }
     }
 }

@@ -101,7 +101,7 @@ fn a_request_or_an_answer_beyond_the_limits_on_json_is_counted_and_met_with_sile
         assert_eq!(answered, call);
     }
     let binary =
-        format!(r#"451-["a",{}{{"_placeholder":true,"num":0}}{}]"#, "[".repeat(200), "]".repeat(200));
+        format!(r#"451-["a",{}{{"_placeholder":true,"num":0}}{}]"#, "[".repeat(100_000), "]".repeat(100_000));
     let why = after(&[&binary]).closed.unwrap().to_string();
     assert!(why.ends_with("a binary packet beyond the limits on JSON"), "{why}");
 }
