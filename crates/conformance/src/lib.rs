@@ -32,7 +32,7 @@
 //!
 //! Time is handed in: deadlines, heartbeats, pauses and timeouts of both ends run on a clock that the suite moves. Between the ends
 //! stands a [`Relay`] over real sockets of the loopback, which can cut, stall, inject and keep what passes; tests of one's own may have
-//! one too. [`Memory`] is the adapter to read first: its frames are envelopes, and on it everything is held.
+//! one too. [`Memory`] is the adapter to read first: its frames are envelopes, and on it everything is held that takes no bytes.
 //!
 //! With `POLYWIRE_CONFORMANCE` naming a folder, every test leaves its [`Finding`] there; [`Report`] reads them, and [`run`] gives the same
 //! to a program that wants no tests.
