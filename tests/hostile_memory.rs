@@ -105,7 +105,11 @@ async fn reserved_by_a_websocket(said: &[u8], kept: &mut Vec<Box<dyn Any>>) -> u
         kept.push(Box::new((socket, far)));
     }
     let each = reserved().saturating_sub(before) / connections();
-    println!("s05: {} WebSockets whose peers say {} bytes reserve {each} bytes each", connections(), said.len());
+    println!(
+        "s05: {} WebSockets whose peers say {} bytes reserve {each} bytes each",
+        connections(),
+        said.len()
+    );
     each
 }
 
@@ -236,7 +240,10 @@ async fn c22_p05_s05_peers_just_below_every_limit_cost_what_the_limits_say() {
     let idle = reserved_by_a_websocket(&announced[..2], kept).await;
     let each = reserved_by_a_websocket(&announced[..14], kept).await;
     // A socket is smaller than what its share of a page is rounded to.
-    assert!(each <= idle.max(1 << 10) + MOST_TRUSTED, "{each} bytes for a message of 16 MiB of which nothing came");
+    assert!(
+        each <= idle.max(1 << 10) + MOST_TRUSTED,
+        "{each} bytes for a message of 16 MiB of which nothing came"
+    );
     let begun = reserved_by_a_websocket(&announced, kept).await;
     // What came lies in the pipe and in the message, and either may have doubled.
     assert!(begun <= each + 4 * PIPE, "{begun} bytes for a message of 16 MiB of which 4 KiB came");

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
-    Body, CallError, Code, Count, Credentials, Endpoint, Event, Failure, Handler, HandlerFuture, Incoming, JsonText,
-    Outcome, Reconnect, Request, Route, Secret,
+    Body, CallError, Code, Count, Credentials, Endpoint, Event, Failure, Handler, HandlerFuture, Incoming,
+    JsonText, Outcome, Reconnect, Request, Route, Secret,
 };
 use polywire_hpx::{ClientConfig, HpxClient, HpxServer, ServerCommand, ServerConfig, Users, failure};
 use polywire_tests::driver::Driver;
@@ -72,7 +72,11 @@ async fn serve(test: &str, package: &Package) -> Result<(), ProcessError> {
         peer.notify(quit).await.expect("there is room");
         let ledger = Arc::clone(server.core().ledger());
         server.shutdown().await;
-        assert_eq!(driver.run("quit", json!({})).await?, json!([]), "seed {seed}: told that the server quits");
+        assert_eq!(
+            driver.run("quit", json!({})).await?,
+            json!([]),
+            "seed {seed}: told that the server quits"
+        );
         driver.finish().await?;
         assert_eq!(ledger.unaccounted_frames(), 0);
         assert_eq!(ledger.get(Count::EventsNotSent), 0, "it was told");

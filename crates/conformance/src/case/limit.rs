@@ -140,7 +140,10 @@ pub(crate) async fn a_message_that_is_begun_has_its_time(bench: &Bench<'_>) -> O
     let gone = until("it", || rig.far.guests.is_empty() || late());
     rig.passing(timeout / 5, "a message without its end to be noticed", gone).await??;
     let named = |why: &Close| matches!(why, Close::SlowFrame(_)) && why.to_string().contains("frame_timeout");
-    holds!(rig.far.guests.went(named), "a message without its end was not ended by name of frame_timeout = {timeout:?}");
+    holds!(
+        rig.far.guests.went(named),
+        "a message without its end was not ended by name of frame_timeout = {timeout:?}"
+    );
     rig.reconnect().await?;
     finish(rig, Verdict::Held).await
 }
