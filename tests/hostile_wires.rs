@@ -1,11 +1,15 @@
-//! Rows of hostile input that are the same on every wire, over real sockets, against both servers.
+//! Rows of hostile input that are the same on every wire, over real sockets: against the servers that read bare TCP, and where it is of
+//! interest against those that read HTTP.
 
+#[path = "support/bridged.rs"]
+mod bridged;
 #[path = "support/leave.rs"]
 mod leave;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bridged::{registry, target};
 use leave::{LEAVES, leave};
 use polywire_core::{
     Body, CallError, Close, Code, Count, Credentials, Endpoint, Failure, Handler, HandlerFuture, Identity,
@@ -168,7 +172,7 @@ async fn log_in(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn c04_every_other_protocol_is_named_on_every_port() {
+async fn c04_every_other_protocol_is_named_on_ports_of_bare_tcp() {
     let line: &[u8] = b"{\"type\":\"Object\",\"data\":{}}\n";
     let others: [(&[u8], &str); 6] = [
         (b"GET / HTTP/1.1\r\n", "HTTP"),
@@ -193,6 +197,40 @@ async fn c04_every_other_protocol_is_named_on_every_port() {
                 timeout(LIMIT, stream.read_to_end(&mut Vec::new())).await.expect("the connection is closed");
         }
         rig.check_books();
+    }
+}
+
+/// There is no connection of the wire yet that could end by name: what is no HTTP is answered by whoever reads the HTTP.
+#[tokio::test]
+async fn c04_ports_of_http_send_another_protocol_away_at_once_without_a_name() {
+    let hpx = hpx("", "{}");
+    let others: [(&[u8], &str); 5] = [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "TLS"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "SSH"),
+        (b"{\"type\":\"Object\",\"data\":{}}\n", "Sockhop"),
+        (&hpx, "HPX"),
+    ];
+    for wire in ["stonyx", "socketio", "hyperhq"] {
+        let (tell, mut ends) = mpsc::unbounded_channel();
+        let mut endpoint = Endpoint::new("hostile", Service { running: Arc::default() });
+        endpoint.observer = Some(Arc::new(Ends(tell)));
+        endpoint.limits = Arc::new(Limits { login_timeout: LIMIT, ..Limits::default() });
+        let registry = registry();
+        let adapter = registry.get(wire).expect("it is known");
+        let server = adapter.listen(target(wire, "127.0.0.1:0", true), endpoint).await.expect("a free port");
+        for (hello, name) in others {
+            let mut stream = TcpStream::connect(server.address()).await.expect("the server listens");
+            stream.write_all(hello).await.expect("the first bytes are taken");
+            let mut answer = Vec::new();
+            // Before the login's time is up. Closed with bytes unread, so a reset is as good as an end.
+            let _ =
+                timeout(LIMIT / 2, stream.read_to_end(&mut answer)).await.expect("the connection is closed");
+            let refused = answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 Bad Request\r\n");
+            assert!(refused, "{wire}: {name}: {}", String::from_utf8_lossy(&answer));
+        }
+        assert!(ends.try_recv().is_err() && server.peers().is_empty(), "{wire}");
+        check_books(server.ledger());
     }
 }
 

@@ -8,24 +8,16 @@ mod bridged;
 #[path = "support/pair.rs"]
 mod pair;
 
-use bridged::{capabilities, json, pairs, particulars};
-use pair::{Rig, code_told, crossing, next, tells};
+use bridged::{capabilities, dial, json, pairs, particulars, request};
+use pair::{BARE, BODIES, Rig, along, code_told, crossing, next, tells};
+use std::time::Duration;
+
 use polywire_bridge::Problem;
 use polywire_cli::{Crossing, Way};
-use polywire_core::{Body, Code, EmptyReply, Kind, ProgressForm};
+use polywire_core::{Body, Code, Correlation, EmptyReply, Kind, ProgressForm};
 
-/// JSON that a careless carrier changes: integers above 2^53, numbers no machine has, their spelling, key order, escapes, lone
-/// surrogates, empty things.
-const BODIES: [&str; 5] = [
-    r#"{"z":9007199254740993,"a":18446744073709551616,"n":-9223372036854775809}"#,
-    r#"{"f":[1.0,1e2,-0.0,0.1000,1e400,-1E-400,123456789012345678901234567890.5]}"#,
-    r#"{"t":"añ \u00e9 🙂 \ud83d\ude42 \ud800 \u0000 \u2028 \/ \" \\","añ":""}"#,
-    r#"{"list":[[],{},"",0,true,false,null,[[["deep"]]]],"empty":{"":""}}"#,
-    r#"{}"#,
-];
-
-/// What is no object.
-const BARE: [&str; 6] = ["0", "-1.50e3", "\"\\ud800 é\"", "true", "[]", "[1, {\"a\":null}]"];
+/// Calls that are held at once: more than any client here opens connections.
+const HELD: usize = 5;
 
 #[tokio::test]
 async fn objects_cross_every_pair_byte_for_byte() {
@@ -167,6 +159,70 @@ async fn calls_of_the_server_are_answered_by_the_client_or_refused() {
         }
         let error = rig.ask_back("hang", json("{}")).await.unwrap_err();
         assert_eq!(error.code(), code_told(to, to, Code::DeadlineExceeded), "{from} > {to}: {error}");
+        rig.end();
+    }
+}
+
+/// Of one name and of many, from one client, or from as many as there are calls where one client has not so many at once.
+#[tokio::test]
+async fn calls_at_once_reach_the_other_side_at_once_or_wait_as_the_check_says() {
+    for (from, to) in pairs() {
+        let mut rig = Rig::new(from, to, "").await;
+        for way in [Way::Calls, Way::CallsBack] {
+            let crossing = crossing(from, to, way);
+            if !crossing.is_carried() {
+                continue;
+            }
+            let (sender, receiver) = along(from, to, way);
+            let mut lost = false;
+            for one_name in [true, false] {
+                let in_turn = |wire| {
+                    let wire = capabilities(wire);
+                    wire.max_concurrent_calls == 1 || one_name && wire.correlation == Correlation::Name
+                };
+                let mut callers = vec![rig.sender(way).clone()];
+                let mut clients = Vec::new();
+                while in_turn(sender) && callers.len() < HELD {
+                    let (client, heard) = dial(from, rig.bridge.address("in").unwrap()).await;
+                    callers.push(client.caller().clone());
+                    clients.push((client, heard));
+                }
+                let calls: Vec<_> = (0..HELD)
+                    .map(|number| {
+                        let name = if one_name { "hold".to_owned() } else { format!("hold.{number}") };
+                        let call = request(&name, json("{}")).timeout(Duration::from_secs(10));
+                        let caller = callers[number % callers.len()].clone();
+                        tokio::spawn(async move { caller.call(call).await })
+                    })
+                    .collect();
+                let waits = in_turn(receiver);
+                lost |= waits;
+                let name = format!("{from} > {to}, {}, one name: {one_name}", way.as_str());
+                let (app, seen) = rig.receiver(way);
+                let mut came = 0;
+                while came < HELD {
+                    // None of them is answered yet.
+                    let limit = Duration::from_millis(if waits { 200 } else { 10_000 });
+                    let Ok(call) = tokio::time::timeout(limit, seen.recv()).await else { break };
+                    assert!(call.unwrap().1.starts_with("hold"), "{name}");
+                    came += 1;
+                }
+                assert_eq!(came == HELD, !waits, "{name}: {came} of {HELD} calls came at once");
+                assert!(came > 0, "{name}");
+                app.let_go(HELD);
+                for _ in came..HELD {
+                    assert!(next(seen, &name).await.1.starts_with("hold"), "{name}");
+                }
+                for call in calls {
+                    assert_eq!(call.await.unwrap().unwrap().body, json("{}"), "{name}");
+                }
+            }
+            // Whoever has no more at once on its own wire loses nothing by it.
+            let [ours, theirs] = [sender, receiver].map(capabilities);
+            let has_more = theirs.correlation == Correlation::Name
+                || theirs.max_concurrent_calls < ours.max_concurrent_calls;
+            assert_eq!(crossing.has(Problem::Concurrency), lost && has_more, "{from} > {to}");
+        }
         rig.end();
     }
 }

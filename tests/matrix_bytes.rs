@@ -8,11 +8,11 @@ mod bridged;
 mod pair;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use bridged::{EVENT, capabilities, event, json, pairs, particulars};
-use pair::{Rig, crossing};
+use bridged::{EVENT, TYPE, capabilities, json, pairs, particulars};
+use pair::{Rig, along, crossing};
 use polywire_bridge::Problem;
 use polywire_cli::Way;
-use polywire_core::{BinaryForm, Body, Code, Kind};
+use polywire_core::{BinaryForm, Body, Code, EventForm, Kind};
 
 /// Bytes of so many sizes, under a name that is a route and the name of a type, because some wires have one for both.
 fn buffers() -> impl Iterator<Item = Vec<u8>> {
@@ -23,43 +23,120 @@ fn has_bytes(wire: &str) -> bool {
     capabilities(wire).binary != BinaryForm::None
 }
 
+fn has_types(wire: &str) -> bool {
+    capabilities(wire).binary == BinaryForm::Typed
+}
+
+/// The name of the type of these bytes.
+fn kind(body: &Body) -> &str {
+    match body {
+        Body::Binary(binary) => &binary.kind,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What an event arrives as.
+fn heard_as(receiver: &str, way: Way) -> Kind {
+    match particulars(receiver).client_events {
+        EventForm::Requests if way == Way::Events => Kind::Request,
+        _ => Kind::Event,
+    }
+}
+
 /// These bytes, and the name of their type where both wires tell it.
 fn is_same(body: &Body, bytes: &[u8], kind: &str, from: &str, to: &str) -> bool {
     let Body::Binary(binary) = body else { return false };
-    let typed = [from, to].into_iter().all(|wire| capabilities(wire).binary == BinaryForm::Typed);
+    let typed = has_types(from) && has_types(to);
     binary.bytes == bytes && (*binary.kind == *kind || !typed)
 }
 
 #[tokio::test]
-async fn bytes_cross_as_they_are_where_both_wires_have_them_and_are_refused_elsewhere() {
+async fn bytes_in_calls_cross_as_they_are_where_both_wires_have_them_and_are_refused_elsewhere() {
     for (from, to) in pairs() {
         let mut rig = Rig::new(from, to, "").await;
-        let calls = crossing(from, to, Way::Calls);
-        assert_eq!(calls.has(Problem::Binary), has_bytes(from) != has_bytes(to), "{from} > {to}");
-        for bytes in buffers() {
-            let answer = rig.ask("Pose", Body::binary("Pose", bytes.clone())).await;
-            if has_bytes(from) && has_bytes(to) {
-                assert!(is_same(&rig.seen().await.2, &bytes, "Pose", from, to), "{from} > {to}");
-                assert!(is_same(&answer.unwrap(), &bytes, "Pose", from, to), "{from} > {to}");
-            } else {
-                let error = answer.unwrap_err();
-                let code = if has_bytes(from) {
-                    (particulars(from).code)(Code::Unimplemented)
-                } else {
-                    Code::Unimplemented
-                };
-                assert_eq!(error.code(), code, "{from} > {to}: {error}");
+        for way in [Way::Calls, Way::CallsBack] {
+            let crossing = crossing(from, to, way);
+            if !crossing.is_carried() {
+                continue;
             }
-        }
-        assert!(rig.upstream.seen.try_recv().is_err(), "{from} > {to}");
-        if has_bytes(from) && has_bytes(to) && crossing(from, to, Way::Events).is_carried() {
-            let bytes = vec![0, 10, 255];
-            rig.client.caller().notify(event(EVENT, Body::binary(EVENT, bytes.clone()))).await.unwrap();
-            let (kind, _, body) = rig.seen().await;
-            assert_eq!(kind, Kind::Event);
-            assert!(is_same(&body, &bytes, EVENT, from, to), "{from} > {to}: {body:?}");
+            let (sender, _) = along(from, to, way);
+            assert_eq!(crossing.has(Problem::Binary), has_bytes(from) != has_bytes(to), "{from} > {to}");
+            for bytes in buffers() {
+                let answer = rig.call(way, "Pose", Body::binary("Pose", bytes.clone())).await;
+                if has_bytes(from) && has_bytes(to) {
+                    assert!(is_same(&rig.arrived(way).await.2, &bytes, "Pose", from, to), "{from} > {to}");
+                    assert!(is_same(&answer.unwrap(), &bytes, "Pose", from, to), "{from} > {to}");
+                } else {
+                    let error = answer.unwrap_err();
+                    let code = if has_bytes(sender) {
+                        (particulars(sender).code)(Code::Unimplemented)
+                    } else {
+                        Code::Unimplemented
+                    };
+                    assert_eq!(error.code(), code, "{from} > {to}: {error}");
+                }
+            }
+            assert!(rig.receiver(way).1.try_recv().is_err(), "{from} > {to}");
         }
         rig.end();
+    }
+}
+
+#[tokio::test]
+async fn bytes_in_events_cross_as_they_are_where_both_wires_have_them_and_are_refused_elsewhere() {
+    for (from, to) in pairs() {
+        for way in [Way::Events, Way::EventsBack] {
+            let crossing = crossing(from, to, way);
+            if !crossing.is_carried() {
+                continue;
+            }
+            // One for each way: where events are requests, their answers come back as events.
+            let mut rig = Rig::new(from, to, "").await;
+            let (sender, receiver) = along(from, to, way);
+            let refused = has_bytes(sender) && !has_bytes(receiver);
+            assert_eq!(crossing.has(Problem::Binary), refused, "{from} > {to}");
+            for bytes in buffers() {
+                let told = rig.tell(way, EVENT, Body::binary(EVENT, bytes.clone())).await;
+                assert!(told.is_ok() || !has_bytes(sender), "{from} > {to}: {told:?}");
+                if has_bytes(sender) && has_bytes(receiver) {
+                    let (kind, name, body) = rig.arrived(way).await;
+                    assert_eq!((kind, &*name), (heard_as(receiver, way), EVENT), "{from} > {to}");
+                    assert!(is_same(&body, &bytes, EVENT, from, to), "{from} > {to}: {body:?}");
+                }
+            }
+            // What was refused does not come, nor does it hold up what follows.
+            rig.tell(way, EVENT, json("{\"n\":1}")).await.unwrap();
+            assert_eq!(rig.arrived(way).await.2, json("{\"n\":1}"), "{from} > {to}");
+            rig.end();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_a_type_of_bytes_crosses_or_is_lost_as_the_check_says() {
+    let bytes = || Body::binary("Pose", vec![0, 10, 255]);
+    for (from, to) in pairs().filter(|(from, to)| has_bytes(from) && has_bytes(to)) {
+        for way in Way::ALL {
+            let crossing = crossing(from, to, way);
+            if !crossing.is_carried() {
+                continue;
+            }
+            let mut rig = Rig::new(from, to, "").await;
+            let (sender, receiver) = along(from, to, way);
+            let lost = if matches!(way, Way::Calls | Way::CallsBack) {
+                rig.call(way, "Pose", bytes()).await.unwrap();
+                let there = kind(&rig.arrived(way).await.2) != "Pose";
+                let answer = rig.call(way, "typed", bytes()).await.unwrap();
+                rig.arrived(way).await;
+                // A wire that names no types has none to lose.
+                has_types(sender) && there || has_types(receiver) && kind(&answer) != TYPE
+            } else {
+                rig.tell(way, EVENT, Body::binary(EVENT, vec![0, 10, 255])).await.unwrap();
+                has_types(sender) && kind(&rig.arrived(way).await.2) != EVENT
+            };
+            assert_eq!(crossing.has(Problem::BinaryType), lost, "{from} > {to}, {}", way.as_str());
+            rig.end();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod bridged;
 mod pair;
 
 use bridged::{EVENT, OTHER, capabilities, event, json, pairs, particulars};
-use pair::{Rig, crossing, next, tells_of};
+use pair::{BARE, BODIES, Rig, crossing, next, tells_of};
 use polywire_bridge::Problem;
 use polywire_cli::Way;
 use polywire_core::{Body, Code, Count, EventForm, Kind};
@@ -61,6 +61,11 @@ async fn events_of_the_client_reach_the_server_or_are_refused() {
             let expected = (arrives_as, EVENT.to_owned(), json(&format!("{{\"n\":{n}}}")));
             assert_eq!(rig.seen().await, expected, "{from} > {to}");
         }
+        for text in BODIES.into_iter().chain(BARE) {
+            rig.tell(Way::Events, EVENT, json(text)).await.unwrap();
+            let expected = (arrives_as, EVENT.to_owned(), json(text));
+            assert_eq!(rig.seen().await, expected, "{from} > {to}: {text}");
+        }
         rig.end();
     }
 }
@@ -77,6 +82,13 @@ async fn events_of_the_server_reach_the_client_or_are_refused() {
             if crossing.is_carried() {
                 let expected = (Kind::Event, OTHER.to_owned(), json(&format!("{{\"n\":{n}}}")));
                 assert_eq!(next(&mut rig.heard, &rig.name).await, expected, "{from} > {to}");
+            }
+        }
+        if crossing.is_carried() {
+            for text in BODIES.into_iter().chain(BARE) {
+                rig.tell(Way::EventsBack, OTHER, json(text)).await.unwrap();
+                let expected = (Kind::Event, OTHER.to_owned(), json(text));
+                assert_eq!(next(&mut rig.heard, &rig.name).await, expected, "{from} > {to}: {text}");
             }
         }
         assert_eq!(rig.ask("echo", json("{}")).await, Ok(json("{}")), "{from} > {to}");

@@ -1,6 +1,8 @@
 // The HPX clients of npm listening to what our server answers: node harm_hpx.mjs PACKAGE_FOLDER. Commands as in harm.mjs, and
 //
 //   connect  {port}   as a guest
+//   refused  {port}   on a connection of its own, as somebody the server refuses: the words of it
+//   quit     {}       waits until the server has ended the connection, whatever it says before: trouble as in harm.mjs
 //
 // Questions go out in messages of one to 128 calls. Only answers come on this wire.
 import { createRequire } from 'node:module';
@@ -22,6 +24,23 @@ serve({
     client.on?.('error', (e) => heard.trouble(`error event: ${e.message}`));
     await client.connect();
     await client.handshake({ user: null });
+  },
+  async refused({ port }) {
+    const stranger = new Client({ name: 'stranger', host: '127.0.0.1', port });
+    stranger.on?.('error', (e) => heard.trouble(`error event: ${e.message}`));
+    await stranger.connect();
+    try {
+      await stranger.handshake({ user: 'nobody', password: 'wrong' });
+    } catch (e) {
+      return e.message;
+    } finally {
+      stranger.close();
+    }
+    throw new Error('it is let in');
+  },
+  async quit() {
+    while (client.alive()) await new Promise((done) => { setImmediate(done); });
+    return commands.trouble();
   },
   async ask({ count }) {
     const answers = [];

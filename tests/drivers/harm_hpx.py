@@ -3,6 +3,8 @@
 Commands as in harm.mjs, one JSON line each, and
 
   connect  {port}   as a guest
+  refused  {port}   on a connection of its own, as somebody the server refuses: the words of it
+  quit     {}       leaves, because the server has: trouble as in harm.mjs
 
 Questions go out in messages of one to 128 calls. Only answers come on this wire. The end of the input ends the program.
 Without `connect` it needs no package: `spell` alone says how Python reads what a Python server said.
@@ -28,6 +30,25 @@ def connect(port):
     client.handshake()
 
 
+def refused(port):
+    from happypandax_client import client as hpx
+
+    stranger = hpx.Client("stranger", host="127.0.0.1", port=port)
+    stranger.connect()
+    try:
+        stranger.handshake(user="nobody", password="wrong")
+    except Exception as error:  # noqa: BLE001
+        return str(error)
+    finally:
+        stranger.close()
+    raise RuntimeError("it is let in")
+
+
+def quits():
+    STATE["client"].close()
+    return TROUBLE
+
+
 def ask(count):
     answers = []
     while len(answers) < count:
@@ -46,7 +67,15 @@ def trouble():
     return TROUBLE if STATE["client"].alive() else TROUBLE + ["the connection has ended"]
 
 
-COMMANDS = {"connect": connect, "ask": ask, "heard": lambda count: [], "spell": harm.spell, "trouble": trouble}
+COMMANDS = {
+    "connect": connect,
+    "refused": refused,
+    "quit": quits,
+    "ask": ask,
+    "heard": lambda count: [],
+    "spell": harm.spell,
+    "trouble": trouble,
+}
 
 for line in sys.stdin:
     command = json.loads(line)

@@ -11,7 +11,7 @@ use polywire_core::{
     Identity, Incoming, JsonLimits, JsonText, Kind, Observe, Particulars, Peer, Request, Response, Route,
     Secret, Server, Surroundings, Target,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// Every wire.
 pub(crate) const WIRES: [&str; 5] = ["sockhop", "hpx", "stonyx", "socketio", "hyperhq"];
@@ -28,26 +28,43 @@ pub(crate) fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// What an [`App`] was sent.
 pub(crate) type Seen = mpsc::UnboundedReceiver<(Kind, String, Body)>;
 
-/// Shows everything it is sent, and answers the same: `hang` never, `empty` with nothing, `unserved` as nobody would, `fail.CODE` with
-/// that failure, `work` after signs of life.
+/// Shows everything it is sent, and answers the same: `hang` never, `hold` and what begins so once it is let go, `empty` with nothing,
+/// `unserved` as nobody would, `fail.CODE` with that failure, `typed` with bytes of the type [`TYPE`], `work` after signs of life.
 #[derive(Clone, Debug)]
-pub(crate) struct App(mpsc::UnboundedSender<(Kind, String, Body)>);
+pub(crate) struct App {
+    show: mpsc::UnboundedSender<(Kind, String, Body)>,
+    held: Arc<Semaphore>,
+}
+
+/// A type of bytes that is no name of a route.
+pub(crate) const TYPE: &str = "Answered";
 
 impl App {
     pub(crate) fn new() -> (Self, Seen) {
         let (show, seen) = mpsc::unbounded_channel();
-        (Self(show), seen)
+        (Self { show, held: Arc::new(Semaphore::new(0)) }, seen)
+    }
+
+    /// Lets so many go that are held.
+    pub(crate) fn let_go(&self, calls: usize) {
+        self.held.add_permits(calls);
     }
 }
 
 impl Handler for App {
     fn call(&self, incoming: Incoming) -> HandlerFuture {
         // Nobody may be looking any more.
-        let _ = self.0.send((incoming.kind, incoming.route.to_string(), incoming.body.clone()));
+        let _ = self.show.send((incoming.kind, incoming.route.to_string(), incoming.body.clone()));
+        let held = Arc::clone(&self.held);
         Box::pin(async move {
             match &*incoming.route {
                 "hang" => std::future::pending::<Answer>().await,
+                route if route.starts_with("hold") => {
+                    held.acquire().await.unwrap().forget();
+                    Ok(Response::from(incoming.body))
+                }
                 "empty" => Ok(Response::default()),
+                "typed" => Ok(Response::from(Body::binary(TYPE, vec![0, 10, 255]))),
                 "unserved" => Err(Failure::unrouted(incoming.kind, &incoming.route)),
                 "work" => {
                     incoming.progress(json("{\"half\":true}"));
@@ -130,6 +147,7 @@ impl Observe for Arrivals {
 /// A server of a wire.
 pub(crate) struct Upstream {
     pub(crate) server: Server,
+    pub(crate) app: App,
     pub(crate) seen: Seen,
     pub(crate) peers: mpsc::UnboundedReceiver<Peer>,
 }
@@ -139,19 +157,24 @@ pub(crate) async fn serve(wire: &str) -> Upstream {
     let adapter = registry.get(wire).unwrap();
     let (app, seen) = App::new();
     let (tell, peers) = mpsc::unbounded_channel();
-    let mut endpoint = Endpoint::new(adapter.name(), app);
+    let mut endpoint = Endpoint::new(adapter.name(), app.clone());
     endpoint.observer = Some(Arc::new(Arrivals(tell)));
     endpoint.authenticator = Some(Arc::new(|_| async { Ok(Identity::guest()) }));
     let server = adapter.listen(target(wire, "127.0.0.1:0", true), endpoint).await.unwrap();
-    Upstream { server, seen, peers }
+    Upstream { server, app, seen, peers }
 }
 
 pub(crate) async fn dial(wire: &str, address: &str) -> (Client, Seen) {
     let (app, seen) = App::new();
+    (dial_as(app, wire, address).await, seen)
+}
+
+/// The same with this app behind the client.
+pub(crate) async fn dial_as(app: App, wire: &str, address: &str) -> Client {
     let endpoint = Endpoint::new("test", app);
     let client = registry().get(wire).unwrap().dial(target(wire, address, false), endpoint).await.unwrap();
     client.ready().await.unwrap();
-    (client, seen)
+    client
 }
 
 /// A bridge with these routes between its endpoint `in`, which listens, and its endpoint `out`, which dials `upstream`.

@@ -10,9 +10,24 @@ use std::time::Duration;
 
 use polywire_bridge::Bridge;
 use polywire_cli::{Crossing, Way};
-use polywire_core::{Body, CallError, Client, Code, EventForm, Kind, Peer};
+use polywire_core::{Body, CallError, Caller, Client, Code, EventForm, Kind, Peer};
 
-use crate::bridged::{EVENT, Seen, Upstream, bridge, dial, json, particulars, registry, request, serve};
+use crate::bridged::{
+    App, EVENT, Seen, Upstream, bridge, dial_as, event, json, particulars, registry, request, serve,
+};
+
+/// JSON that a careless carrier changes: integers above 2^53, numbers no machine has, their spelling, key order, escapes, lone
+/// surrogates, empty things.
+pub(crate) const BODIES: [&str; 5] = [
+    r#"{"z":9007199254740993,"a":18446744073709551616,"n":-9223372036854775809}"#,
+    r#"{"f":[1.0,1e2,-0.0,0.1000,1e400,-1E-400,123456789012345678901234567890.5]}"#,
+    r#"{"t":"añ \u00e9 🙂 \ud83d\ude42 \ud800 \u0000 \u2028 \/ \" \\","añ":""}"#,
+    r#"{"list":[[],{},"",0,true,false,null,[[["deep"]]]],"empty":{"":""}}"#,
+    r#"{}"#,
+];
+
+/// What is no object.
+pub(crate) const BARE: [&str; 6] = ["0", "-1.50e3", "\"\\ud800 é\"", "true", "[]", "[1, {\"a\":null}]"];
 
 /// A pair, with everything running.
 pub(crate) struct Rig {
@@ -23,6 +38,8 @@ pub(crate) struct Rig {
     pub(crate) peer: Peer,
     pub(crate) bridge: Bridge,
     pub(crate) client: Client,
+    /// The app behind the client.
+    pub(crate) app: App,
     /// What the client was sent.
     pub(crate) heard: Seen,
 }
@@ -55,9 +72,10 @@ impl Rig {
         }
         let mut upstream = serve(to).await;
         let bridge = bridge(from, to, upstream.server.address(), &routes).await;
-        let (client, heard) = dial(from, bridge.address("in").unwrap()).await;
+        let (app, heard) = App::new();
+        let client = dial_as(app.clone(), from, bridge.address("in").unwrap()).await;
         let peer = upstream.peers.recv().await.unwrap();
-        let mut rig = Self { name: format!("{from} > {to}"), upstream, peer, bridge, client, heard };
+        let mut rig = Self { name: format!("{from} > {to}"), upstream, peer, bridge, client, app, heard };
         // Once this is through, everything is that was said before: logins and subscriptions.
         rig.ask("ready", json("{}")).await.unwrap();
         assert_eq!(rig.seen().await.1, "ready");
@@ -66,19 +84,50 @@ impl Rig {
 
     /// A call of the client.
     pub(crate) async fn ask(&self, name: &str, body: Body) -> Result<Body, CallError> {
-        let response = self.client.caller().call(request(name, body).timeout(Duration::from_secs(10))).await;
-        response.map(|response| response.body)
+        self.call(Way::Calls, name, body).await
     }
 
     /// A call of the server.
     pub(crate) async fn ask_back(&self, name: &str, body: Body) -> Result<Body, CallError> {
-        let response = self.peer.call(request(name, body).timeout(Duration::from_secs(10))).await;
+        self.call(Way::CallsBack, name, body).await
+    }
+
+    /// A call that goes this way.
+    pub(crate) async fn call(&self, way: Way, name: &str, body: Body) -> Result<Body, CallError> {
+        let response = self.sender(way).call(request(name, body).timeout(Duration::from_secs(10))).await;
         response.map(|response| response.body)
+    }
+
+    /// An event that goes this way.
+    pub(crate) async fn tell(&self, way: Way, name: &str, body: Body) -> Result<(), CallError> {
+        self.sender(way).notify(event(name, body)).await
+    }
+
+    /// Whoever sends what goes this way.
+    pub(crate) fn sender(&self, way: Way) -> &Caller {
+        match way {
+            Way::Calls | Way::Events => self.client.caller(),
+            Way::CallsBack | Way::EventsBack => self.peer.caller().unwrap(),
+        }
+    }
+
+    /// The app at the end of this way, and what it was sent.
+    pub(crate) fn receiver(&mut self, way: Way) -> (&App, &mut Seen) {
+        match way {
+            Way::Calls | Way::Events => (&self.upstream.app, &mut self.upstream.seen),
+            Way::CallsBack | Way::EventsBack => (&self.app, &mut self.heard),
+        }
+    }
+
+    /// What comes next this way.
+    pub(crate) async fn arrived(&mut self, way: Way) -> (Kind, String, Body) {
+        let name = self.name.clone();
+        next(self.receiver(way).1, &name).await
     }
 
     /// What the server is sent next.
     pub(crate) async fn seen(&mut self) -> (Kind, String, Body) {
-        next(&mut self.upstream.seen, &self.name).await
+        self.arrived(Way::Calls).await
     }
 
     /// Ends at once, whatever still hangs.
@@ -86,6 +135,14 @@ impl Rig {
         for shutdown in [self.bridge.shutdown_handle(), self.upstream.server.shutdown_handle()] {
             shutdown.stop();
         }
+    }
+}
+
+/// The wires of a pair as what goes this way meets them: that of the sender, then that of the receiver.
+pub(crate) fn along<'a>(from: &'a str, to: &'a str, way: Way) -> (&'a str, &'a str) {
+    match way {
+        Way::Calls | Way::Events => (from, to),
+        Way::CallsBack | Way::EventsBack => (to, from),
     }
 }
 

@@ -21,7 +21,7 @@ const SUITES: &[(&str, &str)] = &[
     ("fifth-adapter", "conformance"),
 ];
 
-/// The longest that all suites should take together, once they are built.
+/// The longest that all suites may take together, once they are built. On a machine that does other things besides, more is only told.
 const LONGEST: Duration = Duration::from_secs(180);
 
 pub(crate) fn run(_: &[String]) -> ExitCode {
@@ -33,16 +33,21 @@ pub(crate) fn run(_: &[String]) -> ExitCode {
     leave(&mut suite);
     let started = Instant::now();
     let good = steps::run("suite", suite).good;
-    let took = started.elapsed();
+    let (in_time, told) = timing(started.elapsed(), std::env::var("CI").is_ok_and(|value| value == "true"));
     let tables = cargo(&["run", "--quiet", "--package", "polywire-tests", "--bin", "pages"]);
     let rest = run_all(vec![("findings", gather(&[])), ("tables", tables)]);
-    if took > LONGEST {
-        let (took, longest) = (took.as_secs(), LONGEST.as_secs());
-        eprintln!(
-            "\nslow: the suites took {took} s, and should take {longest} s at most; is the machine busy?"
-        );
+    eprintln!("\n{told}");
+    if good && in_time { rest } else { ExitCode::FAILURE }
+}
+
+/// Is this in time, and what is told of it? Where the limit binds, being slow is a failure.
+fn timing(took: Duration, binds: bool) -> (bool, String) {
+    let seconds = format!("{} s of {} s at most", took.as_secs(), LONGEST.as_secs());
+    if took <= LONGEST {
+        return (true, format!("the suites took {seconds}"));
     }
-    if good { rest } else { ExitCode::FAILURE }
+    let fate = if binds { "failed, because CI=true" } else { "is the machine busy?" };
+    (!binds, format!("slow: the suites took {seconds}; {fate}"))
 }
 
 /// The command that tests all suites.
@@ -76,4 +81,21 @@ fn gather(arguments: &[&str]) -> Command {
 fn folder() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     root().join(target).join("conformance")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_that_take_too_long_fail_where_the_limit_binds_and_the_seconds_are_told() {
+        let told = |seconds, binds| timing(Duration::from_secs(seconds), binds);
+        for binds in [false, true] {
+            assert_eq!(told(180, binds), (true, "the suites took 180 s of 180 s at most".to_owned()));
+        }
+        let slow = "slow: the suites took 181 s of 180 s at most; is the machine busy?";
+        assert_eq!(told(181, false), (true, slow.to_owned()));
+        let failed = "slow: the suites took 181 s of 180 s at most; failed, because CI=true";
+        assert_eq!(told(181, true), (false, failed.to_owned()));
+    }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Plan {
     pub(crate) near: Limits,
     /// What the client shows.
     pub(crate) secret: &'static str,
+    /// What the server lets in.
+    pub(crate) lets_in: &'static str,
     pub(crate) reconnect: Reconnect,
     /// The client dials where nobody listens.
     pub(crate) nowhere: bool,
@@ -79,6 +81,7 @@ impl Default for Plan {
             far: limits(),
             near: limits(),
             secret: RIGHT,
+            lets_in: RIGHT,
             reconnect: Reconnect { first_pause: pause, max_pause: pause, ..Reconnect::default() },
             nowhere: false,
             door: None,
@@ -101,6 +104,16 @@ impl<'a> Bench<'a> {
     /// May the side that calls in this direction do so on this wire?
     pub(crate) fn calls(&self) -> bool {
         self.direction == Direction::Forward || self.wire.server_calls
+    }
+
+    /// How many calls the wire has in flight at once, of so many.
+    pub(crate) fn at_once(&self, most: usize) -> usize {
+        most.min(self.wire.max_concurrent_calls as usize)
+    }
+
+    /// Has the wire more calls in flight at once than so many?
+    pub(crate) fn has_more_than(&self, most: usize) -> bool {
+        self.wire.max_concurrent_calls as usize > most
     }
 
     /// May it send events?
@@ -167,7 +180,7 @@ impl<'a> Bench<'a> {
             Direction::Forward => (&near, &far),
             Direction::Swapped => (&far, &near),
         };
-        let right = Secret::from(RIGHT);
+        let right = Secret::from(plan.lets_in);
         let mut endpoint = self.endpoint(server, &surroundings);
         let judge = self.setup.authenticator(&right);
         endpoint.authenticator = Some(match &plan.door {

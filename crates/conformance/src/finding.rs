@@ -36,7 +36,8 @@ impl fmt::Display for Direction {
 pub enum Verdict {
     /// It holds.
     Held,
-    /// The wire declares that it cannot do this, and does what is owed then: it refuses by name and loses nothing.
+    /// The wire declares that it cannot do this, and does what is owed then: it refuses by name and loses nothing. Or it has nothing
+    /// on which this could fail.
     Refused,
     /// It does not hold.
     Failed,

@@ -108,7 +108,7 @@ macro_rules! each_guarantee {
                     "JSON that is deeper, has more keys or longer numbers than the peer takes reaches no handler there: it is refused by the name of the bound, or counted and without an answer.";
                 both a_name_may_be_as_long_as_declared_and_no_longer:
                     "A name may be as long as the wire declares, and a longer one is refused with that bound.";
-                dialled a_message_that_is_begun_has_its_time:
+                both a_message_that_is_begun_has_its_time:
                     "A message that was begun and is not whole within `frame_timeout` costs its connection.";
                 dialled a_stranger_says_no_more_than_a_login_takes:
                     "Whoever says more than `max_login_bytes` before the login is sent away at once.";
@@ -120,7 +120,7 @@ macro_rules! each_guarantee {
                     "A peer that sends what cannot be used `max_bad_messages` times in a row loses its connection.";
                 both messages_of_no_use_are_bounded_by_the_minute:
                     "A peer that sends what cannot be used `max_bad_per_minute` times within a minute loses its connection, whatever of use lies between.";
-                dialled signs_of_life_are_bounded:
+                both signs_of_life_are_bounded:
                     "A peer that shows more than `max_control_per_second` times within a second that it lives loses its connection.";
             }
             close {
@@ -140,7 +140,7 @@ macro_rules! each_guarantee {
             reconnect {
                 dialled login_gap_and_what_waited_come_in_this_order:
                     "After a lost connection the client logs in again as who it was, is told of the gap, and only then what waited leaves, once and in order, and events go on.";
-                dialled a_call_runs_at_most_once:
+                both a_call_runs_at_most_once:
                     "A call runs at most once, whenever the connection is lost, and not at all when it ends as not sent.";
             }
             login {

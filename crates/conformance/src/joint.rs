@@ -44,9 +44,9 @@ pub trait Joint: fmt::Debug + Send + Sync {
     /// How many connections were opened so far.
     fn opened(&self) -> usize;
 
-    /// The first bytes that clients have sent on their newest connection, at most some 4 KiB; empty where there are no bytes, or
-    /// where more passed before than the joint keeps.
-    fn opening(&self) -> Vec<u8>;
+    /// The first bytes that went this way on the newest connection, at most some 4 KiB; empty where there are no bytes, or where more
+    /// passed before than the joint keeps.
+    fn opening(&self, way: Way) -> Vec<u8>;
 
     /// Connects somebody to the server, past the joint, who sends what the suite wants.
     fn stranger(&self) -> BoxFuture<'_, io::Result<Box<dyn Stranger>>>;

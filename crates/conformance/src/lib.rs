@@ -28,11 +28,12 @@
 //! ```
 //!
 //! A guarantee is never skipped. Where the declared [`Capabilities`](polywire_core::Capabilities) switch off what it needs, it shows
-//! instead that this is refused by name and not lost, and ends as `refused`; so a weaker wire shows as weaker, never as greener.
+//! instead that this is refused by name and not lost, and ends as `refused`. So does what a wire has nothing to fail on, such as several
+//! calls at once or bytes; so a weaker wire shows as weaker, never as greener.
 //!
 //! Time is handed in: deadlines, heartbeats, pauses and timeouts of both ends run on a clock that the suite moves. Between the ends
 //! stands a [`Relay`] over real sockets of the loopback, which can cut, stall, inject and keep what passes; tests of one's own may have
-//! one too. [`Memory`] is the adapter to read first: its frames are envelopes, and on it everything is held.
+//! one too. [`Memory`] is the adapter to read first: its frames are envelopes, and on it everything is held that takes no bytes.
 //!
 //! With `POLYWIRE_CONFORMANCE` naming a folder, every test leaves its [`Finding`] there; [`Report`] reads them, and [`run`] gives the same
 //! to a program that wants no tests.

@@ -1,6 +1,7 @@
 //! The in-memory adapter: a wire whose frames are envelopes, so that it can carry all that the engine knows.
 //!
-//! It is the strongest wire there is: on it every guarantee is held and none refused. And it is a short whole adapter.
+//! It is the strongest wire there is: on it every guarantee is held but for the few that take bytes, which `tests/memory.rs` names. And
+//! it is a short whole adapter.
 
 mod network;
 mod session;
@@ -36,7 +37,7 @@ impl Adapter for Memory {
     }
 
     fn about(&self) -> &'static str {
-        "envelopes inside one program, with all that a wire can have but word of a call given up"
+        "envelopes inside one program, with all that a wire can carry"
     }
 
     fn options(&self) -> &'static [OptionSpec] {

@@ -148,10 +148,17 @@ impl Rig {
         self.listening().guests.one().await?;
         if self.direction == Direction::Swapped {
             // What the client says once it is logged in has reached the server then, such as which events it wants.
-            let request = Request::new(named("echo.ready")?, numbered(0));
-            let outcome = within("the first answer", self.caller.call(request)).await?;
-            outcome.map_err(|error| Broken::new(format!("the first call of the client ends as {error}")))?;
+            self.exchange(numbered(0)).await?;
         }
+        Ok(())
+    }
+
+    /// A call of the client with this body, whoever calls in this direction: it goes there, and its answer comes back with the same.
+    pub(crate) async fn exchange(&self, body: Body) -> Result<(), Broken> {
+        let request = Request::new(named("echo.exchange")?, body.clone());
+        let outcome = within("an answer for the client", self.caller.call(request)).await?;
+        let answer = outcome.map_err(|error| Broken::new(format!("a call of the client ends as {error}")))?;
+        holds!(answer.body == body, "a call of the client has a wrong answer");
         Ok(())
     }
 

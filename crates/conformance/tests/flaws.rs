@@ -168,6 +168,15 @@ const FOUND: &[(Flaw, &str, Direction, &str)] = &[
         Forward,
         "an ordinary call has a wrong answer",
     ),
+    // With the roles swapped.
+    (Flaw::Chatty, "nuisance::signs_of_life_are_bounded", Swapped, "40 signs of life at once were taken"),
+    (
+        Flaw::Chatty,
+        "limit::a_message_that_is_begun_has_its_time",
+        Swapped,
+        "was not ended by name of frame_timeout",
+    ),
+    (Flaw::Twice, "reconnect::a_call_runs_at_most_once", Swapped, "has run 2 times"),
     // In every other case too.
     (Flaw::Talkative, "cancel::a_call_that_is_given_up_is_nobodys", Forward, "in the log, behind"),
     (Flaw::Miscounted, "event::events_arrive_once_and_in_order", Forward, "1 frames are not accounted for"),

@@ -6,10 +6,13 @@ use polywire_conformance::{Memory, Setup, Verdict};
 
 polywire_conformance::suite!(Memory::default());
 
-/// What cannot be shown of a wire without bytes.
-const BYTES: [&str; 3] = [
+/// What cannot be shown of a wire without bytes, in every direction.
+const BYTES: [&str; 6] = [
+    "limit::a_message_that_is_begun_has_its_time",
     "limit::a_message_that_is_begun_has_its_time",
     "nuisance::signs_of_life_are_bounded",
+    "nuisance::signs_of_life_are_bounded",
+    "login::what_is_said_early_waits_for_the_verdict",
     "hostile::an_opening_may_end_anywhere",
 ];
 

@@ -311,13 +311,18 @@ async fn s12_calls_that_are_never_answered_end_at_their_deadline() {
 
 #[tokio::test]
 async fn c04_another_protocol_on_the_port_is_closed_with_its_name() {
-    let (server, _there) = serve("127.0.0.1:0", Config::default(), Limits::default()).await;
+    let (mut endpoint, _there) = demo(Limits::default());
+    let (left, mut leaving) = mpsc::unbounded_channel();
+    endpoint.observer = Some(Arc::new(Leaving(left)));
+    let server = listen("127.0.0.1:0", Config::default(), endpoint).await.unwrap();
     let mut browser = TcpStream::connect(server.address()).await.unwrap();
     browser.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     // Closed with bytes unread, so a reset is as good as an end.
     let _ = browser.read_to_end(&mut answer).await;
     assert!(answer.is_empty());
+    let Close::Protocol(why) = leaving.recv().await.unwrap() else { panic!("another reason") };
+    assert!(why.contains("HTTP") && why.contains("not this protocol"), "{why}");
 }
 
 #[tokio::test]

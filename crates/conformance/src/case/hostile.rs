@@ -98,7 +98,7 @@ async fn same_peers(rig: &Rig) -> Result<(), Broken> {
 pub(crate) async fn an_opening_may_end_anywhere(bench: &Bench<'_>) -> Outcome {
     let rig = bench.start().await?;
     rig.still_serves().await?;
-    let opening = rig.joint.opening();
+    let opening = rig.joint.opening(Way::ToServer);
     let verdict = if opening.is_empty() { Verdict::Refused } else { Verdict::Held };
     for length in 0..=opening.len().min(700) {
         let stranger = rig.joint.stranger().await;

@@ -6,7 +6,7 @@ use polywire_core::{CallError, Clock, Code, Count, Limits};
 
 use super::call::finish;
 use super::{Broken, Outcome, holds, numbered, others, same, until, within};
-use crate::bench::{Bench, Plan, WRONG, limits};
+use crate::bench::{Bench, Plan, RIGHT, WRONG, limits};
 use crate::door::Door;
 use crate::finding::Verdict;
 use crate::joint::Way;
@@ -42,7 +42,7 @@ const EARLY: usize = 4;
 
 /// The client's own queue first: it is held up by the network and then by the judge. After that a client that does not wait: what one
 /// has said from its first byte on is said again to a server that has not decided yet, and that refuses it in the end, and to one that
-/// takes it.
+/// takes it. Where the login is no matter of the endpoint's judge, the one lets in another secret and the other this one.
 pub(crate) async fn what_is_said_early_waits_for_the_verdict(bench: &Bench<'_>) -> Outcome {
     if !bench.wire.login {
         return nothing_is_heard_before_the_login(bench).await;
@@ -78,14 +78,29 @@ pub(crate) async fn what_is_said_early_waits_for_the_verdict(bench: &Bench<'_>) 
     for (number, heard) in rig.far.app.hear(EARLY).await?.into_iter().enumerate() {
         same!(heard.body, numbered(number), "message {number} is another one ({:?})", heard.route);
     }
-    let said = rig.joint.opening();
+    let said = rig.joint.opening(Way::ToServer);
+    let frames = rig.far.ledger.get(Count::FramesReceived);
     rig.end().await?;
-    if judged && !said.is_empty() {
-        for taken in [false, true] {
-            said_again(bench, &said, taken).await?;
-        }
+    if said.is_empty() {
+        // On a wire without bytes nobody can say it again.
+        return Ok(Verdict::Refused);
+    }
+    for taken in [false, true] {
+        let again = Again { judged, frames, taken };
+        said_again(bench, &said, again).await?;
     }
     Ok(Verdict::Held)
+}
+
+/// What is said again.
+#[derive(Clone, Copy)]
+struct Again {
+    /// The login is a matter of the endpoint's judge.
+    judged: bool,
+    /// How many frames it was the first time.
+    frames: u64,
+    /// The login is taken.
+    taken: bool,
 }
 
 /// While the login is held up nobody hears anything, nor of anybody.
@@ -99,10 +114,12 @@ async fn waits(rig: &crate::rig::Rig) -> Result<(), Broken> {
 }
 
 /// Says all of this at once to another server, whose judge takes their time and then takes or refuses the login.
-async fn said_again(bench: &Bench<'_>, said: &[u8], taken: bool) -> Result<(), Broken> {
+async fn said_again(bench: &Bench<'_>, said: &[u8], again: Again) -> Result<(), Broken> {
+    let Again { judged, frames, taken } = again;
     let door = Door::closed();
+    let lets_in = if judged || taken { RIGHT } else { WRONG };
     // Another seed: with the same one the sessions of both servers would have the same ids.
-    let plan = Plan { door: Some(door.clone()), nowhere: true, seed: 8, ..Plan::default() };
+    let plan = Plan { door: Some(door.clone()), lets_in, nowhere: true, seed: 8, ..Plan::default() };
     let rig = bench.dial(plan).await?;
     let stranger = rig.joint.stranger().await;
     let mut stranger = stranger.map_err(|error| Broken::new(format!("nobody can connect: {error}")))?;
@@ -111,16 +128,19 @@ async fn said_again(bench: &Bench<'_>, said: &[u8], taken: bool) -> Result<(), B
     {
         let ended = stranger.ended();
         tokio::pin!(ended);
+        let read = || rig.far.ledger.get(Count::FramesReceived) >= frames;
         let decided = async {
             tokio::select! {
                 biased;
-                asked = until("a verdict to be asked for", || door.asked() > 0) => asked,
+                asked = until("a verdict", || if judged { door.asked() > 0 } else { read() }) => asked,
                 () = &mut ended => Ok(()),
             }
         };
         // Where the words of one connection mean nothing on another it is sent away in time.
         rig.passing(Duration::from_millis(100), "the stranger to be judged or sent away", decided).await??;
-        waits(&rig).await?;
+        if judged || !taken {
+            waits(&rig).await?;
+        }
         if taken {
             door.open();
         } else {
@@ -129,14 +149,18 @@ async fn said_again(bench: &Bench<'_>, said: &[u8], taken: bool) -> Result<(), B
         others().await;
     }
     if taken {
-        // Where it is bound to its own connection, such as to the id of a session, nothing of it is heard.
+        // What is bound to its own connection, such as to the id of a session, is not heard; where the judge has taken the login that is
+        // all of it or nothing.
         let (since, step) = (rig.clock.now(), Duration::from_millis(100));
         let all = || rig.far.app.heard().len() >= EARLY || rig.clock.now() - since >= step * 20;
         rig.passing(step, "what was said early to be heard", until("it", all)).await??;
         others().await;
         let heard: Vec<_> = rig.far.app.heard().into_iter().map(|heard| heard.body).collect();
         let whole: Vec<_> = (0..EARLY).map(numbered).collect();
-        holds!(heard.is_empty() || heard == whole, "of what was said early there is heard {heard:?}");
+        let mut rest = whole.iter();
+        let in_order = heard.iter().all(|body| rest.any(|said| said == body));
+        let right = if judged { heard.is_empty() || heard == whole } else { in_order };
+        holds!(right, "of what was said early there is heard {heard:?}");
     }
     drop(stranger);
     let gone = || rig.far.ledger.get(Count::Connections) == rig.far.ledger.get(Count::Closed);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use polywire_core::{Clock, Close, Count, Limits};
 
 use super::call::finish;
-use super::{Broken, Outcome, holds, until};
+use super::{Broken, Outcome, holds, numbered, until};
 use crate::bench::{Bench, Plan, limits};
 use crate::finding::Verdict;
 use crate::joint::Way;
@@ -22,7 +22,7 @@ const BAD: u32 = 3;
 const SENT: usize = 10;
 /// No message of any wire. It ends as messages do there, so that what follows is read from its beginning.
 fn junk(rig: &Rig) -> &'static [u8] {
-    let delimited = rig.joint.opening().windows(5).any(|part| part == b"<EOF>");
+    let delimited = rig.joint.opening(Way::ToServer).windows(5).any(|part| part == b"<EOF>");
     if delimited { b"?}<EOF>" } else { b"?}\n" }
 }
 
@@ -96,23 +96,30 @@ pub(crate) async fn messages_of_no_use_are_bounded_by_the_minute(bench: &Bench<'
 /// Signs of life that are taken within a second at most in what follows, and how many are sent at once.
 const SIGNS: u32 = 5;
 const SHOWN: usize = 40;
-/// A ping of a client of WebSocket, masked with zeros.
-const PING: &[u8] = &[0x89, 0x80, 0, 0, 0, 0];
-/// How long a client is listened to that has nothing to say: two times the rarest heartbeat.
+/// A ping of WebSocket: that of a client, masked with zeros, and that of a server.
+fn ping(way: Way) -> &'static [u8] {
+    match way {
+        Way::ToServer => &[0x89, 0x80, 0, 0, 0, 0],
+        Way::ToClient => &[0x89, 0],
+    }
+}
+
+/// How long a peer is listened to that has nothing to say: two times the rarest heartbeat.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// What a client of this wire sends only to be seen: on a WebSocket its pings, elsewhere what an idle client says. Empty where that is
-/// nothing.
-async fn sign_of_life(rig: &Rig) -> Result<Vec<u8>, Broken> {
-    rig.still_serves().await?;
-    let opening = rig.joint.opening();
-    if opening.to_ascii_lowercase().windows(WEBSOCKET.len()).any(|part| part == WEBSOCKET) {
-        return Ok(PING.to_vec());
+/// What the side that calls sends only to be seen: on a WebSocket its pings, elsewhere what it says when it is idle. Empty where that
+/// is nothing.
+async fn sign_of_life(bench: &Bench<'_>, rig: &Rig) -> Result<Vec<u8>, Broken> {
+    rig.exchange(numbered(0)).await?;
+    let said = || rig.joint.opening(bench.way());
+    let (before, began) = (said().len(), rig.clock.now());
+    let asked = rig.joint.opening(Way::ToServer).to_ascii_lowercase();
+    if asked.windows(WEBSOCKET.len()).any(|part| part == WEBSOCKET) {
+        return Ok(ping(bench.way()).to_vec());
     }
-    let (before, began) = (opening.len(), rig.clock.now());
-    let said = || rig.joint.opening().len() > before || rig.clock.now() - began >= IDLE;
-    rig.passing(Duration::from_secs(1), "an idle client to say something", until("it", said)).await??;
-    Ok(rig.joint.opening().split_off(before))
+    let idle = until("it", || said().len() > before || rig.clock.now() - began >= IDLE);
+    rig.passing(Duration::from_secs(1), "an idle peer to say something", idle).await??;
+    Ok(said().split_off(before))
 }
 
 /// The head by which a client asks for a WebSocket, in small letters.
@@ -121,12 +128,12 @@ const WEBSOCKET: &[u8] = b"\r\nupgrade: websocket\r\n";
 pub(crate) async fn signs_of_life_are_bounded(bench: &Bench<'_>) -> Outcome {
     let far = Limits { max_control_per_second: SIGNS, ..limits() };
     let rig = bench.start_with(Plan { far, ..Plan::default() }).await?;
-    let sign = sign_of_life(&rig).await?;
+    let sign = sign_of_life(bench, &rig).await?;
     if sign.is_empty() {
         // A wire without signs of life has none to be flooded with.
         return finish(rig, Verdict::Refused).await;
     }
-    rig.joint.inject(Way::ToServer, &sign.repeat(SHOWN));
+    rig.joint.inject(bench.way(), &sign.repeat(SHOWN));
     let (began, timeout) = (rig.clock.now(), rig.far.limits.write_timeout);
     let gone = until("it", || ended(&rig) || rig.clock.now() - began > timeout * 6);
     rig.passing(timeout / 5, "a flood of signs of life to be ended", gone).await??;

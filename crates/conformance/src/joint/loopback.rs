@@ -76,9 +76,9 @@ impl Joint for Loopback {
         self.relay.opened()
     }
 
-    fn opening(&self) -> Vec<u8> {
+    fn opening(&self, way: Way) -> Vec<u8> {
         let newest = self.relay.opened().saturating_sub(1);
-        let mut said = self.relay.recording(newest).bytes(Way::ToServer);
+        let mut said = self.relay.recording(newest).bytes(way);
         said.truncate(OPENING_BYTES);
         said
     }

@@ -339,7 +339,7 @@ impl Joint for Hands {
         self.network.lock().opened - self.before
     }
 
-    fn opening(&self) -> Vec<u8> {
+    fn opening(&self, _: Way) -> Vec<u8> {
         Vec::new()
     }
 

@@ -62,14 +62,14 @@ impl Joint for Crooked {
         self.sound.opened()
     }
 
-    fn opening(&self) -> Vec<u8> {
+    fn opening(&self, way: Way) -> Vec<u8> {
         match self.flaw {
             // Longer each time it is looked at.
             Flaw::Chatty => {
                 vec![b'x'; self.sound.opened() + usize::from(self.broken.swap(true, Ordering::Relaxed))]
             }
             Flaw::Fragile => b"x".to_vec(),
-            _ => self.sound.opening(),
+            _ => self.sound.opening(way),
         }
     }
 
