@@ -104,16 +104,18 @@ async fn a_sample_with_one_thing_broken_fails_the_cases_about_that_thing() {
     if !skip::have("a_sample_with_one_thing_broken_fails_the_cases_about_that_thing", &[Tool::Python]) {
         return;
     }
-    for some in FAULTS.chunks(AT_ONCE) {
-        let mut running: JoinSet<()> = some.iter().map(is_found).collect();
-        while let Some(found) = running.join_next().await {
-            found.unwrap();
+    let mut faults = FAULTS.iter().map(is_found);
+    let mut running: JoinSet<()> = faults.by_ref().take(AT_ONCE).collect();
+    while let Some(found) = running.join_next().await {
+        found.unwrap();
+        if let Some(next) = faults.next() {
+            running.spawn(next);
         }
     }
 }
 
 /// Runs at once: most of the time each waits for something.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 
 /// This fault fails its cases, and no other.
 async fn is_found(&Fault { name, good, bad, mode, fails, holds, words }: &Fault) {
