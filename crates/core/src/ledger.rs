@@ -94,7 +94,7 @@ counts! {
     Undecodable => "undecodable",
     /// Reason: an answer nobody waits for: late, never asked for, or repeated where that cannot be told.
     OrphanReply => "orphan_reply",
-    /// Reason: a second answer to one of the last 64 calls, on wires whose answers carry the number of the call.
+    /// Reason: a second answer to one of the 64 calls up to the newest that was answered, on wires whose answers carry the number of the call.
     DuplicateReply => "duplicate_reply",
     /// Reason: an id that is still in flight was used again.
     RepeatedId => "repeated_id",
@@ -191,15 +191,15 @@ impl Ledger {
 
     /// Adds to one count.
     pub fn add(&self, count: Count, more: u64) {
-        self.add_all([(count, more)]);
+        self.add_all(&[(count, more)]);
     }
 
     /// Adds to several counts at once: no snapshot sees some of them alone.
-    pub fn add_all(&self, more: impl IntoIterator<Item = (Count, u64)>) {
+    pub fn add_all(&self, more: &[(Count, u64)]) {
         let mut counts = self.part(0).lock();
         for (count, more) in more {
-            if let Some(cell) = counts.get_mut(count as usize) {
-                *cell = cell.wrapping_add(more);
+            if let Some(cell) = counts.get_mut(*count as usize) {
+                *cell = cell.wrapping_add(*more);
             }
         }
     }
@@ -232,7 +232,7 @@ impl Default for Ledger {
 
 /// What one connection has counted since it last told the [`Ledger`].
 ///
-/// Few counts move in one turn, so the shared cells that did not are left alone.
+/// Few counts move in one turn, and only those are added.
 #[derive(Debug)]
 pub(crate) struct Tally {
     /// The part of the ledger that it is added to.
@@ -302,7 +302,7 @@ mod tests {
                             tally.add(ended);
                         }
                         tally.settle(&ledger);
-                        ledger.add_all([(Count::Calls, turn), (Count::CallsNotSent, turn)]);
+                        ledger.add_all(&[(Count::Calls, turn), (Count::CallsNotSent, turn)]);
                     }
                     still.fetch_sub(1, Ordering::Relaxed);
                 });

@@ -2,8 +2,8 @@
 //!
 //! A window of four pings as in the original: when the fourth is due and none of the three before was answered, the peer is
 //! dead, so a peer that vanishes is found within four intervals. Source: observed (`json-ping-ignored`). Every stock peer
-//! answers pings; one made by hand may not, and is judged by its silence instead. After a sleep of this side that was longer than
-//! the window nothing is known of the peer, and the next ping alone decides.
+//! answers pings; one made by hand may not, and is judged by its silence instead. After this side has stood still for more than
+//! three intervals nothing is known of the peer, and the next ping alone decides.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) enum Tick {
     Ping(u64),
     /// The peer is dead: it answers pings, and none of the last four.
     Unanswered,
-    /// The peer is dead: it answers pings, and not the first after a sleep of this side.
+    /// The peer is dead: it answers pings, and not the first after this side stood still.
     Gone,
     /// The peer is dead: it has met this many pings with silence, counting the one that is due.
     Silent(u32),

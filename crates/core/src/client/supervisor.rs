@@ -260,7 +260,7 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
 
     fn count_ended(&self, not_sent: u64, cancelled: u64) {
         let ledger = &self.endpoint.ledger;
-        ledger.add_all([
+        ledger.add_all(&[
             (Count::Calls, not_sent.saturating_add(cancelled)),
             (Count::CallsNotSent, not_sent),
             (Count::CallsCancelled, cancelled),

@@ -185,7 +185,7 @@ impl<S: Session> Outbox<S> {
             let (calls, events) = self.queue.end(Code::Unavailable, &format!("connection closed: {reason}"));
             let counts =
                 [(Count::Calls, calls), (Count::CallsNotSent, calls), (Count::EventsNotSent, events)];
-            ledger.add_all(counts);
+            ledger.add_all(&counts);
         }
     }
 

@@ -403,6 +403,13 @@ fn p09_the_reply_of_a_batch_stays_within_max_frame_bytes() {
     desk.message(&call(&session, &json!(vec![echo(&"x".repeat(4_000)); 3])));
     let why = "the function ran, and the reply has no room for its answer: max_inflated_bytes = 10000";
     assert_eq!(desk.next()["data"][2]["error"]["msg"], why, "the smaller of the two counts");
+
+    let unknown = json!({"fname": "y".repeat(200)});
+    desk.message(&call(&session, &json!([vec![echo(&"x".repeat(4_000))], vec![unknown; 14]].concat())));
+    let reply = desk.next();
+    let errors: Vec<_> = reply["data"].as_array().unwrap()[1..].iter().map(|entry| &entry["error"]).collect();
+    assert!(errors[0]["msg"].as_str().unwrap().starts_with("Function not found"), "{reply}");
+    assert_eq!(*errors[13], json!({"code": 403, "msg": "failed, and the reply has no room for why"}));
 }
 
 #[test]

@@ -265,7 +265,7 @@ impl Transport<Packets> for Plug {
                 return Poll::Ready(Ok(Some(packet)));
             }
             // Beyond the limits on JSON, which no envelope can hold: it never becomes a frame of the engine.
-            self.terms.ledger.add_all([(Count::FramesReceived, 1), (Count::BadBody, 1)]);
+            self.terms.ledger.add_all(&[(Count::FramesReceived, 1), (Count::BadBody, 1)]);
         }
     }
 

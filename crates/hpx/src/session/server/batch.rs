@@ -52,6 +52,15 @@ impl ReplyLimit {
         Self { max_text, setting, max, no_room, no_room_bytes: entry.len() }
     }
 
+    /// What stands instead of a result for which there is no room: no longer than `no_room`.
+    fn refusal(&self, result: &Result<Response, Failure>) -> Failure {
+        match result {
+            Ok(_) => self.no_room.clone(),
+            // It may not have run.
+            Err(failure) => Failure::new(failure.code, "failed, and the reply has no room for why"),
+        }
+    }
+
     /// Bytes of the entry that refuses the answer of `fname`.
     fn refusal_bytes(&self, fname: &[u8]) -> usize {
         self.no_room_bytes.saturating_add(escaped_len(fname))
@@ -145,7 +154,7 @@ impl Batch {
             Some(left) => self.room = left,
             None => {
                 self.reply.truncate(before);
-                self.write(&Err(limit.no_room.clone()));
+                self.write(&Err(limit.refusal(result)));
             }
         }
     }
