@@ -140,7 +140,7 @@ impl Host {
     /// Gives how it took its shutdown, and its exit code, which is `None` when it had to be killed.
     ///
     /// # Errors
-    /// Whatever the operating system reports of the process.
+    /// Whatever the operating system reports of the process; the plugin is forgotten all the same.
     ///
     /// # Cancel safety
     /// Dropped before it is done, the plugin may have been asked; its process is killed when `process` is dropped.
@@ -160,9 +160,9 @@ impl Host {
             }
             None => Farewell::Absent,
         };
-        let code = process.end(grace).await?;
+        let code = process.end(grace).await;
         self.forget(id);
-        Ok((farewell, code))
+        Ok((farewell, code?))
     }
 
     /// Plugin `id` is not wanted any more: its connection is closed, and its challenge and token are worth nothing.
@@ -330,6 +330,7 @@ mod tests {
 
     use polywire_core::{Adapter, ClientState, Router, Target};
 
+    use super::super::Line;
     use super::*;
 
     #[tokio::test]
@@ -342,13 +343,34 @@ mod tests {
         assert!(host.launch(&Launch::new("/no/such/program", "demo", host.port())).is_err());
         assert!(host.launch(&Launch::new("/no/such/program", "other", host.port())).is_err());
         let login = |id| {
-            let shown = super::super::plugins::Shown { challenge: Some(challenge), token: None };
+            let shown = super::super::plugins::Shown { challenge: Some(challenge), ..Default::default() };
             host.plugins.log_in(id, shown, (1, &Arc::default()), host.clock.now(), &*host.random).map(drop)
         };
         assert_eq!(login("other"), Err("Invalid challenge"));
         assert_eq!(login("demo"), Ok(()));
         host.forget("demo");
         assert_eq!(login("demo"), Err("Invalid challenge"));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_whose_end_cannot_be_waited_for_is_forgotten_all_the_same() {
+        let endpoint = Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
+        let host =
+            Host::listen(HostConfig { port: Some(0), ..HostConfig::default() }, endpoint).await.unwrap();
+        let mut launch = Launch::new("/bin/sh", "demo", host.port());
+        launch.arguments =
+            ["-c", "echo $$ $HYPERHQ_AUTH_CHALLENGE; exec sleep 1000"].map(str::to_owned).to_vec();
+        let mut process = host.launch(&launch).unwrap();
+        let Some(Line::Output(said)) = process.line().await else { panic!("it says its number") };
+        let (number, challenge) = said.split_once(' ').unwrap();
+        // Somebody else waits for it.
+        let number = rustix::process::Pid::from_raw(number.parse().unwrap()).unwrap();
+        rustix::process::kill_process(number, rustix::process::Signal::KILL).unwrap();
+        rustix::process::waitpid(Some(number), rustix::process::WaitOptions::empty()).unwrap();
+        host.end(&mut process, "demo", Duration::from_secs(30)).await.unwrap_err();
+        let shown = super::super::plugins::Shown { challenge: Some(challenge), ..Default::default() };
+        let login = host.plugins.log_in("demo", shown, (1, &Arc::default()), host.clock.now(), &*host.random);
+        assert_eq!(login.map(drop), Err("Invalid challenge"));
     }
 
     #[tokio::test]
