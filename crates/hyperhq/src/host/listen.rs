@@ -374,6 +374,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_that_its_plugin_has_left_stays_though_its_queue_is_full_and_hears_the_answer() {
+        let (say, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let router = Router::new().handle("execute", move || {
+            let say = say.clone();
+            async move {
+                say.send(()).unwrap();
+                std::future::pending::<String>().await
+            }
+        });
+        let endpoint = || Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
+        let host =
+            Host::listen(HostConfig { port: Some(0), ..HostConfig::default() }, endpoint()).await.unwrap();
+        let mut target = Target { address: format!("127.0.0.1:{}", host.port()), ..Target::default() };
+        target.options.set("plugin", "demo");
+        target.options.set_secret("challenge", host.challenge("demo").unwrap());
+        let plugin = Endpoint::new("hyperhq", router.build().unwrap());
+        let client = crate::ADAPTER.dial(target, plugin).await.unwrap();
+        client.ready().await.unwrap();
+        let peer = loop {
+            match host.plugin("demo") {
+                Some(peer) => break peer,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let there = peer.clone();
+        let execute = Request::new(Route::from_static("execute"), Body::Empty);
+        let call = tokio::spawn(async move { there.call(execute).await });
+        asked.recv().await.unwrap();
+        // Nothing leaves the queue before this test waits.
+        let event = || Event::new(Route::from_static("gameClosed"), Body::Empty);
+        while peer.caller().unwrap().try_notify(event()).is_ok() {}
+        assert!(host.plugins.answer("demo", "req-1", Ok(Body::Empty.into())));
+        host.plugins.leave("demo", peer.clone());
+        let outcome = tokio::time::timeout(Duration::from_secs(30), call).await.unwrap().unwrap();
+        assert_eq!(outcome, Ok(Body::Empty.into()));
+        assert!(!peer.caller().unwrap().has_ended());
+        drop(client);
+        host.shutdown().await;
+    }
+
+    #[tokio::test]
     async fn a_newer_login_closes_the_older_connection_of_its_plugin() {
         let endpoint = || Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
         let config = HostConfig { port: Some(0), challenge_reuse_within_life: true, ..HostConfig::default() };
