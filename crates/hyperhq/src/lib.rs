@@ -32,8 +32,10 @@
 //!   they are about is not said.
 //! - **A plugin's session lives in the host, not in its connection**: challenges, tokens and the grace after a lost
 //!   connection are one table that the connections share. A newer login takes the session over, and the older
-//!   connection is served no more. What was asked there may be answered on the newer one, because the guide's sample does
-//!   that; the older one is closed once nothing is open on it.
+//!   connection is served no more, nor can it log in again. What was asked there may be answered on the newer one,
+//!   because the guide's sample does that; the older one is closed once nothing is open on it. What is closed is its
+//!   namespace: a plugin that ignores that and goes on answering pings keeps its WebSocket, and its place among
+//!   `max_connections`, until it or the host ends.
 //! - **Guesses do not pause a plugin.** A challenge has 256 random bits; pausing its plugin would let any local
 //!   program keep it out.
 //! - **An event for all is written once**: plugins that are told it in the same millisecond share its bytes and its

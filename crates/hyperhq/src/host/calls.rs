@@ -1,6 +1,7 @@
 //! What was asked on one connection and is not answered yet. The plugin may have a newer connection by then, and answer there.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use polywire_core::{Body, CallId, Caller, Event, Outcome, Peer, Route};
@@ -11,7 +12,11 @@ pub(crate) const LOOK: Route = Route::from_static("hyperhq.look");
 
 /// The requests that are open on one connection, by their ids. Bounded by `max_pending`.
 #[derive(Default)]
-pub(super) struct Calls(Mutex<Inner>);
+pub(super) struct Calls {
+    inner: Mutex<Inner>,
+    /// Its session should look: its plugin has said something elsewhere, or has gone there.
+    news: AtomicBool,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -29,7 +34,7 @@ pub(super) struct Heard {
 
 impl Calls {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn begin(&self, id: String, call: CallId) {
@@ -56,6 +61,7 @@ impl Calls {
         let mut inner = self.lock();
         let Some(call) = inner.open.remove(id) else { return Err(outcome) };
         inner.heard.answers.push((call, outcome));
+        self.tell();
         Ok(())
     }
 
@@ -63,12 +69,27 @@ impl Calls {
     pub(super) fn live_on(&self) -> bool {
         let mut inner = self.lock();
         inner.heard.is_alive |= !inner.open.is_empty();
+        if inner.heard.is_alive {
+            self.tell();
+        }
         inner.heard.is_alive
+    }
+
+    /// Has its session look, whatever it does next.
+    pub(super) fn tell(&self) {
+        self.news.store(true, Ordering::Release);
+    }
+
+    /// Should its session look?
+    pub(super) fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire)
     }
 
     /// What was heard elsewhere since this was asked last.
     pub(super) fn heard(&self) -> Heard {
-        std::mem::take(&mut self.lock().heard)
+        let mut inner = self.lock();
+        self.news.store(false, Ordering::Release);
+        std::mem::take(&mut inner.heard)
     }
 }
 
@@ -86,12 +107,9 @@ impl Left {
 
     /// Has their sessions look at what is their own.
     pub(super) fn look(&self) {
-        for peer in &self.0 {
-            let look = Event::new(LOOK, Body::Empty);
-            if peer.caller().is_none_or(|caller| caller.try_notify(look).is_err()) {
-                // It does not read, so it cannot be told; or it has ended.
-                peer.close();
-            }
+        for caller in self.0.iter().filter_map(Peer::caller) {
+            // Where there is no room something else comes out of the queue, and its session looks then.
+            let _ = caller.try_notify(Event::new(LOOK, Body::Empty));
         }
     }
 }

@@ -13,7 +13,7 @@ pub enum Farewell {
     Left,
     /// It did neither in time.
     Silent,
-    /// It could not be asked: it was not there.
+    /// It could not be asked: it was not there, or was just going to another connection.
     Absent,
 }
 
@@ -23,9 +23,30 @@ impl From<Outcome> for Farewell {
         match outcome {
             Ok(response) => Self::Answered(response.body),
             Err(CallError::Failure(failure)) => Self::Failed(failure.message.into_owned()),
+            // It took no more requests, or it took this one and said nothing.
+            Err(CallError::NotSent(failure) | CallError::Unknown(failure))
+                if failure.code == Code::DeadlineExceeded =>
+            {
+                Self::Silent
+            }
             Err(CallError::NotSent(_)) => Self::Absent,
-            Err(CallError::Unknown(failure)) if failure.code == Code::DeadlineExceeded => Self::Silent,
             Err(CallError::Unknown(_)) => Self::Left,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_is_who_was_not_there_and_silent_is_who_took_nothing_in_time() {
+        for (code, farewell) in [
+            (Code::Unavailable, Farewell::Absent),
+            (Code::ResourceExhausted, Farewell::Absent),
+            (Code::DeadlineExceeded, Farewell::Silent),
+        ] {
+            assert_eq!(Farewell::from(Err(CallError::not_sent(code, "why"))), farewell, "{code:?}");
         }
     }
 }

@@ -140,7 +140,7 @@ impl Host {
     /// Gives how it took its shutdown, and its exit code, which is `None` when it had to be killed.
     ///
     /// # Errors
-    /// Whatever the operating system reports of the process.
+    /// Whatever the operating system reports of the process; the plugin is forgotten all the same.
     ///
     /// # Cancel safety
     /// Dropped before it is done, the plugin may have been asked; its process is killed when `process` is dropped.
@@ -160,9 +160,9 @@ impl Host {
             }
             None => Farewell::Absent,
         };
-        let code = process.end(grace).await?;
+        let code = process.end(grace).await;
         self.forget(id);
-        Ok((farewell, code))
+        Ok((farewell, code?))
     }
 
     /// Plugin `id` is not wanted any more: its connection is closed, and its challenge and token are worth nothing.
@@ -330,6 +330,7 @@ mod tests {
 
     use polywire_core::{Adapter, ClientState, Router, Target};
 
+    use super::super::Line;
     use super::*;
 
     #[tokio::test]
@@ -342,13 +343,75 @@ mod tests {
         assert!(host.launch(&Launch::new("/no/such/program", "demo", host.port())).is_err());
         assert!(host.launch(&Launch::new("/no/such/program", "other", host.port())).is_err());
         let login = |id| {
-            let shown = super::super::plugins::Shown { challenge: Some(challenge), token: None };
+            let shown = super::super::plugins::Shown { challenge: Some(challenge), ..Default::default() };
             host.plugins.log_in(id, shown, (1, &Arc::default()), host.clock.now(), &*host.random).map(drop)
         };
         assert_eq!(login("other"), Err("Invalid challenge"));
         assert_eq!(login("demo"), Ok(()));
         host.forget("demo");
         assert_eq!(login("demo"), Err("Invalid challenge"));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_whose_end_cannot_be_waited_for_is_forgotten_all_the_same() {
+        let endpoint = Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
+        let host =
+            Host::listen(HostConfig { port: Some(0), ..HostConfig::default() }, endpoint).await.unwrap();
+        let mut launch = Launch::new("/bin/sh", "demo", host.port());
+        launch.arguments =
+            ["-c", "echo $$ $HYPERHQ_AUTH_CHALLENGE; exec sleep 1000"].map(str::to_owned).to_vec();
+        let mut process = host.launch(&launch).unwrap();
+        let Some(Line::Output(said)) = process.line().await else { panic!("it says its number") };
+        let (number, challenge) = said.split_once(' ').unwrap();
+        // Somebody else waits for it.
+        let number = rustix::process::Pid::from_raw(number.parse().unwrap()).unwrap();
+        rustix::process::kill_process(number, rustix::process::Signal::KILL).unwrap();
+        rustix::process::waitpid(Some(number), rustix::process::WaitOptions::empty()).unwrap();
+        host.end(&mut process, "demo", Duration::from_secs(30)).await.unwrap_err();
+        let shown = super::super::plugins::Shown { challenge: Some(challenge), ..Default::default() };
+        let login = host.plugins.log_in("demo", shown, (1, &Arc::default()), host.clock.now(), &*host.random);
+        assert_eq!(login.map(drop), Err("Invalid challenge"));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_its_plugin_has_left_stays_though_its_queue_is_full_and_hears_the_answer() {
+        let (say, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let router = Router::new().handle("execute", move || {
+            let say = say.clone();
+            async move {
+                say.send(()).unwrap();
+                std::future::pending::<String>().await
+            }
+        });
+        let endpoint = || Endpoint::new("hyperhq", Router::new::<()>().build().unwrap());
+        let host =
+            Host::listen(HostConfig { port: Some(0), ..HostConfig::default() }, endpoint()).await.unwrap();
+        let mut target = Target { address: format!("127.0.0.1:{}", host.port()), ..Target::default() };
+        target.options.set("plugin", "demo");
+        target.options.set_secret("challenge", host.challenge("demo").unwrap());
+        let plugin = Endpoint::new("hyperhq", router.build().unwrap());
+        let client = crate::ADAPTER.dial(target, plugin).await.unwrap();
+        client.ready().await.unwrap();
+        let peer = loop {
+            match host.plugin("demo") {
+                Some(peer) => break peer,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let there = peer.clone();
+        let execute = Request::new(Route::from_static("execute"), Body::Empty);
+        let call = tokio::spawn(async move { there.call(execute).await });
+        asked.recv().await.unwrap();
+        // Nothing leaves the queue before this test waits.
+        let event = || Event::new(Route::from_static("gameClosed"), Body::Empty);
+        while peer.caller().unwrap().try_notify(event()).is_ok() {}
+        assert!(host.plugins.answer("demo", "req-1", Ok(Body::Empty.into())));
+        host.plugins.leave("demo", peer.clone());
+        let outcome = tokio::time::timeout(Duration::from_secs(30), call).await.unwrap().unwrap();
+        assert_eq!(outcome, Ok(Body::Empty.into()));
+        assert!(!peer.caller().unwrap().has_ended());
+        drop(client);
+        host.shutdown().await;
     }
 
     #[tokio::test]

@@ -49,6 +49,8 @@ struct Session {
 pub(super) struct Shown<'a> {
     pub(super) challenge: Option<&'a str>,
     pub(super) token: Option<&'a str>,
+    /// It has logged in on this connection before.
+    pub(super) again: bool,
 }
 
 impl Plugins {
@@ -159,7 +161,13 @@ impl Plugins {
     ) -> Result<Secret, &'static str> {
         let mut known = self.lock_to_move();
         let plugin = known.get_mut(id);
+        let lives_here =
+            |plugin: &Known| plugin.session.as_ref().is_some_and(|session| session.connection == connection);
         let verdict = match (plugin.as_deref(), shown.challenge, shown.token) {
+            // What is asked of it goes where it went, so it cannot come back to where it was.
+            (Some(plugin), ..) if shown.again && !lives_here(plugin) => {
+                Err("The session has moved to another connection")
+            }
             (_, None, None) => Err("Missing challenge"),
             (Some(plugin), Some(challenge), token) => {
                 self.by_challenge(plugin, challenge, now).or_else(|why| match token {
@@ -176,7 +184,10 @@ impl Plugins {
         if let Some(plugin) = plugin {
             plugin.used = true;
             let others = |known: &Weak<Calls>| {
-                known.upgrade().is_some_and(|known| !known.is_done() && !Arc::ptr_eq(&known, calls))
+                known.upgrade().filter(|known| !Arc::ptr_eq(known, calls)).is_some_and(|known| {
+                    known.tell();
+                    !known.is_done()
+                })
             };
             plugin.calls.retain(others);
             plugin.calls.push(Arc::downgrade(calls));

@@ -23,7 +23,8 @@ use crate::plugin::FILE;
 
 /// Everything waits behind it until the login is done.
 const LOGIN: Gate = Gate(0);
-/// The least time between two signs of life that go on; the others are as good as the one before them.
+/// The least time between two signs of life that go on; the others are as good as the one before them. A connection that was left
+/// looks that often at what is its own.
 const PACE: Duration = Duration::from_millis(100);
 
 /// Under this name the host's handler hears what a plugin says of its work; which request it is about is not said.
@@ -108,7 +109,8 @@ impl HostSession {
         }
         let challenge = message.text("challenge").or_else(|| message.text("token"));
         let token = message.text("sessionToken");
-        let shown = Shown { challenge: challenge.as_deref(), token: token.as_deref() };
+        let again = self.plugin.is_some();
+        let shown = Shown { challenge: challenge.as_deref(), token: token.as_deref(), again };
         let verdict = match &id {
             Some(id) => self.plugins.log_in(id, shown, (self.connection, &self.calls), cx.now(), cx.random()),
             None => Err("Missing pluginId"),
@@ -286,6 +288,10 @@ impl HostSession {
             cx.deliver(Delivery::Response { call, outcome });
         }
         self.leave_when_done(cx);
+        if self.plugin.is_some() && self.current().is_none() {
+            // What waits in its queue may wait for just the answer that comes elsewhere.
+            cx.act(Action::WakeAt(Some(cx.now() + PACE)));
+        }
     }
 
     /// A connection that its plugin has left ends with the last request that was asked on it.
@@ -446,7 +452,7 @@ impl Session for HostSession {
     fn send(&mut self, outbound: OutboundOf<Self>, cx: &mut Cx<'_, Self>) {
         match outbound {
             Outbound::Request { call, request, .. } => self.ask(call, request, cx),
-            Outbound::Event(event) if event.route == LOOK => self.look(cx),
+            Outbound::Event(event) if event.route == LOOK => self.calls.tell(),
             Outbound::Event(event) => self.broadcast(event, cx),
             Outbound::Response { reply, result } => self.answer(&reply, result, cx),
             Outbound::Cancel(call) => {
@@ -455,11 +461,17 @@ impl Session for HostSession {
             }
             Outbound::Command(()) => {}
         }
+        if self.calls.has_news() {
+            self.look(cx);
+        }
     }
 
     fn wake(&mut self, cx: &mut Cx<'_, Self>) {
         if let Some((refusal, _)) = self.refused.take_if(|(_, until)| *until <= cx.now()) {
             cx.close(Close::Refused(refusal));
+        }
+        if self.plugin.is_some() {
+            self.look(cx);
         }
     }
 }

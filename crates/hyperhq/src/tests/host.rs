@@ -300,7 +300,7 @@ fn what_was_asked_on_one_connection_may_be_answered_on_the_next() {
         let request = Request::new(Route::from_static("initialize"), Body::Empty);
         first.send(Outbound::Request { call: CallId(number), deadline: host.clock.now(), request });
     }
-    let (mut second, _) = host.logged_in();
+    let (mut second, token) = host.logged_in();
     first.send(look());
     assert!(first.closed.is_none(), "answers to what was asked here may come");
     second.say("response", r#"{"id":"req-1","type":"response","data":"initialized"}"#);
@@ -312,10 +312,22 @@ fn what_was_asked_on_one_connection_may_be_answered_on_the_next() {
     assert!(matches!(first.delivered.pop_front(), Some(Delivery::Progress { call: None, .. })));
     let Some(Delivery::Response { call: CallId(1), outcome }) = first.delivered.pop_front() else { panic!() };
     assert_eq!(outcome, Ok(Response::from(text_of(r#""initialized""#))));
+    // Who logs in again where it has left would be asked there no more: what is asked goes to the newer one.
+    first.written.clear();
+    first.say("authenticate", r#"{"pluginId":"demo-plugin","challenge":"challenge-1"}"#);
+    assert_eq!(first.heard_login().unwrap_err(), "The session has moved to another connection");
+    first.say("authenticate", &format!(r#"{{"pluginId":"demo-plugin","sessionToken":"{token}"}}"#));
+    assert_eq!(first.heard_login().unwrap_err(), "The session has moved to another connection");
+    assert!(first.closed.is_none());
+    second.say("requestData", r#"{"requestId":"r","method":"echo"}"#);
+    assert!(
+        matches!(second.delivered.pop_back(), Some(Delivery::Request { .. })),
+        "it is served where it was"
+    );
     // It may answer where it was asked as well.
     first.say("response", r#"{"id":"req-2","type":"response","data":{"error":"no"}}"#);
     assert!(matches!(first.delivered.pop_front(), Some(Delivery::Response { call: CallId(2), .. })));
-    assert!(first.closed.is_none() && first.written.len() == 3);
+    assert!(first.closed.is_none() && first.written.is_empty());
     first.send(Outbound::Cancel(CallId(3)));
     assert_eq!(first.closed, Some(Close::Local), "nothing is open here any more");
     assert_eq!(first.written.pop_back(), Some(Packet::main(Kind::Disconnect)));
@@ -332,6 +344,41 @@ fn what_was_asked_on_one_connection_may_be_answered_on_the_next() {
     // An event of this name does nothing to whoever has not left.
     second.send(look());
     assert!(second.closed.is_none());
+}
+
+/// Where the queue of a connection is full it cannot be told to look: whatever comes out of the queue is as good.
+#[test]
+fn what_was_heard_elsewhere_is_looked_at_with_whatever_is_sent_next() {
+    let host = Host::new(HostConfig { challenge_reuse_within_life: true, ..HostConfig::default() });
+    let (mut first, _) = host.logged_in();
+    for number in 1..=2 {
+        let request = Request::new(Route::from_static("execute"), Body::Empty);
+        first.send(Outbound::Request { call: CallId(number), deadline: host.clock.now(), request });
+    }
+    let any = || Outbound::Event(Event::new(Route::from_static("gameClosed"), Body::Empty));
+    let (mut second, _) = host.logged_in();
+    second.say("response", r#"{"id":"req-1","type":"response","data":true}"#);
+    first.send(any());
+    assert!(matches!(
+        first.delivered.pop_front(),
+        Some(Delivery::Response { call: CallId(1), outcome: Ok(_) })
+    ));
+    second.say("statusUpdate", r#"{"status":"working"}"#);
+    first.send(any());
+    assert!(matches!(first.delivered.pop_front(), Some(Delivery::Progress { call: None, .. })));
+    // While something is open it looks by itself too, because what waits in its queue may wait for just that answer.
+    second.say("response", r#"{"id":"req-2","type":"response","data":true}"#);
+    host.pass(Duration::from_secs(1));
+    first.wakes_when_due();
+    assert!(matches!(
+        first.delivered.pop_front(),
+        Some(Delivery::Response { call: CallId(2), outcome: Ok(_) })
+    ));
+    assert_eq!(first.closed, Some(Close::Local), "nothing is open here any more");
+    // Where nothing was open it leaves with whatever is sent next.
+    let (_third, _) = host.logged_in();
+    second.send(any());
+    assert_eq!(second.closed, Some(Close::Local));
 }
 
 #[test]

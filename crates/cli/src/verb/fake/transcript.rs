@@ -143,8 +143,7 @@ impl Transcript {
             (Speaker::Host, _) => {}
             (Speaker::Plugin, name) => {
                 seen.logins += u32::from(name == "authenticate");
-                let shows_none = || member("sessionToken").is_none_or(|token| matches!(&*token, "" | "null"));
-                seen.tokenless |= name == "requestFile" && shows_none();
+                seen.tokenless |= name == "requestFile" && shows_no_token(argument);
                 if matches!(name, "response" | "plugin:response") {
                     let kept = seen.requests.len() < KEPT;
                     match member("id").and_then(|id| seen.requests.get_mut(&id)) {
@@ -193,6 +192,13 @@ impl Transcript {
         // Nobody reads any more: the verdict is still the exit code.
         let _ = write_out(format!("{at:>8.3}  {mark:<3}  {text}\n").as_bytes());
     }
+}
+
+/// Is it without a token? What cannot be read may have one.
+fn shows_no_token(argument: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(argument).is_ok_and(|argument| {
+        argument.get("sessionToken").is_none_or(|token| token.is_null() || token.as_str() == Some(""))
+    })
 }
 
 impl Speaker {
@@ -267,6 +273,20 @@ mod tests {
         assert_eq!(transcript.seen().strays(), 0);
         transcript.remember(Speaker::Plugin, "response", r#"{"requestId":"a"}"#);
         assert_eq!(transcript.seen().strays(), 1);
+    }
+
+    #[test]
+    fn only_what_can_be_read_is_said_to_show_no_token() {
+        for (argument, tokenless) in [
+            (r#"{"filePath":"a"}"#, true),
+            (r#"{"filePath":"a","sessionToken":""}"#, true),
+            (r#"{"filePath":"a","sessionToken":"t"}"#, false),
+            (r#"{"n":1e999,"sessionToken":"t"}"#, false),
+        ] {
+            let transcript = Transcript::new(true);
+            transcript.remember(Speaker::Plugin, "requestFile", argument);
+            assert_eq!(transcript.seen().tokenless, tokenless, "{argument}");
+        }
     }
 
     #[test]
