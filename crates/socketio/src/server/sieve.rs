@@ -82,6 +82,8 @@ struct Seen {
     due: u32,
     /// CONNECTs without an answer. The rest of one in fragments is read all the same.
     unanswered: usize,
+    /// The client has closed in order.
+    closed: bool,
     flood: Flood,
 }
 
@@ -116,6 +118,7 @@ impl Sieve {
                 whole: false,
                 due: 0,
                 unanswered: 0,
+                closed: false,
                 flood: Flood::new(max_control),
             },
             over: false,
@@ -141,6 +144,11 @@ impl Sieve {
         let Seen { rest, open, due, unanswered, .. } = self.seen;
         let head = !self.ahead.is_empty() && self.passed == 0 && unanswered == 0;
         (rest > 0 || open || due > 0 || head) && !self.over
+    }
+
+    /// Has the client closed the WebSocket in order?
+    pub(super) fn is_closed(&self) -> bool {
+        self.seen.closed
     }
 
     /// Reads what HTTP is to have while there is no WebSocket: never beyond the end of a head.
@@ -303,6 +311,7 @@ impl Sieve {
                 if let Err(verdict) = framing::close(&content) {
                     return Step::End(verdict);
                 }
+                seen.closed = true;
             }
             match opcode {
                 0 => seen.message = seen.message.saturating_add(header.length),
