@@ -99,6 +99,8 @@
 //! - **A session of requests that this side ends is known no more.** A request that waits is answered with `1`, and every later
 //!   one with 400, so the client comes back as from a stream that ends; only one that is closed by name is told to leave.
 //!   The library has no way to end it from here: its own part of the session goes with the pong that is missing.
+//!   What was said before waits for the next request, for `write_timeout` at most; then all that the session has joined
+//!   goes with it.
 //! - **What is said to many is encoded for each.** The library encodes what it is given, and its own way of saying it to
 //!   many skips the queue of each member, and with it the bounds and the order that a member is promised.
 //! - **A sieve lies under the library.** It looks at each frame of a WebSocket where it begins: packets that only
