@@ -485,20 +485,60 @@ async fn a_client_that_answers_no_ping_is_told_as_what_it_is() {
     assert_eq!(end.to_string(), "no answer to heartbeats: ping_timeout = 500ms");
 }
 
+/// Asks until there is nothing left to be taken: the next poll waits.
+async fn join_by_requests(raw: &mut Raw, sid: &str) {
+    assert_eq!(raw.ask(sid, Some("40")).await.0, 200);
+    let (mut pinged, mut joined) = (false, false);
+    while !pinged || !joined {
+        let came = raw.ask(sid, None).await.1;
+        pinged |= came.split('\u{1e}').any(|packet| packet == "2");
+        joined |= came.contains("40{");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_closes_in_order_breaks_nothing_even_while_it_probes() {
+    let heard = Heard::default();
+    let server = serve(&heard, Limits::default(), quiet()).await;
+    let mut raw = Raw::dial(server.address()).await;
+    let sid = format!("&sid={}", raw.session().await);
+    join_by_requests(&mut raw, &sid).await;
+    let mut probe = Raw::dial(server.address()).await;
+    assert!(probe.upgrade_of(&sid, "").await.starts_with("HTTP/1.1 101"));
+    probe.send(&["2probe"]).await;
+    assert_eq!(probe.text().await, "3probe");
+    assert!(probe.write(&masked_frame(0x88, &1_000_u16.to_be_bytes())).await);
+    assert_eq!(heard.ended("a probe that was given up").await, Close::Peer);
+}
+
+#[tokio::test]
+async fn a_stream_that_this_side_ends_within_a_frame_is_no_breach_of_the_other_namespaces() {
+    let heard = Heard::default();
+    let server = serve(
+        &heard,
+        Limits::default(),
+        ServerConfig { namespaces: vec!["/".into(), "/custom".into()], ..quiet() },
+    )
+    .await;
+    let mut raw = Raw::join(server.address()).await;
+    raw.send(&["40/custom,"]).await;
+    until("both have joined", || server.peers().len() == 2).await;
+    let bad = text_frame("42/custom,[\"connect\"]");
+    let begun = text_frame("42[\"n\"]");
+    assert!(raw.write(&[&bad, &begun[..begun.len() - 2]].concat()).await);
+    until("both are told", || heard.1.lock().unwrap().len() == 2).await;
+    let mut ends = heard.1.lock().unwrap().clone();
+    ends.sort_by_key(|end| *end == Close::Peer);
+    assert!(matches!(&ends[..], [Close::Protocol(_), Close::Peer]), "{ends:?}");
+}
+
 #[tokio::test]
 async fn h12_a_client_that_polls_twice_at_a_time_is_told_as_what_it_is() {
     let heard = Heard::default();
     let server = serve(&heard, Limits::default(), quiet()).await;
     let mut raw = Raw::dial(server.address()).await;
     let sid = format!("&sid={}", raw.session().await);
-    assert_eq!(raw.ask(&sid, Some("40")).await.0, 200);
-    // Nothing is left to be taken then: the next poll waits.
-    let (mut pinged, mut joined) = (false, false);
-    while !pinged || !joined {
-        let came = raw.ask(&sid, None).await.1;
-        pinged |= came.split('\u{1e}').any(|packet| packet == "2");
-        joined |= came.contains("40{");
-    }
+    join_by_requests(&mut raw, &sid).await;
     let query = format!("EIO=4&transport=polling{sid}");
     let mut other = Raw::dial(server.address()).await;
     raw.begin("GET", &query, "").await;

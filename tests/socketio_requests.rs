@@ -199,6 +199,32 @@ async fn the_id_of_a_client_leads_to_no_session() {
 /// A name that no event may have: the server ends the connection.
 const NO_EVENT: &str = "42[\"connect\"]";
 
+#[tokio::test]
+async fn what_was_said_right_before_an_end_is_there_for_a_client_between_two_requests() {
+    let server = serve_quietly().await;
+    let (mut raw, query) = polling(&server).await;
+    assert_eq!(raw.ask(&query, Some("42[\"message\",1]")).await.0, 200);
+    settle().await;
+    assert_eq!(raw.ask(&query, Some(NO_EVENT)).await.0, 200);
+    settle().await;
+    assert_eq!(raw.ask(&query, None).await, (200, "42[\"message-back\",1]".to_owned()));
+    until("no peer", || server.peers().is_empty()).await;
+    assert_eq!(raw.ask(&query, None).await.0, 400, "it has ended");
+}
+
+#[tokio::test]
+async fn a_namespace_that_this_side_ends_takes_the_others_of_its_session_with_it() {
+    // No pong is missed here: nothing but the end itself can take them.
+    let server = serve_quietly().await;
+    let (mut raw, query) = polling(&server).await;
+    assert_eq!(raw.ask(&query, Some("40/custom,")).await.0, 200);
+    events(&mut raw, &query, 2).await;
+    until("both have joined", || server.peers().len() == 2).await;
+    assert_eq!(raw.ask(&query, Some("42/custom,[\"connect\"]")).await.0, 200);
+    until("both have gone", || server.peers().is_empty()).await;
+    assert_eq!(raw.ask(&query, None).await.0, 400);
+}
+
 /// A query may name its transport twice, and the first counts for the library: so it has to for the guards of the stream.
 #[tokio::test]
 async fn a_stream_is_guarded_as_what_its_request_became_however_that_is_spelled() {

@@ -367,7 +367,8 @@ async fn told(raw: &mut Raw, query: &str) -> (u16, String) {
 #[tokio::test]
 async fn a_client_of_requests_that_asks_no_more_is_closed_when_it_is_to_be() {
     let ears = Ears::default();
-    let server = serve_small(&ears, Duration::from_millis(500)).await;
+    // Long enough that filling it is not taken for a client that stalls.
+    let server = serve_small(&ears, Duration::from_secs(3)).await;
     let (mut raw, query) = full_session(&server).await;
     one_peer(&server).await.close();
     until("no peer", || server.peers().is_empty()).await;

@@ -99,13 +99,16 @@
 //! - **A session of requests that this side ends is known no more.** A request that waits is answered with `1`, and every later
 //!   one with 400, so the client comes back as from a stream that ends; only one that is closed by name is told to leave.
 //!   The library has no way to end it from here: its own part of the session goes with the pong that is missing.
+//!   What was said before waits for the next request, for `write_timeout` at most; then all that the session has joined
+//!   goes with it.
 //! - **What is said to many is encoded for each.** The library encodes what it is given, and its own way of saying it to
 //!   many skips the queue of each member, and with it the bounds and the order that a member is promised.
 //! - **A sieve lies under the library.** It looks at each frame of a WebSocket where it begins: packets that only
 //!   servers send are left out, what follows an unanswered CONNECT is not read yet, and a message above the limit
 //!   becomes a close frame with 1009, a flood one with 1008, a frame that breaks RFC 6455 one with 1002 or 1007, which
-//!   the library answers. Without it the C# helper of HyperHQ plugins cannot connect at all. It also counts announced attachments: those that never come are a message
-//!   begun, which `frame_timeout` ends. What passes is not copied, but for what came in one read with a head.
+//!   the library answers. Without it the C# helper of HyperHQ plugins cannot connect at all. It also counts announced
+//!   attachments: those that never come are a message begun, which `frame_timeout` ends. What passes is not copied, but
+//!   for what came in one read with a head.
 //!   HTTP never reads beyond the head of a request for a WebSocket, so what a client sends along with it, or before
 //!   the answer, goes through the sieve, too.
 //! - **Over polling, announced attachments may come for as long as the session lives.** What a client can hold by one that

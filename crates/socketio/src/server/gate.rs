@@ -19,7 +19,7 @@ pub(super) struct Gate {
     cut: AtomicBool,
     /// Why this side ends its WebSocket, where it does below the library.
     verdict: OnceLock<Verdict>,
-    /// A WebSocket of the session has ended or failed by itself.
+    /// A WebSocket of the session has ended or failed, or its client has closed it.
     lost: AtomicBool,
     /// How often everything written so far has left.
     flushes: AtomicU64,
@@ -27,7 +27,7 @@ pub(super) struct Gate {
     readers: Mutex<Vec<Waker>>,
     /// Those that wait for more in the name of a client, until nobody wants to say more.
     polls: Mutex<Vec<Waker>>,
-    /// Those that wait for the next flush.
+    /// Those that wait for the next flush, or the cut.
     writers: Mutex<Vec<Waker>>,
     /// The client has begun a message, and its rest is waited for.
     begun: AtomicBool,
@@ -70,8 +70,9 @@ impl Gate {
     /// Nothing more is read. What is waiting to be written is written; a session of requests is known no more.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
-        wake(&self.readers);
-        wake(&self.polls);
+        for waiting in [&self.readers, &self.polls, &self.writers, &self.watchers] {
+            wake(waiting);
+        }
     }
 
     /// Ready once nothing more is read.
@@ -96,7 +97,7 @@ impl Gate {
         self.verdict.get().copied()
     }
 
-    /// A WebSocket of the session has ended or failed, without a word of the client's.
+    /// A WebSocket of the session has ended or failed, or its client has closed it: what the library makes of that is no breach.
     pub(super) fn lose(&self) {
         self.lost.store(true, Ordering::Release);
     }
@@ -118,12 +119,12 @@ impl Gate {
         self.begun.load(Ordering::Acquire)
     }
 
-    /// Wakes this task when a message is begun, or whole.
+    /// Wakes this task when a message is begun, or whole, or nothing more is read.
     pub(super) fn await_begun(&self, cx: &Context<'_>) {
         wait(&self.watchers, usize::MAX, cx);
     }
 
-    /// Wakes this task once everything written so far has left.
+    /// Wakes this task once everything written so far has left, or nothing more is read.
     pub(super) fn await_flush(&self, cx: &Context<'_>) {
         wait(&self.writers, usize::MAX, cx);
     }

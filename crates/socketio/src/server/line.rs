@@ -101,6 +101,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.end.as_mut().poll(cx).is_ready() {
+            self.slot.gate().lose();
             return Poll::Ready(Ok(()));
         }
         let this = &mut *self;
@@ -111,7 +112,9 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
                 let before = (buf.filled().len(), buf.remaining());
                 let read = this.sieve.poll_read(io, &gate, clock, cx, buf);
                 let nothing = before.1 > 0 && buf.filled().len() == before.0;
-                if matches!(&read, Poll::Ready(read) if nothing || read.is_err()) {
+                let ended = matches!(&read, Poll::Ready(read) if nothing || read.is_err());
+                // In the middle of an upgrade the library takes a close for an error.
+                if ended || this.sieve.is_closed() {
                     gate.lose();
                 }
                 let begun = this.sieve.has_begun();
@@ -183,5 +186,33 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Line<Io> {
 impl<Io> fmt::Debug for Line<Io> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Line")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use polywire_core::{Admission, Endpoint, Router, TokioClock};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_that_ends_with_its_server_has_not_been_broken_by_its_client() {
+        let (slot, gate, end) = (Arc::<Slot>::default(), Arc::<Gate>::default(), CancellationToken::new());
+        slot.upgraded(&gate);
+        let place =
+            Admission::new(Endpoint::new("test", Router::new().build().unwrap())).enter(None).unwrap();
+        let limit = (Duration::from_secs(1), Arc::new(TokioClock) as Arc<dyn Clock>);
+        let sieve = Sieve::new(100, 100);
+        let mut line =
+            Line::new(tokio::io::empty(), slot, sieve, limit, end.clone().cancelled_owned(), place);
+        end.cancel();
+        let mut room = [0; 8];
+        let mut buf = ReadBuf::new(&mut room);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(matches!(Pin::new(&mut line).poll_read(&mut cx, &mut buf), Poll::Ready(Ok(()))));
+        assert!(buf.filled().is_empty() && gate.is_lost());
     }
 }

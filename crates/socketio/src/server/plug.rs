@@ -203,7 +203,8 @@ impl Plug {
     /// The client is gone: by this side's verdict, by what the library found, or because it wanted to.
     fn end(&self, reason: DisconnectReason) -> Result<Option<Packet>, TransportError> {
         let found = || Verdict::of(reason, self.terms.ping_timeout, self.gate.is_lost());
-        let verdict = self.gate.verdict().or_else(found);
+        // What the library finds where this side reads no more is this side's doing.
+        let verdict = self.gate.verdict().or_else(|| if self.gate.is_cut() { None } else { found() });
         verdict.map_or(Ok(None), |verdict| Err(verdict.into()))
     }
 
@@ -256,7 +257,12 @@ impl Transport<Packets> for Plug {
                     Poll::Ready(Came::Overflow(error)) => return Poll::Ready(Err(error.into())),
                     Poll::Ready(Came::End(reason)) => return Poll::Ready(self.end(reason)),
                     Poll::Pending => {
+                        // Before looking, so that a cut in between wakes this task.
                         self.gate.await_begun(cx);
+                        if self.gate.is_cut() {
+                            // Another namespace has ended the session: nothing comes any more, not even the library's word.
+                            return Poll::Ready(self.end(DisconnectReason::TransportClose));
+                        }
                         return Poll::Pending;
                     }
                 },
@@ -310,12 +316,13 @@ impl Transport<Packets> for Plug {
         Poll::Ready(Ok(()))
     }
 
-    /// What was handed over leaves first, because the library drops what it has not written when it ends a session.
+    /// What was handed over leaves first, because the library drops what it has not written when it ends a session, and a session
+    /// of requests is not found any more.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        if self.window.1 > 0 && self.member.present() && self.member.streams() {
-            // Before looking, so that a flush in between wakes this task.
+        if self.window.1 > 0 && self.member.present() {
+            // Before looking, so that a flush or a cut in between wakes this task.
             self.gate.await_flush(cx);
-            if self.gate.flushes() == self.window.0 {
+            if self.gate.flushes() == self.window.0 && !self.gate.is_cut() {
                 return Poll::Pending;
             }
         }

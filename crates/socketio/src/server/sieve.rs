@@ -37,6 +37,8 @@ use super::verdict::Verdict;
 const CHUNK: usize = 4 << 10;
 /// Most chunks that are dropped once the end is decided.
 const DROPS: usize = 256;
+/// What a CONNECT begins with, in a message of Engine.IO.
+const CONNECT: [Option<u8>; 2] = [Some(b'4'), Some(b'0')];
 /// A close frame of a client: 1000, it is done. Its mask is zero.
 const DONE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8];
 /// A close frame of a client: 1009, the message is too big. Its mask is zero.
@@ -69,6 +71,8 @@ struct Seen {
     out: bool,
     /// The size of the message at hand so far, over all its frames.
     message: u64,
+    /// Its first bytes, over all its frames, while it is a text.
+    begin: [Option<u8>; 2],
     /// The frame at hand, or the last one, is not the last of its message.
     open: bool,
     /// The message at hand is an attachment, and whole with the frame at hand.
@@ -76,8 +80,10 @@ struct Seen {
     whole: bool,
     /// Attachments that a packet has announced and that have not come.
     due: u32,
-    /// CONNECTs without an answer.
+    /// CONNECTs without an answer. The rest of one in fragments is read all the same.
     unanswered: usize,
+    /// The client has closed in order.
+    closed: bool,
     flood: Flood,
 }
 
@@ -106,11 +112,13 @@ impl Sieve {
                 rest: 0,
                 out: false,
                 message: 0,
+                begin: [None; 2],
                 open: false,
                 attachment: false,
                 whole: false,
                 due: 0,
                 unanswered: 0,
+                closed: false,
                 flood: Flood::new(max_control),
             },
             over: false,
@@ -136,6 +144,11 @@ impl Sieve {
         let Seen { rest, open, due, unanswered, .. } = self.seen;
         let head = !self.ahead.is_empty() && self.passed == 0 && unanswered == 0;
         (rest > 0 || open || due > 0 || head) && !self.over
+    }
+
+    /// Has the client closed the WebSocket in order?
+    pub(super) fn is_closed(&self) -> bool {
+        self.seen.closed
     }
 
     /// Reads what HTTP is to have while there is no WebSocket: never beyond the end of a head.
@@ -282,7 +295,7 @@ impl Sieve {
         }
         let seen = &mut self.seen;
         if seen.rest == 0 {
-            if seen.unanswered > 0 {
+            if seen.unanswered > 0 && !seen.open {
                 return Step::Hold;
             }
             let Some(header) = Header::of(bytes) else { return Step::More };
@@ -298,6 +311,7 @@ impl Sieve {
                 if let Err(verdict) = framing::close(&content) {
                     return Step::End(verdict);
                 }
+                seen.closed = true;
             }
             match opcode {
                 0 => seen.message = seen.message.saturating_add(header.length),
@@ -320,7 +334,14 @@ impl Sieve {
                 seen.open = !header.is_final();
             }
             seen.out = opcode == 1 && header.is_final() && matches!(look[0], Some(b'0' | b'6'));
-            if opcode == 1 && look == [Some(b'4'), Some(b'0')] {
+            let before = match opcode {
+                0 => seen.begin,
+                _ => [None; 2],
+            };
+            if opcode < 3 {
+                seen.begin = if seen.attachment { [None; 2] } else { joined(before, look) };
+            }
+            if opcode < 3 && seen.begin == CONNECT && before != CONNECT {
                 seen.unanswered += 1;
             }
         }
@@ -330,6 +351,15 @@ impl Sieve {
             seen.due = seen.due.saturating_sub(1);
         }
         if seen.out { Step::Leave(count) } else { Step::Pass(count) }
+    }
+}
+
+/// The first two bytes of a text of which these have come before, and these come now.
+fn joined(before: [Option<u8>; 2], now: [Option<u8>; 2]) -> [Option<u8>; 2] {
+    match before {
+        [None, _] => now,
+        [first, None] => [first, now[0]],
+        whole => whole,
     }
 }
 
@@ -426,14 +456,14 @@ mod tests {
         }
     }
 
-    /// Everything that passes where each CONNECT is answered.
+    /// Everything that passes where each CONNECT is answered once it is whole.
     fn sifted(stream: &[u8], size: usize, room: usize) -> Vec<u8> {
         let (mut sieve, mut pieces) = (Sieve::new(1_000, 100), pieces(stream, size));
         sieve.written(b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
         let mut all = Vec::new();
         loop {
             all.extend(read(&mut sieve, &mut pieces, room));
-            if sieve.seen.unanswered == 0 {
+            if sieve.seen.unanswered == 0 || sieve.seen.open || sieve.seen.rest > 0 {
                 return all;
             }
             sieve.written(&frame(1, false, b"40{}"));
@@ -533,6 +563,37 @@ mod tests {
         }
     }
 
+    /// A message in these frames.
+    fn fragments(opcode: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let mut all = Vec::new();
+        for (at, part) in parts.iter().enumerate() {
+            let mut bytes = frame(if at == 0 { opcode } else { 0 }, true, part);
+            if at + 1 < parts.len() {
+                bytes[0] &= 0x7F;
+            }
+            all.extend(bytes);
+        }
+        all
+    }
+
+    #[test]
+    fn what_follows_a_connect_in_fragments_waits_for_its_answer_and_its_own_rest_does_not() {
+        let event = frame(1, true, b"42[\"a\"]");
+        for parts in
+            [&[&b"40{"[..], b"}"][..], &[b"4", b"0{}"], &[b"", b"4", b"", b"0", b"{}"], &[b"40", b""]]
+        {
+            let connect = fragments(1, parts);
+            let stream = [&connect[..], &event].concat();
+            for size in 1..=stream.len() {
+                let (mut sieve, mut pieces) = (Sieve::new(1_000, 100), pieces(&stream, size));
+                sieve.written(b"HTTP/1.1 101 Switching Protocols\r\n\r\n");
+                assert_eq!(read(&mut sieve, &mut pieces, 64), connect, "{size} of {parts:?}");
+                sieve.written(&frame(1, false, b"40{}"));
+                assert_eq!(read(&mut sieve, &mut pieces, 64), event, "{size} of {parts:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_long_message_that_is_left_out_comes_in_pieces() {
         let event = frame(1, true, b"42[\"a\"]");
@@ -583,17 +644,24 @@ mod tests {
 
         #[test]
         fn what_is_no_concern_of_it_passes_as_it_is(
-            frames in prop::collection::vec((opcodes(), contents()), 0..6),
+            frames in prop::collection::vec((opcodes(), contents(), prop::option::of(0_usize..5)), 0..6),
             size in 1_usize..200,
             room in 1_usize..200,
         ) {
-            let left_out = |opcode: u8, content: &[u8]| opcode == 1 && matches!(content.first(), Some(b'0' | b'6'));
-            let bytes = |(opcode, content): &(u8, Vec<u8>)| {
-                let most = if *opcode > 8 { content.len().min(125) } else { content.len() };
-                frame(*opcode, true, &content[..most])
+            // In one frame; what is cut the library has to judge.
+            let left_out = |(opcode, content, cut): &(u8, Vec<u8>, Option<usize>)| {
+                *opcode == 1 && cut.is_none() && matches!(content.first(), Some(b'0' | b'6'))
+            };
+            let bytes = |(opcode, content, cut): &(u8, Vec<u8>, Option<usize>)| match cut {
+                _ if *opcode > 8 => frame(*opcode, true, &content[..content.len().min(125)]),
+                None => frame(*opcode, true, content),
+                Some(cut) => {
+                    let (one, other) = content.split_at((*cut).min(content.len()));
+                    fragments(*opcode, &[one, other])
+                }
             };
             let stream: Vec<u8> = frames.iter().flat_map(bytes).collect();
-            let passes = frames.iter().filter(|(opcode, content)| !left_out(*opcode, content));
+            let passes = frames.iter().filter(|frame| !left_out(frame));
             let expected: Vec<u8> = passes.flat_map(bytes).collect();
             for size in [stream.len().max(1), size, 1] {
                 prop_assert_eq!(&sifted(&stream, size, room), &expected, "{} bytes at a time", size);
