@@ -112,6 +112,8 @@ counts! {
     Mended => "mended",
     /// Note: progress that the wire cannot carry was dropped.
     ProgressDropped => "progress_dropped",
+    /// Note: an answer did not leave, because what their wire can say at that time would be no answer.
+    AnswersDropped => "answers_dropped",
     /// Note: a connection was given up for one with a new key, because its own had sealed as many messages as it may.
     KeysWornOut => "keys_worn_out",
     /// Note: a ping, a pong, a heartbeat: what a peer sends only to be seen. `max_control_per_second` bounds it.

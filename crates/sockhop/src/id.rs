@@ -73,6 +73,11 @@ impl Id {
         }
     }
 
+    /// Is it the empty text? In a line such an id is none. Source: observed (`json-id-empty`).
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Short { len: 0, .. })
+    }
+
     /// Appends the id as a JSON value.
     pub(crate) fn write_json(&self, out: &mut BytesMut) {
         match self {

@@ -1,7 +1,7 @@
 //! From envelopes to frames.
 
 use bytes::BytesMut;
-use polywire_core::{Body, CallId, Code, Event, Failure, Request, Response, Route, json};
+use polywire_core::{Body, CallId, Code, Count, Event, Failure, Request, Response, Route, json};
 
 use super::{Greeting, Sending, Session, SessionCx, is_typed};
 use crate::codec::Frame;
@@ -88,9 +88,14 @@ impl Session {
         cx: &mut SessionCx<'_>,
     ) {
         let typed = matches!(&result, Ok(response) if translate::is_typed(&response.body));
-        if typed && !reply.packet && reply.id.fits_frame() {
-            // A line would lose the type.
+        // Only a frame asks with an empty id.
+        let unnamed = !reply.packet && reply.id.is_empty();
+        if (typed || unnamed) && !reply.packet && reply.id.fits_frame() {
+            // A line would lose the type, and with an empty id be no answer.
             self.switch(cx);
+        }
+        if unnamed && matches!(self.sending, Sending::Lines) {
+            return cx.count(Count::AnswersDropped);
         }
         let carrier = match self.sending {
             _ if reply.packet => Carrier::Packet,

@@ -161,6 +161,23 @@ fn without_the_switch_nothing_typed_leaves_but_frames_still_come_in() {
 }
 
 #[test]
+fn an_answer_to_an_empty_id_leaves_in_no_line_where_it_would_be_a_message() {
+    let mut client = End::client(&config(Switch::Never));
+    client.echo = true;
+    client.feed(b"{\"type\":\"SockhopHandshake\",\"data\":{\"request_binary_mode\":true},\"id\":\"x\"}\n");
+    client.feed(b"{\"type\":\"SockhopBinaryModeTransition\",\"data\":{}}\n");
+    client.written();
+    for (id, answered) in [("", false), ("a", true)] {
+        let mut frame = b"\x33\0\0\0\x0e\x04Blob\x06\0\0\0abcdef".to_vec();
+        frame.extend_from_slice(id.as_bytes());
+        frame.resize(5 + 0x33, 0);
+        client.feed(&frame);
+        assert_eq!(!client.written().is_empty(), answered, "id {id:?}");
+    }
+    assert_eq!(client.close_reason(), None);
+}
+
+#[test]
 fn answers_during_the_fence_are_held_back_too() {
     let (mut client, mut stock) = (End::client(&config(Switch::Early)), Stock::default());
     client.echo = true;
