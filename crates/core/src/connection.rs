@@ -382,7 +382,8 @@ where
                 observer.connected(&self.peer);
             }
             if let Some((since, reason)) = self.gap.take().filter(|_| !self.session.resumes()) {
-                self.deliver_event(gap_event(self.now - since, &reason));
+                // Whatever else is dropped: nothing would tell of this one.
+                self.hand_on(gap_event(self.now - since, &reason));
             }
         }
     }

@@ -323,7 +323,7 @@ where
         }
     }
 
-    pub(super) fn deliver_event(&mut self, event: Event) {
+    fn deliver_event(&mut self, event: Event) {
         let limits = &self.endpoint.limits;
         if self.step >= MemoryStep::RefuseRequests {
             self.missed = self.missed.saturating_add(1);
@@ -335,8 +335,13 @@ where
             self.missed = self.missed.saturating_add(1);
             return self.tally.add(Count::EventsRefused);
         }
+        self.hand_on(event);
+    }
+
+    /// Starts the handler of an event, told first of those that were dropped before it.
+    pub(super) fn hand_on(&mut self, event: Event) {
         if self.missed > 0 {
-            let gap = missed_event(std::mem::take(&mut self.missed), limits);
+            let gap = missed_event(std::mem::take(&mut self.missed), &self.endpoint.limits);
             self.start_event(gap);
         }
         self.start_event(event);
