@@ -13,12 +13,12 @@ const UNIT: usize = 64 << 10;
 /// A percent of it is one unit.
 const MAX: usize = 100 * UNIT;
 
-fn budget() -> Arc<Memory> {
+pub(crate) fn budget() -> Arc<Memory> {
     Arc::new(Memory::new(MAX))
 }
 
 /// A connection on this budget whose writes may wait for minutes.
-fn on(memory: &Arc<Memory>) -> Setup {
+pub(crate) fn on(memory: &Arc<Memory>) -> Setup {
     let mut setup = Setup::new();
     setup.endpoint.surroundings.memory = Arc::clone(memory);
     setup.limits.write_timeout = Duration::from_secs(300);
@@ -32,7 +32,7 @@ fn event() -> Event {
 }
 
 /// Sends events to a peer that does not read until so many percent of the budget are kept.
-async fn fill(rig: &Rig, memory: &Memory, percent: usize) {
+pub(crate) async fn fill(rig: &Rig, memory: &Memory, percent: usize) {
     while memory.held() < percent * UNIT {
         rig.caller().notify(event()).await.unwrap();
         settle().await;
