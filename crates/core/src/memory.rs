@@ -29,9 +29,9 @@ pub enum MemoryStep {
     None,
     /// From 70 %: events that may be dropped are, where the queue of their connection is not small already.
     DropEvents,
-    /// From 80 %: no connection is accepted.
+    /// From 80 %: connections are turned away.
     RefuseConnections,
-    /// From 90 %: no request of a peer is begun, nor an event of one.
+    /// From 90 %: no request is begun of a peer whose connection keeps some of it already, nor an event of one.
     RefuseRequests,
     /// From 95 %: the connection that keeps most is closed, and then the next, until there is room.
     CloseLargest,
@@ -74,8 +74,8 @@ impl MemoryStep {
         match self {
             MemoryStep::None => "nothing is done",
             MemoryStep::DropEvents => "events for slow peers are dropped",
-            MemoryStep::RefuseConnections => "no connection is accepted",
-            MemoryStep::RefuseRequests => "requests are refused",
+            MemoryStep::RefuseConnections => "connections are turned away",
+            MemoryStep::RefuseRequests => "requests of those who keep some of it are refused",
             MemoryStep::CloseLargest => "the connections that keep most are closed",
         }
     }
@@ -265,12 +265,6 @@ impl Charge {
         Self { memory, number, units: 0 }
     }
 
-    /// The step in force.
-    #[inline]
-    pub(crate) fn step(&self) -> MemoryStep {
-        self.memory.step()
-    }
-
     /// So many bytes are kept now; `waker` is told when it is this one that has to close.
     #[inline]
     pub(crate) fn hold(&mut self, bytes: usize, now: Moment, waker: &Waker) {
@@ -281,10 +275,17 @@ impl Charge {
         }
     }
 
+    /// Is nothing more of this one begun? Whoever keeps nothing goes on: otherwise a few that never read could hold off everybody,
+    /// without there ever being so much that one of them is closed.
+    #[inline]
+    pub(crate) fn refuses(&self) -> bool {
+        self.units > 0 && self.memory.step() >= MemoryStep::RefuseRequests
+    }
+
     /// Is it this one that has to close, and why?
     pub(crate) fn must_close(&self) -> Option<String> {
         let chosen = self.units > 0
-            && self.step() == MemoryStep::CloseLargest
+            && self.memory.step() == MemoryStep::CloseLargest
             && self.memory.lock().chosen == Some(self.number);
         chosen.then(|| {
             let bytes = self.units.saturating_mul(UNIT);
