@@ -251,27 +251,41 @@ impl Default for Memory {
     }
 }
 
-/// What one connection keeps of the budget; given back when it is dropped.
+/// What one connection keeps of the budget; given back when it ends, or is dropped.
 #[derive(Debug)]
 pub(crate) struct Charge {
     memory: Arc<Memory>,
     number: u64,
     units: usize,
+    /// Of the task that was told last, while anything is kept.
+    waker: Option<Waker>,
 }
 
 impl Charge {
     /// Nothing yet. No two that share a budget have the same number.
     pub(crate) fn new(memory: Arc<Memory>, number: u64) -> Self {
-        Self { memory, number, units: 0 }
+        Self { memory, number, units: 0, waker: None }
     }
 
     /// So many bytes are kept now; `waker` is told when it is this one that has to close.
     #[inline]
     pub(crate) fn hold(&mut self, bytes: usize, now: Moment, waker: &Waker) {
         let units = if bytes < UNIT { 0 } else { bytes.div_ceil(UNIT) };
-        if units != self.units {
+        let moved = || !self.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+        if units != self.units || (units > 0 && moved()) {
             let before = std::mem::replace(&mut self.units, units);
+            self.waker = (units > 0).then(|| waker.clone());
             self.memory.change(self.number, (before, units), now, Some(waker));
+        }
+    }
+
+    /// Nothing is kept any more.
+    pub(crate) fn release(&mut self) {
+        self.waker = None;
+        let units = std::mem::take(&mut self.units);
+        if units > 0 {
+            // No step begins here, so the moment does not matter.
+            self.memory.change(self.number, (units, 0), Moment::default(), None);
         }
     }
 
@@ -301,10 +315,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if self.units > 0 {
-            // No step begins here, so the moment does not matter.
-            self.memory.change(self.number, (self.units, 0), Moment::default(), None);
-        }
+        self.release();
     }
 }
 
@@ -391,6 +402,19 @@ mod tests {
         );
         third.hold(20 * UNIT, now, &wakers[2]);
         assert_eq!((told(), third.must_close()), ([1, 0, 1], None), "there is room");
+    }
+
+    #[test]
+    fn c20_one_that_moved_to_another_task_is_told_there_to_close() {
+        let memory = Arc::new(Memory::new(MAX));
+        let [mut moved, mut other] = charges(&memory);
+        let woken = [(); 2].map(|()| Arc::<Woken>::default());
+        let now = Moment::default();
+        for woken in &woken {
+            moved.hold(60 * UNIT, now, &Waker::from(Arc::clone(woken)));
+        }
+        hold(&mut other, 40);
+        assert_eq!(woken.each_ref().map(|woken| woken.0.load(Ordering::Relaxed)), [0, 1]);
     }
 
     #[test]

@@ -124,6 +124,7 @@ impl<T, S: Session> Connection<T, S> {
         }
         self.end_calls(reason);
         self.outbox.end(reason, &self.endpoint.ledger);
+        self.charge.release();
         if opened {
             self.tally.add(Count::Closed);
         }

@@ -142,6 +142,22 @@ async fn c20_from_90_percent_on_who_keeps_nothing_is_served_until_the_largest_ha
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_has_ended_keeps_nothing_though_it_was_not_dropped() {
+    let memory = budget();
+    let (near, far) = tokio::io::duplex(4_096);
+    let (mut connection, link, _) = on(&memory).connect(near);
+    for _ in 0..2 {
+        link.caller().notify(event()).await.unwrap();
+    }
+    tokio::time::timeout(Duration::from_millis(1), &mut connection).await.unwrap_err();
+    assert!(memory.held() > 0);
+    drop(far);
+    assert_eq!((&mut connection).await.reason, Close::Peer);
+    assert_eq!(memory.held(), 0);
+    drop(connection);
+}
+
+#[tokio::test(start_paused = true)]
 async fn c20_at_95_percent_the_connection_that_keeps_most_is_closed_and_says_why() {
     let memory = budget();
     let (large, small, mut idle) = (on(&memory).start(), on(&memory).start(), on(&memory).start());
