@@ -4,7 +4,7 @@
 //! come here at all. Whoever has to give way asks for the step in force, which is one atomic read.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -86,13 +86,16 @@ impl MemoryStep {
 ///
 /// It bounds them together where [`Limits`](crate::Limits) bound each alone. A connection counts from 64 KiB on, in multiples of that,
 /// and a body that several have in hand counts for each: whoever tells many peers large events, or takes messages of hundreds of MiB,
-/// sets more. Not counted are the lines of a [`Hub`](crate::Hub), which have bounds of their own, the queue of a client without a
-/// connection, and what handlers and callers hold.
+/// sets more. Not counted are the lines of a [`Hub`](crate::Hub) and the queue of a client, which outlives its connection: these have bounds
+/// of their own. Nor is what handlers and callers hold, nor the one whole frame of at most `max_frame_bytes` that a connection may have
+/// decoded when its turn was over, because only its session knows what that keeps.
 #[derive(Debug)]
 pub struct Memory {
     max: usize,
-    /// The place of the step among all, for whoever reads it without the lock.
+    /// The place of the step among all, for whoever reads it without the lock, as all who are refused do.
     step: AtomicU8,
+    /// How many units are kept, likewise.
+    units: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -112,7 +115,7 @@ struct State {
 impl Memory {
     /// A budget of so many bytes: `max_memory_bytes`.
     pub fn new(max_bytes: usize) -> Self {
-        Self { max: max_bytes, step: AtomicU8::new(0), state: Mutex::default() }
+        Self { max: max_bytes, step: AtomicU8::new(0), units: AtomicUsize::new(0), state: Mutex::default() }
     }
 
     /// The budget of this process, 512 MiB: whoever is given no other shares it.
@@ -128,7 +131,7 @@ impl Memory {
 
     /// How many bytes are kept now, rounded up connection by connection.
     pub fn held(&self) -> usize {
-        self.lock().units.saturating_mul(UNIT)
+        self.units.load(Ordering::Relaxed).saturating_mul(UNIT)
     }
 
     /// The most that ever was.
@@ -183,6 +186,8 @@ impl Memory {
         state.peak = state.peak.max(state.units);
         let (old, new) = (state.step, self.step_for(state.units, state.step));
         state.step = new;
+        // Under the lock, so that what is read is never older than what is known.
+        self.units.store(state.units, Ordering::Relaxed);
         let held = state.units.saturating_mul(UNIT);
         let told = if old == new { Vec::new() } else { state.tell(old, new, now) };
         if new < MemoryStep::CloseLargest {
@@ -197,7 +202,6 @@ impl Memory {
             state.chosen = Some(largest);
         }
         if old != new {
-            // Under the lock, so that what is read is never older than what is known.
             self.step.store(new as u8, Ordering::Relaxed);
         }
         drop(state);
@@ -321,7 +325,6 @@ impl Drop for Charge {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
 
     use super::*;
