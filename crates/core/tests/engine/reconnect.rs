@@ -373,6 +373,23 @@ async fn c13_what_a_connection_told_that_ended_at_once_is_not_told_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_client_would_send_over_its_next_connection_is_not_counted_for_this_one() {
+    let memory = budget();
+    let mut bench = bench_with(on(&memory), Reconnect::default(), 16);
+    let mut far = bench.accept().await;
+    far.welcome().await;
+    for _ in 0..20 {
+        let event = Event::new(Route::from_static("e"), json(&format!("\"{}\"", "x".repeat(60 << 10))));
+        bench.client.caller().notify(event).await.unwrap();
+        settle().await;
+    }
+    assert!((1..4 * (64 << 10)).contains(&memory.held()), "{} bytes", memory.held());
+    drop(far);
+    bench.end().await;
+    assert_eq!(memory.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn c20_the_gap_of_a_reconnect_is_told_whatever_memory_is_left() {
     let memory = budget();
     let keeper = on(&memory).start();
