@@ -124,7 +124,6 @@ impl<T, S: Session> Connection<T, S> {
         }
         self.end_calls(reason);
         self.outbox.end(reason, &self.endpoint.ledger);
-        self.charge.release();
         if opened {
             self.tally.add(Count::Closed);
         }
@@ -136,6 +135,7 @@ impl<T, S: Session> Connection<T, S> {
             }
         }
         tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %reason, "connection closed");
+        self.charge.release();
     }
 }
 
