@@ -131,30 +131,24 @@ impl Port {
     /// A slow consumer slows its producers down, one that is not there does not: while the connection is up an event waits
     /// for room, in order; otherwise it waits in the queue of the client, or is dropped when that is full.
     async fn emit_in_turn(&self, dialled: &Dialled, event: Event) -> Emitted {
-        if let Ok(_turn) = self.turn.try_lock() {
-            match dialled.caller.try_notify(event.clone()) {
-                Ok(()) => return Emitted::Queued { dropped: 0 },
-                Err(error) if error.code() == Code::ResourceExhausted => {}
-                // A caller that can only wait.
-                Err(error) if error.code() == Code::Unimplemented => {}
-                Err(_) => return Emitted::Nobody,
-            }
-        }
         let Some(_waiting) = Waiting::enter(&self.waiting) else { return Emitted::Overflow };
-        let mut state = dialled.state.clone();
         // Unconstrained: a task that has used up its budget would not be given its place in the line.
         let queued = unconstrained(async {
             let _turn = self.turn.lock().await;
             dialled.caller.notify(event).await
         });
+        // Only for an event that waits.
+        let lost = async {
+            // An error means that the client is over.
+            let _ = dialled.state.clone().wait_for(|state| *state != ClientState::Ready).await;
+        };
         tokio::select! {
             biased;
             queued = queued => match queued {
                 Ok(()) => Emitted::Queued { dropped: 0 },
                 Err(_) => Emitted::Nobody,
             },
-            // An error means that the client is over.
-            _ = state.wait_for(|state| *state != ClientState::Ready) => Emitted::Overflow,
+            () = lost => Emitted::Overflow,
         }
     }
 }

@@ -122,9 +122,7 @@ impl Caller {
     pub fn try_notify(&self, event: Event) -> Result<(), CallError> {
         match &self.0 {
             Way::Queue(way) => way.try_notify(event),
-            Way::Custom(_) => {
-                Err(CallError::not_sent(Code::Unimplemented, "this caller can only wait for room"))
-            }
+            Way::Custom(_) => Err(only_waits()),
         }
     }
 
@@ -141,6 +139,21 @@ impl Caller {
         match &self.0 {
             Way::Queue(way) => way.sheds_events(),
             Way::Custom(_) => false,
+        }
+    }
+
+    /// Sends one event now or not at all, however much memory is kept.
+    pub(crate) fn send_now(&self, event: Event) -> Result<(), CallError> {
+        match &self.0 {
+            Way::Queue(way) => way.send_now(event),
+            Way::Custom(_) => Err(only_waits()),
+        }
+    }
+
+    /// So many events for this peer were dropped, so that all connections keep less memory.
+    pub(crate) fn count_withheld(&self, events: u64) {
+        if let Way::Queue(way) = &self.0 {
+            way.ledger.add(Count::EventsWithheld, events);
         }
     }
 
@@ -168,6 +181,10 @@ impl Caller {
             way.outlet.progress(run, body);
         }
     }
+}
+
+fn only_waits() -> CallError {
+    CallError::not_sent(Code::Unimplemented, "this caller can only wait for room")
 }
 
 impl From<Arc<QueueWay>> for Caller {
@@ -207,9 +224,13 @@ impl QueueWay {
 
     fn try_notify(&self, event: Event) -> Result<(), CallError> {
         if self.sheds_events() {
-            self.ledger.add(Count::EventsShed, 1);
+            self.ledger.add(Count::EventsWithheld, 1);
             return Err(CallError::not_sent(Code::ResourceExhausted, self.surroundings.memory.why()));
         }
+        self.send_now(event)
+    }
+
+    fn send_now(&self, event: Event) -> Result<(), CallError> {
         self.outlet.event(event).map_err(|(_, rejected)| rejected.into_error())
     }
 

@@ -32,7 +32,7 @@ use crate::client::gap_event;
 use crate::codec::Codec;
 use crate::credentials::{BoxFuture, Identity, Refusal};
 use crate::ledger::{Count, Tally};
-use crate::memory::{Charge, MemoryStep};
+use crate::memory::Charge;
 use crate::moment::Moment;
 use crate::peer::Peer;
 use crate::pending::Pending;
@@ -86,8 +86,8 @@ pub struct Connection<T, S: Session> {
     tally: Tally,
     /// What it keeps of the memory of all.
     charge: Charge,
-    /// What is done about that in this turn.
-    step: MemoryStep,
+    /// Because of that no request is begun in this turn, nor an event.
+    refuses: bool,
     judging: Option<BoxFuture<'static, Verdict>>,
     /// Asked to drain, and after that: asked to stop.
     signal: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -177,7 +177,7 @@ where
             deadlines: Deadlines::new(),
             tally: Tally::new(&endpoint.ledger),
             charge: Charge::new(Arc::clone(&endpoint.surroundings.memory), id),
-            step: MemoryStep::None,
+            refuses: false,
             judging: None,
             signal: Box::pin(endpoint.shutdown.when_draining()),
             established: Some(established),
@@ -234,7 +234,7 @@ where
         if self.stage == Stage::New {
             self.open();
         }
-        self.step = self.charge.step();
+        self.refuses = self.charge.refuses();
         if let Some(why) = self.charge.must_close() {
             self.shed(why);
         }
@@ -382,7 +382,8 @@ where
                 observer.connected(&self.peer);
             }
             if let Some((since, reason)) = self.gap.take().filter(|_| !self.session.resumes()) {
-                self.deliver_event(gap_event(self.now - since, &reason));
+                // Whatever else is dropped: nothing would tell of this one.
+                self.hand_on(gap_event(self.now - since, &reason));
             }
         }
     }

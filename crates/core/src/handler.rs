@@ -20,6 +20,10 @@ pub type HandlerFuture = BoxFuture<'static, Answer>;
 /// Anything that can be called with an incoming message: a router, a layered router, the caller of another wire.
 ///
 /// Dropping the future gives the message up; that happens when its caller has gone or its deadline has passed.
+///
+/// The future is polled in the task of its connection, and not at all while as much as `max_queue_bytes` waits to be written to the peer:
+/// the handlers of a peer that does not read pause with all they hold. One that holds what others wait for, a lock or a place among few,
+/// needs a task of its own ([`OwnTask`](crate::layer::OwnTask)).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
     note = "async functions become handlers through `Router::handle`; a whole service implements `Handler`"

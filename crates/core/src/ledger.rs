@@ -71,8 +71,7 @@ counts! {
     EventsFailed => "events_failed",
     /// Events dropped because as many were being handled as `max_in_flight` or `max_in_flight_bytes` allow.
     EventsRefused => "events_refused",
-    /// Events refused because all connections keep too much of `max_memory_bytes`: those of a peer, and those for a slow one that were to
-    /// be queued at once or not at all.
+    /// Events of a peer dropped because all connections keep too much of `max_memory_bytes`.
     EventsShed => "events_shed",
     /// Calls of ours that were accepted.
     Calls => "calls",
@@ -88,6 +87,8 @@ counts! {
     CallsCancelled => "calls_cancelled",
     /// Events of ours that never left.
     EventsNotSent => "events_not_sent",
+    /// Events of ours for a slow peer that were dropped because all connections keep too much of `max_memory_bytes`.
+    EventsWithheld => "events_withheld",
     /// Events of ours that were sent.
     EventsSent => "events_sent",
     /// Reason: a message that could not be read.

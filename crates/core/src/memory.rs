@@ -4,7 +4,7 @@
 //! come here at all. Whoever has to give way asks for the step in force, which is one atomic read.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -29,9 +29,9 @@ pub enum MemoryStep {
     None,
     /// From 70 %: events that may be dropped are, where the queue of their connection is not small already.
     DropEvents,
-    /// From 80 %: no connection is accepted.
+    /// From 80 %: connections are turned away.
     RefuseConnections,
-    /// From 90 %: no request of a peer is begun, nor an event of one.
+    /// From 90 %: no request is begun of a peer whose connection keeps some of it already, nor an event of one.
     RefuseRequests,
     /// From 95 %: the connection that keeps most is closed, and then the next, until there is room.
     CloseLargest,
@@ -74,8 +74,8 @@ impl MemoryStep {
         match self {
             MemoryStep::None => "nothing is done",
             MemoryStep::DropEvents => "events for slow peers are dropped",
-            MemoryStep::RefuseConnections => "no connection is accepted",
-            MemoryStep::RefuseRequests => "requests are refused",
+            MemoryStep::RefuseConnections => "connections are turned away",
+            MemoryStep::RefuseRequests => "requests of those who keep some of it are refused",
             MemoryStep::CloseLargest => "the connections that keep most are closed",
         }
     }
@@ -86,13 +86,16 @@ impl MemoryStep {
 ///
 /// It bounds them together where [`Limits`](crate::Limits) bound each alone. A connection counts from 64 KiB on, in multiples of that,
 /// and a body that several have in hand counts for each: whoever tells many peers large events, or takes messages of hundreds of MiB,
-/// sets more. Not counted are the lines of a [`Hub`](crate::Hub), which have bounds of their own, the queue of a client without a
-/// connection, and what handlers and callers hold.
+/// sets more. Not counted are the lines of a [`Hub`](crate::Hub) and the queue of a client, which outlives its connection: these have bounds
+/// of their own. Nor is what handlers and callers hold, nor the one whole frame of at most `max_frame_bytes` that a connection may have
+/// decoded when its turn was over, because only its session knows what that keeps.
 #[derive(Debug)]
 pub struct Memory {
     max: usize,
-    /// The place of the step among all, for whoever reads it without the lock.
+    /// The place of the step among all, for whoever reads it without the lock, as all who are refused do.
     step: AtomicU8,
+    /// How many units are kept, likewise.
+    units: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -112,7 +115,7 @@ struct State {
 impl Memory {
     /// A budget of so many bytes: `max_memory_bytes`.
     pub fn new(max_bytes: usize) -> Self {
-        Self { max: max_bytes, step: AtomicU8::new(0), state: Mutex::default() }
+        Self { max: max_bytes, step: AtomicU8::new(0), units: AtomicUsize::new(0), state: Mutex::default() }
     }
 
     /// The budget of this process, 512 MiB: whoever is given no other shares it.
@@ -128,7 +131,7 @@ impl Memory {
 
     /// How many bytes are kept now, rounded up connection by connection.
     pub fn held(&self) -> usize {
-        self.lock().units.saturating_mul(UNIT)
+        self.units.load(Ordering::Relaxed).saturating_mul(UNIT)
     }
 
     /// The most that ever was.
@@ -183,6 +186,8 @@ impl Memory {
         state.peak = state.peak.max(state.units);
         let (old, new) = (state.step, self.step_for(state.units, state.step));
         state.step = new;
+        // Under the lock, so that what is read is never older than what is known.
+        self.units.store(state.units, Ordering::Relaxed);
         let held = state.units.saturating_mul(UNIT);
         let told = if old == new { Vec::new() } else { state.tell(old, new, now) };
         if new < MemoryStep::CloseLargest {
@@ -197,7 +202,6 @@ impl Memory {
             state.chosen = Some(largest);
         }
         if old != new {
-            // Under the lock, so that what is read is never older than what is known.
             self.step.store(new as u8, Ordering::Relaxed);
         }
         drop(state);
@@ -251,40 +255,55 @@ impl Default for Memory {
     }
 }
 
-/// What one connection keeps of the budget; given back when it is dropped.
+/// What one connection keeps of the budget; given back when it ends, or is dropped.
 #[derive(Debug)]
 pub(crate) struct Charge {
     memory: Arc<Memory>,
     number: u64,
     units: usize,
+    /// Of the task that was told last, while anything is kept.
+    waker: Option<Waker>,
 }
 
 impl Charge {
     /// Nothing yet. No two that share a budget have the same number.
     pub(crate) fn new(memory: Arc<Memory>, number: u64) -> Self {
-        Self { memory, number, units: 0 }
-    }
-
-    /// The step in force.
-    #[inline]
-    pub(crate) fn step(&self) -> MemoryStep {
-        self.memory.step()
+        Self { memory, number, units: 0, waker: None }
     }
 
     /// So many bytes are kept now; `waker` is told when it is this one that has to close.
     #[inline]
     pub(crate) fn hold(&mut self, bytes: usize, now: Moment, waker: &Waker) {
         let units = if bytes < UNIT { 0 } else { bytes.div_ceil(UNIT) };
-        if units != self.units {
+        let moved = || !self.waker.as_ref().is_some_and(|known| known.will_wake(waker));
+        if units != self.units || (units > 0 && moved()) {
             let before = std::mem::replace(&mut self.units, units);
+            self.waker = (units > 0).then(|| waker.clone());
             self.memory.change(self.number, (before, units), now, Some(waker));
         }
+    }
+
+    /// Nothing is kept any more.
+    pub(crate) fn release(&mut self) {
+        self.waker = None;
+        let units = std::mem::take(&mut self.units);
+        if units > 0 {
+            // No step begins here, so the moment does not matter.
+            self.memory.change(self.number, (units, 0), Moment::default(), None);
+        }
+    }
+
+    /// Is nothing more of this one begun? Whoever keeps nothing goes on: otherwise a few that never read could hold off everybody,
+    /// without there ever being so much that one of them is closed.
+    #[inline]
+    pub(crate) fn refuses(&self) -> bool {
+        self.units > 0 && self.memory.step() >= MemoryStep::RefuseRequests
     }
 
     /// Is it this one that has to close, and why?
     pub(crate) fn must_close(&self) -> Option<String> {
         let chosen = self.units > 0
-            && self.step() == MemoryStep::CloseLargest
+            && self.memory.step() == MemoryStep::CloseLargest
             && self.memory.lock().chosen == Some(self.number);
         chosen.then(|| {
             let bytes = self.units.saturating_mul(UNIT);
@@ -300,16 +319,12 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if self.units > 0 {
-            // No step begins here, so the moment does not matter.
-            self.memory.change(self.number, (self.units, 0), Moment::default(), None);
-        }
+        self.release();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
 
     use super::*;
@@ -390,6 +405,19 @@ mod tests {
         );
         third.hold(20 * UNIT, now, &wakers[2]);
         assert_eq!((told(), third.must_close()), ([1, 0, 1], None), "there is room");
+    }
+
+    #[test]
+    fn c20_one_that_moved_to_another_task_is_told_there_to_close() {
+        let memory = Arc::new(Memory::new(MAX));
+        let [mut moved, mut other] = charges(&memory);
+        let woken = [(); 2].map(|()| Arc::<Woken>::default());
+        let now = Moment::default();
+        for woken in &woken {
+            moved.hold(60 * UNIT, now, &Waker::from(Arc::clone(woken)));
+        }
+        hold(&mut other, 40);
+        assert_eq!(woken.each_ref().map(|woken| woken.0.load(Ordering::Relaxed)), [0, 1]);
     }
 
     #[test]

@@ -93,7 +93,8 @@ impl<R> Runs<R> {
     }
 
     /// Starts a handler that is given a body which keeps so many bytes; gives its answer back when it is ready at once. One that is
-    /// held up takes a slot before it is first polled, as if it had been woken.
+    /// held up takes a slot before it is first polled, as if it had been woken, and so does each that comes after it: none is
+    /// overtaken.
     pub(crate) fn start(
         &mut self,
         reply: Option<R>,
@@ -116,7 +117,7 @@ impl<R> Runs<R> {
             return Some(Finished { reply, answer: Err(panicked()) });
         };
         let mut run = Run { id, future, reply, deadline, bytes };
-        let polled = if held_up {
+        let polled = if held_up || !self.woken.is_empty() {
             slot.wake.queued.store(true, Ordering::Release);
             self.woken.push_back(index);
             Poll::Pending

@@ -65,15 +65,15 @@ struct Attempt {
     /// How long the connection was up; `None` when it never was.
     up: Option<Duration>,
     hopeless: bool,
-    /// Events that were dropped and are still to be told.
-    missed: u64,
+    /// Events that were dropped and are still to be told; `None` when there was no connection.
+    missed: Option<u64>,
     /// It was up, and this side gave it up.
     given_up: bool,
 }
 
 impl Attempt {
     fn failed(why: String, hopeless: bool) -> Self {
-        Self { why, refused: None, up: None, hopeless, missed: 0, given_up: false }
+        Self { why, refused: None, up: None, hopeless, missed: None, given_up: false }
     }
 }
 
@@ -86,7 +86,7 @@ struct Course {
     refusals: u32,
     /// When the last connection was lost, and why.
     lost: Option<(Moment, String)>,
-    /// Events that it dropped without having told so.
+    /// Events that were dropped and that no connection has told of.
     missed: u64,
 }
 
@@ -117,12 +117,13 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
         if self.endpoint.shutdown.is_draining() {
             return Err(ClientState::Closed("shut down".to_owned()));
         }
+        course.missed = attempt.missed.unwrap_or(course.missed);
         match attempt.up {
             Some(up) => {
                 let settled = up >= reconnect.settled_after || attempt.given_up;
                 let failures = if settled { 0 } else { course.failures };
                 let lost = Some((now, attempt.why.clone()));
-                *course = Course { failures, lost, missed: attempt.missed, ..Course::default() };
+                *course = Course { failures, lost, missed: course.missed, ..Course::default() };
             }
             None => {
                 let refused = u32::from(attempt.refused.is_some());
@@ -185,13 +186,15 @@ impl<D: Dial, F: Follow> Supervisor<D, F> {
     /// Runs a connection until it ends.
     fn stay(&self, up: &mut Up<D>, cx: &mut Context<'_>) -> Poll<Attempt> {
         let clock = &self.endpoint.surroundings.clock;
-        if let Poll::Ready(Ended { reason, .. }) = Pin::new(&mut up.connection).poll(cx) {
+        if let Poll::Ready(Ended { reason, established }) = Pin::new(&mut up.connection).poll(cx) {
+            // It may have come up and ended at once.
+            let now = clock.now();
             return Poll::Ready(Attempt {
                 why: reason.to_string(),
-                up: up.since.map(|since| clock.now() - since),
-                missed: up.connection.missed,
+                up: established.then(|| now - up.since.unwrap_or(now)),
+                missed: Some(up.connection.missed),
                 hopeless: matches!(reason, Close::Local | Close::Shutdown | Close::Dismissed(_)),
-                given_up: up.since.is_some() && matches!(reason, Close::GivenUp(_)),
+                given_up: established && matches!(reason, Close::GivenUp(_)),
                 refused: match reason {
                     Close::Refused(refusal) => Some(refusal),
                     _ => None,

@@ -135,6 +135,7 @@ impl<T, S: Session> Connection<T, S> {
             }
         }
         tracing::debug!(wire = self.endpoint.wire, peer = self.peer.id(), %reason, "connection closed");
+        self.charge.release();
     }
 }
 

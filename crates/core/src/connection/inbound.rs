@@ -13,7 +13,6 @@ use crate::failure::{CallError, Code, Failure, Retry};
 use crate::handler::{Incoming, Kind, RunId};
 use crate::ledger::Count;
 use crate::limits::too_large;
-use crate::memory::MemoryStep;
 use crate::runs::Finished;
 use crate::session::{Action, Close, Delivery, FrameOf, Outbound, Session};
 use crate::transport::Transport;
@@ -276,7 +275,7 @@ where
         let limits = &self.endpoint.limits;
         let refusal = if matches!(self.stage, Stage::Open { draining: true }) {
             Some((Count::RequestsRefused, Failure::new(Code::Unavailable, "shutting down")))
-        } else if self.step >= MemoryStep::RefuseRequests {
+        } else if self.refuses {
             Some((Count::RequestsShed, Failure::new(Code::ResourceExhausted, self.charge.why())))
         } else if self.runs.requests() >= limits.max_in_flight {
             let text = format!("too many requests at once: max_in_flight = {}", limits.max_in_flight);
@@ -323,9 +322,9 @@ where
         }
     }
 
-    pub(super) fn deliver_event(&mut self, event: Event) {
+    fn deliver_event(&mut self, event: Event) {
         let limits = &self.endpoint.limits;
-        if self.step >= MemoryStep::RefuseRequests {
+        if self.refuses {
             self.missed = self.missed.saturating_add(1);
             return self.tally.add(Count::EventsShed);
         }
@@ -335,8 +334,13 @@ where
             self.missed = self.missed.saturating_add(1);
             return self.tally.add(Count::EventsRefused);
         }
+        self.hand_on(event);
+    }
+
+    /// Starts the handler of an event, told first of those that were dropped before it.
+    pub(super) fn hand_on(&mut self, event: Event) {
         if self.missed > 0 {
-            let gap = missed_event(std::mem::take(&mut self.missed), limits);
+            let gap = missed_event(std::mem::take(&mut self.missed), &self.endpoint.limits);
             self.start_event(gap);
         }
         self.start_event(event);

@@ -73,8 +73,9 @@ impl<S: Session> Outbox<S> {
         self.queue.is_empty()
     }
 
+    /// What would be given back if the connection were closed: a queue that is kept goes to the next one.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        if self.keep { 0 } else { self.bytes }
     }
 
     pub(super) fn earliest(&self) -> Option<Moment> {

@@ -113,7 +113,8 @@ impl Subscriber {
         if state.over {
             return false;
         }
-        if state.pump.is_none() && self.send_now(&mut state, event) {
+        let sheds = self.caller.sheds_events();
+        if !sheds && state.pump.is_none() && self.send_now(&mut state, event) {
             return true;
         }
         if self.caller.has_ended() {
@@ -121,7 +122,11 @@ impl Subscriber {
             state.end();
             return false;
         }
-        self.keep(&mut state, event, key);
+        if sheds {
+            self.shed(&mut state);
+        } else {
+            self.keep(&mut state, event, key);
+        }
         if state.pump.is_none() && !state.waiting.is_empty() {
             state.pump = Some(self.runtime.spawn(Arc::clone(self).pump()).abort_handle());
         }
@@ -130,23 +135,26 @@ impl Subscriber {
 
     fn send_now(&self, state: &mut State, event: &Event) -> bool {
         if let Some(gap) = self.gap(state.missed) {
-            if self.caller.try_notify(gap).is_err() {
+            if self.caller.send_now(gap).is_err() {
                 return false;
             }
             state.missed = 0;
             state.counts.gaps += 1;
         }
-        let sent = self.caller.try_notify(event.clone()).is_ok();
+        let sent = self.caller.send_now(event.clone()).is_ok();
         state.counts.sent += u64::from(sent);
         sent
     }
 
+    /// Drops an event and all that wait: there is too little memory.
+    fn shed(&self, state: &mut State) {
+        self.caller.count_withheld(state.waiting.len() as u64 + 1);
+        while state.drop_oldest() {}
+        state.counts.dropped += 1;
+        state.miss(1);
+    }
+
     fn keep(&self, state: &mut State, event: &Event, key: &ByteString) {
-        if self.caller.sheds_events() {
-            while state.drop_oldest() {}
-            state.counts.dropped += 1;
-            return state.miss(1);
-        }
         let HubConfig {
             max_subscriber_messages: max_messages, max_subscriber_bytes: max_bytes, slow, ..
         } = *self.config;

@@ -9,6 +9,7 @@ use crate::caller::{Call, Caller};
 use crate::credentials::BoxFuture;
 use crate::envelope::Request;
 use crate::failure::{CallError, Outcome};
+use crate::ledger::{Count, Ledger};
 use crate::limits::Limits;
 use crate::memory::{Charge, Memory, UNIT};
 use crate::moment::{Moment, Surroundings};
@@ -19,6 +20,7 @@ use crate::session::Close;
 struct Remote {
     peer: Peer,
     queue: Arc<Queue<()>>,
+    ledger: Arc<Ledger>,
     jobs: VecDeque<Numbered<()>>,
 }
 
@@ -32,8 +34,9 @@ impl Remote {
         let queue = Arc::new(Queue::new(&Limits { max_queue_messages: room, ..Limits::default() }));
         let surroundings = Surroundings { memory: Arc::clone(memory), ..Surroundings::seeded(id) };
         let outlet: Arc<dyn Outlet> = Arc::clone(&queue) as _;
-        let caller = Caller::over_queue(outlet, surroundings, Arc::default(), Duration::from_secs(1));
-        Self { peer: Peer::new(id, "test", None, Some(caller)), queue, jobs: VecDeque::new() }
+        let ledger = Arc::<Ledger>::default();
+        let caller = Caller::over_queue(outlet, surroundings, Arc::clone(&ledger), Duration::from_secs(1));
+        Self { peer: Peer::new(id, "test", None, Some(caller)), queue, ledger, jobs: VecDeque::new() }
     }
 
     /// The next event; waits for it.
@@ -368,8 +371,11 @@ async fn c20_from_70_percent_of_the_memory_on_a_slow_member_loses_what_waits_and
     assert_eq!(fast.read(1).await, ["4"]);
     let counts = hub.counts(&slow.peer).unwrap();
     assert_eq!((counts.sent, counts.waiting, counts.dropped), (2, 0, 3));
-    hold(0);
+    assert_eq!(slow.ledger.get(Count::EventsWithheld), 3, "all that were lost, and no gap");
     hub.publish("g", &number(5));
+    assert_eq!((fast.read(1).await, slow.ledger.get(Count::EventsWithheld)), (vec!["5".to_owned()], 4));
+    hold(0);
+    hub.publish("g", &number(6));
     assert_eq!(slow.read(2).await[1], "1");
-    assert_eq!(slow.read(2).await, ["polywire.gap {\"missed\":3,\"reason\":\"slow subscriber\"}", "5"]);
+    assert_eq!(slow.read(2).await, ["polywire.gap {\"missed\":4,\"reason\":\"slow subscriber\"}", "6"]);
 }

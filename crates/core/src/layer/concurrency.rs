@@ -12,6 +12,10 @@ use super::exhausted;
 /// Refuses with `resource_exhausted` what would be more than `max_concurrent_calls` at once; nothing waits.
 ///
 /// A call counts until its future has ended or was dropped. Clones of the layer share the limit.
+///
+/// It counts also while its connection polls no handler because its peer does not read, for `handler_timeout` at most: peers that do not
+/// read can use up the limit of all. Within [`OwnTask`](super::OwnTask), the outer of the two, a call counts only for as long as its handler
+/// runs.
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLimit {
     max_concurrent_calls: usize,

@@ -15,6 +15,10 @@ use crate::handler::{Handler, HandlerFuture, Incoming};
 /// [`spawn_blocking`](tokio::task::spawn_blocking) inside the handler for what blocks a thread. Messages still start in the
 /// order in which they came, but run beside each other.
 ///
+/// And for a handler that holds what others wait for: while a peer does not read, handlers in the task of its connection pause, this one goes on.
+/// What a layer takes, such as the place of a [`ConcurrencyLimit`](super::ConcurrencyLimit), is given back by the task where this layer is
+/// the outer one.
+///
 /// ```
 /// use polywire_core::{Json, Router, layer::OwnTask};
 ///

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polywire_core::{Close, Code, Count, Event, Memory, MemoryStep, Route};
+use polywire_core::{Close, Code, Count, Event, Memory, MemoryStep, Response, Route};
 use tokio::io::AsyncWriteExt;
 
 use crate::server::{House, open};
-use crate::toy::{Login, Rig, Setup, json, settle};
+use crate::toy::{Login, Rig, Serve, Setup, json, settle};
 
 const UNIT: usize = 64 << 10;
 /// A percent of it is one unit.
 const MAX: usize = 100 * UNIT;
 
-fn budget() -> Arc<Memory> {
+pub(crate) fn budget() -> Arc<Memory> {
     Arc::new(Memory::new(MAX))
 }
 
 /// A connection on this budget whose writes may wait for minutes.
-fn on(memory: &Arc<Memory>) -> Setup {
+pub(crate) fn on(memory: &Arc<Memory>) -> Setup {
     let mut setup = Setup::new();
     setup.endpoint.surroundings.memory = Arc::clone(memory);
     setup.limits.write_timeout = Duration::from_secs(300);
@@ -32,7 +32,7 @@ fn event() -> Event {
 }
 
 /// Sends events to a peer that does not read until so many percent of the budget are kept.
-async fn fill(rig: &Rig, memory: &Memory, percent: usize) {
+pub(crate) async fn fill(rig: &Rig, memory: &Memory, percent: usize) {
     while memory.held() < percent * UNIT {
         rig.caller().notify(event()).await.unwrap();
         settle().await;
@@ -52,7 +52,7 @@ async fn c20_from_70_percent_on_events_for_slow_peers_are_dropped_and_for_others
     let refused = slow.caller().try_notify(event()).unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(refused.to_string().contains("max_memory_bytes = 6553600"), "{refused}");
-    assert_eq!(slow.count(Count::EventsShed), 1);
+    assert_eq!((slow.count(Count::EventsWithheld), slow.count(Count::EventsShed)), (1, 0));
     fast.notify("e", "1").await;
     assert_eq!(fast.hear().await, ". e 1");
     fast.caller().try_notify(Event::new(Route::from_static("e"), json("2"))).unwrap();
@@ -66,7 +66,7 @@ async fn c20_from_70_percent_on_events_for_slow_peers_are_dropped_and_for_others
 }
 
 #[tokio::test(start_paused = true)]
-async fn c20_from_80_percent_on_no_connection_is_accepted() {
+async fn c20_from_80_percent_on_connections_are_turned_away() {
     let memory = budget();
     let house: House = open(on(&memory), Login::None);
     let mut early = house.arrive().await;
@@ -84,16 +84,23 @@ async fn c20_from_80_percent_on_no_connection_is_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c20_from_90_percent_on_requests_are_refused_by_name() {
+async fn c20_from_90_percent_on_requests_of_who_keeps_some_of_it_are_refused_by_name() {
     let memory = budget();
     let (keeper, mut rig) = (on(&memory).start(), on(&memory).start());
+    fill(&rig, &memory, 1).await;
     fill(&keeper, &memory, 90).await;
     rig.say("? 1 echo 1").await;
     let held = memory.held();
-    let why = format!("{held} bytes that all connections keep are too near to max_memory_bytes = {MAX}");
-    assert_eq!(rig.hear().await, format!("x 1 resource_exhausted {why}"));
+    while rig.count(Count::RequestsShed) == 0 {
+        settle().await;
+    }
     rig.say(". moved 1").await;
     settle().await;
+    for _ in 0..2 {
+        assert!(rig.hear().await.starts_with(". e \"x"));
+    }
+    let why = format!("{held} bytes that all connections keep are too near to max_memory_bytes = {MAX}");
+    assert_eq!(rig.hear().await, format!("x 1 resource_exhausted {why}"));
     assert_eq!((rig.count(Count::RequestsShed), rig.count(Count::EventsShed)), (1, 1));
     assert_eq!((rig.count(Count::RequestsRefused), rig.heard.all().len()), (0, 0));
     let call = rig.call("a", "1");
@@ -104,6 +111,50 @@ async fn c20_from_90_percent_on_requests_are_refused_by_name() {
     rig.say("? 2 echo 2").await;
     assert_eq!(rig.hear().await, "! 2 2");
     rig.hang_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c20_from_90_percent_on_who_keeps_nothing_is_served_until_the_largest_has_to_go() {
+    let memory = budget();
+    let (keeper, mut honest) = (on(&memory).start(), on(&memory).start());
+    fill(&keeper, &memory, 90).await;
+    honest.say(". moved 1").await;
+    honest.say("? 1 echo 1").await;
+    assert_eq!(honest.hear().await, "! 1 1");
+    assert_eq!(honest.heard.all(), [". moved 1", "? echo 1"]);
+    assert_eq!((honest.count(Count::RequestsShed), honest.count(Count::EventsShed)), (0, 0));
+    // Each asks for one answer that it does not read, and is refused the next.
+    let mut lazy = Vec::new();
+    while !keeper.task.is_finished() && lazy.len() < 10 {
+        let large = |_| async { Ok(Response::from(json(&format!("\"{}\"", "x".repeat(2 * UNIT))))) };
+        let mut rig = on(&memory).handler(Serve(large)).start();
+        rig.say("? 1 large").await;
+        settle().await;
+        rig.say("? 2 large").await;
+        settle().await;
+        lazy.push(rig);
+    }
+    assert!(matches!(keeper.ended().await.reason, Close::Memory(_)));
+    assert_eq!(lazy[0].count(Count::RequestsShed), 1);
+    for rig in lazy.into_iter().chain([honest]) {
+        rig.hang_up().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_has_ended_keeps_nothing_though_it_was_not_dropped() {
+    let memory = budget();
+    let (near, far) = tokio::io::duplex(4_096);
+    let (mut connection, link, _) = on(&memory).connect(near);
+    for _ in 0..2 {
+        link.caller().notify(event()).await.unwrap();
+    }
+    tokio::time::timeout(Duration::from_millis(1), &mut connection).await.unwrap_err();
+    assert!(memory.held() > 0);
+    drop(far);
+    assert_eq!((&mut connection).await.reason, Close::Peer);
+    assert_eq!(memory.held(), 0);
+    drop(connection);
 }
 
 #[tokio::test(start_paused = true)]

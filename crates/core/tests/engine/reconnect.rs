@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::memory::{budget, fill, on};
 use crate::toy::{Heard, Login, Setup, ToyCodec, ToySession, check_books, json, settle};
 
 /// Dials pipes whose far ends go to the test; refuses to while the test is not listening.
@@ -341,6 +342,65 @@ async fn c13_events_that_were_dropped_before_a_reconnect_are_told_after_it_once(
     far.say(". live 5").await;
     settle().await;
     assert_eq!(bench.heard.all().len(), 6, "another gap of the reconnect and the event");
+    bench.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c13_what_a_connection_told_that_ended_at_once_is_not_told_again() {
+    let mut setup = Setup::new();
+    setup.limits.max_in_flight = 1;
+    let mut bench = bench_with(setup, Reconnect::default(), 16);
+    let mut far = bench.accept().await;
+    far.welcome().await;
+    let call = ask(&bench.client, "a", 60);
+    far.hear().await;
+    far.say(". late 1\n. late 2\n. late 3").await;
+    settle().await;
+    drop(far);
+    assert!(call.await.unwrap().is_err());
+    let mut far = bench.accept().await;
+    far.hear().await;
+    far.say("welcome ann\n. live 4").await;
+    drop(far);
+    let mut far = bench.accept().await;
+    far.welcome().await;
+    far.say(". live 5").await;
+    settle().await;
+    let heard = bench.heard.all();
+    let missed = heard.iter().filter(|event| event.contains("\"missed\"")).count();
+    assert_eq!((heard.len(), missed), (6, 1), "{heard:?}");
+    bench.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_would_send_over_its_next_connection_is_not_counted_for_this_one() {
+    let memory = budget();
+    let mut bench = bench_with(on(&memory), Reconnect::default(), 16);
+    let mut far = bench.accept().await;
+    far.welcome().await;
+    for _ in 0..20 {
+        let event = Event::new(Route::from_static("e"), json(&format!("\"{}\"", "x".repeat(60 << 10))));
+        bench.client.caller().notify(event).await.unwrap();
+        settle().await;
+    }
+    assert!((1..4 * (64 << 10)).contains(&memory.held()), "{} bytes", memory.held());
+    drop(far);
+    bench.end().await;
+    assert_eq!(memory.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c20_the_gap_of_a_reconnect_is_told_whatever_memory_is_left() {
+    let memory = budget();
+    let keeper = on(&memory).start();
+    let mut bench = bench_with(on(&memory), Reconnect::default(), 16);
+    drop(bench.accept().await.welcome().await);
+    fill(&keeper, &memory, 90).await;
+    bench.accept().await.welcome().await;
+    let heard = bench.heard.all();
+    assert!(matches!(&heard[..], [gap] if gap.starts_with(". polywire.gap {\"since_ms\":")), "{heard:?}");
+    assert_eq!(bench.ledger.get(Count::EventsShed), 0);
+    keeper.hang_up().await;
     bench.end().await;
 }
 

@@ -1,13 +1,15 @@
 //! A connection with much to do lets others run in between.
 
 use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::Arc;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
-use polywire_core::{Caller, Close, Count, Event, Incoming, Ledger, Request, Response, Route};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, duplex};
+use polywire_core::{Body, Caller, Close, Count, Event, Incoming, Ledger, Request, Response, Route};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
 use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
@@ -210,4 +212,68 @@ async fn a_caller_waits_eight_turns_for_others_and_no_longer() {
     let frames = call.await.unwrap();
     assert!((1..=8 * 64).contains(&frames), "{frames} messages were handled before the caller ran");
     rig.hang_up().await;
+}
+
+/// Says its first line at once and its second when half of what it is sent has left.
+struct Halves {
+    said: [Option<&'static [u8]>; 2],
+    left: usize,
+}
+
+impl AsyncRead for Halves {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let next = usize::from(self.left > 0);
+        match self.said[next].take() {
+            Some(line) => {
+                buffer.put_slice(line);
+                Poll::Ready(Ok(()))
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Halves {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        const HALF: usize = 50 << 10;
+        if self.left == HALF && self.said[1].is_some() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let taken = if self.left < HALF { bytes.len().min(HALF - self.left) } else { bytes.len() };
+        self.left += taken;
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_was_held_up_is_not_overtaken_by_the_next() {
+    let polled = Arc::<Mutex<Vec<Body>>>::default();
+    let note = Arc::clone(&polled);
+    let mut setup = Setup::new().handler(Serve(move |incoming: Incoming| {
+        let note = Arc::clone(&note);
+        async move {
+            note.lock().unwrap().push(incoming.body);
+            Ok(Response::from(Body::Empty))
+        }
+    }));
+    setup.limits.max_queue_bytes = 64 << 10;
+    let (connection, link, _) = setup.connect(Halves { said: [Some(b". e 1\n"), Some(b". e 2\n")], left: 0 });
+    let large = Event::new(Route::from_static("large"), json(&format!("\"{}\"", "x".repeat(100 << 10))));
+    link.caller().notify(large).await.unwrap();
+    // It goes on for as long as it is let.
+    tokio::time::timeout(Duration::from_secs(1), connection).await.unwrap_err();
+    assert_eq!(*polled.lock().unwrap(), [json("1"), json("2")]);
 }

@@ -9,11 +9,13 @@ pub(super) struct Boundaries {
     header: Begun,
     /// Bytes of the payload that are still to come.
     payload: u64,
+    /// That payload is none of a message.
+    control: bool,
     /// A message of several frames has been begun.
     fragmented: bool,
     /// The frames of the message at hand so far.
     frames: u32,
-    /// The bytes of its payload so far.
+    /// The bytes of its payload so far; none once it is whole.
     bytes: usize,
     /// The most frames that one message had.
     pub(super) most_frames: u32,
@@ -27,7 +29,7 @@ impl Boundaries {
 
     /// Bytes of a message that is not whole yet.
     pub(super) fn begun(&self) -> usize {
-        if self.between() { 0 } else { self.bytes }
+        self.bytes
     }
 
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
@@ -35,14 +37,15 @@ impl Boundaries {
             if self.payload > 0 {
                 let skip = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
                 bytes = bytes.get(skip..).unwrap_or_default();
-                self.bytes = self.bytes.saturating_add(skip);
+                if !self.control {
+                    self.bytes = self.bytes.saturating_add(skip);
+                }
                 self.payload -= u64::try_from(skip).unwrap_or(self.payload);
-                continue;
-            }
-            if let Some(header) = self.header.take(&mut bytes) {
+            } else if let Some(header) = self.header.take(&mut bytes) {
                 self.header.clear();
                 self.payload = header.length;
-                if !header.is_control() {
+                self.control = header.is_control();
+                if !self.control {
                     self.fragmented = !header.is_final();
                     if header.opcode() != 0 {
                         (self.frames, self.bytes) = (0, 0);
@@ -50,6 +53,9 @@ impl Boundaries {
                     self.frames = self.frames.saturating_add(1);
                     self.most_frames = self.most_frames.max(self.frames);
                 }
+            }
+            if self.between() {
+                self.bytes = 0;
             }
         }
     }
@@ -98,5 +104,22 @@ mod tests {
         let mut boundaries = Boundaries::default();
         boundaries.pass(&[0x82, 127, 255, 255, 255, 255, 255, 255, 255, 255, 1, 2]);
         assert!(!boundaries.between());
+    }
+
+    #[test]
+    fn a_message_that_is_whole_and_what_a_ping_carries_keep_nothing() {
+        let mut boundaries = Boundaries::default();
+        let mut begun = |bytes: &[u8]| {
+            boundaries.pass(bytes);
+            boundaries.begun()
+        };
+        let whole = [&[0x82, 126, 1, 0][..], &[7; 256]].concat();
+        assert_eq!([begun(&whole), begun(&[0x89])], [0, 0], "the first byte of a ping");
+        assert_eq!([begun(&[3, 1, 2]), begun(&[3])], [0, 0], "and its payload");
+        assert_eq!([begun(&whole[..4]), begun(&whole[4..100]), begun(&whole[100..])], [0, 96, 0]);
+        // Two fragments with a ping between them.
+        assert_eq!([begun(&[0x01, 3, 1, 2, 3]), begun(&[0x89, 2, 9, 9]), begun(&[0x8a])], [3, 3, 3]);
+        assert_eq!([begun(&[0]), begun(&[0x00, 2, 4, 5]), begun(&[0x80, 1, 6])], [3, 5, 0]);
+        assert_eq!([begun(&[0x01, 1, 1]), begun(&[0x80, 0]), begun(&[0x89])], [1, 0, 0]);
     }
 }
