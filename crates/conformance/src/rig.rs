@@ -47,6 +47,13 @@ impl Guests {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner).iter().any(why)
     }
 
+    /// Why those went who did, for people.
+    pub(crate) fn ends(&self) -> String {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends: Vec<_> = gone.iter().map(|why| format!("{why}")).collect();
+        if ends.is_empty() { "nobody went".to_owned() } else { ends.join("; ") }
+    }
+
     pub(crate) fn came(&self) -> usize {
         self.came.load(Ordering::Relaxed)
     }

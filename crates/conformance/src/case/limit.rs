@@ -146,7 +146,8 @@ pub(crate) async fn a_message_that_is_begun_has_its_time(bench: &Bench<'_>) -> O
     let named = |why: &Close| matches!(why, Close::SlowFrame(_)) && why.to_string().contains("frame_timeout");
     holds!(
         rig.far.guests.went(named),
-        "a message without its end was not ended by name of frame_timeout = {timeout:?}"
+        "a message without its end was not ended by name of frame_timeout = {timeout:?}: {}",
+        rig.far.guests.ends()
     );
     rig.reconnect().await?;
     finish(rig, Verdict::Held).await
