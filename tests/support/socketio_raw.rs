@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use polywire_core::{Peer, Server};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -239,4 +240,10 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
         }
     };
     timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("{what} in time"));
+}
+
+/// The client that is there, once it is.
+pub(crate) async fn one_peer(server: &Server) -> Peer {
+    until("a peer", || !server.peers().is_empty()).await;
+    server.peers().remove(0)
 }

@@ -4,7 +4,7 @@
 //! `frames_received = frames_delivered + frames_used + sum of reasons`, and for calls each way
 //! `started = answered + failed + … + running`. A connection counts in plain numbers and adds them to the shared ledger once a turn,
 //! all under one lock: an atomic number for each count would let a reader see the half of a turn, and costs a writer more. The ledger
-//! is kept in parts, so that connections on other processors seldom meet at one lock.
+//! is kept in shards, so that connections on other processors seldom meet at one lock.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -141,17 +141,17 @@ impl Count {
 
 const COUNTS: usize = Count::ALL.len();
 
-/// Parts of a ledger, a power of two.
-const PARTS: usize = 8;
+/// Shards of a ledger.
+const SHARDS: usize = 8;
 
 type Counts = [u64; COUNTS];
 
-/// One part, apart from its neighbours by two lines of a processor's cache.
+/// One of them, apart from its neighbours by two lines of a processor's cache.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Part(Mutex<Counts>);
+struct Shard(Mutex<Counts>);
 
-impl Part {
+impl Shard {
     fn lock(&self) -> MutexGuard<'_, Counts> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -161,29 +161,29 @@ impl Part {
 /// Counters shared by the connections of one endpoint.
 #[derive(Debug)]
 pub struct Ledger {
-    parts: [Part; PARTS],
-    /// How many connections have been given a part.
+    shards: [Shard; SHARDS],
+    /// How many connections have been given a shard.
     given: AtomicUsize,
 }
 
 impl Ledger {
     /// A ledger with every count at zero.
     pub fn new() -> Self {
-        let parts = std::array::from_fn(|_| Part(Mutex::new([0; COUNTS])));
-        Self { parts, given: AtomicUsize::new(0) }
+        let shards = std::array::from_fn(|_| Shard(Mutex::new([0; COUNTS])));
+        Self { shards, given: AtomicUsize::new(0) }
     }
 
-    fn part(&self, which: usize) -> &Part {
-        let [first, ..] = &self.parts;
-        self.parts.get(which % PARTS).unwrap_or(first)
+    fn shard(&self, which: usize) -> &Shard {
+        let [first, ..] = &self.shards;
+        self.shards.get(which % SHARDS).unwrap_or(first)
     }
 
     /// The sums of one instant.
     fn sums(&self) -> Counts {
         // All are locked, in one order, before the first is read.
-        let parts = self.parts.each_ref().map(Part::lock);
+        let shards = self.shards.each_ref().map(Shard::lock);
         std::array::from_fn(|which| {
-            parts.iter().fold(0_u64, |sum, counts| sum.wrapping_add(counts.get(which).copied().unwrap_or(0)))
+            shards.iter().fold(0_u64, |sum, counts| sum.wrapping_add(counts.get(which).copied().unwrap_or(0)))
         })
     }
 
@@ -199,7 +199,7 @@ impl Ledger {
 
     /// Adds to several counts at once: no snapshot sees some of them alone.
     pub fn add_all(&self, more: &[(Count, u64)]) {
-        let mut counts = self.part(0).lock();
+        let mut counts = self.shard(0).lock();
         for (count, more) in more {
             if let Some(cell) = counts.get_mut(*count as usize) {
                 *cell = cell.wrapping_add(*more);
@@ -238,8 +238,8 @@ impl Default for Ledger {
 /// Few counts move in one turn, and only those are added.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// The part of the ledger that it is added to.
-    part: usize,
+    /// The shard of the ledger that it is added to.
+    shard: usize,
     moved: u64,
     counts: [u32; COUNTS],
 }
@@ -247,7 +247,7 @@ pub(crate) struct Tally {
 impl Tally {
     pub(crate) fn new(ledger: &Ledger) -> Self {
         const { assert!(COUNTS <= 64) };
-        Self { part: ledger.given.fetch_add(1, Ordering::Relaxed), moved: 0, counts: [0; COUNTS] }
+        Self { shard: ledger.given.fetch_add(1, Ordering::Relaxed), moved: 0, counts: [0; COUNTS] }
     }
 
     pub(crate) fn add(&mut self, count: Count) {
@@ -261,7 +261,7 @@ impl Tally {
         if self.moved == 0 {
             return;
         }
-        let mut counts = ledger.part(self.part).lock();
+        let mut counts = ledger.shard(self.shard).lock();
         while self.moved != 0 {
             let index = self.moved.trailing_zeros() as usize;
             self.moved &= self.moved - 1;

@@ -73,11 +73,11 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// Time between pings, `None` for none; default 5 s, which finds a dead peer within 20 s. At least 10 ms.
     ///
-    /// Four pings in a row without an answer close the connection, and so does the first without one after this side has stood still
-    /// for more than three intervals by its clock, which on Linux stands still itself while the machine sleeps. A peer that began no
-    /// handshake and has answered no ping may be made by hand and know none: it is closed when it says nothing at all through four pings behind a call and one was given
-    /// up waiting for it, or else through 180. One that never says anything may do so for ever, unless this end offered it a
-    /// handshake, as a client does, or called it in vain.
+    /// Four pings in a row without an answer close the connection, and so does the first without one after this side has stood
+    /// still for more than three intervals by its clock, which on Linux stands still itself while the machine sleeps. A peer
+    /// that began no handshake and has answered no ping may be made by hand and know none: it is closed when it says nothing
+    /// at all through four pings behind a call and one was given up waiting for it, or else through 180. One that never says
+    /// anything may do so for ever, unless this end offered it a handshake, as a client does, or called it in vain.
     pub ping_interval: Option<Duration>,
     /// A JSON pointer to the member of the data that names the route, such as `/method`; default none: the message type names
     /// it. For stock peers, whose plain objects all have the type `Object`. Where nothing is found the type names the route.

@@ -28,8 +28,8 @@ pub(crate) struct Heartbeat {
     sent: u64,
     /// One bit a ping, the latest lowest: set when it was answered.
     answered: u8,
-    /// The last ping was the first after a sleep.
-    slept: bool,
+    /// The last ping was the first after this side stood still.
+    stalled: bool,
     /// The peer has answered a ping, or has done what only a peer does that answers them.
     knows_pings: bool,
     /// The peer has spoken, or was asked to: a long silence means death.
@@ -97,22 +97,22 @@ impl Heartbeat {
     pub(crate) fn tick(&mut self, now: Moment, interval: Option<Duration>, is_reading: bool) -> Tick {
         let late = self.next.map_or(Duration::ZERO, |due| now.since(due));
         self.next = interval.map(|interval| now + interval);
-        let slept = std::mem::replace(
-            &mut self.slept,
+        let stalled = std::mem::replace(
+            &mut self.stalled,
             interval.is_some_and(|interval| late > interval.saturating_mul(WINDOW)),
         );
         if !is_reading {
             self.quiet = 0;
         } else if self.knows_pings {
             match self.answered & 0b111 {
-                0 if slept => return Tick::Gone,
+                0 if stalled => return Tick::Gone,
                 0 if self.sent >= u64::from(WINDOW) => return Tick::Unanswered,
                 _ => {}
             }
         } else if self.quiet >= self.patience() {
             return Tick::Silent(self.quiet.saturating_add(1));
         }
-        self.answered = if self.slept { 0 } else { self.answered << 1 };
+        self.answered = if self.stalled { 0 } else { self.answered << 1 };
         self.quiet = self.quiet.saturating_add(1);
         self.sent = self.sent.saturating_add(1);
         Tick::Ping(self.sent)

@@ -23,8 +23,8 @@ use crate::session::ServerSession;
 ///
 /// Without an authenticator of its own the endpoint lets in whoever shows the shared key; the further members of the login
 /// (`authData` of the original) are then the user data of its identity. An authenticator gets the key shown as `secret` and the
-/// further members as `data`. Whoever is let in is answered `"success"`,
-/// and with nothing else, because that is the one answer that every application takes for it; whoever is not is closed without a word.
+/// further members as `data`. Whoever is let in is answered `"success"`, and with nothing else, because that is the one answer
+/// that every application takes for it; whoever is not is closed without a word.
 /// [`Server::audience`] broadcasts, a [`Peer`]'s `notify` reaches one, [`by_meta`] finds one by its user data.
 ///
 /// # Errors

@@ -109,16 +109,15 @@ const WORDS: [&str; 16] = [
 
 /// A JSON object of exactly `bytes` bytes: a number and words.
 pub(crate) fn body(bytes: usize) -> String {
-    let mut text = String::from(r#"{"n":12345,"t":""#);
-    let end = r#""}"#;
-    let mut state = 1_u32;
-    while text.len() + end.len() < bytes {
+    let (begin, end) = (r#"{"n":12345,"t":""#, r#""}"#);
+    let room = bytes.saturating_sub(begin.len() + end.len());
+    let (mut words, mut state) = (String::new(), 1_u32);
+    while words.len() < room {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        text.push_str(WORDS[(state >> 28) as usize]);
+        words.push_str(WORDS[(state >> 28) as usize]);
     }
-    text.truncate(bytes.saturating_sub(end.len()).max(r#"{"n":12345,"t":""#.len()));
-    text.push_str(end);
-    text
+    words.truncate(room);
+    [begin, &words, end].concat()
 }
 
 fn frame(kind: u8, name: &str, data: &[u8], id: &str) -> Vec<u8> {

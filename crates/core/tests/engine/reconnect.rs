@@ -314,8 +314,8 @@ async fn after_a_reconnect_the_gap_comes_before_any_live_event() {
     bench.end().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn c13_events_that_were_dropped_before_a_reconnect_are_told_after_it_once() {
+/// A client that has lost its connection after two events were dropped at `max_in_flight`, of which nobody was told.
+async fn with_two_dropped() -> Bench {
     let mut setup = Setup::new();
     setup.limits.max_in_flight = 1;
     let mut bench = bench_with(setup, Reconnect::default(), 16);
@@ -327,6 +327,12 @@ async fn c13_events_that_were_dropped_before_a_reconnect_are_told_after_it_once(
     settle().await;
     drop(far);
     assert!(call.await.unwrap().is_err());
+    bench
+}
+
+#[tokio::test(start_paused = true)]
+async fn c13_events_that_were_dropped_before_a_reconnect_are_told_after_it_once() {
+    let mut bench = with_two_dropped().await;
     let mut far = bench.accept().await;
     far.welcome().await;
     far.say(". live 4").await;
@@ -347,17 +353,7 @@ async fn c13_events_that_were_dropped_before_a_reconnect_are_told_after_it_once(
 
 #[tokio::test(start_paused = true)]
 async fn c13_what_a_connection_told_that_ended_at_once_is_not_told_again() {
-    let mut setup = Setup::new();
-    setup.limits.max_in_flight = 1;
-    let mut bench = bench_with(setup, Reconnect::default(), 16);
-    let mut far = bench.accept().await;
-    far.welcome().await;
-    let call = ask(&bench.client, "a", 60);
-    far.hear().await;
-    far.say(". late 1\n. late 2\n. late 3").await;
-    settle().await;
-    drop(far);
-    assert!(call.await.unwrap().is_err());
+    let mut bench = with_two_dropped().await;
     let mut far = bench.accept().await;
     far.hear().await;
     far.say("welcome ann\n. live 4").await;

@@ -108,7 +108,7 @@ impl Left {
     /// Has their sessions look at what is their own.
     pub(super) fn look(&self) {
         for caller in self.0.iter().filter_map(Peer::caller) {
-            // Where there is no room something else comes out of the queue, and its session looks then.
+            // Where there is no room, its session looks with the next thing that leaves, or when its time comes.
             let _ = caller.try_notify(Event::new(LOOK, Body::Empty));
         }
     }

@@ -443,7 +443,7 @@ mod tests {
             let body = take_body(&mut sent, usize::MAX).unwrap();
             let chunk = draw(30);
             let answer = if chunk == 0 { announced(&body) } else { chunked(&body, chunk) };
-            // Recorded heads are cut, too.
+            // That of the recorded ones is cut.
             let (head, body) =
                 answer.split_at(answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4);
             let most = 1 + draw(50);

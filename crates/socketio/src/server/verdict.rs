@@ -27,7 +27,8 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// What the library says of an end, where it is the client's fault; `lost` says whether the stream below has ended or failed, or the client has closed it.
+    /// What the library says of an end, where it is the client's fault; `lost` says whether the stream below has ended or failed,
+    /// or the client has closed it.
     pub(super) fn of(reason: DisconnectReason, ping_timeout: Duration, lost: bool) -> Option<Self> {
         match reason {
             DisconnectReason::HeartbeatTimeout => Some(Self::Silent(ping_timeout)),

@@ -87,15 +87,17 @@ impl Session {
         result: Result<Response, Failure>,
         cx: &mut SessionCx<'_>,
     ) {
-        let typed = matches!(&result, Ok(response) if translate::is_typed(&response.body));
-        // Only a frame asks with an empty id.
-        let unnamed = !reply.packet && reply.id.is_empty();
-        if (typed || unnamed) && !reply.packet && reply.id.fits_frame() {
-            // A line would lose the type, and with an empty id be no answer.
-            self.switch(cx);
-        }
-        if unnamed && matches!(self.sending, Sending::Lines) {
-            return cx.count(Count::AnswersDropped);
+        if !reply.packet {
+            let typed = matches!(&result, Ok(response) if translate::is_typed(&response.body));
+            // Only a frame asks with an empty id.
+            let unnamed = reply.id.is_empty();
+            if (typed || unnamed) && reply.id.fits_frame() {
+                // A line would lose the type, and with an empty id be no answer.
+                self.switch(cx);
+            }
+            if unnamed && matches!(self.sending, Sending::Lines) {
+                return cx.count(Count::AnswersDropped);
+            }
         }
         let carrier = match self.sending {
             _ if reply.packet => Carrier::Packet,

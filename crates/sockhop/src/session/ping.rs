@@ -65,7 +65,9 @@ impl Session {
             }
             Tick::Gone => {
                 let interval = interval.unwrap_or_default();
-                cx.close(Close::Dead(format!("the first ping after a sleep, ping_interval = {interval:?}")));
+                cx.close(Close::Dead(format!(
+                    "no pong to the first ping after this side stood still, ping_interval = {interval:?}"
+                )));
             }
             Tick::Silent(pings) => {
                 let interval = interval.unwrap_or_default();

@@ -1,0 +1,200 @@
+//! How sessions on our Socket.IO server end: clients that do not read, clients that are to leave, and shutdowns.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "support/socketio_raw.rs"]
+mod raw;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polywire_core::{Body, Close, Endpoint, Event, Limits, Peer, Route, Server};
+use polywire_socketio::{ServerConfig, listen};
+use polywire_tests::socketio::{Ears, LIMIT, text};
+use raw::{Raw, one_peer, until};
+use serde_json::json;
+use tokio::time::timeout;
+
+async fn serve(endpoint: Endpoint, config: ServerConfig) -> Server {
+    listen("127.0.0.1:0", config, endpoint).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_cleaned_up_and_the_shutdown_ends() {
+    let limits = Limits { write_timeout: Duration::from_millis(500), ..Limits::default() };
+    let ears = Ears::default();
+    let endpoint = Endpoint {
+        limits: Arc::new(limits),
+        observer: Some(Arc::new(ears.clone())),
+        ..Endpoint::new("socketio", ears.clone())
+    };
+    let server = serve(endpoint, ServerConfig::default()).await;
+    let _raw = Raw::join(server.address()).await;
+    let peer = one_peer(&server).await;
+    let body = Body::binary("", vec![7; 1 << 20]);
+    let sending = tokio::spawn(async move {
+        // Ends when the connection does.
+        while peer.notify(Event::new(Route::from_static("much"), body.clone())).await.is_ok() {}
+    });
+    timeout(LIMIT, sending).await.expect("the connection ends").unwrap();
+    until("no peer", || server.peers().is_empty()).await;
+    // Whoever notices first: the stream below, or the connection whose queue is held up.
+    assert_eq!(ears.ends(), [Close::SlowConsumer(Duration::from_millis(500))]);
+    timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
+}
+
+/// A server whose pings do not come in between, and that has its smallest queues.
+async fn serve_small(ears: &Ears, write_timeout: Duration) -> Server {
+    let limits = Limits { write_timeout, max_queue_messages: 16, ..Limits::default() };
+    let endpoint = Endpoint {
+        limits: Arc::new(limits),
+        observer: Some(Arc::new(ears.clone())),
+        ..Endpoint::new("socketio", ears.clone())
+    };
+    let long = Duration::from_secs(300);
+    let config = ServerConfig {
+        ping_interval: long,
+        ping_timeout: long,
+        max_buffered_packets: 256,
+        ..ServerConfig::default()
+    };
+    serve(endpoint, config).await
+}
+
+/// Says something to it until nobody has room for more.
+async fn fill(peer: &Peer) {
+    let much = Event::new(Route::from_static("much"), Body::Json(text(&json!("x".repeat(100_000)))));
+    // A fifth of a second in which nothing leaves.
+    while let Ok(told) = timeout(Duration::from_millis(200), peer.notify(much.clone())).await {
+        told.unwrap();
+    }
+}
+
+/// The peer is gone, at the latest after `write_timeout`, its end is told once, and nothing of it holds up the shutdown.
+async fn is_closed(server: Server, ears: &Ears) {
+    until("no peer", || server.peers().is_empty()).await;
+    ears.ended(1).await;
+    timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
+    assert_eq!(ears.ends(), [Close::Local]);
+}
+
+#[tokio::test]
+async fn a_client_of_a_websocket_that_reads_nothing_is_closed_when_it_is_to_be() {
+    let ears = Ears::default();
+    let server = serve_small(&ears, Duration::from_secs(2)).await;
+    let _raw = Raw::join(server.address()).await;
+    let peer = one_peer(&server).await;
+    fill(&peer).await;
+    peer.close();
+    is_closed(server, &ears).await;
+}
+
+/// A session of requests whose queue in the library is full: of answers to what it asked for.
+async fn full_session(server: &Server) -> (Raw, String) {
+    let mut raw = Raw::dial(server.address()).await;
+    let query = format!("&sid={}", raw.session().await);
+    assert_eq!(raw.ask(&query, Some("40")).await.0, 200);
+    fill(&one_peer(server).await).await;
+    let asked = vec!["40/nowhere,"; 300].join("\u{1e}");
+    assert_eq!(raw.ask(&query, Some(&asked)).await.0, 200);
+    (raw, query)
+}
+
+/// What is said to it when it asks again and again, up to the end: it is told to leave, or that it has no session.
+async fn told(raw: &mut Raw, query: &str) -> (u16, String) {
+    loop {
+        let (status, text) = raw.ask(query, None).await;
+        if status != 200 || text.split('\u{1e}').any(|packet| packet == "41") {
+            return (status, text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_requests_that_asks_no_more_is_closed_when_it_is_to_be() {
+    let ears = Ears::default();
+    // Long enough that filling it is not taken for a client that stalls.
+    let server = serve_small(&ears, Duration::from_secs(3)).await;
+    let (mut raw, query) = full_session(&server).await;
+    one_peer(&server).await.close();
+    until("no peer", || server.peers().is_empty()).await;
+    // There was no room to tell it; whenever it asks again, it learns that it has no session.
+    let (status, text) = told(&mut raw, &query).await;
+    assert_eq!(status, 400, "{text}");
+    assert_eq!(raw.ask(&query, Some("42[\"n\",1]")).await.0, 400);
+    is_closed(server, &ears).await;
+}
+
+#[tokio::test]
+async fn a_client_of_requests_that_asks_late_is_told_to_leave() {
+    let ears = Ears::default();
+    let server = serve_small(&ears, Duration::from_secs(60)).await;
+    let (mut raw, query) = full_session(&server).await;
+    one_peer(&server).await.close();
+    let (status, text) = timeout(LIMIT, told(&mut raw, &query)).await.expect("an end in time");
+    assert_eq!(status, 200, "{text}");
+    is_closed(server, &ears).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_sessions_without_dismissing_them() {
+    let server = serve(Endpoint::new("socketio", Ears::default()), ServerConfig::default()).await;
+    let mut raw = Raw::join(server.address()).await;
+    one_peer(&server).await;
+    let reading = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        while let Some((opcode, payload)) = raw.frame().await {
+            heard.push((opcode, String::from_utf8_lossy(&payload).into_owned()));
+        }
+        heard
+    });
+    timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
+    let heard = reading.await.unwrap();
+    // A client that is told to leave the namespace would not come back.
+    assert!(heard.iter().all(|(_, text)| !text.starts_with("41")), "{heard:?}");
+}
+
+/// The same over requests: whoever waits for more is told that the session ends, and not to leave.
+#[tokio::test]
+async fn a_shutdown_dismisses_no_client_of_requests() {
+    let server = serve(Endpoint::new("socketio", Ears::default()), ServerConfig::default()).await;
+    let mut raw = Raw::dial(server.address()).await;
+    let query = format!("&sid={}", raw.session().await);
+    assert_eq!(raw.ask(&query, Some("40")).await.0, 200);
+    let mut heard = String::new();
+    while !heard.contains("40{") || !heard.split('\u{1e}').any(|packet| packet == "2") {
+        heard = [heard, raw.ask(&query, None).await.1].join("\u{1e}");
+    }
+    one_peer(&server).await;
+    raw.begin("GET", &format!("EIO=4&transport=polling{query}"), "").await;
+    for _ in 0..2_000 {
+        tokio::task::yield_now().await;
+    }
+    let reading = tokio::spawn(async move { raw.rest().await });
+    timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
+    let heard = reading.await.unwrap();
+    assert_eq!(heard.rsplit("\r\n\r\n").next(), Some("1"), "{heard:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_closes_tells_of_every_client_once() {
+    const CLIENTS: usize = 5;
+    let ears = Ears::default();
+    let endpoint =
+        Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
+    let server = serve(endpoint, ServerConfig::new(["/", "/other"])).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut raw = Raw::join(server.address()).await;
+        raw.send(&["40/other,"]).await;
+        clients.push(raw);
+    }
+    // One by requests too.
+    let mut requests = Raw::dial(server.address()).await;
+    let sid = requests.session().await;
+    assert_eq!(requests.ask(&format!("&sid={sid}"), Some("40")).await.0, 200);
+    until("all have joined", || server.peers().len() == 2 * CLIENTS + 1).await;
+    timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
+    // By now, and not by and by.
+    assert_eq!(ears.ends(), vec![Close::Shutdown; 2 * CLIENTS + 1]);
+}
