@@ -27,7 +27,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "rows",
-        about: "a million replies at the deadline, 100 kills, 600 flaps, 100 bad networks of each kind, 200 sleeps of an hour (B-02, B-04 to B-06, B-13, B-16, C-07, C-17, G-25)",
+        about: "ten million replies at the deadline on HPX and on Stonyx, 100 kills, 600 flaps, 100 bad networks of each kind, 200 sleeps of an hour (B-02, B-04 to B-06, B-13, B-16, C-07, C-17, G-04, G-25)",
         command: rows,
     },
     Part {
@@ -43,7 +43,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "properties",
-        about: "a million cases of each property, split invariance among them (G-02)",
+        about: "a million cases of each property, split invariance among them, and ten million bodies of HPX (G-02, P-18)",
         command: properties,
     },
     Part {

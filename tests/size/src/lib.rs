@@ -3,7 +3,7 @@
 mod cases;
 mod progress;
 
-pub use cases::cases;
+pub use cases::{cases, cases_up_to};
 pub use progress::Progress;
 
 /// `small`, or `full` where `POLYWIRE_SOAK` is set, as `cargo xtask soak` does: 1 is all of it, 0.1 a tenth.

@@ -186,6 +186,23 @@ fn h16_a_challenge_is_good_once_for_its_plugin_within_its_life() {
 }
 
 #[test]
+fn h16_ten_thousand_guesses_are_refused_three_a_connection_and_keep_the_plugin_from_nothing() {
+    let host = Host::new(HostConfig::default());
+    let mut guesses = (0..10_000).map(|number| format!("challenge-0{number}"));
+    let mut left = 10_000;
+    while left > 0 {
+        let mut guesser = host.connect();
+        for guess in guesses.by_ref().take(3) {
+            left -= 1;
+            guesser.say("authenticate", &format!(r#"{{"pluginId":"demo-plugin","challenge":"{guess}"}}"#));
+            assert_eq!(guesser.heard_login(), Err("Invalid challenge".to_owned()), "{guess}");
+        }
+        assert_eq!(guesser.closed.is_some(), left > 0, "three attempts end it, and the last had one");
+    }
+    host.logged_in();
+}
+
+#[test]
 fn h17_a_token_lives_as_long_as_its_session_and_a_grace_and_every_login_makes_a_new_one() {
     let by_token = |token: &str| format!(r#"{{"pluginId":"demo-plugin","sessionToken":"{token}"}}"#);
     let login = |host: &Host, argument: &str| {
