@@ -119,17 +119,29 @@ async fn a_message_beyond_max_frame_bytes_ends_its_plugin_and_no_other() {
     ends(host).await;
 }
 
-/// The packets end below the host, whose session never learns their id: there is nothing that an answer could name.
 #[tokio::test]
-async fn a_request_beyond_the_limits_on_json_is_counted_and_met_with_silence_and_the_next_is_served() {
+async fn a_request_beyond_the_limits_on_json_is_counted_and_refused_and_the_next_is_served() {
     let mut ledger = None;
     let host = host(|_, endpoint| ledger = Some(Arc::clone(&endpoint.ledger))).await;
     let (mut raw, _) = logged_in(&host).await;
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let beyond = [deep, "1".repeat(2_000)].map(|params| {
-        format!(r#"42["requestData",{{"method":"echo","requestId":"beyond","params":{params}}}]"#)
+        format!(r#"42["requestData",{{"method":"echo","params":{params},"requestId":"beyond"}}]"#)
     });
     raw.send(&[&beyond[0], &beyond[1], &asks(7)]).await;
+    for limit in
+        ["nested deeper than max_json_depth = 128", "number longer than max_json_number_bytes = 1024"]
+    {
+        for alias in ["dataResponse", "data_response"] {
+            let (name, answer) = heard(&mut raw).await;
+            assert_eq!(
+                (&*name, &answer["requestId"], &answer["success"]),
+                (alias, &json!("beyond"), &json!(false))
+            );
+            let why = answer["error"].as_str().unwrap();
+            assert!(why.ends_with(limit), "{why}");
+        }
+    }
     assert_eq!(heard(&mut raw).await.1, json!({ "requestId": 7, "success": true, "data": 7 }));
     until("they are counted", || ledger.as_ref().unwrap().get(Count::BadBody) == 2).await;
     ends(host).await;

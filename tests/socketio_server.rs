@@ -296,27 +296,40 @@ async fn a_message_beyond_max_frame_bytes_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn json_beyond_the_limits_is_counted_and_met_with_silence_and_the_connection_goes_on() {
+async fn json_beyond_the_limits_is_counted_and_refused_and_the_connection_goes_on() {
     let numbers = Numbers::default();
     let json = JsonLimits { max_json_depth: 8, max_json_keys: 2, max_json_number_bytes: 8 };
     let limits = Limits { json, ..Limits::default() };
     let endpoint = Endpoint { limits: Arc::new(limits), ..Endpoint::new("socketio", numbers.clone()) };
-    let config = ServerConfig { answer_unrouted: true, ..ServerConfig::default() };
-    let server = serve(endpoint, config).await;
+    let server = serve(endpoint, ServerConfig::default()).await;
     let mut raw = Raw::join(server.address()).await;
     let deep = format!("{}{}", "[".repeat(20), "]".repeat(20));
-    let beyond = [&*deep, r#"{"a":1,"b":2,"c":3}"#, "123456789"];
-    for (id, beyond) in beyond.iter().enumerate() {
-        raw.send(&[&format!("42{id}[\"q\",{beyond}]"), &format!("42[\"e\",{beyond}]")]).await;
+    let beyond = [
+        (&*deep, "nested deeper than max_json_depth = 8"),
+        (r#"{"a":1,"b":2,"c":3}"#, "object with more members than max_json_keys = 2"),
+        ("123456789", "number longer than max_json_number_bytes = 8"),
+    ];
+    for (id, (beyond, limit)) in beyond.iter().enumerate() {
+        raw.send(&[&format!("42[\"e\",{beyond}]"), &format!("42{id}[\"q\",{beyond}]")]).await;
+        assert_refused(&raw.event().await, id, limit);
     }
-    raw.send(&[&format!("451-[\"q\",{{\"_placeholder\":true,\"num\":0}},{deep}]")]).await;
+    raw.send(&[&format!("451-5[\"q\",{{\"_placeholder\":true,\"num\":0}},{deep}]")]).await;
     raw.send_binary(&[b"x"]).await;
+    assert_refused(&raw.event().await, 5, beyond[0].1);
     raw.send(&["427[\"n\",1]"]).await;
-    assert_eq!(raw.event().await, "437[]", "the first that is answered");
+    assert_eq!(raw.event().await, "437[]", "the connection goes on");
     assert_eq!(numbers.count(1).await, [1]);
     let ledger = server.ledger();
     let beyond = 2 * beyond.len() as u64 + 1;
     assert_eq!((ledger.get(polywire_core::Count::BadBody), ledger.unaccounted_frames()), (beyond, 0));
+}
+
+/// This is the acknowledgement of the request of this id, and it names the limit.
+fn assert_refused(text: &str, id: usize, limit: &str) {
+    let args: Vec<Value> = serde_json::from_str(text.strip_prefix(&format!("43{id}")).unwrap()).unwrap();
+    let error = &args[0]["error"];
+    assert_eq!((args.len(), error["code"].as_str()), (1, Some("invalid_argument")));
+    assert!(error["message"].as_str().unwrap().ends_with(limit), "{error}");
 }
 
 #[tokio::test]
@@ -423,6 +436,8 @@ async fn npm_client(name: &str, transports: &Value, upgrade: &str) {
         let echoed = driver.ask("call", json!({"name": "echo", "args": [value]})).await.unwrap().unwrap();
         assert_eq!(echoed, value);
     }
+    let refused = driver.ask("call", json!({"name": "echo", "args": [nested(200)]})).await.unwrap().unwrap();
+    assert_too_deep(&refused);
     driver.ask("emit", json!({"name": "word", "args": [{"x": 1}]})).await.unwrap().unwrap();
     assert_eq!(ears.next("word").await.1, json!({"x": 1}));
     let peer = one_peer(&server).await;
@@ -450,6 +465,19 @@ async fn npm_client_over_polling() {
 #[tokio::test]
 async fn npm_client_upgrades() {
     npm_client("npm_client_upgrades", &json!(["polling", "websocket"]), "websocket").await;
+}
+
+/// A value of so many levels.
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!(1), |inner, _| json!([inner]))
+}
+
+/// This is how a client hears that its request is deeper than this side looks.
+fn assert_too_deep(refused: &Value) {
+    let error = &refused["error"];
+    assert_eq!(error["code"], "invalid_argument", "{refused}");
+    let why = error["message"].as_str().unwrap();
+    assert!(why.ends_with("nested deeper than max_json_depth = 128"), "{why}");
 }
 
 async fn python_client(name: &str, transports: &Value, upgraded: &str) {
@@ -481,6 +509,8 @@ async fn python_client(name: &str, transports: &Value, upgraded: &str) {
         assert_eq!(echoed, value);
     }
     let peer = one_peer(&server).await;
+    let refused = driver.ask("call", json!({"name": "echo", "arg": nested(200)})).await.unwrap().unwrap();
+    assert_too_deep(&refused);
     for body in [Body::Json(text(&json!({"from": "server"}))), Body::binary("", vec![1, 2, 255])] {
         let request = Request::new(Route::from_static("ask"), body.clone()).timeout(LIMIT);
         assert_eq!(peer.call(request).await.unwrap().body, body);

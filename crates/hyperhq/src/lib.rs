@@ -13,8 +13,9 @@
 //! Requests name no errors but a text. A status update names no request: it keeps all of them alive. An answer of the host comes
 //! twice, under two names; the first counts. An event has no proof of delivery.
 //!
-//! A request whose JSON is beyond our limits (levels, keys, digits of a number) is counted as `bad_body` and not answered: it ends
-//! in the Socket.IO half below, which looks for no ids, and whoever asked waits until its own time is over.
+//! An event whose JSON is beyond our limits (levels, keys, digits of a number) is counted as `bad_body` and not handed on. Of a
+//! request or an answer the id is looked for all the same: who asked is refused with the limit's name, and a call whose answer is
+//! beyond them ends as unknown. Where there is no id, a host says so in an `error`.
 //!
 //! # Decisions, with the road not taken
 //! - **The original host was never run.** What the published guide leaves open follows real plugins and peers written
@@ -64,6 +65,7 @@
 
 // Packets to envelopes.
 mod message;
+mod skim;
 mod plugin;
 mod host;
 mod adapter;

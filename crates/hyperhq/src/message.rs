@@ -15,7 +15,7 @@ pub(crate) struct Message {
 }
 
 /// Longest id of a request that is kept until its answer, in bytes of JSON text.
-const MAX_ID_BYTES: usize = 255;
+pub(crate) const MAX_ID_BYTES: usize = 255;
 
 impl Message {
     /// The event in a packet, which lies in a buffer of `pins` bytes; `None` when it is none, or has a name that no text can hold.

@@ -15,12 +15,56 @@ use crate::placeholder::places;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Args {
     text: Bytes,
-    /// Where the first two elements stand; empty where there is none.
+    places: Places,
+    attachments: Vec<Bytes>,
+}
+
+/// Where elements stand in the text of an array.
+#[derive(Clone, PartialEq, Eq, Default)]
+struct Places {
+    /// The first two; empty where there is none.
     first: [Range<usize>; 2],
-    /// Where the last element stands, and where the one before it ends.
+    /// The last one, and where the one before it ends.
     last: (usize, Range<usize>),
     count: usize,
-    attachments: Vec<Bytes>,
+}
+
+impl Places {
+    fn of(text: &[u8], limits: &JsonLimits) -> Result<Self, JsonError> {
+        let mut first = [0..0, 0..0];
+        let mut last = (0, 0..0);
+        let mut count = 0;
+        let mut at = space(text, 0);
+        if text.get(at) != Some(&b'[') {
+            return Err(expected(text, at, "an array"));
+        }
+        // The array itself is one level.
+        let inner = JsonLimits { max_json_depth: limits.max_json_depth.saturating_sub(1), ..*limits };
+        at = space(text, at + 1);
+        if text.get(at) == Some(&b']') {
+            at += 1;
+        } else {
+            loop {
+                let end = value_end(text, at, &inner).map_err(|error| outer(error, limits))?;
+                if let Some(place) = first.get_mut(count) {
+                    *place = at..end;
+                }
+                last = (last.1.end, at..end);
+                count += 1;
+                at = space(text, end);
+                match text.get(at) {
+                    Some(b',') => at = space(text, at + 1),
+                    Some(b']') => break at += 1,
+                    _ => return Err(expected(text, at, "',' or ']'")),
+                }
+            }
+        }
+        let end = space(text, at);
+        if end != text.len() {
+            return Err(JsonError { offset: end, what: JsonFault::Trailing });
+        }
+        Ok(Self { first, last, count })
+    }
 }
 
 impl Args {
@@ -29,45 +73,20 @@ impl Args {
     /// # Errors
     /// [`JsonError`] at the first fault.
     pub fn parse(text: Bytes, limits: &JsonLimits) -> Result<Self, JsonError> {
-        let mut first = [0..0, 0..0];
-        let mut last = (0, 0..0);
-        let mut count = 0;
-        let mut at = space(&text, 0);
-        if text.get(at) != Some(&b'[') {
-            return Err(expected(&text, at, "an array"));
+        Self::parse_or_return(text, limits).map_err(|(_, error)| error)
+    }
+
+    /// The same; the text comes back where it is none.
+    pub(crate) fn parse_or_return(text: Bytes, limits: &JsonLimits) -> Result<Self, (Bytes, JsonError)> {
+        match Places::of(&text, limits) {
+            Ok(places) => Ok(Self { text, places, attachments: Vec::new() }),
+            Err(error) => Err((text, error)),
         }
-        // The array itself is one level.
-        let inner = JsonLimits { max_json_depth: limits.max_json_depth.saturating_sub(1), ..*limits };
-        at = space(&text, at + 1);
-        if text.get(at) == Some(&b']') {
-            at += 1;
-        } else {
-            loop {
-                let end = value_end(&text, at, &inner)?;
-                if let Some(place) = first.get_mut(count) {
-                    *place = at..end;
-                }
-                last = (last.1.end, at..end);
-                count += 1;
-                at = space(&text, end);
-                match text.get(at) {
-                    Some(b',') => at = space(&text, at + 1),
-                    Some(b']') => break at += 1,
-                    _ => return Err(expected(&text, at, "',' or ']'")),
-                }
-            }
-        }
-        let end = space(&text, at);
-        if end != text.len() {
-            return Err(JsonError { offset: end, what: JsonFault::Trailing });
-        }
-        Ok(Self { text, first, last, count, attachments: Vec::new() })
     }
 
     /// The empty array.
     pub fn none() -> Self {
-        let (first, last) = ([0..0, 0..0], (0, 0..0));
-        Self { text: Bytes::from_static(b"[]"), first, last, count: 0, attachments: Vec::new() }
+        Self { text: Bytes::from_static(b"[]"), places: Places::default(), attachments: Vec::new() }
     }
 
     /// The same with attachments, each of which every placeholder must find.
@@ -105,17 +124,17 @@ impl Args {
 
     /// How many elements there are.
     pub fn len(&self) -> usize {
-        self.count
+        self.places.count
     }
 
     /// Is the array empty?
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.places.count == 0
     }
 
     /// Where the element at `index`, 0 or 1, stands in the text.
     pub fn place(&self, index: usize) -> Option<Range<usize>> {
-        self.first.get(index).filter(|place| !place.is_empty()).cloned()
+        self.places.first.get(index).filter(|place| !place.is_empty()).cloned()
     }
 
     /// The text of the element at `index`, 0 or 1.
@@ -125,38 +144,40 @@ impl Args {
 
     /// The text of the last element behind the first one, if it is a string.
     pub(crate) fn last_string(&self) -> Option<Bytes> {
-        let place = self.last.1.clone();
-        let is_string = self.count > 1 && self.text.get(place.start) == Some(&b'"');
+        let place = self.places.last.1.clone();
+        let is_string = self.places.count > 1 && self.text.get(place.start) == Some(&b'"');
         is_string.then(|| self.text.slice(place))
     }
 
     /// The same without the last element, which is not the first.
     pub(crate) fn without_last(self) -> Self {
-        let (end, _) = self.last;
-        if self.count < 2 {
+        let Places { mut first, last: (end, _), count } = self.places.clone();
+        if count < 2 {
             return self;
         }
         let mut text = BytesMut::with_capacity(end + 1);
         text.extend_from_slice(self.text.get(..end).unwrap_or_default());
         text.extend_from_slice(b"]");
-        let mut first = self.first;
-        if let Some(place) = first.get_mut(self.count - 1) {
+        if let Some(place) = first.get_mut(count - 1) {
             *place = 0..0;
         }
         // What the element before the last one is, nobody asks.
-        Self {
-            text: text.freeze(),
-            first,
-            last: (0, 0..0),
-            count: self.count - 1,
-            attachments: self.attachments,
-        }
+        let places = Places { first, last: (0, 0..0), count: count - 1 };
+        Self { text: text.freeze(), places, attachments: self.attachments }
     }
 
     /// Takes the arguments apart into text and attachments.
     pub(crate) fn into_parts(self) -> (Bytes, Vec<Bytes>) {
         (self.text, self.attachments)
     }
+}
+
+/// An error of an element, in terms of the limits on the whole text.
+fn outer(mut error: JsonError, limits: &JsonLimits) -> JsonError {
+    if let JsonFault::TooDeep(max) = &mut error.what {
+        *max = limits.max_json_depth;
+    }
+    error
 }
 
 fn space(text: &[u8], mut at: usize) -> usize {
@@ -174,7 +195,7 @@ fn expected(text: &[u8], offset: usize, what: &'static str) -> JsonError {
 impl fmt::Debug for Args {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let attachments: Vec<_> = self.attachments.iter().map(Bytes::len).collect();
-        write!(f, "Args({} in {} bytes, attachments {attachments:?})", self.count, self.text.len())
+        write!(f, "Args({} in {} bytes, attachments {attachments:?})", self.len(), self.text.len())
     }
 }
 
@@ -221,6 +242,6 @@ mod tests {
         let parse = |text: &'static str| Args::parse(Bytes::from_static(text.as_bytes()), &limits);
         assert!(parse("[[1]]").is_ok());
         let error = parse("[[[1]]]").unwrap_err();
-        assert!(matches!(error.what, JsonFault::TooDeep(_)), "{error}");
+        assert_eq!(error.to_string(), "invalid JSON at byte 2: nested deeper than max_json_depth = 2");
     }
 }

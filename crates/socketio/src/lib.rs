@@ -37,9 +37,9 @@
 //! It has no failures of its own: a failed request is acknowledged with `{"error":{"code","message"}}`. An event without an
 //! acknowledgement may be lost when the connection is.
 //!
-//! A message whose JSON is beyond our limits (levels, keys, digits of a number) is dropped and counted as `bad_body`. A request
-//! among them is not answered, as one that nothing handles is not, and whoever waits for such an answer waits until its time is
-//! over. Of a server one with attachments ends the connection: they would come, and nothing would wait for them.
+//! An event whose JSON is beyond our limits (levels, keys, digits of a number) is counted as `bad_body` and not handed on, nor are
+//! its attachments. One that wants an acknowledgement gets a failure that names the limit, and a call whose acknowledgement is
+//! beyond them ends as unknown: an id stands before the JSON.
 //!
 //! # Features
 //! | feature | adds |

@@ -4,8 +4,8 @@
 //! id, counts such as `1e0` or `0x1`, an empty text as CONNECT, ids and attachment counts beyond what a program can mean.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use polywire_core::json::{self, JsonError};
-use polywire_core::{ByteString, FrameError, JsonFault, JsonLimits, JsonText};
+use polywire_core::json;
+use polywire_core::{ByteString, FrameError, JsonError, JsonFault, JsonLimits, JsonText};
 
 use crate::args::Args;
 
@@ -51,6 +51,18 @@ pub enum Kind {
     },
     /// Refuses a namespace, and why: an object, a text, or nothing.
     ConnectError(Option<JsonText>),
+    /// An event or an acknowledgement whose JSON is beyond what this side looks into: only its id is known. Its attachments are
+    /// dropped.
+    Beyond {
+        /// Is it an acknowledgement?
+        ack: bool,
+        /// The id, at most 2^53 - 1.
+        id: Option<u64>,
+        /// The arguments as they came, of which nobody knows whether they are JSON.
+        text: Bytes,
+        /// The limit, and where the text exceeds it.
+        error: JsonError,
+    },
 }
 
 /// A packet as a server library hands it over.
@@ -97,8 +109,6 @@ pub enum Parsed {
     Whole(Packet),
     /// A packet that is whole after this many attachments, at least one.
     Awaits(Packet, usize),
-    /// A packet beyond what this side looks into: it is dropped, and the connection goes on.
-    Beyond(JsonError),
 }
 
 impl Packet {
@@ -122,23 +132,16 @@ impl Packet {
         let id = id(text, &mut at)?;
         let payload = text.slice(at.min(text.len())..);
         let kind = match kind {
-            b'0' => payload_of(payload, b"{", limits).map(Kind::Connect),
-            b'1' if payload.is_empty() => Ok(Kind::Disconnect),
-            b'1' => Err(Fault::Corrupt("a DISCONNECT with a payload")),
-            b'2' | b'5' => event(id, payload, limits),
-            b'3' | b'6' if payload.is_empty() => Ok(Kind::Ack { id, args: Args::none() }),
-            b'3' | b'6' => arguments(payload, limits).map(|args| Kind::Ack { id, args }),
-            b'4' => payload_of(payload, b"{\"", limits).map(Kind::ConnectError),
-            _ => Err(Fault::Corrupt("an unknown type of packet")),
+            b'0' => Kind::Connect(payload_of(payload, b"{", limits)?),
+            b'1' if payload.is_empty() => Kind::Disconnect,
+            b'1' => return Err(FrameError::Corrupt("a DISCONNECT with a payload")),
+            b'2' | b'5' => event(id, payload, limits)?,
+            b'3' | b'6' => acknowledgement(id, payload, limits)?,
+            b'4' => Kind::ConnectError(payload_of(payload, b"{\"", limits)?),
+            _ => return Err(FrameError::Corrupt("an unknown type of packet")),
         };
-        match kind {
-            Ok(kind) if due == 0 => Ok(Parsed::Whole(Self { namespace, kind })),
-            Ok(kind) => Ok(Parsed::Awaits(Self { namespace, kind }, due)),
-            // Attachments would follow that nothing waits for.
-            Err(Fault::Beyond(error)) if due == 0 => Ok(Parsed::Beyond(error)),
-            Err(Fault::Beyond(_)) => Err(FrameError::Corrupt("a binary packet beyond the limits on JSON")),
-            Err(Fault::Corrupt(what)) => Err(FrameError::Corrupt(what)),
-        }
+        let packet = Self { namespace, kind };
+        Ok(if due == 0 { Parsed::Whole(packet) } else { Parsed::Awaits(packet, due) })
     }
 
     /// The same packet with the attachments it awaited.
@@ -155,29 +158,20 @@ impl Packet {
         Ok(Self { kind, ..self })
     }
 
-    /// A packet that something else has taken apart; its text is not looked at yet. `None` when it is beyond what this side
-    /// looks into.
+    /// A packet that something else has taken apart; its text is not looked at yet.
     #[cfg(feature = "server")]
     pub(crate) fn from_parts(
         parts: Parts,
         namespace: ByteString,
         limits: &PacketLimits,
-    ) -> Result<Option<Self>, FrameError> {
+    ) -> Result<Self, FrameError> {
         let Parts { ack, id, text, attachments } = parts;
         if id.is_some_and(|id| id > MAX_ID) {
             return Err(FrameError::Corrupt("an id above 2^53 - 1"));
         }
-        let kind = match (ack, text.is_empty()) {
-            (true, true) => Ok(Kind::Ack { id, args: Args::none() }),
-            (true, false) => arguments(text, limits).map(|args| Kind::Ack { id, args }),
-            (false, _) => event(id, text, limits),
-        };
-        match kind {
-            Ok(kind) if attachments.is_empty() => Ok(Some(Self { namespace, kind })),
-            Ok(kind) => Self { namespace, kind }.complete(attachments, &limits.json).map(Some),
-            Err(Fault::Beyond(_)) => Ok(None),
-            Err(Fault::Corrupt(what)) => Err(FrameError::Corrupt(what)),
-        }
+        let kind = if ack { acknowledgement(id, text, limits) } else { event(id, text, limits) }?;
+        let packet = Self { namespace, kind };
+        if attachments.is_empty() { Ok(packet) } else { packet.complete(attachments, &limits.json) }
     }
 
     /// The attachments.
@@ -196,6 +190,7 @@ impl Packet {
             }
             Kind::Disconnect => 0,
             Kind::Event { args, .. } | Kind::Ack { args, .. } => args.text().len(),
+            Kind::Beyond { text, .. } => text.len(),
         };
         self.namespace.len().saturating_add(payload).saturating_add(64)
     }
@@ -209,6 +204,7 @@ impl Packet {
             Kind::Event { id, args } => (if binary { b'5' } else { b'2' }, *id, args.text()),
             Kind::Ack { id, args } => (if binary { b'6' } else { b'3' }, *id, args.text()),
             Kind::ConnectError(data) => (b'4', None, data.as_ref().map_or(&[], JsonText::as_bytes)),
+            Kind::Beyond { ack, id, text, .. } => (if *ack { b'3' } else { b'2' }, *id, text),
         };
         out.put_u8(kind);
         if binary {
@@ -226,52 +222,63 @@ impl Packet {
     }
 }
 
-/// Why a payload is not taken.
-enum Fault {
-    /// It is no payload at all.
-    Corrupt(&'static str),
-    /// It may be one, beyond a limit of this side.
-    Beyond(JsonError),
-}
-
-impl From<JsonError> for Fault {
-    fn from(error: JsonError) -> Self {
-        match error.what {
-            JsonFault::TooDeep(_) | JsonFault::TooManyKeys(_) | JsonFault::NumberTooLong(_) => {
-                Self::Beyond(error)
-            }
-            _ => Self::Corrupt("an invalid payload"),
-        }
-    }
+/// Does the text exceed a limit of this side, and may be JSON beyond it?
+fn is_beyond(error: &JsonError) -> bool {
+    matches!(error.what, JsonFault::TooDeep(_) | JsonFault::TooManyKeys(_) | JsonFault::NumberTooLong(_))
 }
 
 /// A payload that is absent or one JSON value beginning with one of these bytes.
-fn payload_of(payload: Bytes, begins: &[u8], limits: &PacketLimits) -> Result<Option<JsonText>, Fault> {
+fn payload_of(payload: Bytes, begins: &[u8], limits: &PacketLimits) -> Result<Option<JsonText>, FrameError> {
     let Some(first) = payload.first() else { return Ok(None) };
     if !begins.contains(first) {
-        return Err(Fault::Corrupt("a payload of the wrong type"));
+        return Err(FrameError::Corrupt("a payload of the wrong type"));
     }
-    Ok(Some(JsonText::new(payload, &limits.json)?))
+    match JsonText::new(payload, &limits.json) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if is_beyond(&error) => Err(FrameError::Corrupt("a login beyond the limits on JSON")),
+        Err(_) => Err(FrameError::Corrupt("an invalid payload")),
+    }
 }
 
-fn arguments(payload: Bytes, limits: &PacketLimits) -> Result<Args, Fault> {
+/// Arguments, or their text where it is beyond the limits, and why.
+type Arguments = Result<Args, (Bytes, JsonError)>;
+
+fn arguments(payload: Bytes, limits: &PacketLimits) -> Result<Arguments, FrameError> {
     if payload.first() != Some(&b'[') {
-        return Err(Fault::Corrupt("a payload that is not an array"));
+        return Err(FrameError::Corrupt("a payload that is not an array"));
     }
-    Ok(Args::parse(payload, &limits.json)?)
+    match Args::parse_or_return(payload, &limits.json) {
+        Err((_, error)) if !is_beyond(&error) => Err(FrameError::Corrupt("an invalid payload")),
+        args => Ok(args),
+    }
 }
 
-fn event(id: Option<u64>, payload: Bytes, limits: &PacketLimits) -> Result<Kind, Fault> {
-    let args = arguments(payload, limits)?;
+fn acknowledgement(id: Option<u64>, payload: Bytes, limits: &PacketLimits) -> Result<Kind, FrameError> {
+    if payload.is_empty() {
+        return Ok(Kind::Ack { id, args: Args::none() });
+    }
+    Ok(match arguments(payload, limits)? {
+        Ok(args) => Kind::Ack { id, args },
+        Err((text, error)) => Kind::Beyond { ack: true, id, text, error },
+    })
+}
+
+fn event(id: Option<u64>, payload: Bytes, limits: &PacketLimits) -> Result<Kind, FrameError> {
+    let args = match arguments(payload, limits)? {
+        Ok(args) => args,
+        Err((text, error)) => return Ok(Kind::Beyond { ack: false, id, text, error }),
+    };
     match args.element(0) {
         Some(name @ [b'"', ..]) => {
             if RESERVED.iter().any(|reserved| is_string(name, reserved)) {
-                return Err(Fault::Corrupt("a reserved name of an event"));
+                return Err(FrameError::Corrupt("a reserved name of an event"));
             }
         }
         Some([b'-' | b'0'..=b'9', ..]) => {}
-        Some(_) => return Err(Fault::Corrupt("a name of an event that is neither text nor a number")),
-        None => return Err(Fault::Corrupt("an event without a name")),
+        Some(_) => {
+            return Err(FrameError::Corrupt("a name of an event that is neither text nor a number"));
+        }
+        None => return Err(FrameError::Corrupt("an event without a name")),
     }
     Ok(Kind::Event { id, args })
 }

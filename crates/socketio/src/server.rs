@@ -195,7 +195,7 @@ fn build<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static>(
     let make = Make {
         make_session,
         floors,
-        terms: Arc::new(Terms::new(&limits, &config, Arc::clone(&endpoint.ledger))),
+        terms: Arc::new(Terms::new(&limits, &config)),
         plugs: hotel.plugs.clone(),
     };
     let places = Places {

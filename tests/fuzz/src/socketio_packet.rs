@@ -18,14 +18,14 @@ pub fn run(input: &[u8]) {
         Ok(Parsed::Whole(packet)) => packet,
         Ok(Parsed::Awaits(packet, due)) => {
             assert!((1..=limits.max_attachments).contains(&due), "{due} attachments are awaited");
-            assert!(matches!(packet.kind, Kind::Event { .. } | Kind::Ack { .. }), "{packet:?}");
+            let takes = matches!(packet.kind, Kind::Event { .. } | Kind::Ack { .. } | Kind::Beyond { .. });
+            assert!(takes, "{packet:?}");
             let attachments = vec![Bytes::from_static(b"bytes"); due.min(come)];
             match packet.complete(attachments, &limits.json) {
                 Ok(packet) => packet,
                 Err(error) => return trace::mark(("incomplete", error.to_string())),
             }
         }
-        Ok(Parsed::Beyond(_)) => return trace::mark("beyond"),
         Err(error) => return trace::mark(("refused", error.to_string())),
     };
     assert!(packet.namespace.len() <= limits.max_namespace_bytes, "{packet:?}");

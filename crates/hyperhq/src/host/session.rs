@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use polywire_core::{
     Action, Admit, Body, CallError, CallId, Close, Code, Count, Cx, Delivery, Event, Failure, Gate, Identity,
-    JsonText, Moment, Outbound, OutboundOf, Outcome, Refusal, Request, Response, Route, Session,
+    JsonError, JsonText, Moment, Outbound, OutboundOf, Outcome, Refusal, Request, Response, Route, Session,
 };
 use polywire_socketio::{Args, Kind, Packet, Packets, Upper};
 
@@ -20,6 +20,7 @@ use super::config::{FileEncoding, HostConfig};
 use super::plugins::{Plugins, Shown};
 use crate::message::{Message, Object, event};
 use crate::plugin::FILE;
+use crate::skim;
 
 /// Everything waits behind it until the login is done.
 const LOGIN: Gate = Gate(0);
@@ -265,17 +266,37 @@ impl HostSession {
     }
 
     /// The answer of a plugin; the first for an id counts, on whichever of its connections it was asked.
-    fn answered(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
-        let Some(id) = message.text("id") else { return cx.count(Count::OrphanReply) };
+    fn answered(&mut self, id: Option<String>, outcome: impl FnOnce() -> Outcome, cx: &mut Cx<'_, Self>) {
+        let Some(id) = id else { return cx.count(Count::OrphanReply) };
         if let Some(call) = self.calls.take(&id) {
-            cx.deliver(Delivery::Response { call, outcome: outcome_of(message) });
+            cx.deliver(Delivery::Response { call, outcome: outcome() });
             return self.leave_when_done(cx);
         }
-        let is_ours =
-            self.current().is_some_and(|plugin| self.plugins.answer(plugin, &id, outcome_of(message)));
+        let is_ours = self.current().is_some_and(|plugin| self.plugins.answer(plugin, &id, outcome()));
         if !is_ours {
             cx.count(Count::OrphanReply);
         }
+    }
+
+    /// An event whose JSON cannot be looked into: who waits for its answer, or asked, is told.
+    fn beyond(&mut self, text: &[u8], error: &JsonError, cx: &mut Cx<'_, Self>) {
+        let refused = || Err(Failure::new(Code::InvalidArgument, error.to_string()));
+        match skim::name_of(text).as_deref() {
+            Some("requestData" | "request_data") => match skim::id_of(text, "requestId") {
+                Some(id) => self.answer(&HostReply::Data { id, method: String::new() }, refused(), cx),
+                None => cx.write(complaint(&error.to_string())),
+            },
+            Some("requestFile") => {
+                let id = skim::id_of(text, "requestId");
+                self.answer(&HostReply::File { id, path: None, binary: false }, refused(), cx);
+            }
+            Some("subscribeEvents") => cx.write(complaint(&error.to_string())),
+            Some("response" | "plugin:response") if self.plugin.is_some() => {
+                return self.answered(skim::text_of(text, "id"), || Err(skim::unread(error)), cx);
+            }
+            _ => {}
+        }
+        cx.count(Count::BadBody);
     }
 
     /// What its plugin has said on a newer connection.
@@ -401,6 +422,13 @@ fn object() -> Body {
     Body::Json(JsonText::from_validated(Bytes::from_static(b"{}")))
 }
 
+/// Nothing in the flow asks for an acknowledgement; a client that does is not left waiting.
+fn acknowledge(id: Option<u64>, cx: &mut Cx<'_, HostSession>) {
+    if id.is_some() {
+        cx.write(Packet::main(Kind::Ack { id, args: Args::none() }));
+    }
+}
+
 /// What is wrong with a message that belongs to no request.
 fn complaint(why: &str) -> Packet {
     Object::new().text("message", why).event("error")
@@ -422,8 +450,12 @@ impl Session for HostSession {
     fn open(&mut self, _: &mut Cx<'_, Self>) {}
 
     fn receive(&mut self, packet: Packet, cx: &mut Cx<'_, Self>) {
-        let wants_acknowledgement = match &packet.kind {
-            Kind::Event { id, .. } => *id,
+        let wants_acknowledgement = match packet.kind {
+            Kind::Event { id, .. } => id,
+            Kind::Beyond { ack: false, id, text, error } => {
+                self.beyond(&text, &error, cx);
+                return acknowledge(id, cx);
+            }
             _ => None,
         };
         let Some(message) = Message::of(packet, cx.pins()) else { return cx.count(Count::Unexpected) };
@@ -432,17 +464,16 @@ impl Session for HostSession {
             "requestData" | "request_data" => self.asked_for_data(&message, cx),
             "requestFile" => self.asked_for_file(&message, cx),
             "subscribeEvents" => self.subscribe(&message, cx),
-            "response" | "plugin:response" if self.plugin.is_some() => self.answered(&message, cx),
+            "response" | "plugin:response" if self.plugin.is_some() => {
+                self.answered(message.text("id"), || outcome_of(&message), cx);
+            }
             "statusUpdate" => self.is_alive(&message, cx),
             "thumbnail:created" | "thumbnail:progress" | "thumbnail:complete" => self.notified(&message, cx),
             _ if self.plugin.is_none() => cx.count(Count::BeforeLogin),
             // Such as `pluginLog` and `plugin:register`, which real plugins send; however many, they end nothing.
             _ => cx.count(Count::Unexpected),
         }
-        if let Some(id) = wants_acknowledgement {
-            // Nothing in the flow asks for one; a client that does is not left waiting.
-            cx.write(Packet::main(Kind::Ack { id: Some(id), args: Args::none() }));
-        }
+        acknowledge(wants_acknowledgement, cx);
     }
 
     fn admit(&self, _: &OutboundOf<Self>) -> Admit {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use polywire_core::{
     Action, Admit, Body, ByteString, CallError, CallId, Close, Code, Count, Cx, Delivery, Event, Failure,
-    Gate, Identity, JsonText, Meta, Outbound, OutboundOf, Refusal, Request, Response, Route, Secret, Session,
+    Gate, Identity, JsonError, JsonText, Meta, Outbound, OutboundOf, Refusal, Request, Response, Route,
+    Secret, Session,
 };
 use polywire_socketio::{Kind, Packet, Packets, Upper};
 
@@ -15,6 +16,7 @@ use super::file::bytes_of;
 use super::kept::Kept;
 use super::status::{Status, payload};
 use crate::message::{Message, Object, event};
+use crate::skim;
 
 /// Everything waits behind it until the login is done.
 const LOGIN: Gate = Gate(0);
@@ -179,7 +181,7 @@ impl PluginSession {
             return cx.count(Count::Undecodable);
         };
         let token = self.kept.token();
-        let refuse = |why: &str| error(&id, why, token.as_ref());
+        let refuse = |why: &str| refusal(&id, why, token.as_ref());
         if self.login != Login::Done {
             cx.write(refuse("not authenticated"));
             return cx.count(Count::BeforeLogin);
@@ -226,6 +228,27 @@ impl PluginSession {
             }))
         };
         cx.deliver(Delivery::Response { call, outcome });
+    }
+
+    /// An event whose JSON cannot be looked into: who waits for its answer, or asked, is told.
+    fn beyond(&mut self, text: &[u8], error: &JsonError, cx: &mut Cx<'_, Self>) {
+        match skim::name_of(text).as_deref() {
+            Some("request") => {
+                let id = skim::id_of(text, "id").filter(|id| id.as_bytes().starts_with(b"\""));
+                // What is in progress under this id keeps its answer.
+                if let Some(id) = id.filter(|id| !self.asked.contains(id.as_bytes())) {
+                    cx.write(refusal(&id, &error.to_string(), self.kept.token().as_ref()));
+                }
+            }
+            Some("dataResponse" | "data_response" | "fileData" | "error") => {
+                let call = skim::text_of(text, "requestId").and_then(|id| self.calls.remove(&id));
+                if let Some(call) = call {
+                    return cx.deliver(Delivery::Response { call, outcome: Err(skim::unread(error)) });
+                }
+            }
+            _ => {}
+        }
+        cx.count(Count::BadBody);
     }
 
     fn heard(&self, message: &Message, cx: &mut Cx<'_, Self>) {
@@ -303,7 +326,7 @@ fn with_token(object: Object, token: Option<&Secret>) -> Object {
 }
 
 /// The answer to a request that is not run.
-fn error(id: &JsonText, why: &str, token: Option<&Secret>) -> Packet {
+fn refusal(id: &JsonText, why: &str, token: Option<&Secret>) -> Packet {
     let data = Object::new().text("error", why).json();
     let object = Object::new().raw("id", id.as_bytes()).text("type", "response").raw("data", data.as_bytes());
     with_token(object, token).event("response")
@@ -323,6 +346,9 @@ impl Session for PluginSession {
     fn open(&mut self, _: &mut Cx<'_, Self>) {}
 
     fn receive(&mut self, packet: Packet, cx: &mut Cx<'_, Self>) {
+        if let Kind::Beyond { ack: false, text, error, .. } = &packet.kind {
+            return self.beyond(text, error, cx);
+        }
         let Some(message) = Message::of(packet, cx.pins()) else { return cx.count(Count::Unexpected) };
         self.hear(&message, cx);
     }
@@ -396,6 +422,9 @@ impl Upper for PluginSession {
 
     /// An answer that is older than our question answers nothing: the login fails.
     fn early(&mut self, packet: Packet, cx: &mut Cx<'_, Self>) {
+        if matches!(packet.kind, Kind::Beyond { .. }) {
+            return self.receive(packet, cx);
+        }
         let Some(message) = Message::of(packet, cx.pins()) else { return cx.count(Count::Unexpected) };
         if message.name == "authenticated" {
             let why = "the host answers the login before it was asked";

@@ -157,7 +157,7 @@ pub(crate) fn packet(text: &str, attachments: Vec<Bytes>) -> Packet {
         }
         other => panic!("{text}: {other:?}"),
     };
-    assert!(matches!(packet.kind, Kind::Event { .. }), "{text}");
+    assert!(matches!(packet.kind, Kind::Event { .. } | Kind::Beyond { .. }), "{text}");
     packet
 }
 

@@ -545,3 +545,54 @@ fn a_client_that_wants_acknowledgements_gets_empty_ones() {
     let acknowledgement = Packet::main(Kind::Ack { id: Some(7), args: Args::none() });
     assert_eq!(line.written.pop_front(), Some(acknowledgement));
 }
+
+#[test]
+fn who_asks_or_answers_beyond_the_limits_on_json_is_answered_and_ends_its_request() {
+    let host = Host::new(HostConfig::default());
+    let (mut line, _) = host.logged_in();
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let limit = "nested deeper than max_json_depth = 128";
+    let refused = |line: &mut Line<'_>, expected: &str, id: Option<&str>| {
+        let said = line.wrote();
+        let (name, value): (String, Value) = serde_json::from_str(&said[1..]).unwrap();
+        let why = value["error"].as_str().or(value["message"].as_str()).unwrap();
+        assert!(why.starts_with("invalid JSON at byte ") && why.ends_with(limit), "{why}");
+        assert_eq!((&*name, value["requestId"].as_str()), (expected, id));
+    };
+    for name in ["requestData", "request_data"] {
+        line.say(name, &format!(r#"{{"method":"echo","params":{deep},"requestId":"r1"}}"#));
+        refused(&mut line, "dataResponse", Some("r1"));
+        refused(&mut line, "data_response", Some("r1"));
+    }
+    line.say("requestFile", &format!(r#"{{"requestId":"r2","filePath":{deep}}}"#));
+    refused(&mut line, "fileData", Some("r2"));
+    line.say("requestData", &format!(r#"{{"method":"echo","params":{deep}}}"#));
+    refused(&mut line, "error", None);
+    line.say("subscribeEvents", &deep);
+    refused(&mut line, "error", None);
+    line.receive(packet(&format!(r#"27["requestFile",{deep}]"#), Vec::new()));
+    refused(&mut line, "fileData", None);
+    assert_eq!(line.wrote(), "37[]", "a client that wants an acknowledgement gets one");
+    // A newer plugin may say more than this host knows, and a log is not answered.
+    line.say("pluginLog", &deep);
+    line.say("statusUpdate", &deep);
+    assert!(line.written.is_empty() && line.delivered.is_empty() && line.closed.is_none());
+    assert_eq!(line.counted, [Count::BadBody; 8]);
+    line.send(Outbound::Request {
+        call: CallId(5),
+        deadline: host.clock.now() + Duration::from_secs(30),
+        request: Request::new(Route::from_static("execute"), Body::Empty),
+    });
+    line.wrote();
+    for id in ["req-1", "req-2"] {
+        line.say("response", &format!(r#"{{"id":"{id}","type":"response","data":{deep}}}"#));
+    }
+    let [Delivery::Response { call, outcome: Err(CallError::Unknown(failure)) }] =
+        &line.delivered.make_contiguous()[..]
+    else {
+        panic!("{:?}", line.delivered)
+    };
+    assert_eq!((*call, failure.code), (CallId(5), Code::ResourceExhausted));
+    assert!(failure.message.ends_with(limit), "{failure}");
+    assert_eq!(line.counted.last(), Some(&Count::OrphanReply));
+}

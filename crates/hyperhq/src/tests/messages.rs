@@ -251,3 +251,36 @@ fn notifications_leave_under_their_names_and_none_of_the_flow_itself() {
         assert!(matches!(hand.admit(&Outbound::Event(event)), Admit::Refuse(_)), "{reserved}");
     }
 }
+
+#[test]
+fn who_asks_or_answers_beyond_the_limits_on_json_is_answered_and_ends_its_call() {
+    let mut hand = quiet(hand());
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let limit = "nested deeper than max_json_depth = 128";
+    hand.hear("request", &format!(r#"{{"id":"req-1","method":"execute","data":{deep}}}"#));
+    let refused = hand.wrote();
+    let told = format!(r#"{limit}"}},"sessionToken":"{TOKEN}"}}]"#);
+    assert!(refused.starts_with(
+        r#"2["response",{"id":"req-1","type":"response","data":{"error":"invalid JSON at byte "#
+    ));
+    assert!(refused.ends_with(&told), "{refused}");
+    // What runs under that id keeps its answer, and without an id there is none.
+    hand.hear("request", r#"{"id":"req-2","method":"execute"}"#);
+    hand.hear("request", &format!(r#"{{"id":"req-2","method":"execute","data":{deep}}}"#));
+    hand.hear("request", &format!(r#"{{"method":"execute","data":{deep}}}"#));
+    hand.hear("hyperHqEvent", &format!(r#"{{"type":"gameLaunched","data":{deep}}}"#));
+    assert_eq!((hand.written.len(), &hand.counted[..]), (0, &[Count::BadBody; 4][..]));
+    hand.delivered.clear();
+    let call = hand.call("getSystems", Body::Empty);
+    for name in ["dataResponse", "data_response"] {
+        hand.hear(name, &format!(r#"{{"success":true,"data":{deep},"requestId":"07070707-1"}}"#));
+    }
+    let [Delivery::Response { call: answered, outcome: Err(CallError::Unknown(failure)) }] =
+        &hand.delivered.make_contiguous()[..]
+    else {
+        panic!("{:?}", hand.delivered)
+    };
+    assert_eq!((*answered, failure.code), (call, Code::ResourceExhausted));
+    assert!(failure.message.ends_with(limit), "{failure}");
+    assert_eq!(hand.counted.len(), 5, "the alias is nobody's");
+}

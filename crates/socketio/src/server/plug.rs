@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::poll_fn;
 use futures_util::stream::{FuturesUnordered, Stream};
-use polywire_core::{
-    BoxFuture, ByteString, Count, Flush, FrameError, Ledger, Limits, Transport, TransportError,
-};
+use polywire_core::{BoxFuture, ByteString, Flush, FrameError, Limits, Transport, TransportError};
 use polywire_net::websocket::BUFFER_BYTES;
 use socketioxide::socket::DisconnectReason;
 use socketioxide::{AckError, SocketError};
@@ -51,17 +49,15 @@ pub(super) struct Terms {
     /// Most answers that a client may owe.
     max_owed: usize,
     ping_timeout: Duration,
-    ledger: Arc<Ledger>,
 }
 
 impl Terms {
-    pub(super) fn new(limits: &Limits, config: &ServerConfig, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(limits: &Limits, config: &ServerConfig) -> Self {
         let ServerConfig { max_attachments, ping_timeout, .. } = *config;
         Self {
             packets: PacketLimits { json: limits.json, max_attachments, ..PacketLimits::default() },
             max_owed: limits.max_pending.saturating_mul(OWED),
             ping_timeout,
-            ledger,
         }
     }
 }
@@ -146,8 +142,8 @@ impl Plug {
                 self.floor.send(to, Sent::ack(self.name.clone(), value(args)?, id))
             }
             Kind::Disconnect => self.member.disconnect(),
-            Kind::Ack { id: None, .. } | Kind::Connect(_) | Kind::ConnectError(_) => {
-                return Err(FrameError::Corrupt("a packet that is the server's own").into());
+            Kind::Ack { id: None, .. } | Kind::Connect(_) | Kind::ConnectError(_) | Kind::Beyond { .. } => {
+                return Err(FrameError::Corrupt("a packet that is the server's own, or only read").into());
             }
         };
         match sent {
@@ -208,7 +204,7 @@ impl Plug {
         verdict.map_or(Ok(None), |verdict| Err(verdict.into()))
     }
 
-    fn packet(&self, parts: Parts) -> Result<Option<Packet>, FrameError> {
+    fn packet(&self, parts: Parts) -> Result<Packet, FrameError> {
         let (max, setting) = self.max_bytes;
         let got =
             parts.attachments.iter().fold(parts.text.len(), |sum, bytes| sum.saturating_add(bytes.len()));
@@ -242,37 +238,31 @@ impl Transport<Packets> for Plug {
         cx: &mut Context<'_>,
         _: &mut Packets,
     ) -> Poll<Result<Option<Packet>, TransportError>> {
-        loop {
-            if self.held.is_none() {
-                self.held = self.answer(cx).map(|answer| (self.member.inbound.pushed(), answer));
-            }
-            let taken = self.taken;
-            let parts = match self.held.take_if(|(pushed, _)| *pushed <= taken) {
-                Some((_, answer)) => answer,
-                None => match self.member.inbound.poll_take(cx) {
-                    Poll::Ready(Came::Packet(parts)) => {
-                        self.taken += 1;
-                        parts
-                    }
-                    Poll::Ready(Came::Overflow(error)) => return Poll::Ready(Err(error.into())),
-                    Poll::Ready(Came::End(reason)) => return Poll::Ready(self.end(reason)),
-                    Poll::Pending => {
-                        // Before looking, so that a cut in between wakes this task.
-                        self.gate.await_begun(cx);
-                        if self.gate.is_cut() {
-                            // Another namespace has ended the session: nothing comes any more, not even the library's word.
-                            return Poll::Ready(self.end(DisconnectReason::TransportClose));
-                        }
-                        return Poll::Pending;
-                    }
-                },
-            };
-            if let Some(packet) = self.packet(parts)? {
-                return Poll::Ready(Ok(Some(packet)));
-            }
-            // Beyond the limits on JSON, which no envelope can hold: it never becomes a frame of the engine.
-            self.terms.ledger.add_all(&[(Count::FramesReceived, 1), (Count::BadBody, 1)]);
+        if self.held.is_none() {
+            self.held = self.answer(cx).map(|answer| (self.member.inbound.pushed(), answer));
         }
+        let taken = self.taken;
+        let parts = match self.held.take_if(|(pushed, _)| *pushed <= taken) {
+            Some((_, answer)) => answer,
+            None => match self.member.inbound.poll_take(cx) {
+                Poll::Ready(Came::Packet(parts)) => {
+                    self.taken += 1;
+                    parts
+                }
+                Poll::Ready(Came::Overflow(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Ready(Came::End(reason)) => return Poll::Ready(self.end(reason)),
+                Poll::Pending => {
+                    // Before looking, so that a cut in between wakes this task.
+                    self.gate.await_begun(cx);
+                    if self.gate.is_cut() {
+                        // Another namespace has ended the session: nothing comes any more, not even the library's word.
+                        return Poll::Ready(self.end(DisconnectReason::TransportClose));
+                    }
+                    return Poll::Pending;
+                }
+            },
+        };
+        Poll::Ready(Ok(Some(self.packet(parts)?)))
     }
 
     fn has_partial(&self) -> bool {

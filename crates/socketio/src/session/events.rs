@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use polywire_core::{
-    Action, Admit, Body, CallError, CallId, Code, Count, Cx, Delivery, Event, Failure, Identity, JsonLimits,
-    JsonText, Meta, Outbound, OutboundOf, Request, Response, Route, Session, copied, json,
+    Action, Admit, Body, CallError, CallId, Code, Count, Cx, Delivery, Event, Failure, Identity, JsonError,
+    JsonLimits, JsonText, Meta, Outbound, OutboundOf, Request, Response, Route, Session, copied, json,
 };
 
 use super::CONNECTED;
@@ -54,6 +54,20 @@ impl Events {
             None => Ok(Response { body, meta }),
         };
         cx.deliver(Delivery::Response { call, outcome });
+    }
+
+    /// What cannot be looked into is answered all the same, and an answer ends its call.
+    fn beyond(&self, ack: bool, id: Option<u64>, error: &JsonError, cx: &mut Cx<'_, Self>) {
+        match id {
+            Some(call) if ack => {
+                let why = format!("the answer came and is not read: {error}");
+                let outcome = Err(CallError::unknown(Code::ResourceExhausted, why));
+                return cx.deliver(Delivery::Response { call: CallId(call), outcome });
+            }
+            Some(id) => self.answer(id, Err(Failure::new(Code::InvalidArgument, error.to_string())), cx),
+            None => {}
+        }
+        cx.count(Count::BadBody);
     }
 
     fn args(&self, name: Option<&Route>, body: Body, meta: &Meta) -> Args {
@@ -116,6 +130,7 @@ impl Session for Events {
         match packet.kind {
             Kind::Event { id, args } => self.emitted(id, args, cx),
             Kind::Ack { id, args } => self.acknowledged(id, args, cx),
+            Kind::Beyond { ack, id, error, .. } => self.beyond(ack, id, &error, cx),
             Kind::Connect(_) | Kind::ConnectError(_) | Kind::Disconnect => cx.count(Count::Unexpected),
         }
     }

@@ -223,7 +223,6 @@ impl Link {
                     Assembling { packet, due, attachments: Vec::new(), bytes: text.len(), until };
                 self.assembling = Some(Box::new(assembling));
             }
-            Ok(Parsed::Beyond(_)) => cx.count(Count::BadBody),
             Err(error) => cx.close(close_of(&error)),
         }
     }
@@ -266,17 +265,19 @@ impl Link {
                     Close::Dismissed(format!("the server has closed namespace {}", self.namespace))
                 });
             }
-            (kind @ (Kind::Event { .. } | Kind::Ack { .. }), State::Connected) => {
-                if let Kind::Ack { id: Some(id), .. } = &kind {
+            (kind @ (Kind::Event { .. } | Kind::Ack { .. } | Kind::Beyond { .. }), State::Connected) => {
+                if let Kind::Ack { id: Some(id), .. } | Kind::Beyond { ack: true, id: Some(id), .. } = &kind {
                     self.unread.take_if(|unread| *id >= unread.request);
                 }
                 let kind = self.note_offset(kind);
                 up.push(Up::Packet(Packet { namespace: packet.namespace, kind }));
             }
-            (kind @ Kind::Event { .. }, _) if self.early.len() < self.config.max_early_events => {
+            (kind @ (Kind::Event { .. } | Kind::Beyond { ack: false, .. }), _)
+                if self.early.len() < self.config.max_early_events =>
+            {
                 self.early.push(Packet { namespace: packet.namespace, kind });
             }
-            (Kind::Event { .. }, _) => {
+            (Kind::Event { .. } | Kind::Beyond { ack: false, .. }, _) => {
                 // More was missed than is taken here: asked for again it would come again.
                 self.recovery.forget();
                 let max = self.config.max_early_events;
@@ -284,7 +285,9 @@ impl Link {
                     format!("more than max_early_events = {max} events before the namespace was granted");
                 cx.close(Close::Limit(why));
             }
-            (Kind::Connect(_) | Kind::ConnectError(_) | Kind::Ack { .. }, _) => cx.count(Count::Unexpected),
+            (Kind::Connect(_) | Kind::ConnectError(_) | Kind::Ack { .. } | Kind::Beyond { .. }, _) => {
+                cx.count(Count::Unexpected);
+            }
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use polywire_core::{Body, Close, Count, Delivery, Message, Meta, Outbound, Request, Response, Route};
+use polywire_core::{
+    Body, CallError, Close, Code, Count, Delivery, Message, Meta, Outbound, Request, Response, Route,
+};
+use serde_json::Value;
 
 use super::hand::Hand;
 use crate::config::Config;
@@ -82,28 +85,74 @@ fn what_means_nothing_is_counted_and_the_connection_lives() {
 }
 
 #[test]
-fn a_request_or_an_answer_beyond_the_limits_on_json_is_counted_and_met_with_silence() {
+fn a_request_beyond_the_limits_on_json_is_refused_and_an_answer_ends_its_call() {
     let deep = format!("{}{}", "[".repeat(2_000), "]".repeat(2_000));
     let keys: Vec<_> = (0..=65_536).map(|key| format!("\"{key}\":0")).collect();
-    for beyond in [deep, format!("{{{}}}", keys.join(",")), "1".repeat(1_025)] {
-        let mut hand = Hand::connected(Config { answer_unrouted: true, ..Config::default() });
-        let call = hand.call(Request::new(Route::from_static("q"), Body::Empty));
-        assert_eq!(hand.wrote(), r#"420["q"]"#);
-        hand.say(&format!("427[\"ask\",{beyond}]"));
-        hand.say(&format!("430[{beyond}]"));
-        assert_eq!((&hand.closed, &hand.counted[..]), (&None, &[Count::BadBody; 2][..]));
-        assert!(hand.delivered.is_empty() && hand.written.is_empty());
-        // It is still waited for.
-        hand.say("430[1]");
-        let Some(Delivery::Response { call: answered, outcome: Ok(_) }) = hand.delivered.pop_front() else {
-            panic!()
-        };
-        assert_eq!(answered, call);
+    for (beyond, limit) in [
+        (deep, "nested deeper than max_json_depth = 128"),
+        (format!("{{{}}}", keys.join(",")), "object with more members than max_json_keys = 65536"),
+        ("1".repeat(1_025), "number longer than max_json_number_bytes = 1024"),
+    ] {
+        // With attachments and without.
+        for binary in [false, true] {
+            let packet = |kind: &str, id: &str, args: String| match (binary, kind) {
+                (false, kind) => format!("4{kind}{id}[{args}]"),
+                (true, kind) => {
+                    let kind = if kind == "2" { "5" } else { "6" };
+                    format!(r#"4{kind}1-{id}[{args},{{"_placeholder":true,"num":0}}]"#)
+                }
+            };
+            let mut hand = Hand::connected(Config::default());
+            let call = hand.call(Request::new(Route::from_static("q"), Body::Empty));
+            assert_eq!(hand.wrote(), r#"420["q"]"#);
+            let mut say = |text: String| {
+                hand.say(&text);
+                if binary {
+                    hand.attach(&[1]);
+                }
+            };
+            say(packet("2", "7", format!(r#""ask",{beyond}"#)));
+            say(packet("2", "", format!(r#""told",{beyond}"#)));
+            say(packet("3", "0", beyond.clone()));
+            say(packet("3", "", beyond.clone()));
+            let refused: Value = serde_json::from_str(hand.wrote().strip_prefix("437").unwrap()).unwrap();
+            assert_eq!(refused[0]["error"]["code"], "invalid_argument");
+            let told = refused[0]["error"]["message"].as_str().unwrap();
+            assert!(told.ends_with(limit), "{told}");
+            assert_eq!((&hand.closed, &hand.counted[..]), (&None, &[Count::BadBody; 3][..]));
+            let Some(Delivery::Response { call: answered, outcome: Err(CallError::Unknown(failure)) }) =
+                hand.delivered.pop_front()
+            else {
+                panic!()
+            };
+            assert_eq!((answered, failure.code), (call, Code::ResourceExhausted));
+            assert!(failure.message.ends_with(limit), "{failure}");
+            assert!(hand.delivered.is_empty() && hand.written.is_empty());
+        }
     }
-    let binary =
-        format!(r#"451-["a",{}{{"_placeholder":true,"num":0}}{}]"#, "[".repeat(100_000), "]".repeat(100_000));
-    let why = after(&[&binary]).closed.unwrap().to_string();
-    assert!(why.ends_with("a binary packet beyond the limits on JSON"), "{why}");
+}
+
+#[test]
+fn h06_a_placeholder_100_000_levels_deep_costs_its_packet() {
+    let mut hand = Hand::connected(Config::default());
+    let (down, up) = ("[".repeat(100_000), "]".repeat(100_000));
+    hand.say(&format!(r#"451-["a",{down}{{"_placeholder":true,"num":0}}{up}]"#));
+    hand.attach(&[1]);
+    hand.say(r#"42["b"]"#);
+    assert_eq!((hand.closed, &hand.counted[..], hand.delivered.len()), (None, &[Count::BadBody][..], 1));
+}
+
+#[test]
+fn an_event_beyond_the_limits_on_json_that_comes_before_the_grant_waits_like_any_other() {
+    let mut hand = Hand::new(Config::default(), None, Recovery::default());
+    hand.say(r#"0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":2000}"#);
+    assert_eq!(hand.wrote(), "40");
+    let deep = format!("{}{}", "[".repeat(2_000), "]".repeat(2_000));
+    hand.say(&format!(r#"427["ask",{deep}]"#));
+    assert!(hand.written.is_empty() && hand.counted.is_empty());
+    hand.say(r#"40{"sid":"S1"}"#);
+    assert!(hand.wrote().starts_with(r#"437[{"error":{"code":"invalid_argument""#));
+    assert_eq!(hand.counted, [Count::BadBody]);
 }
 
 #[test]

@@ -46,7 +46,6 @@ impl Replay {
                 Parsed::Awaits(packet, _) => {
                     packet.complete(attachments, &polywire_core::JsonLimits::default()).unwrap()
                 }
-                Parsed::Beyond(error) => panic!("{error}"),
             };
             self.want(packet);
         }

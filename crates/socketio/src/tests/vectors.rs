@@ -32,7 +32,6 @@ fn decode(frames: &Value) -> Result<(Vec<Packet>, bool), FrameError> {
             match Packet::parse(&Bytes::from(text.to_owned()), &limits)? {
                 Parsed::Whole(packet) => packets.push(packet),
                 Parsed::Awaits(packet, due) => open = Some((packet, due, Vec::new())),
-                Parsed::Beyond(error) => panic!("{error}"),
             }
         } else {
             let bytes = BASE64_STANDARD.decode(frame["binary"].as_str().unwrap()).unwrap();
@@ -74,6 +73,7 @@ fn shown(packet: &Packet) -> Option<Value> {
         Kind::Event { id, args } => ("EVENT", *id, Some(args.text().clone())),
         Kind::Ack { id, args } => ("ACK", *id, Some(args.text().clone())),
         Kind::ConnectError(data) => ("CONNECT_ERROR", None, data.as_ref().map(|data| data.to_bytes())),
+        Kind::Beyond { error, .. } => panic!("{error}"),
     };
     let mut value = json!({ "type": kind, "nsp": &*packet.namespace });
     if let Some(id) = id {
@@ -242,15 +242,42 @@ fn assert_packet(frame: &Frame, packet: &Value) {
 }
 
 #[test]
-fn an_object_inside_a_packet_that_is_beyond_us_costs_that_packet() {
-    let deep = |levels: usize| format!("2[\"a\",{}{}]", "[".repeat(levels), "]".repeat(levels));
-    let parse = |text: String| Packet::parse(&Bytes::from(text), &PacketLimits::default());
-    assert!(matches!(parse(deep(127)), Ok(Parsed::Whole(_))));
-    assert!(matches!(parse(deep(128)), Ok(Parsed::Beyond(_))));
-    let limits =
-        PacketLimits { json: JsonLimits { max_json_keys: 1, ..JsonLimits::default() }, ..Default::default() };
-    let keys = Bytes::from_static(br#"2["a",{"a":1,"b":2}]"#);
-    assert!(matches!(Packet::parse(&keys, &limits), Ok(Parsed::Beyond(_))));
+fn of_a_packet_that_is_beyond_the_limits_on_json_the_id_is_known() {
+    let parse = |text: &str, limits| match Packet::parse(&Bytes::from(text.to_owned()), limits) {
+        Ok(Parsed::Whole(packet) | Parsed::Awaits(packet, _)) => packet.kind,
+        Err(error) => panic!("{error}"),
+    };
+    let limits = &PacketLimits::default();
+    let deep = |levels: usize| format!("[\"a\",{}{}]", "[".repeat(levels), "]".repeat(levels));
+    assert!(matches!(parse(&format!("2{}", deep(127)), limits), Kind::Event { .. }));
+    let kind = parse(&format!("27{}", deep(128)), limits);
+    let Kind::Beyond { ack: false, id: Some(7), text, error } = &kind else { panic!("{kind:?}") };
+    assert_eq!(
+        (&text[..], &error.to_string()[..]),
+        (deep(128).as_bytes(), "invalid JSON at byte 132: nested deeper than max_json_depth = 128")
+    );
+    let mut written = BytesMut::new();
+    Packet::main(kind.clone()).write(&mut written);
+    assert_eq!(written, format!("27{}", deep(128)));
+    for (header, ack, id) in
+        [("2", false, None), ("38", true, Some(8)), ("51-", false, None), ("61-9", true, Some(9))]
+    {
+        let kind = parse(&format!("{header}{}", deep(128)), limits);
+        assert!(
+            matches!(kind, Kind::Beyond { ack: a, id: i, .. } if (a, i) == (ack, id)),
+            "{header}: {kind:?}"
+        );
+    }
+    let limits = &PacketLimits { json: JsonLimits { max_json_keys: 1, ..JsonLimits::default() }, ..*limits };
+    let kind = parse(r#"2["a",{"a":1,"b":2}]"#, limits);
+    assert!(matches!(kind, Kind::Beyond { ack: false, id: None, .. }), "{kind:?}");
+    for login in ["0", "4"] {
+        let text = Bytes::from(format!(r#"{login}{{"a":1,"b":2}}"#));
+        assert_eq!(
+            Packet::parse(&text, limits),
+            Err(FrameError::Corrupt("a login beyond the limits on JSON"))
+        );
+    }
 }
 
 /// A message of a vector or a transcript.
