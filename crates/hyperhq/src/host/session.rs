@@ -40,6 +40,8 @@ pub enum HostReply {
         id: JsonText,
         /// Its method, for the words of a refusal.
         method: String,
+        /// The acknowledgement that its client wants; it follows the answer.
+        ack: Option<u64>,
     },
     /// A request for a file.
     File {
@@ -49,6 +51,8 @@ pub enum HostReply {
         path: Option<JsonText>,
         /// Its bytes are wanted as an attachment.
         binary: bool,
+        /// The acknowledgement that its client wants; it follows the answer.
+        ack: Option<u64>,
     },
 }
 
@@ -167,14 +171,15 @@ impl HostSession {
         }
     }
 
-    fn asked_for_data(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+    fn asked_for_data(&mut self, message: &Message, ack: Option<u64>, cx: &mut Cx<'_, Self>) {
         let Some(id) = message.id("requestId") else {
             let is_missing = message.member("requestId").is_none();
             cx.write(complaint(if is_missing { "Missing requestId" } else { "The requestId is too long" }));
+            acknowledge(ack, cx);
             return cx.count(Count::Undecodable);
         };
         let method = message.text("method").unwrap_or_default();
-        let reply = HostReply::Data { id, method };
+        let reply = HostReply::Data { id, method, ack };
         let HostReply::Data { method, .. } = &reply else { return };
         let fault = self.fault(message, self.config.require_data_token);
         let why = match (fault, Route::new(method.clone())) {
@@ -195,11 +200,11 @@ impl HostSession {
         cx.count(if fault.is_some() { Count::BeforeLogin } else { Count::Undecodable });
     }
 
-    fn asked_for_file(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
+    fn asked_for_file(&mut self, message: &Message, ack: Option<u64>, cx: &mut Cx<'_, Self>) {
         let binary = self.config.file_encoding == FileEncoding::Binary
             || message.text("encoding").is_some_and(|encoding| encoding == "binary");
         let path = message.member("filePath");
-        let reply = HostReply::File { id: message.id("requestId"), path: path.clone(), binary };
+        let reply = HostReply::File { id: message.id("requestId"), path: path.clone(), binary, ack };
         if let Some(why) = self.fault(message, self.config.require_file_token) {
             self.answer(&reply, Err(Failure::new(Code::PermissionDenied, why)), cx);
             return cx.count(Count::BeforeLogin);
@@ -218,7 +223,7 @@ impl HostSession {
 
     fn answer(&self, reply: &HostReply, result: Result<Response, Failure>, cx: &mut Cx<'_, Self>) {
         match reply {
-            HostReply::Data { id, method } => {
+            HostReply::Data { id, method, .. } => {
                 let object = Object::new().raw("requestId", id.as_bytes());
                 let object = match result {
                     Ok(Response { body: Body::Empty, .. }) => object.raw("success", b"true"),
@@ -233,7 +238,7 @@ impl HostSession {
                 cx.write(packet);
                 again.into_iter().for_each(|packet| cx.write(packet));
             }
-            HostReply::File { id, path, binary } => {
+            HostReply::File { id, path, binary, .. } => {
                 let mut object = Object::new();
                 for (name, value) in [("requestId", id), ("filePath", path)] {
                     if let Some(value) = value {
@@ -263,6 +268,8 @@ impl HostSession {
                 cx.write(object.event("fileData"));
             }
         }
+        let (HostReply::Data { ack, .. } | HostReply::File { ack, .. }) = reply;
+        acknowledge(*ack, cx);
     }
 
     /// The answer of a plugin; the first for an id counts, on whichever of its connections it was asked.
@@ -283,12 +290,14 @@ impl HostSession {
         let refused = || Err(Failure::new(Code::InvalidArgument, error.to_string()));
         match skim::name_of(text).as_deref() {
             Some("requestData" | "request_data") => match skim::id_of(text, "requestId") {
-                Some(id) => self.answer(&HostReply::Data { id, method: String::new() }, refused(), cx),
+                Some(id) => {
+                    self.answer(&HostReply::Data { id, method: String::new(), ack: None }, refused(), cx);
+                }
                 None => cx.write(complaint(&error.to_string())),
             },
             Some("requestFile") => {
                 let id = skim::id_of(text, "requestId");
-                self.answer(&HostReply::File { id, path: None, binary: false }, refused(), cx);
+                self.answer(&HostReply::File { id, path: None, binary: false, ack: None }, refused(), cx);
             }
             Some("subscribeEvents") => cx.write(complaint(&error.to_string())),
             Some("response" | "plugin:response") if self.plugin.is_some() => {
@@ -422,7 +431,7 @@ fn object() -> Body {
     Body::Json(JsonText::from_validated(Bytes::from_static(b"{}")))
 }
 
-/// Nothing in the flow asks for an acknowledgement; a client that does is not left waiting.
+/// Nothing in the flow asks for an acknowledgement; a client that does is not left waiting once its message is handled.
 fn acknowledge(id: Option<u64>, cx: &mut Cx<'_, HostSession>) {
     if id.is_some() {
         cx.write(Packet::main(Kind::Ack { id, args: Args::none() }));
@@ -461,8 +470,11 @@ impl Session for HostSession {
         let Some(message) = Message::of(packet, cx.pins()) else { return cx.count(Count::Unexpected) };
         match &*message.name {
             "authenticate" => self.log_in(&message, cx),
-            "requestData" | "request_data" => self.asked_for_data(&message, cx),
-            "requestFile" => self.asked_for_file(&message, cx),
+            // Handled once they are answered.
+            "requestData" | "request_data" => {
+                return self.asked_for_data(&message, wants_acknowledgement, cx);
+            }
+            "requestFile" => return self.asked_for_file(&message, wants_acknowledgement, cx),
             "subscribeEvents" => self.subscribe(&message, cx),
             "response" | "plugin:response" if self.plugin.is_some() => {
                 self.answered(message.text("id"), || outcome_of(&message), cx);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use polywire_core::{
     Action, Actions, Admit, Body, CallError, CallId, Clock, Close, Code, Count, Cx, Delivery, Event, Failure,
     Moment, Outbound, OutboundOf, Request, Response, Route, SeededRandom, Session, TokioClock,
@@ -544,6 +545,72 @@ fn a_client_that_wants_acknowledgements_gets_empty_ones() {
     line.written.pop_front();
     let acknowledgement = Packet::main(Kind::Ack { id: Some(7), args: Args::none() });
     assert_eq!(line.written.pop_front(), Some(acknowledgement));
+}
+
+#[test]
+fn a_request_is_acknowledged_behind_its_answer() {
+    let host = Host::new(HostConfig { require_file_token: false, ..HostConfig::default() });
+    let (mut line, _) = host.logged_in();
+    let data = r#"27["requestData",{"method":"echo","requestId":"r1"}]"#;
+    let alias = r#"28["request_data",{"method":"echo","requestId":"r2"}]"#;
+    let file = r#"29["requestFile",{"filePath":"a.txt","requestId":"r3"}]"#;
+    let given = || Ok(Response::from(Body::binary("", &b"abc"[..])));
+    for (said, result, wanted) in [
+        (data, Ok(Response::default()), &["dataResponse", "data_response", "37[]"][..]),
+        (alias, Err(Failure::new(Code::NotFound, "none")), &["dataResponse", "data_response", "38[]"]),
+        (file, given(), &["fileData", "39[]"]),
+        (file, Err(Failure::new(Code::NotFound, "none")), &["fileData", "39[]"]),
+    ] {
+        line.receive(packet(said, Vec::new()));
+        let Some(Delivery::Request { reply, .. }) = line.delivered.pop_front() else { panic!("{said}") };
+        assert!(line.written.is_empty(), "{said} is not handled yet");
+        line.send(Outbound::Response { reply, result });
+        for wanted in wanted {
+            let wrote = line.wrote();
+            assert!(wrote.contains(wanted), "{wrote} in place of {wanted}");
+        }
+        assert!(line.written.is_empty(), "{said}");
+    }
+    // What is refused at once is handled at once.
+    for (said, wanted) in [
+        (r#"21["requestData",{"method":"echo"}]"#, &["error", "31[]"][..]),
+        (r#"22["requestData",{"requestId":"r"}]"#, &["dataResponse", "data_response", "32[]"]),
+        (r#"23["requestFile",{"requestId":"r"}]"#, &["fileData", "33[]"]),
+    ] {
+        line.receive(packet(said, Vec::new()));
+        for wanted in wanted {
+            let wrote = line.wrote();
+            assert!(wrote.contains(wanted), "{wrote} in place of {wanted}");
+        }
+        assert!(line.written.is_empty() && line.delivered.is_empty(), "{said}");
+    }
+}
+
+#[test]
+fn a_file_is_an_attachment_where_its_request_says_so_and_base64_elsewhere() {
+    let host = Host::new(HostConfig { require_file_token: false, ..HostConfig::default() });
+    let (mut line, _) = host.logged_in();
+    for (encoding, binary) in [
+        (r#","encoding":"binary""#, true),
+        ("", false),
+        (r#","encoding":"base64""#, false),
+        (r#","encoding":"Binary""#, false),
+        (r#","encoding":["binary"]"#, false),
+        (r#","encoding":null"#, false),
+    ] {
+        line.say("requestFile", &format!(r#"{{"filePath":"a.bin","requestId":"f1"{encoding}}}"#));
+        let Some(Delivery::Request { reply, .. }) = line.delivered.pop_front() else { panic!("{encoding}") };
+        let file = Response::from(Body::binary("", &b"\x00\xffa"[..]));
+        line.send(Outbound::Response { reply, result: Ok(file) });
+        let Some(packet) = line.written.pop_front() else { panic!("{encoding}") };
+        let Kind::Event { args, .. } = &packet.kind else { panic!("{encoding}") };
+        let attached = if binary { &[Bytes::from_static(b"\x00\xffa")][..] } else { &[] };
+        assert_eq!(args.attachments(), attached, "{encoding}");
+        let data = if binary { r#"{"_placeholder":true,"num":0}"# } else { r#""AP9h""# };
+        let object =
+            format!(r#"{{"requestId":"f1","filePath":"a.bin","success":true,"data":{data},"size":3}}"#);
+        assert_eq!(args.text(), format!(r#"["fileData",{object}]"#).as_bytes(), "{encoding}");
+    }
 }
 
 #[test]
