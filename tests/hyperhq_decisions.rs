@@ -118,6 +118,7 @@ async fn the_69_recorded_decisions_are_those_of_a_host_that_listens() {
             raw.end().await;
             closed += 1;
         }
+        drop(raw);
         host.shutdown().await;
     }
     assert_eq!(closed, 11);

@@ -71,6 +71,8 @@ impl Stage {
     }
 
     async fn end(self) {
+        // It has ended, over polling perhaps without a word, and would be asked for its `shutdown` in vain.
+        self.host.forget(ID);
         self.host.shutdown().await;
         std::fs::remove_dir_all(&self.folder).unwrap();
     }
@@ -377,6 +379,31 @@ async fn a_plugin_is_ended_whether_it_answers_its_shutdown_leaves_without_a_word
         let again = stage.host.end(&mut process, ID, grace).await.unwrap();
         assert_eq!(again, (Farewell::Absent, code), "{flaw}");
         stage.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_stops_ends_its_plugins_whether_they_answer_leave_without_a_word_or_hang() {
+    let name = "a_host_that_stops_ends_its_plugins_whether_they_answer_leave_without_a_word_or_hang";
+    let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
+    let routes = polywire_cli::service::hyperhq::routes().build().unwrap();
+    let mut config = HostConfig { port: Some(0), ..HostConfig::default() };
+    config.limits.drain_timeout = Duration::from_secs(2);
+    let host = Host::listen(config, Endpoint::new("hyperhq", routes)).await.unwrap();
+    let short = Duration::from_millis(300);
+    let mut processes = Vec::new();
+    for (flaw, grace, code) in [("none", LIMIT, Some(0)), ("leaves", LIMIT, Some(0)), ("hangs", short, None)]
+    {
+        let mut words = flawed(&package, flaw);
+        let mut launch = Launch::new(words.remove(0), flaw, host.port());
+        launch.arguments = words;
+        processes.push((host.launch(&launch).unwrap(), flaw, grace, code));
+        until("it logs in", || host.plugin(flaw)).await;
+    }
+    tokio::time::timeout(LIMIT, host.shutdown()).await.expect("it has an end");
+    for (mut process, flaw, grace, code) in processes {
+        // Who was not told dials again, for ever.
+        assert_eq!(process.end(grace).await.unwrap(), code, "{flaw}");
     }
 }
 

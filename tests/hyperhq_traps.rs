@@ -37,8 +37,12 @@ fn at(host: &Host) -> String {
 
 /// What a plugin on the C# helper logs in with.
 fn login(challenge: &Secret) -> String {
+    login_as(ID, challenge)
+}
+
+fn login_as(id: &str, challenge: &Secret) -> String {
     let challenge = std::str::from_utf8(challenge.expose()).unwrap();
-    let shown = json!({ "pluginId": ID, "token": challenge, "challenge": challenge });
+    let shown = json!({ "pluginId": id, "token": challenge, "challenge": challenge });
     format!("42{}", json!(["authenticate", shown]))
 }
 
@@ -54,17 +58,64 @@ async fn heard(raw: &mut Raw) -> (String, Value) {
 
 /// A plugin that is logged in, and its token.
 async fn logged_in(host: &Host) -> (Raw, String) {
-    let challenge = host.challenge(ID).unwrap();
+    logged_in_as(host, ID).await
+}
+
+async fn logged_in_as(host: &Host, id: &str) -> (Raw, String) {
+    let challenge = host.challenge(id).unwrap();
     let mut raw = Raw::join(&at(host)).await;
-    raw.send(&[&login(&challenge)]).await;
+    raw.send(&[&login_as(id, &challenge)]).await;
     let (name, answer) = heard(&mut raw).await;
     assert_eq!((&*name, &answer["success"]), ("authenticated", &json!(true)), "{answer}");
-    until("it is there", || host.plugin(ID).is_some()).await;
+    until("it is there", || host.plugin(id).is_some()).await;
     (raw, answer["sessionToken"].as_str().unwrap().to_owned())
 }
 
 async fn ends(host: Host) {
     timeout(Duration::from_secs(10), host.shutdown()).await.expect("the shutdown ends");
+}
+
+/// The id of the `shutdown` that it is asked for.
+async fn asked_to_end(raw: &mut Raw) -> Value {
+    let (name, request) = heard(raw).await;
+    assert_eq!((&*name, &request["method"], &request["data"]), ("request", &json!("shutdown"), &json!({})));
+    request["id"].clone()
+}
+
+#[tokio::test]
+async fn a_host_that_stops_asks_all_its_plugins_at_once_and_waits_for_answers_ends_and_no_longer_than_it_may()
+{
+    let most = Duration::from_secs(2);
+    for hangs in [false, true] {
+        let host = host(|config, _| {
+            if hangs {
+                config.limits.drain_timeout = most;
+            }
+        })
+        .await;
+        let (mut answering, _) = logged_in_as(&host, "answers").await;
+        let (mut leaving, _) = logged_in_as(&host, "leaves").await;
+        let mut hanging = if hangs { Some(logged_in_as(&host, "hangs").await.0) } else { None };
+        let began = Instant::now();
+        let stopping = tokio::spawn(host.shutdown());
+        // Nobody has answered yet.
+        let id = asked_to_end(&mut answering).await;
+        asked_to_end(&mut leaving).await;
+        if let Some(hanging) = &mut hanging {
+            asked_to_end(hanging).await;
+        }
+        let data = json!({ "id": id, "type": "response", "data": "ok" });
+        // Until it is closed, a plugin may ask for what it needs to end.
+        answering.send(&[&asks(1), &format!("42{}", json!(["response", data]))]).await;
+        drop(leaving);
+        assert_eq!(heard(&mut answering).await.1, json!({ "requestId": 1, "success": true, "data": 1 }));
+        timeout(LIMIT, stopping).await.expect("the shutdown ends").unwrap();
+        assert_eq!(began.elapsed() >= most, hangs, "{:?}", began.elapsed());
+        answering.end().await;
+        if let Some(hanging) = &mut hanging {
+            hanging.end().await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -100,6 +151,7 @@ async fn what_a_plugin_asks_in_one_go_is_answered_whole_and_in_order() {
             assert_eq!(heard(&mut raw).await, (name.to_owned(), answer));
         }
     }
+    drop(raw);
     ends(host).await;
 }
 
@@ -144,6 +196,7 @@ async fn a_request_beyond_the_limits_on_json_is_counted_and_refused_and_the_next
     }
     assert_eq!(heard(&mut raw).await.1, json!({ "requestId": 7, "success": true, "data": 7 }));
     until("they are counted", || ledger.as_ref().unwrap().get(Count::BadBody) == 2).await;
+    drop(raw);
     ends(host).await;
 }
 
@@ -280,6 +333,7 @@ async fn h17_a_token_comes_from_chance_alone_and_no_id_of_a_session_is_one() {
         let token = answer["sessionToken"].as_str().unwrap().to_owned();
         assert!(token.len() == 64 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
         tokens.insert(token);
+        drop(raw);
         ends(host).await;
     }
     // The same chance gives the same token, whatever the library has drawn for its ids; another gives another.

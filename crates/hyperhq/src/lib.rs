@@ -54,6 +54,10 @@
 //! - **An answer counts once.** Hosts say it twice, under two names, and late ones look the same.
 //! - **A connection is one plugin**, and only the one that holds its session is served: a launch and `forget` close the
 //!   older one at once, a newer login when what was asked there has ended. A launch that fails changes nothing.
+//! - **A host that stops asks its plugins for `shutdown`**, all at once, and waits up to 5 s: nothing else in the flow
+//!   tells them, and a plugin that dials again is refused, because its challenge and its token die with the host. What
+//!   [`ADAPTER`] listens with, for `polywire serve` or a bridge, closes its one connection without a word: it hands requests
+//!   on and makes none of its own.
 //! - **A request that comes twice is run twice once it was answered.** Ids of the original host are not known to be
 //!   unique; only what is in progress is not begun again. `polywire fake` tells authors when their plugin does that.
 //! - **`polywire fake` wraps the host's session** instead of having a switch for each fault inside it, and judges

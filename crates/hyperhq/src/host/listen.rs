@@ -11,13 +11,17 @@ use polywire_core::{
     Body, Clock, Endpoint, Event, JsonText, Limits, Peer, Random, Request, Route, Secret, Server,
 };
 use polywire_socketio::{MAIN, ServerConfig, Upper};
+use tokio::task::JoinSet;
 
 use super::folders::{Files, Folders};
 use super::roster::Roster;
 use super::{Farewell, Folder, HostConfig, HostSession, Launch, Plugins, Process};
 use crate::plugin::{LEGACY, SHUTDOWN};
 
-/// A host that listens. Dropped, it ends at once, and so do its plugins' connections.
+/// How long plugins may take to answer the `shutdown` of a host that stops. Proposed by the page of the protocol.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A host that listens. Dropped, it ends at once, and so do its plugins' connections, which are told nothing.
 pub struct Host {
     plugins: Arc<Plugins>,
     roster: Arc<Roster>,
@@ -25,6 +29,8 @@ pub struct Host {
     servers: Vec<Server>,
     port: u16,
     max_file_bytes: u64,
+    /// How long plugins may take to answer when it stops.
+    farewell: Duration,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -73,6 +79,7 @@ impl Host {
         let (clock, random) =
             (Arc::clone(&endpoint.surroundings.clock), Arc::clone(&endpoint.surroundings.random));
         let (port, max_file_bytes) = (config.port, config.max_file_bytes);
+        let farewell = FAREWELL.min(config.limits.drain_timeout);
         let starting = Starting::new(config, endpoint)?;
         let first = match port {
             Some(port) => starting.listen(&format!("127.0.0.1:{port}"), around.clone()).await?,
@@ -83,7 +90,7 @@ impl Host {
         // Best effort: some machines have no IPv6.
         servers.extend(starting.listen(&format!("[::1]:{port}"), around).await.ok());
         let Starting { plugins, folders, roster, .. } = starting;
-        Ok(Self { plugins, roster, folders, servers, port, max_file_bytes, clock, random })
+        Ok(Self { plugins, roster, folders, servers, port, max_file_bytes, farewell, clock, random })
     }
 
     /// Where it listens.
@@ -151,13 +158,7 @@ impl Host {
         grace: Duration,
     ) -> io::Result<(Farewell, Option<i32>)> {
         let farewell = match self.plugin(id) {
-            Some(plugin) => {
-                let nothing = Body::Json(JsonText::from_validated("{}".into()));
-                let shutdown = Request::new(Route::from_static(SHUTDOWN), nothing).timeout(grace);
-                // Signs of life do not extend it.
-                let answer = tokio::time::timeout(grace, plugin.call(shutdown)).await;
-                answer.map_or(Farewell::Silent, Farewell::from)
-            }
+            Some(plugin) => farewell(&plugin, grace).await,
             None => Farewell::Absent,
         };
         let code = process.end(grace).await;
@@ -194,15 +195,33 @@ impl Host {
         self.servers.iter().map(|server| server.audience().broadcast(event)).sum()
     }
 
-    /// Refuses new plugins, lets requests in flight end for up to `drain_timeout`, and gives back when every connection is gone.
+    /// Asks every plugin that is there for its `shutdown`, all at once, and waits for the answers or for the ends of their
+    /// connections, up to 5 s or `drain_timeout`, whichever is less. Then refuses new plugins, lets requests in flight end for up to
+    /// `drain_timeout`, and gives back when every connection is gone.
+    ///
+    /// A challenge and a token are worth nothing at any other host, so a plugin that is not told would dial in vain. Processes are
+    /// ended by [`Host::end`].
     ///
     /// # Cancel safety
     /// Dropped before it is done, the connections end at once.
     pub async fn shutdown(self) {
+        let grace = self.farewell;
+        let ask = |plugin: Peer| async move { farewell(&plugin, grace).await };
+        let mut asked: JoinSet<_> = self.roster.all().into_iter().map(ask).collect();
+        while asked.join_next().await.is_some() {}
         for server in self.servers {
             server.shutdown().await;
         }
     }
+}
+
+/// Asks a plugin for its `shutdown`, and waits up to `grace` for the answer or the end of its connection.
+async fn farewell(plugin: &Peer, grace: Duration) -> Farewell {
+    let nothing = Body::Json(JsonText::from_validated("{}".into()));
+    let shutdown = Request::new(Route::from_static(SHUTDOWN), nothing).timeout(grace);
+    // Signs of life do not extend it.
+    let answer = tokio::time::timeout(grace, plugin.call(shutdown)).await;
+    answer.map_or(Farewell::Silent, Farewell::from)
 }
 
 impl fmt::Debug for Host {

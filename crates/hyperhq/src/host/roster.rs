@@ -25,7 +25,12 @@ impl Roster {
         self.lock().get(id).cloned()
     }
 
-    /// The same, which is not there any more from now on.
+    /// Whoever is there.
+    pub(super) fn all(&self) -> Vec<Peer> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// The connection of plugin `id`, which is not there any more from now on.
     pub(super) fn take(&self, id: &str) -> Option<Peer> {
         self.lock().remove(id)
     }
