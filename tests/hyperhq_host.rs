@@ -12,8 +12,12 @@ use std::time::Duration;
 
 use polywire_core::{
     Body, CallError, Code, Count, Endpoint, Event, JsonText, Ledger, Limits, Peer, Request, Response, Route,
+    Surroundings,
 };
-use polywire_hyperhq::{Farewell, FileEncoding, Host, HostConfig, Launch, Line, Process, Reauth};
+use polywire_hyperhq::{
+    Farewell, FileEncoding, Host, HostConfig, HostSession, Launch, Line, Plugins, Process, Reauth,
+};
+use polywire_socketio::ServerConfig;
 use polywire_tests::install::{PYTHON_SOCKETIO, SOCKET_IO_CLIENT};
 use polywire_tests::plugin_folder::plugin_folder;
 use polywire_tests::{peer, skip};
@@ -180,7 +184,11 @@ async fn every_scenario_that_a_node_plugin_runs_by_itself_holds() {
     for transports in ["websocket", "polling", "polling,websocket"] {
         hold("node", node(&package), transports, scenarios()).await;
     }
-    hold("node", node(&package), "websocket", node_scenarios()).await;
+    let mut rows = node_scenarios();
+    hold("node", node(&package), "websocket", rows.clone()).await;
+    // The C# helper has nothing but a WebSocket.
+    rows.retain(|(arguments, _)| !arguments.contains(&"sdk-opening"));
+    hold("node", node(&package), "polling", rows).await;
 }
 
 #[tokio::test]
@@ -190,12 +198,57 @@ async fn every_scenario_that_a_python_plugin_runs_by_itself_holds() {
     for transports in ["websocket", "polling,websocket"] {
         hold("python", python(&package), transports, scenarios()).await;
     }
-    // It drops its requests without a word, so the host learns of it by the heartbeat; until then the challenge is in use.
     let mut rows = scenarios();
-    rows.retain(|(arguments, _)| {
-        !arguments.iter().any(|word| word.ends_with("challenge") && !word.starts_with("bad"))
-    });
+    rows.retain(|(arguments, _)| !comes_back_by_its_challenge(arguments));
     hold("python", python(&package), "polling", rows).await;
+}
+
+/// Over polling the plugin in Python drops its requests without a word, so the host learns of it by the heartbeat; until then
+/// the challenge is in use.
+fn comes_back_by_its_challenge(arguments: &[&str]) -> bool {
+    arguments.windows(2).any(|pair| matches!(pair, ["--reauth", "challenge" | "token-then-challenge"]))
+}
+
+/// The same where the host's heartbeat has told it before the plugin comes back.
+#[tokio::test]
+async fn a_python_plugin_that_polls_comes_back_by_its_challenge_once_the_heartbeat_has_missed_it() {
+    let name = "a_python_plugin_that_polls_comes_back_by_its_challenge_once_the_heartbeat_has_missed_it";
+    let Some(package) = skip::package(name, &PYTHON_SOCKETIO) else { return };
+    let rows: Vec<_> =
+        scenarios().into_iter().filter(|(arguments, _)| comes_back_by_its_challenge(arguments)).collect();
+    assert_eq!(rows.len(), 2);
+    let mut running = tokio::task::JoinSet::new();
+    for (arguments, config) in rows {
+        let program = python(&package);
+        running.spawn(async move {
+            let report = comes_back(program, arguments, config).await;
+            assert_eq!(report["ok"], true, "{arguments:?}: {report:#}");
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap();
+    }
+}
+
+/// What a plugin says that stays away longer than its host's heartbeat.
+async fn comes_back(program: Vec<String>, arguments: &[&str], config: HostConfig) -> Value {
+    let beat = Duration::from_millis(500);
+    let heartbeats = ServerConfig { ping_interval: beat, ping_timeout: beat, ..ServerConfig::default() };
+    let endpoint = Endpoint::new("hyperhq", polywire_cli::service::hyperhq::routes().build().unwrap());
+    let Surroundings { clock, random, .. } = endpoint.surroundings.clone();
+    let config = Arc::new(config);
+    let plugins = Arc::new(Plugins::new(&config, Arc::clone(&clock)));
+    let known = Arc::clone(&plugins);
+    let session = move |_: &_| HostSession::new(Arc::clone(&config), Arc::clone(&known), 0);
+    let server = polywire_socketio::listen_with("127.0.0.1:0", heartbeats, endpoint, session).await.unwrap();
+    let (_, port) = server.address().rsplit_once(':').unwrap();
+    let mut words = program;
+    let mut launch = Launch::new(words.remove(0), ID, port.parse().unwrap());
+    let away = ["--count", "1", "--reconnect-after-ms", "2500", "--transports", "polling"];
+    words.extend(arguments.iter().chain(&away).map(ToString::to_string));
+    launch.arguments = words;
+    let challenge = plugins.launch(ID, clock.now(), &*random).unwrap();
+    report(launch.start(&challenge).unwrap()).await
 }
 
 /// Tells the plugin that has subscribed, until it has heard enough and ends.
@@ -253,51 +306,60 @@ async fn ask_within(plugin: &Peer, data: &Value, limit: Duration) -> Result<Valu
 async fn status_updates_keep_a_request_alive_up_to_progress_timeout_and_silence_ends_it() {
     let name = "status_updates_keep_a_request_alive_up_to_progress_timeout_and_silence_ends_it";
     for program in programs(name) {
-        let (limit, cap) = (Duration::from_secs(1), Duration::from_secs(4));
-        let config = HostConfig::default();
-        let limits = Limits { progress_timeout: cap, ..config.limits };
-        let stage = Stage::new("alive", program, HostConfig { limits, ..config }).await;
-        let process = stage.launch(&["--scenario", "serve", "--transports", "websocket"]);
-        let plugin = stage.plugin().await;
-        let slow = |ms: u64| json!({ "action": "slow", "workMs": ms, "everyMs": 100 });
-        // Longer than its timeout, and told all the while.
-        let began = std::time::Instant::now();
-        assert_eq!(ask_within(&plugin, &slow(2_000), limit).await.unwrap(), json!({ "success": true }));
-        assert!(began.elapsed() >= Duration::from_secs(2));
-        // Longer than status updates may keep it.
-        let began = std::time::Instant::now();
-        let error = ask_within(&plugin, &slow(20_000), limit).await.unwrap_err();
-        assert_eq!(error.code(), Code::DeadlineExceeded);
-        assert!(matches!(error, CallError::Unknown(_)), "it was sent: {error}");
-        assert!((cap..cap * 3).contains(&began.elapsed()), "{:?}", began.elapsed());
-        stage.host.forget(ID);
-        drop(process);
-        let process = stage.launch(&["--scenario", "serve", "--transports", "websocket"]);
-        let plugin = stage.plugin().await;
-        // A word said too late is nobody's.
-        let silent = json!({ "action": "silent", "answerAfterMs": 1_500 });
-        let error = ask_within(&plugin, &silent, limit).await.unwrap_err();
-        assert_eq!(error.code(), Code::DeadlineExceeded);
-        let counted = || (stage.ledger.get(Count::OrphanReply) > 0).then_some(());
-        until("the late answer is counted", counted).await;
-        let echo = json!({ "action": "echo", "n": 1 });
-        assert_eq!(ask_within(&plugin, &echo, LIMIT).await.unwrap(), echo);
-        assert_eq!(ask(&plugin, "shutdown", &json!({})).await, Ok(json!("ok")));
-        assert_eq!(report(process).await["ok"], true);
-        stage.end().await;
+        tokio::join!(
+            keeps_its_requests_alive(program.clone(), "websocket"),
+            keeps_its_requests_alive(program, "polling")
+        );
     }
+}
+
+async fn keeps_its_requests_alive(program: Vec<String>, transports: &str) {
+    let (limit, cap) = (Duration::from_secs(1), Duration::from_secs(4));
+    let config = HostConfig::default();
+    let limits = Limits { progress_timeout: cap, ..config.limits };
+    let stage = Stage::new(&format!("alive-{transports}"), program, HostConfig { limits, ..config }).await;
+    let process = stage.launch(&["--scenario", "serve", "--transports", transports]);
+    let plugin = stage.plugin().await;
+    let slow = |ms: u64| json!({ "action": "slow", "workMs": ms, "everyMs": 100 });
+    // Longer than its timeout, and told all the while.
+    let began = std::time::Instant::now();
+    assert_eq!(ask_within(&plugin, &slow(2_000), limit).await.unwrap(), json!({ "success": true }));
+    assert!(began.elapsed() >= Duration::from_secs(2));
+    // Longer than status updates may keep it.
+    let began = std::time::Instant::now();
+    let error = ask_within(&plugin, &slow(20_000), limit).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    assert!(matches!(error, CallError::Unknown(_)), "it was sent: {error}");
+    assert!((cap..cap * 3).contains(&began.elapsed()), "{:?}", began.elapsed());
+    stage.host.forget(ID);
+    drop(process);
+    let process = stage.launch(&["--scenario", "serve", "--transports", transports]);
+    let plugin = stage.plugin().await;
+    // A word said too late is nobody's.
+    let silent = json!({ "action": "silent", "answerAfterMs": 1_500 });
+    let error = ask_within(&plugin, &silent, limit).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    let counted = || (stage.ledger.get(Count::OrphanReply) > 0).then_some(());
+    until("the late answer is counted", counted).await;
+    let echo = json!({ "action": "echo", "n": 1 });
+    assert_eq!(ask_within(&plugin, &echo, LIMIT).await.unwrap(), echo);
+    assert_eq!(ask(&plugin, "shutdown", &json!({})).await, Ok(json!("ok")));
+    assert_eq!(report(process).await["ok"], true);
+    stage.end().await;
 }
 
 #[tokio::test]
 async fn a_launched_plugin_is_driven_from_its_first_request_to_its_last() {
     for program in programs("a_launched_plugin_is_driven_from_its_first_request_to_its_last") {
-        is_driven(program).await;
+        for transports in ["websocket", "polling"] {
+            is_driven(program.clone(), transports).await;
+        }
     }
 }
 
-async fn is_driven(program: Vec<String>) {
+async fn is_driven(program: Vec<String>, transports: &str) {
     let stage = Stage::new("lifecycle", program, HostConfig::default()).await;
-    let events = ["--scenario", "serve", "--events", "gameLaunched", "--transports", "websocket"];
+    let events = ["--scenario", "serve", "--events", "gameLaunched", "--transports", transports];
     let process = stage.launch(&events);
     let plugin = stage.plugin().await;
     assert_eq!(
