@@ -299,11 +299,13 @@ impl HostSession {
                 let id = skim::id_of(text, "requestId");
                 self.answer(&HostReply::File { id, path: None, binary: false, ack: None }, refused(), cx);
             }
-            Some("subscribeEvents") => cx.write(complaint(&error.to_string())),
+            Some("authenticate" | "subscribeEvents") => cx.write(complaint(&error.to_string())),
             Some("response" | "plugin:response") if self.plugin.is_some() => {
                 return self.answered(skim::text_of(text, "id"), || Err(skim::unread(error)), cx);
             }
-            _ => {}
+            Some("statusUpdate" | "thumbnail:created" | "thumbnail:progress" | "thumbnail:complete") => {}
+            // Not heard in any case; however many, they end nothing.
+            _ => return cx.count(Count::Unexpected),
         }
         cx.count(Count::BadBody);
     }

@@ -246,7 +246,9 @@ impl PluginSession {
                     return cx.deliver(Delivery::Response { call, outcome: Err(skim::unread(error)) });
                 }
             }
-            _ => {}
+            Some("authenticated" | "eventsSubscribed" | "hyperHqEvent") => {}
+            // Not heard in any case; however many, they end nothing.
+            _ => return cx.count(Count::Unexpected),
         }
         cx.count(Count::BadBody);
     }
