@@ -15,6 +15,7 @@ use polywire_core::{
 };
 use polywire_hyperhq::{Host, HostConfig, HostSession, Plugins};
 use polywire_socketio::ServerConfig;
+use polywire_tests::plugin_folder::plugin_folder;
 use raw::{Raw, until};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -296,6 +297,29 @@ async fn a_heartbeat_that_is_due_while_the_queue_is_full_ends_a_plugin_that_read
     timeout(LIMIT, told_until_it_ends(plugin)).await.expect("the connection ends");
     until("it is gone", || server.peers().is_empty()).await;
     timeout(Duration::from_secs(10), server.shutdown()).await.expect("the shutdown ends");
+}
+
+#[tokio::test]
+async fn h21_a_path_in_json_escapes_or_in_overlong_utf_8_leads_nowhere() {
+    let host = host(|config, _| config.require_file_token = false).await;
+    let folder = plugin_folder("spelled").unwrap();
+    host.serve_files(ID, &folder.join("plugin")).unwrap();
+    let (mut raw, _) = logged_in(&host).await;
+    let asks = |path: &[u8]| {
+        [br#"42["requestFile",{"requestId":1,"filePath":""#, path, br#""}]"#.as_slice()].concat()
+    };
+    let escaped = asks(br"\u002e\u002e\u002fsecret.txt");
+    raw.send(&[std::str::from_utf8(&escaped).unwrap()]).await;
+    let (name, answer) = heard(&mut raw).await;
+    assert_eq!((&*name, &answer["success"], answer.get("data")), ("fileData", &json!(false), None));
+    assert_eq!(answer["error"], "Access denied: path leaves the plugin directory");
+    let overlong = asks(b"\xc0\xae\xc0\xae/secret.txt");
+    let head = [0x81, 0x80 | u8::try_from(overlong.len()).unwrap(), 0, 0, 0, 0];
+    assert!(overlong.len() < 126 && raw.write(&[&head[..], &overlong].concat()).await);
+    let rest = raw.rest().await;
+    assert!(!rest.contains("fileData"), "{rest}");
+    ends(host).await;
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 /// Everything that names one session of Socket.IO.
