@@ -85,9 +85,26 @@ async fn misbehaviour_on_demand_is_survived_by_a_good_plugin() {
     let sync = ["--execute", r#"{"action":"sync"}"#];
     let with = |fault| [&[fault], &sync[..]].concat();
     holds(&with("--duplicate"), &[PLUGIN], &["it answers `execute`", "it ends after its shutdown"]).await;
-    holds(&with("--malformed"), &[PLUGIN], &["it answers `execute`"]).await;
     holds(&with("--disconnect"), &[PLUGIN], &["it comes back and logs in again", "it answers `execute`"])
         .await;
+}
+
+#[tokio::test]
+async fn what_is_malformed_is_sent_where_that_is_asked_for_and_a_good_plugin_answers_all_the_same() {
+    for (fault, broken) in [(None, 0), (Some("--malformed"), 5)] {
+        let options = ["--json", "--execute", r#"{"action":"sync"}"#];
+        let (code, output, errors) = fake(&[&options[..], fault.as_slice()].concat(), &[PLUGIN]).await;
+        assert_eq!(code, 0, "{output}{errors}");
+        let lines = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let said: Vec<_> = lines.filter(|line| line["from"] == "host").collect();
+        let is_whole = |line: &&Value| match line["event"].as_str().unwrap() {
+            "request" => line["argument"]["id"].is_string(),
+            "hyperHqEvent" => line["argument"]["type"].is_string(),
+            event => ["authenticated", "eventsSubscribed"].contains(&event),
+        };
+        assert_eq!(said.len() - said.iter().filter(is_whole).count(), broken, "{output}");
+        assert_eq!(passed(&output, "plugin", "response").len(), 4, "{output}");
+    }
 }
 
 #[tokio::test]

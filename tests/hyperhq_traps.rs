@@ -15,6 +15,7 @@ use polywire_core::{
 };
 use polywire_hyperhq::{Host, HostConfig, HostSession, Plugins};
 use polywire_socketio::ServerConfig;
+use polywire_tests::plugin_folder::plugin_folder;
 use raw::{Raw, until};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -200,17 +201,22 @@ async fn a_request_beyond_the_limits_on_json_is_counted_and_refused_and_the_next
     ends(host).await;
 }
 
-/// Notes why connections end that nobody has logged in on.
+/// Notes why connections end: those of plugins, and those that nobody has logged in on.
 #[derive(Default)]
-struct TurnedAway(Mutex<Vec<Close>>);
+struct Ends {
+    left: Mutex<Vec<(u64, Close)>>,
+    turned_away: Mutex<Vec<Close>>,
+}
 
-impl Observe for TurnedAway {
+impl Observe for Ends {
     fn connected(&self, _: &Peer) {}
 
-    fn disconnected(&self, _: &Peer, _: &Close) {}
+    fn disconnected(&self, peer: &Peer, reason: &Close) {
+        self.left.lock().unwrap().push((peer.id(), reason.clone()));
+    }
 
     fn turned_away(&self, reason: &Close) {
-        self.0.lock().unwrap().push(reason.clone());
+        self.turned_away.lock().unwrap().push(reason.clone());
     }
 }
 
@@ -218,18 +224,18 @@ impl Observe for TurnedAway {
 async fn c01_who_joins_a_host_and_says_nothing_is_sent_away_when_the_challenge_has_lived() {
     // Its opening has to be over before.
     let life = Duration::from_secs(2);
-    let turned_away = Arc::<TurnedAway>::default();
+    let seen = Arc::<Ends>::default();
     let host = host(|config, endpoint| {
         config.challenge_life = life;
-        endpoint.observer = Some(Arc::clone(&turned_away) as _);
+        endpoint.observer = Some(Arc::clone(&seen) as _);
     })
     .await;
     let began = Instant::now();
     let mut raw = Raw::join(&at(&host)).await;
     raw.end().await;
     assert!(began.elapsed() >= life, "{:?}", began.elapsed());
-    until("it is noted", || !turned_away.0.lock().unwrap().is_empty()).await;
-    assert_eq!(*turned_away.0.lock().unwrap(), [Close::LoginTimeout(life)]);
+    until("it is noted", || !seen.turned_away.lock().unwrap().is_empty()).await;
+    assert_eq!(*seen.turned_away.lock().unwrap(), [Close::LoginTimeout(life)]);
     ends(host).await;
 }
 
@@ -273,6 +279,70 @@ async fn a_plugin_that_stops_reading_is_cleaned_up_its_requests_end_and_so_does_
     ends(host).await;
 }
 
+/// A plugin that has subscribed, reads no more, and whose queue stays full; its token.
+async fn stuffed(host: &Host) -> (Raw, String, Peer) {
+    let (mut raw, token) = logged_in(host).await;
+    raw.send(&["42[\"subscribeEvents\",[\"much\"]]"]).await;
+    assert_eq!(heard(&mut raw).await.0, "eventsSubscribed");
+    let plugin = host.plugin(ID).unwrap();
+    let event = Event::new(Route::from_static("much"), Body::json(&"x".repeat(1 << 20)).unwrap());
+    let mut in_vain = 0;
+    until("its queue stays full", || {
+        in_vain = if plugin.caller().unwrap().try_notify(event.clone()).is_ok() { 0 } else { in_vain + 1 };
+        in_vain == 1_000
+    })
+    .await;
+    (raw, token, plugin)
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_forgotten_while_its_queue_is_full_is_gone_at_once_and_closed_in_time() {
+    let limit = Duration::from_secs(3);
+    let seen = Arc::<Ends>::default();
+    let host = host(|config, endpoint| {
+        config.limits.write_timeout = limit;
+        endpoint.observer = Some(Arc::clone(&seen) as _);
+    })
+    .await;
+    let (mut raw, _, plugin) = stuffed(&host).await;
+    let began = Instant::now();
+    host.forget(ID);
+    assert!(host.plugin(ID).is_none());
+    until("it is closed", || !seen.left.lock().unwrap().is_empty()).await;
+    assert!(began.elapsed() < 2 * limit, "{:?}", began.elapsed());
+    // Because it was forgotten, and not because it does not read.
+    assert_eq!(*seen.left.lock().unwrap(), [(plugin.id(), Close::Local)]);
+    assert_eq!(host.broadcast(&Event::new(Route::from_static("much"), Body::Empty)), 0);
+    raw.rest().await;
+    ends(host).await;
+}
+
+#[tokio::test]
+async fn a_plugin_whose_queue_is_full_logs_in_anew_at_once_and_its_older_connection_ends_in_time() {
+    let limit = Duration::from_secs(3);
+    let seen = Arc::<Ends>::default();
+    let host = host(|config, endpoint| {
+        config.limits.write_timeout = limit;
+        endpoint.observer = Some(Arc::clone(&seen) as _);
+    })
+    .await;
+    let (mut older, token, plugin) = stuffed(&host).await;
+    let began = Instant::now();
+    let mut newer = Raw::join(&at(&host)).await;
+    let shown = json!(["authenticate", { "pluginId": ID, "sessionToken": token }]);
+    newer.send(&[&format!("42{shown}"), &asks(1)]).await;
+    assert_eq!(heard(&mut newer).await.1["success"], true);
+    assert_eq!(heard(&mut newer).await.1["data"], 1);
+    until("it has moved", || host.plugin(ID).is_some_and(|there| there.id() != plugin.id())).await;
+    until("it is closed", || !seen.left.lock().unwrap().is_empty()).await;
+    assert!(began.elapsed() < 2 * limit, "{:?}", began.elapsed());
+    assert_eq!(seen.left.lock().unwrap().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [plugin.id()]);
+    older.rest().await;
+    assert_ne!(host.plugin(ID).unwrap().id(), plugin.id());
+    drop(newer);
+    ends(host).await;
+}
+
 /// The library's pings go through the queue of the messages: one that finds it full must end the session, and not hang in it.
 #[tokio::test]
 async fn a_heartbeat_that_is_due_while_the_queue_is_full_ends_a_plugin_that_reads_no_more() {
@@ -296,6 +366,29 @@ async fn a_heartbeat_that_is_due_while_the_queue_is_full_ends_a_plugin_that_read
     timeout(LIMIT, told_until_it_ends(plugin)).await.expect("the connection ends");
     until("it is gone", || server.peers().is_empty()).await;
     timeout(Duration::from_secs(10), server.shutdown()).await.expect("the shutdown ends");
+}
+
+#[tokio::test]
+async fn h21_a_path_in_json_escapes_or_in_overlong_utf_8_leads_nowhere() {
+    let host = host(|config, _| config.require_file_token = false).await;
+    let folder = plugin_folder("spelled").unwrap();
+    host.serve_files(ID, &folder.join("plugin")).unwrap();
+    let (mut raw, _) = logged_in(&host).await;
+    let asks = |path: &[u8]| {
+        [br#"42["requestFile",{"requestId":1,"filePath":""#, path, br#""}]"#.as_slice()].concat()
+    };
+    let escaped = asks(br"\u002e\u002e\u002fsecret.txt");
+    raw.send(&[std::str::from_utf8(&escaped).unwrap()]).await;
+    let (name, answer) = heard(&mut raw).await;
+    assert_eq!((&*name, &answer["success"], answer.get("data")), ("fileData", &json!(false), None));
+    assert_eq!(answer["error"], "Access denied: path leaves the plugin directory");
+    let overlong = asks(b"\xc0\xae\xc0\xae/secret.txt");
+    let head = [0x81, 0x80 | u8::try_from(overlong.len()).unwrap(), 0, 0, 0, 0];
+    assert!(overlong.len() < 126 && raw.write(&[&head[..], &overlong].concat()).await);
+    let rest = raw.rest().await;
+    assert!(!rest.contains("fileData"), "{rest}");
+    ends(host).await;
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 /// Everything that names one session of Socket.IO.

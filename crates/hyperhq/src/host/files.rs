@@ -285,4 +285,74 @@ mod tests {
         // One that came after the look is opened without waiting for its writer.
         assert!(!place.folder().open(Path::new("pipe")).unwrap().metadata().unwrap().is_file());
     }
+
+    /// What thousands of reads of `path` give while `own` in the folder is time and again a link to `outside`: the harmless bytes,
+    /// and refusals because it leads out.
+    #[cfg(unix)]
+    fn reads_while_swapped(place: &Place, (own, outside): (&str, &str), path: &str) -> [usize; 2] {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let folder = place.0.path().join("plugin");
+        let (own, link, kept) = (folder.join(own), folder.join("link"), folder.join("kept"));
+        std::os::unix::fs::symlink(outside, &link).unwrap();
+        let (files, is_over) = (place.folder(), AtomicBool::new(false));
+        let (mut harmless, mut refused, mut wrong) = (0, 0, Vec::new());
+        std::thread::scope(|scope| {
+            let swaps = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    for (from, to) in [(&own, &kept), (&link, &own), (&own, &link), (&kept, &own)] {
+                        fs::rename(from, to).unwrap();
+                    }
+                }
+            });
+            // Longer only where the two threads have not met by then.
+            for read in 0..500_000 {
+                if read >= 5_000 && harmless.min(refused) >= 100 {
+                    break;
+                }
+                match files.read(path) {
+                    Ok(bytes) if bytes == b"abc" => harmless += 1,
+                    Err(FileError::Outside) => refused += 1,
+                    // It was just between two names.
+                    Err(_) => {}
+                    Ok(bytes) => wrong.push(bytes),
+                }
+            }
+            is_over.store(true, Ordering::Relaxed);
+            swaps.join().unwrap();
+        });
+        assert_eq!(wrong, Vec::<Vec<u8>>::new());
+        [harmless, refused]
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn h21_a_file_or_a_folder_that_becomes_a_link_between_the_look_and_the_opening_gives_no_secret() {
+        let place = Place::new("swapped");
+        let met = reads_while_swapped(&place, ("a.txt", "../secret.txt"), "a.txt");
+        assert!(met.into_iter().all(|times| times >= 100), "{met:?}");
+        let place = Place::new("swapped-folder");
+        fs::write(place.0.path().join("plugin/sub/secret.txt"), "abc").unwrap();
+        let met = reads_while_swapped(&place, ("sub", ".."), "sub/secret.txt");
+        assert!(met.into_iter().all(|times| times >= 100), "{met:?}");
+    }
+
+    /// How many bytes this thread has read so far.
+    #[cfg(target_os = "linux")]
+    fn bytes_read() -> u64 {
+        let said = fs::read_to_string("/proc/thread-self/io").unwrap();
+        said.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn h21_ten_gigabytes_are_refused_unread() {
+        let place = Place::new("huge");
+        let huge = fs::File::create(place.0.path().join("plugin/huge.bin")).unwrap();
+        huge.set_len(10_000_000_000).unwrap();
+        let folder = Folder::new(&place.0.path().join("plugin"), 16 << 20).unwrap();
+        let before = bytes_read();
+        assert_eq!(folder.read("huge.bin"), Err(FileError::TooLarge));
+        let read = bytes_read() - before;
+        assert!(read < 10_000, "{read} bytes were read");
+    }
 }
