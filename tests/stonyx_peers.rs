@@ -11,7 +11,8 @@ use polywire_core::{
     Event, Failure, Handler, HandlerFuture, Incoming, Json, JsonText, Limits, Observe, Options, Outcome,
     Peer, Reconnect, Request, Response, Route, Router, Secret, Server, Target,
 };
-use polywire_stonyx::{ADAPTER, Config, by_meta, listen};
+use polywire_stonyx::{ADAPTER, Config, OnFailure, by_meta, listen};
+use polywire_tests::driver::Driver;
 use polywire_tests::install::WS;
 use polywire_tests::process::Process;
 use polywire_tests::{peer, skip};
@@ -33,11 +34,14 @@ async fn serve(encryption: bool) -> Server {
     ADAPTER.listen(target, endpoint).await.unwrap()
 }
 
+fn port(server: &Server) -> u16 {
+    server.address().rsplit(':').next().unwrap().parse().unwrap()
+}
+
 /// Runs the independent client against our server.
 async fn their_client(package: &Path, server: &Server, encryption: bool, flags: &[&str]) -> Value {
-    let port = server.address().rsplit(':').next().unwrap();
-    let sealed = encryption.to_string();
-    let mut arguments = vec!["--port", port, "--encryption", &sealed];
+    let (port, sealed) = (port(server).to_string(), encryption.to_string());
+    let mut arguments = vec!["--port", &port, "--encryption", &sealed];
     arguments.extend_from_slice(flags);
     let mut client = peer::stonyx("client.mjs", package, &arguments).unwrap();
     client.wait_for_json(|line| line["role"] == "client", LIMIT * 2).await.unwrap()
@@ -298,9 +302,8 @@ async fn a_push_by_meta_reaches_the_independent_client_that_has_it_and_nobody_el
         let endpoint = Endpoint::new("stonyx", router);
         let server = listen("127.0.0.1:0", config(encryption), endpoint).await.unwrap();
         audience.set(server.audience()).unwrap();
-        let port = server.address().rsplit(':').next().unwrap().parse().unwrap();
         // It came first and has the same member, with another value.
-        let ours = End::dial(port, config(encryption), quickly());
+        let ours = End::dial(port(&server), config(encryption), quickly());
         ours.client.ready().await.unwrap();
         let flags = ["--auth-key", KEY, "--scenarios", "meta", "--tag", "theirs"];
         let report = their_client(&package, &server, encryption, &flags).await;
@@ -498,12 +501,91 @@ async fn kebab_routes_of_our_server_are_camel_case_for_those_who_dial() {
         let report = their_client(&package, &server, encryption, &flags).await;
         assert_eq!(report["ok"], true, "{report:#}");
         // One that does not translate hears the names as they stand on the wire.
-        let port = server.address().rsplit(':').next().unwrap().parse().unwrap();
-        let end = End::dial(port, config(), quickly());
+        let end = End::dial(port(&server), config(), quickly());
         let asked = json!({ "value": 3, "count": 0 });
         assert_eq!(end.ask("pushMe", asked).await, json!({ "pushed": 0 }));
         assert_eq!(end.heard.wait_for(1).await, [("newScore".to_owned(), json!(3))]);
         end.client.shutdown().await;
+        server.shutdown().await;
+    }
+}
+
+/// The independent client, logged in at our server and driven by commands.
+async fn driven(package: &Path, server: &Server, encryption: bool) -> Driver {
+    peer::beside_modules("stonyx", package);
+    let mut client = Driver::start("ends_stonyx.mjs", package).unwrap();
+    let how = json!({ "port": port(server), "secret": KEY, "encryption": encryption });
+    client.run("connect", how).await.unwrap();
+    client
+}
+
+/// The answer to a call of the driven client; an answer of any other name would be no answer to it.
+async fn call(client: &mut Driver, name: &str, data: Value) -> Value {
+    client.run("call", json!({ "name": name, "data": data })).await.unwrap()
+}
+
+#[tokio::test]
+async fn kebab_routes_of_our_server_answer_nothing_and_failures_under_the_name_on_the_wire() {
+    let name = "kebab_routes_of_our_server_answer_nothing_and_failures_under_the_name_on_the_wire";
+    let Some(package) = skip::package(name, &WS) else { return };
+    for encryption in [true, false] {
+        for on_failure in [OnFailure::Answer, OnFailure::Close] {
+            let router = Router::new()
+                .handle("say-null", |_: Body| async { Response::from(Body::null()) })
+                .handle("say-nothing", |_: Body| async { Response::default() })
+                .handle("fail-now", |_: Body| async {
+                    Err::<Response, _>(Failure::new(Code::NotFound, "as it was asked"))
+                })
+                .build()
+                .unwrap();
+            let empty_reply = Some(JsonText::new("null", &Limits::default().json).unwrap());
+            let kebab = Config { kebab_routes: true, empty_reply, on_failure, ..config(encryption) };
+            let server = listen("127.0.0.1:0", kebab, Endpoint::new("stonyx", router)).await.unwrap();
+            let mut client = driven(&package, &server, encryption).await;
+            assert_eq!(call(&mut client, "sayNull", json!(1)).await, Value::Null);
+            assert_eq!(call(&mut client, "sayNothing", json!(1)).await, Value::Null);
+            let failed = client.ask("call", json!({ "name": "failNow", "data": 1 })).await.unwrap();
+            match on_failure {
+                OnFailure::Answer => {
+                    let failure = json!({ "code": "not_found", "message": "as it was asked" });
+                    assert_eq!(failed.unwrap(), json!({ "error": failure }));
+                }
+                OnFailure::Close => {
+                    let closed = client.event(|event| event["event"] == "closed", LIMIT).await.unwrap();
+                    assert_eq!((&closed["code"], &closed["reason"]), (&json!(1005), &json!("")));
+                    assert!(failed.is_err(), "{failed:?}");
+                }
+            }
+            // Nothing came under a name that it did not ask for.
+            assert_eq!(client.waiting_events().count(), 0);
+            client.finish().await.unwrap();
+            server.shutdown().await;
+        }
+    }
+}
+
+/// Null is answered where the library is silent: see `stonyx_unusual.json`, `echo-null`.
+#[tokio::test]
+async fn null_ends_a_call_of_the_independent_client_and_does_it_no_harm_where_it_did_not_ask() {
+    let name = "null_ends_a_call_of_the_independent_client_and_does_it_no_harm_where_it_did_not_ask";
+    let Some(package) = skip::package(name, &WS) else { return };
+    for encryption in [true, false] {
+        let server = serve(encryption).await;
+        let mut client = driven(&package, &server, encryption).await;
+        for known in ["echo", "noSuchHandler"] {
+            let event = Event::new(Route::from_static(known), Body::null());
+            server.audience().peers()[0].notify(event).await.unwrap();
+            let heard = client.event(|event| event["event"] == "heard", LIMIT).await.unwrap();
+            assert_eq!((&heard["name"], &heard["data"]), (&json!(known), &Value::Null));
+        }
+        assert_eq!(call(&mut client, "echo", Value::Null).await, Value::Null);
+        assert_eq!(call(&mut client, "echo", json!("after")).await, json!("after"));
+        assert_eq!(client.waiting_events().count(), 0, "it was not closed, and heard nothing else");
+        client.finish().await.unwrap();
+        // A client of ours: no answer would have it wait to its deadline.
+        let ours = End::dial(port(&server), config(encryption), quickly());
+        assert_eq!(ours.ask("echo", Value::Null).await, Value::Null);
+        ours.client.shutdown().await;
         server.shutdown().await;
     }
 }

@@ -1,4 +1,5 @@
-// The independent Stonyx peers as ends: node ends_stonyx.mjs PACKAGE_FOLDER, with the peers in its folder `stonyx-peers`.
+// The independent Stonyx peers as ends: node ends_stonyx.mjs PACKAGE_FOLDER, with the peers in its folder `stonyx-peers`. Commands as
+// in ends.mjs; `connect` takes `encryption` too, which is on by default.
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { TOLD, served } from './ends.mjs';
@@ -27,8 +28,8 @@ serve({
   },
   push: ({ name, data }) => ({ told: server.broadcast(name, data) }),
   drop: () => { for (const { ws } of server.clients.values()) ws.terminate(); },
-  async connect({ port, secret }) {
-    client = new PeerClient({ url: `ws://127.0.0.1:${port}`, authKey: secret });
+  async connect({ port, secret, encryption = true }) {
+    client = new PeerClient({ url: `ws://127.0.0.1:${port}`, authKey: secret, encryption });
     client.on('message', (name, data) => {
       const answer = waiting.get(name);
       waiting.delete(name);

@@ -114,6 +114,11 @@ impl<S: Session<Codec = StonyxCodec> + std::fmt::Debug> Hand<S> {
         self.with(|session, cx| session.send(outbound, cx));
     }
 
+    /// All that the session and the codec know, as text.
+    pub(crate) fn known(&self) -> String {
+        format!("{:?} {:?}", self.session, self.codec)
+    }
+
     /// Time passes until the session wants to be woken.
     pub(crate) fn wake(&mut self) {
         self.now = self.wake_at.take().expect("an alarm is set");

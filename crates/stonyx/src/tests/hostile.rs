@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use polywire_core::{
     Admit, Body, CallId, Close, Code, Count, Credentials, Delivery, Event, Failure, Gate, Identity,
     JsonLimits, Kind, Message, Moment, Outbound, OutboundOf, Random, Request, Response, Route, SystemRandom,
@@ -137,29 +138,39 @@ fn x01_frames_too_short_to_be_sealed_close() {
     }
 }
 
+/// A member is refused this message, which leaves nothing behind: not in the session, nor in the reason of the end.
+fn assert_nothing_kept(sealed: &Bytes, why: &str, what: &str) -> (String, String) {
+    let mut hand = member();
+    let before = hand.known();
+    hand.receive(Message::Binary(sealed.clone()));
+    assert_refused(&hand, what);
+    assert_eq!(hand.closed, Some(Close::Protocol(why.to_owned())), "{what}");
+    assert!(sealed.is_unique(), "{what}: the message is kept");
+    (before, hand.known())
+}
+
 #[test]
 fn x02_what_was_changed_on_the_way_or_is_no_json_closes() {
     let good = seal(&Key::new(&SESSION), fresh(), br#"{"request":"a"}"#);
+    let assert_shut = |sealed: Bytes, what: &str| {
+        let (before, after) = assert_nothing_kept(&sealed, "a message that cannot be opened", what);
+        assert_eq!(before, after, "{what}");
+    };
     for byte in 0..good.len() {
         let mut bytes = good.to_vec();
         bytes[byte] ^= 1;
-        let mut hand = member();
-        hand.receive(Message::Binary(bytes.into()));
-        assert_refused(&hand, &format!("byte {byte}"));
+        assert_shut(bytes.into(), &format!("byte {byte}"));
     }
     for tag in [4, 8, 12, 13, 14, 15] {
         let mut bytes = good.to_vec();
         bytes.drain(12 + tag..28);
-        let mut hand = member();
-        hand.receive(Message::Binary(bytes.into()));
-        assert_refused(&hand, &format!("tag of {tag} bytes"));
+        assert_shut(bytes.into(), &format!("tag of {tag} bytes"));
     }
-    for wrong in
-        [sealed(&GLOBAL, "{}"), sealed(&SESSION, "{"), sealed(&SESSION, ""), sealed(&SESSION, "null")]
-    {
-        let mut hand = member();
-        hand.receive(wrong);
-        assert_refused(&hand, "another key, or no JSON");
+    assert_shut(seal(&Key::new(&GLOBAL), fresh(), b"{}"), "another key");
+    for text in ["{", "", "null", r#"{"request":"kept?","data":"kept?""#, r#""kept?" "kept?""#] {
+        let sealed = seal(&Key::new(&SESSION), fresh(), text.as_bytes());
+        let (_, after) = assert_nothing_kept(&sealed, "a message that cannot be read", text);
+        assert!(!after.contains("kept?"), "{after}");
     }
 }
 
