@@ -4,7 +4,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use polywire_core::{
@@ -189,85 +188,6 @@ async fn calls_in_flight_and_their_answers_are_paired() {
     }
     assert_eq!(pair.client.ledger().get(Count::CallsAnswered), 64 * 160);
     Arc::into_inner(pair).unwrap().end().await;
-}
-
-/// How often a client is kicked, and how often its server is started anew.
-const TIMES: usize = 50;
-
-#[tokio::test]
-async fn fifty_kicks_and_fifty_restarts_in_mid_traffic_lose_nothing_unsaid() {
-    let name = "fifty_kicks_and_fifty_restarts_in_mid_traffic_lose_nothing_unsaid";
-    let Some(package) = skip::package(name, &SOCKET_IO) else { return };
-    let config = Config { redial_when_dismissed: true, ..Config::new("/realtime") };
-    let (mut server, port) = peer::socketio_server(&package, &[]).await.unwrap();
-    let tokens = Arc::new(Tokens::default());
-    let (client, ears) = start(port, config, Arc::clone(&tokens) as Arc<dyn CredentialSource>);
-    ready(&client).await;
-    let (mut answered, mut unknown, mut not_sent) = (0_u64, 0_u64, 0_u64);
-    let number = port.to_string();
-    for round in 0..2 * TIMES {
-        let caller = client.caller().clone();
-        // Calls before, during and after the cut; the one in the middle is never answered.
-        let never = tokio::spawn({
-            let request = Request::new(Route::from_static("never"), Body::Empty).timeout(LIMIT);
-            let caller = caller.clone();
-            async move { caller.call(request).await }
-        });
-        let calls: Vec<_> = (0..8)
-            .map(|number| {
-                let (caller, body) = (caller.clone(), Body::Json(text(&json!([round, number]))));
-                let request = Request::new(Route::from_static("echo"), body.clone()).timeout(LIMIT);
-                tokio::spawn(async move { (body, caller.call(request).await) })
-            })
-            .collect();
-        caller.call(Request::new(Route::from_static("echo"), Body::Empty).timeout(LIMIT)).await.unwrap();
-        answered += 1;
-        let ends = ears.ends().len();
-        if round % 2 == 0 {
-            let mode = ["namespace", "close", "engine", "abort", "close-packet"][round / 2 % 5];
-            control(port, &format!("kick?mode={mode}")).await;
-            ears.ended(ends + 1).await;
-        } else {
-            all_tokens_new(port).await;
-            server.kill().await;
-            ears.ended(ends + 1).await;
-            server = peer::socketio_server(&package, &["--port", &number]).await.unwrap().0;
-        }
-        assert!(matches!(never.await.unwrap(), Err(CallError::Unknown(_))));
-        unknown += 1;
-        for call in calls {
-            match call.await.unwrap() {
-                (body, Ok(answer)) => {
-                    assert_eq!(answer.body, body);
-                    answered += 1;
-                }
-                (_, Err(CallError::Unknown(_))) => unknown += 1,
-                (_, Err(CallError::NotSent(_))) => not_sent += 1,
-                (_, Err(other)) => panic!("{other}"),
-            }
-        }
-        // A call made now waits for the next connection.
-        caller.call(Request::new(Route::from_static("echo"), Body::null()).timeout(LIMIT)).await.unwrap();
-        answered += 1;
-    }
-    let ledger = client.ledger();
-    assert_eq!(ledger.get(Count::CallsAnswered), answered);
-    assert_eq!(ledger.get(Count::CallsUnknown), unknown);
-    assert_eq!(ledger.get(Count::CallsNotSent), not_sent);
-    assert_eq!(ledger.get(Count::Calls), 2 * TIMES as u64 * 11);
-    // Every connect showed a token of its own, and the server has refused none.
-    all_tokens_new(port).await;
-    assert!(tokens.0.load(Ordering::Relaxed) > 2 * TIMES as u64);
-    let ledger = Arc::clone(ledger);
-    client.shutdown().await;
-    assert_eq!(ledger.unaccounted_frames(), 0);
-    server.kill().await;
-}
-
-/// Since it was started, the server has seen no token twice and refused none.
-async fn all_tokens_new(port: u16) {
-    let stats = control(port, "stats").await;
-    assert_eq!((&stats["reusedTokens"], &stats["refused"]), (&json!(0), &json!(0)), "{stats}");
 }
 
 #[tokio::test]

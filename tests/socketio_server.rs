@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use polywire_core::{
     Authenticate, Body, BoxFuture, Client, Close, Credentials, Endpoint, Event, Handler, HandlerFuture,
-    Identity, Incoming, JsonLimits, Limits, Queued, Refusal, Request, Response, Route, Router, Server,
+    Identity, Incoming, JsonLimits, Limits, Meta, Peer, Queued, Refusal, Request, Response, Route, Router,
+    Server,
 };
 use polywire_socketio::{Config, ServerConfig, dial, listen};
 use polywire_tests::driver::Driver;
@@ -416,11 +418,11 @@ async fn pings_go_out_and_pongs_are_seen_while_more_waits_than_is_taken() {
     timeout(LIMIT, sending).await.expect("the connection ends").unwrap();
 }
 
-async fn npm_client(name: &str, transports: &Value, upgrade: &str) {
+async fn npm_client(name: &str, transports: &Value, upgraded: &str) {
     let Some(package) = skip::package(name, &SOCKET_IO_CLIENT) else { return };
-    let ears = Ears::default();
-    let endpoint =
-        Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", ears.clone()) };
+    let (ears, numbers) = (Ears::default(), Numbers::default());
+    let handler = Router::new().on("n", numbers.clone()).fallback(ears.clone()).build().unwrap();
+    let endpoint = Endpoint { authenticator: Some(Arc::new(Judge)), ..Endpoint::new("socketio", handler) };
     let server = serve(endpoint, ServerConfig::new(["/", "/realtime"])).await;
     let url = format!("http://{}/realtime", server.address());
     let mut driver = Driver::start("socketio_js_client.mjs", &package).unwrap();
@@ -429,7 +431,7 @@ async fn npm_client(name: &str, transports: &Value, upgrade: &str) {
     assert_eq!(refused["message"], "the token is wrong");
     let right = json!({"url": url, "options": {"transports": transports, "auth": {"token": "right"}}});
     driver.ask("connect", right).await.unwrap().unwrap();
-    if upgrade == "websocket" {
+    if upgraded == "websocket" {
         assert_eq!(driver.ask("upgraded", json!({})).await.unwrap().unwrap(), "websocket");
     }
     for value in [json!({"a": [1, null, "ü"]}), json!("text"), json!(1.5), json!({"hex": "00ff10"})] {
@@ -447,6 +449,9 @@ async fn npm_client(name: &str, transports: &Value, upgrade: &str) {
     let bytes = Body::binary("", vec![1, 2, 255]);
     let request = Request::new(Route::from_static("ask"), bytes.clone()).timeout(LIMIT);
     assert_eq!(peer.call(request).await.unwrap().body, bytes);
+    two_attachments_cross_both_ways(&mut driver, &peer, &ears).await;
+    numbers_cross_both_ways(&mut driver, &peer, &numbers).await;
+    assert_eq!(driver.ask("transport", json!({})).await.unwrap().unwrap(), upgraded);
     driver.ask("leave", json!({})).await.unwrap().unwrap();
     until("no peer", || server.peers().is_empty()).await;
     timeout(LIMIT, server.shutdown()).await.unwrap();
@@ -459,12 +464,45 @@ async fn npm_client_over_websocket() {
 
 #[tokio::test]
 async fn npm_client_over_polling() {
-    npm_client("npm_client_over_polling", &json!(["polling"]), "").await;
+    npm_client("npm_client_over_polling", &json!(["polling"]), "polling").await;
 }
 
 #[tokio::test]
 async fn npm_client_upgrades() {
     npm_client("npm_client_upgrades", &json!(["polling", "websocket"]), "websocket").await;
+}
+
+/// An event with two attachments from the client, and a request with two that it answers with the same.
+async fn two_attachments_cross_both_ways(driver: &mut Driver, peer: &Peer, ears: &Ears) {
+    let two = json!([{"hex": "0001"}, {"hex": "020304"}]);
+    driver.ask("emit", json!({"name": "two", "args": two})).await.unwrap().unwrap();
+    let (_, places, sizes) = ears.next("two").await;
+    let place = |number: u32| json!({"_placeholder": true, "num": number});
+    assert_eq!((places, sizes), (json!([place(0), place(1)]), vec![2, 3]));
+    let body = Body::Json(text(&json!({"a": place(0), "b": [1, place(1)]})));
+    let attachments: Vec<Bytes> = vec![vec![7; 2_000].into(), vec![8; 3].into()];
+    let meta = Meta::default().with_attachments(attachments.clone());
+    let request = Request { meta, ..Request::new(Route::from_static("ask"), body.clone()) }.timeout(LIMIT);
+    let answer = peer.call(request).await.unwrap();
+    assert_eq!((answer.body, answer.meta.attachments()), (body, &attachments[..]));
+}
+
+/// Events in a row, from the client and to it at the same time: all come, and in order.
+async fn numbers_cross_both_ways(driver: &mut Driver, peer: &Peer, numbers: &Numbers) {
+    const EVENTS: u64 = 500;
+    let sending = async {
+        for n in 0..EVENTS {
+            let event = Event::new(Route::from_static("n"), Body::json(&n).unwrap());
+            peer.notify(event).await.unwrap();
+        }
+    };
+    let hearing = async {
+        driver.ask("burst", json!({"name": "n", "count": EVENTS})).await.unwrap().unwrap();
+        driver.ask("heard", json!({"count": EVENTS})).await.unwrap().unwrap()
+    };
+    let (heard, ()) = tokio::join!(hearing, sending);
+    assert_eq!(heard, json!((0..EVENTS).collect::<Vec<_>>()));
+    assert!(numbers.count(usize::try_from(EVENTS).unwrap()).await.into_iter().eq(0..EVENTS), "out of order");
 }
 
 /// A value of so many levels.
@@ -481,7 +519,6 @@ fn assert_too_deep(refused: &Value) {
 }
 
 async fn python_client(name: &str, transports: &Value, upgraded: &str) {
-    const EVENTS: u64 = 500;
     let Some(package) = skip::package(name, &PYTHON_SOCKETIO) else { return };
     let numbers = Numbers::default();
     let handler = Router::new()
@@ -515,19 +552,7 @@ async fn python_client(name: &str, transports: &Value, upgraded: &str) {
         let request = Request::new(Route::from_static("ask"), body.clone()).timeout(LIMIT);
         assert_eq!(peer.call(request).await.unwrap().body, body);
     }
-    let sending = async {
-        for n in 0..EVENTS {
-            let event = Event::new(Route::from_static("n"), Body::json(&n).unwrap());
-            peer.notify(event).await.unwrap();
-        }
-    };
-    let hearing = async {
-        driver.ask("burst", json!({"name": "n", "count": EVENTS})).await.unwrap().unwrap();
-        driver.ask("heard", json!({"count": EVENTS})).await.unwrap().unwrap()
-    };
-    let (heard, ()) = tokio::join!(hearing, sending);
-    assert_eq!(heard, json!((0..EVENTS).collect::<Vec<_>>()));
-    assert!(numbers.count(usize::try_from(EVENTS).unwrap()).await.into_iter().eq(0..EVENTS), "out of order");
+    numbers_cross_both_ways(&mut driver, &peer, &numbers).await;
     assert_eq!(driver.ask("transport", json!({})).await.unwrap().unwrap(), upgraded);
     driver.ask("leave", json!({})).await.unwrap().unwrap();
     until("no peer", || server.peers().is_empty()).await;
