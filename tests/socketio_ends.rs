@@ -43,6 +43,47 @@ async fn a_client_that_stops_reading_is_cleaned_up_and_the_shutdown_ends() {
     timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
 }
 
+/// A client of a WebSocket reads no more and one of requests asks no more. Whoever reads hears every event in order, while they are
+/// there and when they have been sent away.
+#[tokio::test]
+async fn who_reads_hears_everything_beside_clients_that_do_not() {
+    const EVENTS: usize = 200;
+    let write_timeout = Duration::from_secs(5);
+    let ears = Ears::default();
+    let endpoint = Endpoint {
+        limits: Arc::new(Limits { write_timeout, ..Limits::default() }),
+        observer: Some(Arc::new(ears.clone())),
+        ..Endpoint::new("socketio", ears.clone())
+    };
+    let server = serve(endpoint, ServerConfig::default()).await;
+    let _deaf = Raw::join(server.address()).await;
+    let mut asks_no_more = Raw::dial(server.address()).await;
+    let query = format!("&sid={}", asks_no_more.session().await);
+    assert_eq!(asks_no_more.ask(&query, Some("40")).await.0, 200);
+    let mut healthy = Raw::join(server.address()).await;
+    until("all are there", || server.peers().len() == 3).await;
+    let much = "x".repeat(100_000);
+    let mut tell = async |number: usize| {
+        let event = Event::new(Route::from_static("much"), Body::Json(text(&json!([number, much]))));
+        server.audience().broadcast(&event);
+        let heard = healthy.event().await;
+        assert!(heard.starts_with(&format!(r#"42["much",[{number},""#)), "{:?}", heard.get(..40));
+    };
+    for number in 0..EVENTS {
+        tell(number).await;
+    }
+    assert_eq!((server.peers().len(), ears.ends()), (3, Vec::new()), "nobody was waited for, up to here");
+    ears.ended(2).await;
+    for end in ears.ends() {
+        assert!(matches!(end, Close::SlowConsumer(_)), "{end:?}");
+    }
+    for number in EVENTS..2 * EVENTS {
+        tell(number).await;
+    }
+    assert_eq!(server.peers().len(), 1);
+    timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
+}
+
 /// A server whose pings do not come in between, and that has its smallest queues.
 async fn serve_small(ears: &Ears, write_timeout: Duration) -> Server {
     let limits = Limits { write_timeout, max_queue_messages: 16, ..Limits::default() };
