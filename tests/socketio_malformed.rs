@@ -193,6 +193,153 @@ async fn h06_attachments_that_never_come_end_the_connection() {
     goes_on(&mut neighbour, &heard, "attachments that came").await;
 }
 
+/// The frames of a text in these parts.
+fn in_frames(parts: &[&str]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for (at, part) in parts.iter().enumerate() {
+        let opcode = u8::from(at == 0);
+        let last = if at + 1 == parts.len() { 0x80 } else { 0 };
+        all.extend(masked_frame(last | opcode, part.as_bytes()));
+    }
+    all
+}
+
+#[tokio::test]
+async fn h06_attachments_announced_in_fragments_that_never_come_end_the_connection() {
+    let heard = Heard::default();
+    let limits = Limits { frame_timeout: Duration::from_millis(300), ..Limits::default() };
+    let server = serve(&heard, limits, quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
+    let rest = "-[\"a\",{\"_placeholder\":true,\"num\":0}]";
+    for begin in [&["4", "51"][..], &["", "45", "1"], &["451"], &["4", "", "5", "", "1"]] {
+        let frames = in_frames(&[begin, &[rest]].concat());
+        let mut raw = Raw::join(server.address()).await;
+        assert!(raw.write(&frames).await);
+        assert_eq!(tokio::time::timeout(LIMIT, raw.end()).await, Ok(()), "{begin:?}");
+        let end = heard.ended("an attachment that never comes").await;
+        assert_eq!(end, Close::SlowFrame(Duration::from_millis(300)), "{begin:?}");
+        // One that comes costs nothing.
+        assert!(neighbour.write(&frames).await);
+        neighbour.send_binary(&[b"x"]).await;
+        until("it is heard", || !heard.0.lock().unwrap().is_empty()).await;
+        assert_eq!(heard.take(), ["event a b\"x\""], "{begin:?}");
+        goes_on(&mut neighbour, &heard, "attachments that never come").await;
+    }
+}
+
+/// A session of requests that has joined the main namespace: what it asks on, and how it is named.
+async fn joined_by_requests(address: &str) -> (Raw, String) {
+    let mut raw = Raw::dial(address).await;
+    let sid = format!("&sid={}", raw.session().await);
+    join_by_requests(&mut raw, &sid).await;
+    (raw, sid)
+}
+
+#[tokio::test]
+async fn h06_attachments_that_never_come_end_a_session_of_requests() {
+    let heard = Heard::default();
+    // Long enough for what comes in time on a busy machine.
+    let limit = Duration::from_secs(1);
+    let server = serve(&heard, Limits { frame_timeout: limit, ..Limits::default() }, quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
+    let announced = "452-[\"a\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]";
+    let (mut healthy, name) = joined_by_requests(server.address()).await;
+    for came in ["", "\u{1e}beA==", "\u{1e}beA==\u{1e}3"] {
+        let (mut raw, sid) = joined_by_requests(server.address()).await;
+        assert_eq!(raw.ask(&sid, Some(&format!("{announced}{came}"))).await.0, 200);
+        // A request that waits is answered with the end of the session.
+        assert_eq!(raw.ask(&sid, None).await, (200, "1".to_owned()), "{came:?}");
+        assert_eq!(heard.ended(came).await, Close::SlowFrame(limit), "{came:?}");
+        assert_eq!(raw.ask(&sid, Some("beQ==")).await.0, 400, "{came:?}");
+        // All of them in time cost nothing, in one request and in several.
+        assert_eq!(healthy.ask(&name, Some(&format!("{announced}{came}"))).await.0, 200);
+        let rest = if came.is_empty() { "beA==\u{1e}beQ==" } else { "beQ==" };
+        assert_eq!(healthy.ask(&name, Some(rest)).await.0, 200);
+        until("it is heard", || !heard.0.lock().unwrap().is_empty()).await;
+        assert_eq!(heard.take().len(), 1);
+        goes_on(&mut neighbour, &heard, "attachments that never come").await;
+    }
+    // Half a request is a message that was begun, too.
+    let (mut raw, sid) = joined_by_requests(server.address()).await;
+    let head = format!(
+        "POST /socket.io/?EIO=4&transport=polling{sid} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n42[\"n"
+    );
+    assert!(raw.write(head.as_bytes()).await);
+    assert_eq!(heard.ended("half a request").await, Close::SlowFrame(limit));
+    assert_eq!(raw.answer().await.0, 400);
+    assert_eq!(healthy.ask(&name, Some("42[\"n\"]")).await.0, 200, "it has outlived all of them");
+    until("it is heard", || !heard.0.lock().unwrap().is_empty()).await;
+    assert_eq!(heard.take(), ["event n"]);
+}
+
+#[tokio::test]
+async fn h06_an_attachment_announced_before_an_upgrade_comes_after_it_or_ends_the_connection() {
+    let heard = Heard::default();
+    let limit = Duration::from_secs(2);
+    let server = serve(&heard, Limits { frame_timeout: limit, ..Limits::default() }, quiet()).await;
+    for comes in [true, false] {
+        let (mut raw, sid) = joined_by_requests(server.address()).await;
+        let mut stream = Raw::dial(server.address()).await;
+        assert!(stream.upgrade_of(&sid, "").await.starts_with("HTTP/1.1 101"));
+        stream.send(&["2probe"]).await;
+        assert_eq!(stream.text().await, "3probe");
+        let announced = "451-[\"a\",{\"_placeholder\":true,\"num\":0}]";
+        assert_eq!(raw.ask(&sid, Some(announced)).await.0, 200);
+        stream.send(&["5"]).await;
+        if comes {
+            stream.send_binary(&[b"x"]).await;
+            until("it is heard", || !heard.0.lock().unwrap().is_empty()).await;
+            assert_eq!(heard.take(), ["event a b\"x\""]);
+            stream.send(&["421[\"n\"]"]).await;
+            assert!(stream.event().await.starts_with("431["));
+            assert_eq!(heard.take(), ["request n"]);
+            drop(stream);
+            assert_eq!(heard.ended("it went by itself").await, Close::Peer);
+        } else {
+            assert_eq!(tokio::time::timeout(LIMIT, stream.end()).await, Ok(()));
+            assert_eq!(heard.ended("an attachment that never comes").await, Close::SlowFrame(limit));
+        }
+    }
+}
+
+/// What the library takes for something it is not, over all that may carry it.
+#[tokio::test]
+async fn h05_ids_that_nobody_answers_and_a_disconnect_with_more_end_the_session_by_their_name() {
+    let heard = Heard::default();
+    let server = serve(&heard, Limits::default(), quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
+    let huge = format!("421{}[\"a\",1]", "0".repeat(30));
+    let binary = format!("451-1{}[\"a\",1]", "0".repeat(30));
+    for (text, name) in [
+        (&*huge, "a number of more than 16 digits"),
+        (&*binary, "a number of more than 16 digits"),
+        ("429007199254740992[\"a\"]", "an id above 2^53 - 1"),
+        ("41{}", "a DISCONNECT with a payload"),
+        ("411", "a DISCONNECT with a payload"),
+        ("41/,{}", "a DISCONNECT with a payload"),
+    ] {
+        let (begin, rest) = text.split_at(2);
+        for frames in [in_frames(&[text]), in_frames(&[begin, rest])] {
+            let mut raw = Raw::join(server.address()).await;
+            assert!(raw.write(&frames).await, "{text}");
+            assert_eq!(raw.close_code().await, Some(1002), "{text}");
+            let end = heard.ended(text).await;
+            assert!(matches!(&end, Close::Protocol(_)) && end.to_string().ends_with(name), "{text}: {end:?}");
+        }
+        let (mut raw, sid) = joined_by_requests(server.address()).await;
+        assert_eq!(raw.ask(&sid, Some(&format!("3\u{1e}{text}"))).await.0, 400, "{text}");
+        let end = heard.ended(text).await;
+        assert!(matches!(&end, Close::Protocol(_)) && end.to_string().ends_with(name), "{text}: {end:?}");
+        goes_on(&mut neighbour, &heard, text).await;
+    }
+    // What any client may say.
+    let (mut raw, sid) = joined_by_requests(server.address()).await;
+    assert_eq!(raw.ask(&sid, Some("429007199254740991[\"a\"]\u{1e}41")).await.0, 200);
+    until("it has left", || !heard.1.lock().unwrap().is_empty()).await;
+    assert_eq!(heard.take(), ["request a"]);
+    assert_eq!(heard.ended("a DISCONNECT").await, Close::Peer);
+}
+
 /// What is odd and served: as the original does it, or because the library below has taken it apart before this side can judge.
 #[tokio::test]
 async fn h05_h06_h07_what_is_odd_and_served_and_what_becomes_of_it() {
@@ -201,10 +348,7 @@ async fn h05_h06_h07_what_is_odd_and_served_and_what_becomes_of_it() {
     let mut neighbour = Raw::join(server.address()).await;
     let swapped = "452-[\"a\",[{\"_placeholder\":true,\"num\":1},{\"_placeholder\":true,\"num\":0}]]";
     let repeated = "451-[\"a\",[{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":0}]]";
-    let huge = format!("421{}[\"a\",1]", "0".repeat(30));
     let cases: &[(&str, &[&[u8]], &str)] = &[
-        // The library reads no id above 2^63 and takes the request for an event: its sender waits for an answer in vain.
-        (&huge, &[], "event a 1"),
         // A binary packet without attachments is a plain one, as the row says; the original refuses it.
         ("450-[\"a\",1]", &[], "event a 1"),
         // By their numbers, whatever their order; one may stand for several, and one for none, as in the original.
@@ -237,13 +381,6 @@ async fn h05_h06_h07_what_is_odd_and_served_and_what_becomes_of_it() {
     until("it is served", || !heard.0.lock().unwrap().is_empty()).await;
     assert_eq!(heard.take(), ["event n"]);
     until("both are counted", || server.ledger().get(Count::BadBody) == 2).await;
-    drop(raw);
-    until("it has gone", || server.peers().len() == 1).await;
-    // A DISCONNECT with a payload, which the original refuses, is one all the same.
-    let mut raw = Raw::join(server.address()).await;
-    until("a second peer", || server.peers().len() == 2).await;
-    raw.send(&["41{}"]).await;
-    until("it has left", || server.peers().len() == 1).await;
     // A ping of a client, which the original refuses too, counts as its pong.
     let mut raw = Raw::join(server.address()).await;
     raw.send(&["2", "2\u{1}x4", "42[\"n\"]"]).await;
@@ -324,6 +461,60 @@ async fn h10_floods_of_pings_and_pongs_end_their_own_connection() {
     }
 }
 
+/// Over requests, too: what one body holds is no more than may come in a second.
+#[tokio::test]
+async fn h10_a_flood_of_pings_or_pongs_in_requests_ends_their_session() {
+    let heard = Heard::default();
+    let limits = Limits { max_control_per_second: 50, ..Limits::default() };
+    let server = serve(&heard, limits, quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
+    let (mut healthy, name) = joined_by_requests(server.address()).await;
+    for one in ["2\u{1e}", "3\u{1e}", "2x\u{1e}"] {
+        let (mut raw, sid) = joined_by_requests(server.address()).await;
+        let flood = format!("{}42[\"n\"]", one.repeat(10_000));
+        assert_eq!(raw.ask(&sid, Some(&flood)).await.0, 400, "{one:?}");
+        let end = heard.ended(one).await.to_string();
+        assert!(
+            end.ends_with("more than max_control_per_second = 50 pings and pongs in a second"),
+            "{one:?}: {end}"
+        );
+        goes_on(&mut neighbour, &heard, one).await;
+        // The count is one for all requests of a session: sooner or later so many come within a second.
+        let (mut raw, sid) = joined_by_requests(server.address()).await;
+        let few = format!("{}42[\"n\"]", one.repeat(40));
+        let refused = async { while raw.ask(&sid, Some(&few)).await.0 == 200 {} };
+        assert_eq!(tokio::time::timeout(LIMIT, refused).await, Ok(()), "{one:?}");
+        let end = heard.ended(one).await.to_string();
+        assert!(end.contains("max_control_per_second"), "{one:?}: {end}");
+        assert!(heard.take().iter().all(|event| event == "event n"));
+    }
+    assert_eq!(healthy.ask(&name, Some(&format!("{}42[\"n\"]", "3\u{1e}".repeat(40)))).await.0, 200);
+    until("as many as are allowed do no harm", || !heard.0.lock().unwrap().is_empty()).await;
+    assert_eq!(heard.take(), ["event n"]);
+}
+
+/// A packet that only an upgrade has: the library refuses the request alone, and reads nothing of it behind that. A form (JSONP) it
+/// takes for no packet.
+#[tokio::test]
+async fn what_no_request_may_bring_ends_its_session() {
+    let heard = Heard::default();
+    let server = serve(&heard, Limits::default(), quiet()).await;
+    let upgrade = "a packet of an upgrade in a request";
+    for (packet, name) in [
+        ("5", upgrade),
+        ("6", upgrade),
+        ("2probe", upgrade),
+        ("3probe", upgrade),
+        ("d=3", "what came is no packet"),
+    ] {
+        let (mut raw, sid) = joined_by_requests(server.address()).await;
+        assert_eq!(raw.ask(&sid, Some(packet)).await.0, 400, "{packet}");
+        let end = heard.ended(packet).await.to_string();
+        assert!(end.contains(name), "{packet}: {end}");
+        assert_eq!(raw.ask(&sid, Some("3")).await.0, 400, "{packet}");
+    }
+}
+
 /// A frame with this first byte; its mask is zero.
 fn masked_frame(first: u8, content: &[u8]) -> Vec<u8> {
     let head = match u8::try_from(content.len()) {
@@ -344,7 +535,15 @@ async fn h08_h09_frames_that_break_rfc_6455_end_their_connection_by_its_code() {
     let bad_close = |code: u16| masked_frame(0x88, &code.to_be_bytes());
     let cases: &[(&str, Vec<u8>, Option<u16>)] = &[
         ("unmasked", vec![0x81, 0x01, b'3'], Some(1002)),
-        ("a reserved bit", masked_frame(0xc1, b"3"), Some(1002)),
+        ("the first reserved bit", masked_frame(0xc1, b"3"), Some(1002)),
+        ("the second reserved bit", masked_frame(0xa1, b"3"), Some(1002)),
+        ("the third reserved bit", masked_frame(0x91, b"3"), Some(1002)),
+        ("a length that is too long", [&[0x81, 0xfe, 0, 1, 0, 0, 0, 0][..], b"3"].concat(), Some(1002)),
+        (
+            "one that is much too long",
+            [&[0x81, 0xff][..], &[0; 7], &[1, 0, 0, 0, 0], b"3"].concat(),
+            Some(1002),
+        ),
         ("an unknown opcode", masked_frame(0x83, b"3"), Some(1002)),
         ("an unknown control", masked_frame(0x8b, b""), Some(1002)),
         ("a long ping", masked_frame(0x89, &[0; 126]), Some(1002)),
@@ -579,8 +778,28 @@ async fn h01_a_head_that_is_too_large_or_never_ends_is_refused() {
     assert_eq!(raw.answer().await.0, 200);
     // One byte now and then does not help: the time for the head is one for all of it.
     let mut raw = Raw::dial(server.address()).await;
-    assert!(raw.write(HEAD.as_bytes()).await);
+    assert!(raw.write(format!("{HEAD}X: ").as_bytes()).await);
     let began = tokio::time::Instant::now();
-    assert_eq!(raw.rest().await, "", "no end of headers");
-    assert!(began.elapsed() < LIMIT);
+    let mut now_and_then = tokio::time::interval(Duration::from_millis(50));
+    let mut sent = 0;
+    loop {
+        tokio::select! {
+            biased;
+            rest = raw.rest() => {
+                assert_eq!(rest, "", "no end of headers");
+                break;
+            }
+            _ = now_and_then.tick() => {}
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "it goes on after {sent} bytes");
+        if !raw.write(b"y").await {
+            break;
+        }
+        sent += 1;
+    }
+    let took = began.elapsed();
+    assert!(
+        sent > 0 && (Duration::from_millis(450)..Duration::from_secs(5)).contains(&took),
+        "{sent} in {took:?}"
+    );
 }

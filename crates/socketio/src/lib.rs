@@ -106,19 +106,19 @@
 //! - **A sieve lies under the library.** It looks at each frame of a WebSocket where it begins: packets that only
 //!   servers send are left out, what follows an unanswered CONNECT is not read yet, and a message above the limit
 //!   becomes a close frame with 1009, a flood one with 1008, a frame that breaks RFC 6455 one with 1002 or 1007, which
-//!   the library answers. Without it the C# helper of HyperHQ plugins cannot connect at all. It also counts announced
-//!   attachments: those that never come are a message begun, which `frame_timeout` ends. What passes is not copied, but
-//!   for what came in one read with a head.
+//!   the library answers. Without it the C# helper of HyperHQ plugins cannot connect at all. What passes is not copied,
+//!   but for what came in one read with a head.
 //!   HTTP never reads beyond the head of a request for a WebSocket, so what a client sends along with it, or before
 //!   the answer, goes through the sieve, too.
-//! - **Over polling, announced attachments may come for as long as the session lives.** What a client can hold by one that
-//!   never comes is bounded by `max_frame_bytes`, as over a WebSocket, where it may begin another after each that was
-//!   ended. To end it by time, this side would have to read every body beside the library, and to end the session behind
-//!   the library's back.
+//! - **The heads of packets are read under the library**, in the frames of a WebSocket and in the bodies of requests as they
+//!   pass. Announced attachments are counted: those that never come are a message begun, which `frame_timeout` ends, as it
+//!   ends a request that does not come to its end. An id that the library would drop, so that whoever sent it waits in vain,
+//!   and a DISCONNECT with a payload end the session, and so do more pings and pongs than `max_control_per_second`. A
+//!   request that is refused so is lost as a whole or in part, with what stands in it before the breach.
 //! - **What this side decides under the library is told to the connections above it**, past the library, whose own word is
-//!   only that the client is gone: over a WebSocket a flood, a message beyond its limit or in too many frames, a frame
-//!   that breaks RFC 6455 and a write that stalls, over polling two polls at a time, over both a missing pong, end a
-//!   connection by their names. Of what it cannot read, the library does not tell whether it is no packet or one too
+//!   only that the client is gone: over a WebSocket a message beyond its limit or in too many frames, a frame that breaks
+//!   RFC 6455 and a write that stalls, over polling two polls at a time, over both a flood, a head that is none and a
+//!   missing pong, end a connection by their names. Of what it cannot read, the library does not tell whether it is no packet or one too
 //!   large, and neither does this side.
 //! - **Texts are looked through once, by the library.** One that is not UTF-8 ends its connection by its name, since
 //!   neither the client nor its stream has ended it, but with a close frame that has no code: to give it 1007 the sieve

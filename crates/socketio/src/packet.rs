@@ -12,7 +12,7 @@ use crate::args::Args;
 /// The namespace everybody has.
 pub const MAIN: &str = "/";
 /// Largest id of a request: what a JavaScript peer counts exactly.
-const MAX_ID: u64 = (1 << 53) - 1;
+pub(crate) const MAX_ID: u64 = (1 << 53) - 1;
 /// Most digits of a count of attachments that are looked at.
 const COUNT_DIGITS: usize = 9;
 /// Names the official parser keeps for itself.

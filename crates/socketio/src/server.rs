@@ -13,6 +13,7 @@ mod floor;
 mod frames;
 mod framing;
 mod gate;
+mod head;
 mod heads;
 mod inbound;
 mod join;
@@ -20,6 +21,7 @@ mod line;
 mod member;
 mod mount;
 mod plug;
+mod post;
 mod seat;
 mod sessions;
 mod sieve;
@@ -198,6 +200,7 @@ fn build<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static>(
         terms: Arc::new(Terms::new(&limits, &config)),
         plugs: hotel.plugs.clone(),
     };
+    let random = Arc::clone(&endpoint.surroundings.random);
     let places = Places {
         admission: Admission::new(endpoint.clone()),
         strangers: Arc::new(Semaphore::new(limits.max_strangers)),
@@ -210,7 +213,7 @@ fn build<U: Upper, F: Fn(&Handshake) -> U + Send + Sync + 'static>(
         service,
         path: config.path.trim_end_matches('/').into(),
         guests: Arc::new(Guests { origins: config.origins, hosts: config.hosts }),
-        sessions: Arc::new(Sessions::new(Arc::clone(&endpoint.surroundings.random))),
+        sessions: Arc::new(Sessions::new(random, limits.max_control_per_second)),
         security,
         limits,
         end: hotel.end.clone(),

@@ -23,8 +23,7 @@ pub struct ServerConfig {
     /// Most attachments of one message that comes; default 10, 1 to 1 000.
     pub max_attachments: usize,
     /// Longest time for the attachments of one message to come; default 10 s. The library below judges that when the next one
-    /// comes. One that never comes is a message that was begun: over a WebSocket the connection ends after `frame_timeout`;
-    /// over polling, or behind a first frame that hides what it is, one message stays begun for as long as the client answers pings.
+    /// comes. One that never comes is a message that was begun: the connection ends after `frame_timeout`.
     pub attachment_timeout: Duration,
     /// Time between two pings; default 25 s, 100 ms to 5 min.
     pub ping_interval: Duration,

@@ -20,7 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::floor::Floor;
 use super::gate::Gate;
 use super::line::Slot;
-use super::sessions::{NO_SESSION, Sessions, set_session};
+use super::post::{Judge, Post};
+use super::sessions::{Found, NO_SESSION, Sessions, set_session};
 
 /// Where a request came from; kept with it, and with the session that it opens.
 #[derive(Clone, Debug)]
@@ -218,11 +219,16 @@ impl Door {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// The library's id of the session of this name, where a request has one, and its gate.
-    fn session(&self, name: Option<&str>) -> (Option<String>, Arc<Gate>) {
-        let Some(name) = name else { return (None, Arc::default()) };
-        let (id, gate) = self.sessions.find(name).unwrap_or_else(|| (NO_SESSION.to_owned(), Arc::default()));
-        (Some(id), gate)
+    /// The library's id of the session of this name, where a request has one, its gate, and what judges its requests.
+    fn session(&self, name: Option<&str>) -> (Option<String>, Arc<Gate>, Option<Judge>) {
+        let Some(name) = name else { return (None, Arc::default(), None) };
+        match self.sessions.find(name) {
+            Some(Found { id, gate, flood }) => {
+                let judge = Judge::new(Arc::clone(&gate), flood, Arc::clone(&self.places.clock));
+                (Some(id), gate, Some(judge))
+            }
+            None => (Some(NO_SESSION.to_owned()), Arc::default(), None),
+        }
     }
 }
 
@@ -252,7 +258,7 @@ impl Service<Request<Incoming>> for Door {
         let name = session_name(request.uri());
         let begins = name.is_none();
         let (posts, gets) = (request.method() == Method::POST, request.method() == Method::GET);
-        let (session, gate) = self.session(name);
+        let (session, gate, judge) = self.session(name);
         let admitted = self.guests.admit(request.headers());
         let place = (admitted && begins).then(|| self.places.take(self.address.as_deref())).flatten();
         let refused = match (admitted, begins && place.is_none()) {
@@ -280,6 +286,7 @@ impl Service<Request<Incoming>> for Door {
                 // What a session of requests sends is held up here: its client sends nothing more before it is answered.
                 poll_fn(|cx| gate.poll_read(cx)).await;
             }
+            let request = request.map(|body| Post::new(body, judge.filter(|_| posts)));
             let answered = Service::call(&service, request);
             let response = if gets && !begins {
                 tokio::select! {

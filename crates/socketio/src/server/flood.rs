@@ -1,7 +1,7 @@
 //! How much a client may send that the library takes without a word: pings and pongs, and the frames of one message.
 //!
 //! Observed with engineioxide 0.17.9: neither is bounded, and nothing of them reaches the engine, which bounds the like on every
-//! other wire. Over polling nothing is counted: what one request brings is bounded by its size, and the next waits for the answer.
+//! other wire.
 
 use std::time::Duration;
 
@@ -47,12 +47,25 @@ impl Flood {
         if self.frames > MAX_FRAGMENTS {
             return Err(Verdict::Fragments(MAX_FRAGMENTS));
         }
-        // Pings and pongs of the WebSocket, then those of Engine.IO and what it has besides; an empty frame may begin one.
-        let only_seen = opcode > 8 || opcode == 1 && matches!(first, None | Some(b'0' | b'2' | b'3' | b'6'));
-        if only_seen && self.is_too_much(now()) {
-            return Err(Verdict::Flood(self.max));
+        // Pings and pongs of the WebSocket, then those of Engine.IO; an empty frame may begin one.
+        match (opcode, first) {
+            (9.., _) | (1, None) => self.seen(now),
+            (1, Some(first)) => self.packet(first, now),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// A text of Engine.IO has come that begins with this byte.
+    ///
+    /// # Errors
+    /// The verdict, when it is too much.
+    pub(super) fn packet(&mut self, first: u8, now: impl FnOnce() -> Moment) -> Result<(), Verdict> {
+        // Pings and pongs, and what it has besides.
+        if matches!(first, b'0' | b'2' | b'3' | b'6') { self.seen(now) } else { Ok(()) }
+    }
+
+    fn seen(&mut self, now: impl FnOnce() -> Moment) -> Result<(), Verdict> {
+        if self.is_too_much(now()) { Err(Verdict::Flood(self.max)) } else { Ok(()) }
     }
 
     fn is_too_much(&mut self, now: Moment) -> bool {

@@ -2,8 +2,9 @@
 
 use polywire_net::websocket::Header;
 
-/// The longest count of attachments that is read; a longer one is refused by the library.
-const COUNT_DIGITS: usize = 5;
+use super::head::Head;
+use super::verdict::Verdict;
+
 /// The longest head of a frame, and the two bytes of its content that say what it is.
 const LOOK: usize = Header::MAX_BYTES + 2;
 
@@ -32,29 +33,32 @@ impl Frame {
         Some(Self { header, look })
     }
 
-    /// How many attachments a packet that begins with it announces; `None` while that has not come. At least one where later
-    /// frames say it, or no count is that long.
-    pub(super) fn announced(&self, bytes: &[u8]) -> Option<u32> {
-        let (1, [Some(b'4'), Some(b'5' | b'6')]) = (self.header.opcode(), self.look) else { return Some(0) };
-        let mask = self.header.mask.unwrap_or_default();
-        let mut count: u32 = 0;
-        for (index, mask) in mask.iter().cycle().enumerate().take(2 + COUNT_DIGITS).skip(2) {
-            if index as u64 >= self.header.length {
-                break;
-            }
-            match bytes.get(self.header.bytes + index)? ^ mask {
-                digit @ b'0'..=b'9' => count = count * 10 + u32::from(digit - b'0'),
-                _ => return Some(count),
-            }
+    /// The head of a text, of which `head` has come, as far as this frame has it; `None` while that has not come.
+    ///
+    /// # Errors
+    /// How it breaks the protocol.
+    pub(super) fn read_on(&self, mut head: Head, bytes: &[u8]) -> Result<Option<Head>, Verdict> {
+        let mut content = self.content(bytes);
+        let mut left = self.header.length;
+        while left > 0 && !head.is_over() {
+            let Some(byte) = content.next() else { return Ok(None) };
+            head.read(byte)?;
+            left -= 1;
         }
-        Some(count.max(1))
+        Ok(Some(head))
     }
 
     /// All of its content, without the mask; `None` while it is not whole.
-    pub(super) fn content(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let content = bytes.get(self.header.bytes..usize::try_from(self.header.frame_bytes()).ok()?)?;
+    pub(super) fn whole(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let end = usize::try_from(self.header.frame_bytes()).ok()?;
+        bytes.get(..end).map(|bytes| self.content(bytes).collect())
+    }
+
+    /// What there is of its content, and behind it, without the mask.
+    fn content<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = u8> + use<'a> {
+        let content = bytes.get(self.header.bytes..).unwrap_or_default();
         let mask = self.header.mask.unwrap_or_default();
-        Some(content.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect())
+        content.iter().zip(mask.into_iter().cycle()).map(|(byte, mask)| byte ^ mask)
     }
 
     /// Does a server answer CONNECT with it?

@@ -20,6 +20,7 @@ pub(super) fn head(header: &Header, open: bool) -> Result<(), Verdict> {
     let breach = match header.opcode() {
         _ if header.mask.is_none() => "a frame without a mask",
         _ if header.first & RESERVED != 0 => "a frame with a reserved bit",
+        _ if header.length < least(header) => "a frame whose length is longer than it has to be",
         3..=7 | 11.. => "a frame with an unknown opcode",
         8.. if !header.is_final() => "a ping, a pong or a close in fragments",
         8.. if header.length > CONTROL_BYTES => "a ping, a pong or a close of more than 125 bytes",
@@ -29,6 +30,16 @@ pub(super) fn head(header: &Header, open: bool) -> Result<(), Verdict> {
         _ => return Ok(()),
     };
     Err(Verdict::Breach(breach))
+}
+
+/// The least length that a head of its form stands for.
+fn least(header: &Header) -> u64 {
+    // With a mask.
+    match header.bytes {
+        8 => 126,
+        Header::MAX_BYTES => 1 << 16,
+        _ => 0,
+    }
 }
 
 /// Judges a close frame by its content.
@@ -70,10 +81,18 @@ mod tests {
             let frame = [first, second, 1, 0, 0, 0, 0, 0];
             assert_eq!(judged(&frame, open), Err(Verdict::Breach(breach)));
         }
+        for (length, shortest) in [
+            (&[0xFE, 0, 125][..], false),
+            (&[0xFE, 0, 126], true),
+            (&[0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], false),
+            (&[0xFF, 0, 0, 0, 0, 0, 1, 0, 0], true),
+        ] {
+            let frame = [&[0x81][..], length, &[0; 4]].concat();
+            assert_eq!(judged(&frame, false).is_ok(), shortest, "{length:x?}");
+        }
         for (first, second, open) in [
             (0x81, 0x80, false),
             (0x01, 0xFF, false),
-            (0x82, 0xFE, false),
             (0x00, 0x81, true),
             (0x80, 0x80, true),
             (0x89, 0x80 | 125, true),

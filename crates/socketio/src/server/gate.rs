@@ -1,6 +1,6 @@
 //! What a session and the stream below it tell each other, past the server library between them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -17,7 +17,7 @@ pub(super) struct Gate {
     /// Namespaces whose inbound queue is full.
     full: AtomicUsize,
     cut: AtomicBool,
-    /// Why this side ends its WebSocket, where it does below the library.
+    /// Why this side ends the session, where it does below the library.
     verdict: OnceLock<Verdict>,
     /// A WebSocket of the session has ended or failed, or its client has closed it.
     lost: AtomicBool,
@@ -29,7 +29,12 @@ pub(super) struct Gate {
     polls: Mutex<Vec<Waker>>,
     /// Those that wait for the next flush, or the cut.
     writers: Mutex<Vec<Waker>>,
-    /// The client has begun a message, and its rest is waited for.
+    /// The stream, and so many requests, have begun a message whose rest is waited for.
+    stream: AtomicBool,
+    requests: AtomicUsize,
+    /// Attachments that a packet has announced and that have not come, whatever carries them.
+    due: AtomicU32,
+    /// What was told of these three: something was begun.
     begun: AtomicBool,
     /// Those that want to know about that.
     watchers: Mutex<Vec<Waker>>,
@@ -87,12 +92,12 @@ impl Gate {
         self.cut.load(Ordering::Acquire)
     }
 
-    /// This side ends its WebSocket, which is told to all that the session has joined. The first reason counts.
+    /// This side ends the session, which is told to all that the session has joined. The first reason counts.
     pub(super) fn condemn(&self, verdict: Verdict) {
         let _ = self.verdict.set(verdict);
     }
 
-    /// Why this side ends its WebSocket, if it does.
+    /// Why this side ends the session, if it does.
     pub(super) fn verdict(&self) -> Option<Verdict> {
         self.verdict.get().copied()
     }
@@ -107,10 +112,56 @@ impl Gate {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Whether a message was begun whose rest is waited for.
-    pub(super) fn set_begun(&self, begun: bool) {
-        if self.begun.swap(begun, Ordering::AcqRel) != begun {
-            wake(&self.watchers);
+    /// A packet has announced so many attachments.
+    pub(super) fn announce(&self, attachments: u32) {
+        self.due.fetch_max(attachments, Ordering::SeqCst);
+    }
+
+    /// An attachment has come, announced or not.
+    pub(super) fn attached(&self) {
+        // Fails when none was.
+        let _ = self.due.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |due| due.checked_sub(1));
+    }
+
+    /// Whether the stream of the session waits for the rest of a message. While `more` is there to be read a beginning is not
+    /// told, so that nobody is woken for what has been read together with its rest.
+    pub(super) fn set_begun(&self, begun: bool, more: bool) {
+        self.stream.store(begun, Ordering::SeqCst);
+        if !more || !self.waits() {
+            self.tell();
+        }
+    }
+
+    /// The rest of a request is waited for until [`finish_request`](Self::finish_request).
+    pub(super) fn begin_request(&self) {
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        self.tell();
+    }
+
+    /// One that was begun is whole, or nothing more of it comes.
+    pub(super) fn finish_request(&self) {
+        self.requests.fetch_sub(1, Ordering::SeqCst);
+        self.tell();
+    }
+
+    /// Is the rest of anything waited for?
+    fn waits(&self) -> bool {
+        self.stream.load(Ordering::SeqCst)
+            || self.requests.load(Ordering::SeqCst) > 0
+            || self.due.load(Ordering::SeqCst) > 0
+    }
+
+    /// Tells whether that is so to those that want to know; attachments that are due are told by whoever carries them.
+    pub(super) fn tell(&self) {
+        loop {
+            let waits = self.waits();
+            if self.begun.swap(waits, Ordering::SeqCst) != waits {
+                wake(&self.watchers);
+            }
+            // Another thread may have told what was true before.
+            if self.waits() == waits {
+                return;
+            }
         }
     }
 

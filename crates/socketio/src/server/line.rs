@@ -117,10 +117,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Line<Io> {
                 if ended || this.sieve.is_closed() {
                     gate.lose();
                 }
-                let begun = this.sieve.has_begun();
-                if read.is_pending() || !begun {
-                    gate.set_begun(begun);
-                }
+                gate.set_begun(this.sieve.has_begun(), read.is_ready());
                 read
             }
             Poll::Ready(Reading::Go) => this.sieve.poll_http(io, cx, buf),

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Collected, Full};
 use polywire_core::Random;
 
 use super::door::Answer;
+use super::flood::Flood;
 use super::gate::Gate;
 
 /// The letters of a name: as many as an id of the library has, 96 random bits.
@@ -26,17 +27,29 @@ pub(super) const NO_SESSION: &str = "none";
 pub(super) struct Sessions {
     named: Mutex<HashMap<String, Named>>,
     random: Arc<dyn Random>,
+    max_control: u32,
 }
 
 struct Named {
     /// The library's id.
     id: String,
     gate: Weak<Gate>,
+    flood: Arc<Mutex<Flood>>,
+}
+
+/// A session of requests that is known.
+pub(super) struct Found {
+    /// The library's id.
+    pub(super) id: String,
+    pub(super) gate: Arc<Gate>,
+    /// What its requests have brought that is sent only to be seen.
+    pub(super) flood: Arc<Mutex<Flood>>,
 }
 
 impl Sessions {
-    pub(super) fn new(random: Arc<dyn Random>) -> Self {
-        Self { named: Mutex::default(), random }
+    /// Sessions that may each bring `max_control` packets a second that are sent only to be seen.
+    pub(super) fn new(random: Arc<dyn Random>, max_control: u32) -> Self {
+        Self { named: Mutex::default(), random, max_control }
     }
 
     /// A name for the session `id`, known for as long as its gate is there.
@@ -49,16 +62,17 @@ impl Sessions {
         if named.len() == named.capacity() {
             named.retain(|_, session| session.gate.strong_count() > 0);
         }
-        named.insert(name.clone(), Named { id, gate: Arc::downgrade(gate) });
+        let flood = Arc::new(Mutex::new(Flood::new(self.max_control)));
+        named.insert(name.clone(), Named { id, gate: Arc::downgrade(gate), flood });
         name
     }
 
-    /// The library's id of the session of this name, and its gate; `None` for one that this side has ended.
-    pub(super) fn find(&self, name: &str) -> Option<(String, Arc<Gate>)> {
+    /// The session of this name; `None` for one that this side has ended.
+    pub(super) fn find(&self, name: &str) -> Option<Found> {
         let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        let Named { id, gate } = named.get(name)?;
+        let Named { id, gate, flood } = named.get(name)?;
         let gate = gate.upgrade().filter(|gate| !gate.is_cut())?;
-        Some((id.clone(), gate))
+        Some(Found { id: id.clone(), gate, flood: Arc::clone(flood) })
     }
 
     /// The answer that opens a session of requests, with a name of ours in the place of the library's id.
@@ -120,14 +134,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_is_known_for_as_long_as_its_session_and_leads_to_it_alone() {
-        let sessions = Sessions::new(Arc::new(SystemRandom));
+        let sessions = Sessions::new(Arc::new(SystemRandom), 100);
         let gate = Arc::<Gate>::default();
         let text = "0{\"sid\":\"ABCDEFGHIJKLMNOP\",\"upgrades\":[]}";
         let opened = sessions.rename(Response::new(whole(text.into())), &gate).await;
         let told = opened.into_body().collect().await.unwrap().to_bytes();
         let name = std::str::from_utf8(&told[9..25]).unwrap();
         assert_eq!(std::str::from_utf8(&told).unwrap(), text.replace("ABCDEFGHIJKLMNOP", name));
-        assert_eq!(sessions.find(name).unwrap().0, "ABCDEFGHIJKLMNOP");
+        assert_eq!(sessions.find(name).unwrap().id, "ABCDEFGHIJKLMNOP");
         assert!(sessions.find("ABCDEFGHIJKLMNOP").is_none(), "its id is no name");
         assert_ne!(name, sessions.name("ABCDEFGHIJKLMNOP".to_owned(), &gate), "nor are two names alike");
         let kept = sessions.name("ABCDEFGHIJKLMNOP".to_owned(), &gate);

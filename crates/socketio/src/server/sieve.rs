@@ -11,6 +11,7 @@
 //! - Floods that the library takes without a word: see [`Flood`]. A close frame with 1008 stands for what is too much.
 //! - Frames that break RFC 6455, which the library ends without a code: see [`framing`]. A close frame with 1002 or 1007 stands for
 //!   them.
+//! - Packets that are none and that the library takes for some: see [`Head`]. A close frame with 1002 stands for them.
 //!
 //! What comes together with the request for the WebSocket, or before its answer, is held to all that, too: see [`Heads`].
 //!
@@ -30,6 +31,7 @@ use super::flood::Flood;
 use super::frames::{Frame, Writes};
 use super::framing;
 use super::gate::Gate;
+use super::head::Head;
 use super::heads::Heads;
 use super::verdict::Verdict;
 
@@ -37,8 +39,6 @@ use super::verdict::Verdict;
 const CHUNK: usize = 4 << 10;
 /// Most chunks that are dropped once the end is decided.
 const DROPS: usize = 256;
-/// What a CONNECT begins with, in a message of Engine.IO.
-const CONNECT: [Option<u8>; 2] = [Some(b'4'), Some(b'0')];
 /// A close frame of a client: 1000, it is done. Its mask is zero.
 const DONE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8];
 /// A close frame of a client: 1009, the message is too big. Its mask is zero.
@@ -71,15 +71,13 @@ struct Seen {
     out: bool,
     /// The size of the message at hand so far, over all its frames.
     message: u64,
-    /// Its first bytes, over all its frames, while it is a text.
-    begin: [Option<u8>; 2],
+    /// Its head, over all its frames, while it is a text.
+    head: Head,
     /// The frame at hand, or the last one, is not the last of its message.
     open: bool,
     /// The message at hand is an attachment, and whole with the frame at hand.
     attachment: bool,
     whole: bool,
-    /// Attachments that a packet has announced and that have not come.
-    due: u32,
     /// CONNECTs without an answer. The rest of one in fragments is read all the same.
     unanswered: usize,
     /// The client has closed in order.
@@ -112,11 +110,10 @@ impl Sieve {
                 rest: 0,
                 out: false,
                 message: 0,
-                begin: [None; 2],
+                head: Head::none(),
                 open: false,
                 attachment: false,
                 whole: false,
-                due: 0,
                 unanswered: 0,
                 closed: false,
                 flood: Flood::new(max_control),
@@ -138,12 +135,11 @@ impl Sieve {
         }
     }
 
-    /// Was a message begun that is not whole yet, or a packet whose attachments have not come? One that waits for an answer of ours
-    /// was not.
+    /// Was a message begun that is not whole yet? One that waits for an answer of ours was not.
     pub(super) fn has_begun(&self) -> bool {
-        let Seen { rest, open, due, unanswered, .. } = self.seen;
+        let Seen { rest, open, unanswered, .. } = self.seen;
         let head = !self.ahead.is_empty() && self.passed == 0 && unanswered == 0;
-        (rest > 0 || open || due > 0 || head) && !self.over
+        (rest > 0 || open || head) && !self.over
     }
 
     /// Has the client closed the WebSocket in order?
@@ -185,7 +181,7 @@ impl Sieve {
             let start = buf.filled().len();
             ready!(io.as_mut().poll_read(cx, buf))?;
             let new = buf.filled().get(start..).unwrap_or_default();
-            let pass = self.passes(new, clock);
+            let pass = self.passes(new, gate, clock);
             if new.is_empty() || pass == new.len() {
                 return Poll::Ready(Ok(()));
             }
@@ -205,7 +201,7 @@ impl Sieve {
                 return Poll::Ready(Ok(()));
             }
             let ahead = std::mem::take(&mut self.ahead);
-            let step = self.step(&ahead, clock);
+            let step = self.step(&ahead, gate, clock);
             self.ahead = ahead;
             match step {
                 Step::Pass(count) => self.passed = count,
@@ -272,11 +268,11 @@ impl Sieve {
     }
 
     /// How many of these bytes may be handed on at once.
-    fn passes(&mut self, bytes: &[u8], clock: &dyn Clock) -> usize {
+    fn passes(&mut self, bytes: &[u8], gate: &Gate, clock: &dyn Clock) -> usize {
         let mut passed = 0;
         while passed < bytes.len() {
             let (before, rest) = (self.seen, bytes.get(passed..).unwrap_or_default());
-            match self.step(rest, clock) {
+            match self.step(rest, gate, clock) {
                 Step::Pass(count) => passed += count,
                 _ => {
                     // Looked at again from what is kept.
@@ -289,7 +285,7 @@ impl Sieve {
     }
 
     /// Looks at the first bytes: the rest of a frame, or the head of the next.
-    fn step(&mut self, bytes: &[u8], clock: &dyn Clock) -> Step {
+    fn step(&mut self, bytes: &[u8], gate: &Gate, clock: &dyn Clock) -> Step {
         if bytes.is_empty() {
             return Step::More;
         }
@@ -302,64 +298,62 @@ impl Sieve {
             if let Err(verdict) = framing::head(&header, seen.open) {
                 return Step::End(verdict);
             }
-            let Some(frame) = Frame::behind(header, bytes) else { return Step::More };
-            let Some(announced) = frame.announced(bytes) else { return Step::More };
-            let Frame { header, look } = frame;
             let opcode = header.opcode();
+            let message = match opcode {
+                0 => seen.message.saturating_add(header.length),
+                1 | 2 => header.length,
+                _ => seen.message,
+            };
+            if message > self.max {
+                return Step::End(Verdict::TooLarge { got: message, max: self.max });
+            }
+            let Some(frame) = Frame::behind(header, bytes) else { return Step::More };
+            let Frame { header, look } = frame;
+            let before = match opcode {
+                1 => Head::default(),
+                2 => Head::none(),
+                _ => seen.head,
+            };
+            let head = if opcode < 2 { frame.read_on(before, bytes) } else { Ok(Some(before)) };
+            let head = match head {
+                Ok(Some(head)) => head,
+                Ok(None) => return Step::More,
+                Err(verdict) => return Step::End(verdict),
+            };
             if opcode == 8 {
-                let Some(content) = frame.content(bytes) else { return Step::More };
+                let Some(content) = frame.whole(bytes) else { return Step::More };
                 if let Err(verdict) = framing::close(&content) {
                     return Step::End(verdict);
                 }
                 seen.closed = true;
             }
-            match opcode {
-                0 => seen.message = seen.message.saturating_add(header.length),
-                1 | 2 => {
-                    seen.message = header.length;
-                    seen.attachment = opcode == 2;
-                    seen.due = seen.due.max(announced);
-                }
-                _ => {}
-            }
-            if opcode < 3 && seen.message > self.max {
-                return Step::End(Verdict::TooLarge { got: seen.message, max: self.max });
-            }
             if let Err(verdict) = seen.flood.frame(opcode, look[0], || clock.now()) {
                 return Step::End(verdict);
             }
+            if matches!(opcode, 1 | 2) {
+                seen.attachment = opcode == 2;
+            }
+            seen.message = message;
             seen.rest = header.frame_bytes();
             seen.whole = opcode < 3 && header.is_final();
             if opcode < 3 {
                 seen.open = !header.is_final();
             }
             seen.out = opcode == 1 && header.is_final() && matches!(look[0], Some(b'0' | b'6'));
-            let before = match opcode {
-                0 => seen.begin,
-                _ => [None; 2],
-            };
-            if opcode < 3 {
-                seen.begin = if seen.attachment { [None; 2] } else { joined(before, look) };
-            }
-            if opcode < 3 && seen.begin == CONNECT && before != CONNECT {
+            if head.is_connect() && !before.is_connect() {
                 seen.unanswered += 1;
             }
+            if head.due() != before.due() {
+                gate.announce(head.due());
+            }
+            seen.head = head;
         }
         let count = usize::try_from(seen.rest).unwrap_or(usize::MAX).min(bytes.len());
         seen.rest -= count as u64;
         if seen.rest == 0 && seen.whole && seen.attachment {
-            seen.due = seen.due.saturating_sub(1);
+            gate.attached();
         }
         if seen.out { Step::Leave(count) } else { Step::Pass(count) }
-    }
-}
-
-/// The first two bytes of a text of which these have come before, and these come now.
-fn joined(before: [Option<u8>; 2], now: [Option<u8>; 2]) -> [Option<u8>; 2] {
-    match before {
-        [None, _] => now,
-        [first, None] => [first, now[0]],
-        whole => whole,
     }
 }
 
