@@ -279,6 +279,36 @@ async fn a_plugin_that_stops_reading_is_cleaned_up_its_requests_end_and_so_does_
     ends(host).await;
 }
 
+/// One plugin reads no more; another hears every event in order, while the first is there and when it has been sent away.
+#[tokio::test]
+async fn a_plugin_that_reads_hears_everything_beside_one_that_does_not() {
+    const EVENTS: usize = 200;
+    let host = host(|config, _| config.limits.write_timeout = Duration::from_secs(5)).await;
+    let (mut deaf, _) = logged_in(&host).await;
+    let (mut healthy, _) = logged_in_as(&host, "other").await;
+    for raw in [&mut deaf, &mut healthy] {
+        raw.send(&["42[\"subscribeEvents\",[\"much\"]]"]).await;
+        assert_eq!(heard(raw).await.0, "eventsSubscribed");
+    }
+    let much = "x".repeat(100_000);
+    let mut tell = async |number: usize| {
+        host.broadcast(&Event::new(Route::from_static("much"), Body::json(&json!([number, much])).unwrap()));
+        let (name, event) = heard(&mut healthy).await;
+        assert_eq!((&*name, &event["data"][0]), ("hyperHqEvent", &json!(number)));
+    };
+    for number in 0..EVENTS {
+        tell(number).await;
+    }
+    assert!(host.plugin(ID).is_some(), "nobody was waited for, up to here");
+    until("it is gone", || host.plugin(ID).is_none()).await;
+    for number in EVENTS..2 * EVENTS {
+        tell(number).await;
+    }
+    assert!(host.plugin("other").is_some());
+    host.forget("other");
+    ends(host).await;
+}
+
 /// A plugin that has subscribed, reads no more, and whose queue stays full; its token.
 async fn stuffed(host: &Host) -> (Raw, String, Peer) {
     let (mut raw, token) = logged_in(host).await;
