@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::body::JsonText;
 use crate::envelope::Response;
 use crate::handler::Kind;
-use crate::json::{self, JsonLimits};
+use crate::json::{self, JsonError, JsonLimits};
 use crate::route::Route;
 
 /// The one list of failure codes, those of gRPC.
@@ -265,6 +265,11 @@ impl CallError {
     /// A request that left and has no answer, and why.
     pub fn unknown(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self::Unknown(Failure::new(code, message).with_retry(Retry::Unknown))
+    }
+
+    /// A request whose answer came and is beyond the limits on JSON, so that nobody looks into it.
+    pub fn unread(error: &JsonError) -> Self {
+        Self::unknown(Code::ResourceExhausted, format!("the answer came and is not read: {error}"))
     }
 
     /// A call that waited for something until its deadline: `waited` says for what, `call_timeout` is that of its

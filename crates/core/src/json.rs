@@ -217,6 +217,13 @@ pub fn value_end(text: &[u8], at: usize, limits: &JsonLimits) -> Result<usize, J
     Scan { text, limits }.value(at)
 }
 
+/// Where the white space ends that may stand at byte `at` of `text`.
+#[inline]
+pub fn space_end(text: &[u8], at: usize) -> usize {
+    let limits = &JsonLimits { max_json_depth: 0, max_json_keys: 0, max_json_number_bytes: 0 };
+    Scan { text, limits }.space(at)
+}
+
 /// The inside of the JSON string whose opening quote is just before byte `at` of `text`, if nothing in it is escaped.
 #[inline]
 pub fn plain_string(text: &[u8], at: usize) -> Option<&[u8]> {

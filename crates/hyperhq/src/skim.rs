@@ -2,14 +2,14 @@
 //! the text is judged, at whatever depth it stands.
 
 use bytes::Bytes;
-use polywire_core::json::{self, value_end};
-use polywire_core::{CallError, Code, JsonError, JsonLimits, JsonText};
+use polywire_core::json::{self, space_end, value_end};
+use polywire_core::{JsonLimits, JsonText};
 
 use crate::message::MAX_ID_BYTES;
 
 /// The name of the event in the text of these arguments, if it is text itself.
 pub(crate) fn name_of(text: &[u8]) -> Option<String> {
-    let at = space(text, text.iter().position(|byte| *byte == b'[')? + 1);
+    let at = space_end(text, text.iter().position(|byte| *byte == b'[')? + 1);
     let end = value_end(text, at, &JsonLimits::default()).ok()?;
     json::as_string(text.get(at..end)?).map(|name| name.into_owned())
 }
@@ -25,11 +25,12 @@ pub(crate) fn id_of(text: &[u8], member: &str) -> Option<JsonText> {
             b']' | b'}' if depth <= 2 => break,
             b']' | b'}' => depth -= 1,
             b'"' => {
-                let end = value_end(text, at, &limits).ok()?;
-                let colon = space(text, end);
+                // Of what stands behind a text that is none, nothing can be told.
+                let Ok(end) = value_end(text, at, &limits) else { break };
+                let colon = space_end(text, end);
                 let is_key = depth == 2 && text.get(colon) == Some(&b':');
                 if is_key && json::as_string(text.get(at..end)?).is_some_and(|key| key == member) {
-                    let start = space(text, colon + 1);
+                    let start = space_end(text, colon + 1);
                     let value = value_end(text, start, &limits).ok().and_then(|end| text.get(start..end));
                     found = value.filter(|value| value.len() <= MAX_ID_BYTES);
                 }
@@ -46,16 +47,6 @@ pub(crate) fn id_of(text: &[u8], member: &str) -> Option<JsonText> {
 /// The same where it is text.
 pub(crate) fn text_of(text: &[u8], member: &str) -> Option<String> {
     json::as_string(id_of(text, member)?.as_bytes()).map(|id| id.into_owned())
-}
-
-/// How a call ends whose answer is beyond the limits.
-pub(crate) fn unread(error: &JsonError) -> CallError {
-    CallError::unknown(Code::ResourceExhausted, format!("the answer came and is not read: {error}"))
-}
-
-fn space(text: &[u8], at: usize) -> usize {
-    let rest = text.get(at..).unwrap_or_default();
-    at + rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count()
 }
 
 #[cfg(test)]
@@ -86,6 +77,7 @@ mod tests {
             r#"["requestId"]"#,
             r#"["requestData",{"requestId":"#,
             r#"["requestData",{"requestId":"un"#,
+            "[\"requestData\",{\"params\":\"\t\",\"requestId\":1}]",
             r#"["requestData"]]]]{{"requestId":1}"#,
             "",
         ] {
@@ -94,6 +86,7 @@ mod tests {
         let long = format!(r#"["requestData",{{"requestId":"{}"}}]"#, "x".repeat(300));
         assert_eq!(id(&long), None);
         assert_eq!(id(r#"["requestData",{"requestId":1,"requestId":2}]"#).as_deref(), Some("2"));
+        assert_eq!(id("[\"requestData\",{\"requestId\":1,\"params\":\"\t\"}]").as_deref(), Some("1"));
         assert_eq!(name_of(b"[1]"), None);
         assert_eq!(name_of(b"x"), None);
     }

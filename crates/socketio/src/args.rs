@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use polywire_core::json::value_end;
+use polywire_core::json::{space_end, value_end};
 use polywire_core::{JsonError, JsonFault, JsonLimits};
 
 use crate::placeholder::places;
@@ -34,13 +34,13 @@ impl Places {
         let mut first = [0..0, 0..0];
         let mut last = (0, 0..0);
         let mut count = 0;
-        let mut at = space(text, 0);
+        let mut at = space_end(text, 0);
         if text.get(at) != Some(&b'[') {
             return Err(expected(text, at, "an array"));
         }
         // The array itself is one level.
         let inner = JsonLimits { max_json_depth: limits.max_json_depth.saturating_sub(1), ..*limits };
-        at = space(text, at + 1);
+        at = space_end(text, at + 1);
         if text.get(at) == Some(&b']') {
             at += 1;
         } else {
@@ -51,15 +51,15 @@ impl Places {
                 }
                 last = (last.1.end, at..end);
                 count += 1;
-                at = space(text, end);
+                at = space_end(text, end);
                 match text.get(at) {
-                    Some(b',') => at = space(text, at + 1),
+                    Some(b',') => at = space_end(text, at + 1),
                     Some(b']') => break at += 1,
                     _ => return Err(expected(text, at, "',' or ']'")),
                 }
             }
         }
-        let end = space(text, at);
+        let end = space_end(text, at);
         if end != text.len() {
             return Err(JsonError { offset: end, what: JsonFault::Trailing });
         }
@@ -178,13 +178,6 @@ fn outer(mut error: JsonError, limits: &JsonLimits) -> JsonError {
         *max = limits.max_json_depth;
     }
     error
-}
-
-fn space(text: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t' | b'\n' | b'\r') = text.get(at) {
-        at += 1;
-    }
-    at
 }
 
 fn expected(text: &[u8], offset: usize, what: &'static str) -> JsonError {

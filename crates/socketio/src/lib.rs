@@ -39,7 +39,7 @@
 //!
 //! An event whose JSON is beyond our limits (levels, keys, digits of a number) is counted as `bad_body` and not handed on, nor are
 //! its attachments. One that wants an acknowledgement gets a failure that names the limit, and a call whose acknowledgement is
-//! beyond them ends as unknown: an id stands before the JSON.
+//! beyond them ends as unknown: an id stands before the JSON. A CONNECT or CONNECT_ERROR beyond them ends the connection.
 //!
 //! # Features
 //! | feature | adds |

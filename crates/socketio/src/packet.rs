@@ -51,8 +51,8 @@ pub enum Kind {
     },
     /// Refuses a namespace, and why: an object, a text, or nothing.
     ConnectError(Option<JsonText>),
-    /// An event or an acknowledgement whose JSON is beyond what this side looks into: only its id is known. Its attachments are
-    /// dropped.
+    /// An event or an acknowledgement whose JSON is beyond what this side looks into: only its id is known, and its attachments are
+    /// dropped. It is only read, never sent.
     Beyond {
         /// Is it an acknowledgement?
         ack: bool,
@@ -132,12 +132,15 @@ impl Packet {
         let id = id(text, &mut at)?;
         let payload = text.slice(at.min(text.len())..);
         let kind = match kind {
-            b'0' => Kind::Connect(payload_of(payload, b"{", limits)?),
+            b'0' => Kind::Connect(payload_of(payload, b"{", limits, "a CONNECT beyond the limits on JSON")?),
             b'1' if payload.is_empty() => Kind::Disconnect,
             b'1' => return Err(FrameError::Corrupt("a DISCONNECT with a payload")),
             b'2' | b'5' => event(id, payload, limits)?,
             b'3' | b'6' => acknowledgement(id, payload, limits)?,
-            b'4' => Kind::ConnectError(payload_of(payload, b"{\"", limits)?),
+            b'4' => {
+                let beyond = "a CONNECT_ERROR beyond the limits on JSON";
+                Kind::ConnectError(payload_of(payload, b"{\"", limits, beyond)?)
+            }
             _ => return Err(FrameError::Corrupt("an unknown type of packet")),
         };
         let packet = Self { namespace, kind };
@@ -227,15 +230,20 @@ fn is_beyond(error: &JsonError) -> bool {
     matches!(error.what, JsonFault::TooDeep(_) | JsonFault::TooManyKeys(_) | JsonFault::NumberTooLong(_))
 }
 
-/// A payload that is absent or one JSON value beginning with one of these bytes.
-fn payload_of(payload: Bytes, begins: &[u8], limits: &PacketLimits) -> Result<Option<JsonText>, FrameError> {
+/// A payload that is absent or one JSON value beginning with one of these bytes; `beyond` is said of one beyond the limits.
+fn payload_of(
+    payload: Bytes,
+    begins: &[u8],
+    limits: &PacketLimits,
+    beyond: &'static str,
+) -> Result<Option<JsonText>, FrameError> {
     let Some(first) = payload.first() else { return Ok(None) };
     if !begins.contains(first) {
         return Err(FrameError::Corrupt("a payload of the wrong type"));
     }
     match JsonText::new(payload, &limits.json) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if is_beyond(&error) => Err(FrameError::Corrupt("a login beyond the limits on JSON")),
+        Err(error) if is_beyond(&error) => Err(FrameError::Corrupt(beyond)),
         Err(_) => Err(FrameError::Corrupt("an invalid payload")),
     }
 }

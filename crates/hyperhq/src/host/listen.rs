@@ -196,7 +196,7 @@ impl Host {
     }
 
     /// Asks every plugin that is there for its `shutdown`, all at once, and waits for the answers or for the ends of their
-    /// connections, up to 5 s or `drain_timeout`, whichever is less. Then refuses new plugins, lets requests in flight end for up to
+    /// connections, up to 5 s or `drain_timeout`, whichever is less; one that logs in meanwhile is not asked. Then refuses new plugins, lets requests in flight end for up to
     /// `drain_timeout`, and gives back when every connection is gone.
     ///
     /// A challenge and a token are worth nothing at any other host, so a plugin that is not told would dial in vain. Processes are

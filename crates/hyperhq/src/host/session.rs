@@ -28,6 +28,9 @@ const LOGIN: Gate = Gate(0);
 /// looks that often at what is its own.
 const PACE: Duration = Duration::from_millis(100);
 
+/// What is said to whoever asks before its login.
+const NOT_AUTHENTICATED: &str = "Not authenticated";
+
 /// Under this name the host's handler hears what a plugin says of its work; which request it is about is not said.
 pub const STATUS: Route = Route::from_static("statusUpdate");
 
@@ -156,7 +159,7 @@ impl HostSession {
 
     /// Why a request is not served, if it is not.
     fn fault(&self, message: &Message, token_required: bool) -> Option<&'static str> {
-        let Some(plugin) = self.current() else { return Some("Not authenticated") };
+        let Some(plugin) = self.current() else { return Some(NOT_AUTHENTICATED) };
         let shown =
             message.member("sessionToken").filter(|token| !matches!(token.as_bytes(), b"null" | b"\"\""));
         match (shown, token_required) {
@@ -287,27 +290,34 @@ impl HostSession {
 
     /// An event whose JSON cannot be looked into: who waits for its answer, or asked, is told.
     fn beyond(&mut self, text: &[u8], error: &JsonError, cx: &mut Cx<'_, Self>) {
-        let refused = || Err(Failure::new(Code::InvalidArgument, error.to_string()));
+        let is_known = self.current().is_some();
+        let why = if is_known { error.to_string() } else { NOT_AUTHENTICATED.to_owned() };
+        let refused = |why| Err(Failure::new(Code::InvalidArgument, why));
         match skim::name_of(text).as_deref() {
             Some("requestData" | "request_data") => match skim::id_of(text, "requestId") {
                 Some(id) => {
-                    self.answer(&HostReply::Data { id, method: String::new(), ack: None }, refused(), cx);
+                    self.answer(&HostReply::Data { id, method: String::new(), ack: None }, refused(why), cx);
                 }
-                None => cx.write(complaint(&error.to_string())),
+                None => cx.write(complaint(&why)),
             },
             Some("requestFile") => {
                 let id = skim::id_of(text, "requestId");
-                self.answer(&HostReply::File { id, path: None, binary: false, ack: None }, refused(), cx);
+                self.answer(&HostReply::File { id, path: None, binary: false, ack: None }, refused(why), cx);
             }
-            Some("authenticate" | "subscribeEvents") => cx.write(complaint(&error.to_string())),
+            Some("subscribeEvents") => cx.write(complaint(&why)),
+            Some("authenticate") => {
+                cx.write(complaint(&error.to_string()));
+                return cx.count(Count::BadBody);
+            }
             Some("response" | "plugin:response") if self.plugin.is_some() => {
-                return self.answered(skim::text_of(text, "id"), || Err(skim::unread(error)), cx);
+                return self.answered(skim::text_of(text, "id"), || Err(CallError::unread(error)), cx);
             }
             Some("statusUpdate" | "thumbnail:created" | "thumbnail:progress" | "thumbnail:complete") => {}
             // Not heard in any case; however many, they end nothing.
-            _ => return cx.count(Count::Unexpected),
+            _ if self.plugin.is_some() => return cx.count(Count::Unexpected),
+            _ => {}
         }
-        cx.count(Count::BadBody);
+        cx.count(if is_known { Count::BadBody } else { Count::BeforeLogin });
     }
 
     /// What its plugin has said on a newer connection.
@@ -337,7 +347,7 @@ impl HostSession {
 
     fn subscribe(&mut self, message: &Message, cx: &mut Cx<'_, Self>) {
         let Some(plugin) = self.current().map(str::to_owned) else {
-            cx.write(complaint("Not authenticated"));
+            cx.write(complaint(NOT_AUTHENTICATED));
             return cx.count(Count::BeforeLogin);
         };
         let Some(mut names) = message.names() else {

@@ -232,25 +232,35 @@ impl PluginSession {
 
     /// An event whose JSON cannot be looked into: who waits for its answer, or asked, is told.
     fn beyond(&mut self, text: &[u8], error: &JsonError, cx: &mut Cx<'_, Self>) {
+        let established = self.login == Login::Done;
         match skim::name_of(text).as_deref() {
+            Some("authenticated") if !established => {
+                cx.close(Close::Refused(Refusal::new(format!("the host's answer is not read: {error}"))));
+            }
             Some("request") => {
                 let id = skim::id_of(text, "id").filter(|id| id.as_bytes().starts_with(b"\""));
                 // What is in progress under this id keeps its answer.
                 if let Some(id) = id.filter(|id| !self.asked.contains(id.as_bytes())) {
                     cx.write(refusal(&id, &error.to_string(), self.kept.token().as_ref()));
                 }
+                cx.count(if established { Count::BadBody } else { Count::BeforeLogin });
             }
-            Some("dataResponse" | "data_response" | "fileData" | "error") => {
-                let call = skim::text_of(text, "requestId").and_then(|id| self.calls.remove(&id));
-                if let Some(call) = call {
-                    return cx.deliver(Delivery::Response { call, outcome: Err(skim::unread(error)) });
+            Some(name @ ("dataResponse" | "data_response" | "fileData" | "error")) if established => {
+                let id = skim::text_of(text, "requestId");
+                match id.as_ref().and_then(|id| self.calls.remove(id)) {
+                    Some(call) => {
+                        let outcome = Err(CallError::unread(error));
+                        cx.deliver(Delivery::Response { call, outcome });
+                    }
+                    None if name == "error" && id.is_none() => cx.count(Count::Unexpected),
+                    None => cx.count(Count::OrphanReply),
                 }
             }
-            Some("authenticated" | "eventsSubscribed" | "hyperHqEvent") => {}
+            Some("hyperHqEvent") if established => cx.count(Count::BadBody),
+            _ if !established => cx.count(Count::BeforeLogin),
             // Not heard in any case; however many, they end nothing.
-            _ => return cx.count(Count::Unexpected),
+            _ => cx.count(Count::Unexpected),
         }
-        cx.count(Count::BadBody);
     }
 
     fn heard(&self, message: &Message, cx: &mut Cx<'_, Self>) {

@@ -668,4 +668,11 @@ fn who_asks_or_answers_beyond_the_limits_on_json_is_answered_and_ends_its_reques
     assert_eq!((*call, failure.code), (CallId(5), Code::ResourceExhausted));
     assert!(failure.message.ends_with(limit), "{failure}");
     assert_eq!(line.counted.last(), Some(&Count::OrphanReply));
+    let mut stranger = host.connect();
+    stranger.say("requestData", &format!(r#"{{"method":"echo","params":{deep},"requestId":"r1"}}"#));
+    assert!(stranger.wrote().contains(r#""success":false,"error":"Not authenticated""#));
+    for name in ["statusUpdate", "response", "pluginLog"] {
+        stranger.say(name, &deep);
+    }
+    assert_eq!(stranger.counted, [Count::BeforeLogin; 4]);
 }

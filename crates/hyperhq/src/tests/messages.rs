@@ -282,5 +282,19 @@ fn who_asks_or_answers_beyond_the_limits_on_json_is_answered_and_ends_its_call()
     };
     assert_eq!((*answered, failure.code), (call, Code::ResourceExhausted));
     assert!(failure.message.ends_with(limit), "{failure}");
-    assert_eq!(hand.counted.len(), 5, "the alias is nobody's");
+    assert_eq!(hand.counted[4..], [Count::OrphanReply], "the alias is nobody's");
+    hand.hear("error", &format!(r#"{{"message":{deep}}}"#));
+    assert_eq!(hand.counted[5..], [Count::Unexpected]);
+}
+
+#[test]
+fn an_answer_to_the_login_beyond_the_limits_on_json_ends_it_by_the_limit_s_name() {
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let mut hand = Hand::new(&Kept::default());
+    hand.hear("request", &format!(r#"{{"id":"req-1","method":"execute","data":{deep}}}"#));
+    hand.hear("hyperHqEvent", &deep);
+    assert_eq!(hand.counted, [Count::BeforeLogin; 2]);
+    hand.hear("authenticated", &format!(r#"{{"success":true,"more":{deep}}}"#));
+    let Some(Close::Refused(refusal)) = &hand.closed else { panic!("{:?}", hand.closed) };
+    assert!(refusal.reason.ends_with("nested deeper than max_json_depth = 128"), "{refusal:?}");
 }

@@ -60,9 +60,8 @@ impl Events {
     fn beyond(&self, ack: bool, id: Option<u64>, error: &JsonError, cx: &mut Cx<'_, Self>) {
         match id {
             Some(call) if ack => {
-                let why = format!("the answer came and is not read: {error}");
-                let outcome = Err(CallError::unknown(Code::ResourceExhausted, why));
-                return cx.deliver(Delivery::Response { call: CallId(call), outcome });
+                let (call, outcome) = (CallId(call), Err(CallError::unread(error)));
+                return cx.deliver(Delivery::Response { call, outcome });
             }
             Some(id) => self.answer(id, Err(Failure::new(Code::InvalidArgument, error.to_string())), cx),
             None => {}

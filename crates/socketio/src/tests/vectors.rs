@@ -271,12 +271,9 @@ fn of_a_packet_that_is_beyond_the_limits_on_json_the_id_is_known() {
     let limits = &PacketLimits { json: JsonLimits { max_json_keys: 1, ..JsonLimits::default() }, ..*limits };
     let kind = parse(r#"2["a",{"a":1,"b":2}]"#, limits);
     assert!(matches!(kind, Kind::Beyond { ack: false, id: None, .. }), "{kind:?}");
-    for login in ["0", "4"] {
-        let text = Bytes::from(format!(r#"{login}{{"a":1,"b":2}}"#));
-        assert_eq!(
-            Packet::parse(&text, limits),
-            Err(FrameError::Corrupt("a login beyond the limits on JSON"))
-        );
+    for (kind, name) in [("0", "CONNECT"), ("4", "CONNECT_ERROR")] {
+        let error = Packet::parse(&Bytes::from(format!(r#"{kind}{{"a":1,"b":2}}"#)), limits).unwrap_err();
+        assert_eq!(error.to_string(), format!("a {name} beyond the limits on JSON"));
     }
 }
 
