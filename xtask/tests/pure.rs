@@ -1,4 +1,5 @@
 //! The rooms of the adapters between socket and handler are fed by hand: no clock, no socket, no chance, no task of their own.
+//! The Socket.IO server sends nothing in the way of its library that keeps the latest alone.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -40,15 +41,23 @@ const WORLDLY: &[&str] = &[
 /// An address is a value, and opens nothing.
 const VALUES: &[&str] = &["std::net::IpAddr", "std::net::SocketAddr"];
 
-/// The lines of `source`, less its tests and comments, that reach into the world.
-fn reaches(source: &str) -> Vec<String> {
+/// How the library under the Socket.IO server is asked to send an event that a later one may replace.
+const REPLACEABLE: &[&str] = &["volatile(", "_volatile", "Volatile"];
+
+/// The lines of `source`, less its tests and comments, in which one of `words` stands.
+fn lines_with(source: &str, words: &[&str]) -> Vec<String> {
     let code = source.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
     let found = lines.filter(|line| {
         let rest = VALUES.iter().fold((*line).to_owned(), |line, value| line.replace(value, ""));
-        WORLDLY.iter().any(|word| rest.contains(word))
+        words.iter().any(|word| rest.contains(word))
     });
     found.map(|line| line.trim().to_owned()).collect()
+}
+
+/// Those that reach into the world.
+fn reaches(source: &str) -> Vec<String> {
+    lines_with(source, WORLDLY)
 }
 
 /// Is the file at `path`, as seen from the sources of its adapter, one of a pure room?
@@ -119,5 +128,21 @@ fn what_is_within_a_pure_room_is_pure_and_tests_are_no_room() {
         ("tests/session.rs", false),
     ] {
         assert_eq!(is_pure(Path::new(path)), pure, "{path}");
+    }
+}
+
+#[test]
+fn the_socketio_server_sends_nothing_that_a_later_event_may_replace() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for file in files(&root.join("crates/socketio/src/server")) {
+        let found = lines_with(&fs::read_to_string(&file).unwrap(), REPLACEABLE);
+        assert_eq!(found, [""; 0], "{}", file.display());
+    }
+    for line in [
+        "let _ = socket.volatile().emit(name, &packet);",
+        "engine.emit_volatile(text);",
+        "options.add_flag(BroadcastFlags::Volatile);",
+    ] {
+        assert_eq!(lines_with(&format!("{line}\n// {line}\n"), REPLACEABLE), [line]);
     }
 }

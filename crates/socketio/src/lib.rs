@@ -95,6 +95,9 @@
 //!   with a `sid` alone, and a client that comes back has missed what was sent in between.
 //!   It hands answers over beside the events, so one waits here for the events that came before it; an event sent
 //!   right behind an answer may be handled before the caller has it.
+//! - **Nothing is sent `volatile`.** The library keeps one such event for each client, and the latest takes its place: of five
+//!   in a row to a client that is idle one arrives (observed), and not in its order among the others. While a queue is full,
+//!   `try_notify` says so instead.
 //! - **A session of requests has a name of ours.** The library's id is that of the client too, which programs show to
 //!   others, and whoever names a session in a request speaks for it. One that begins as a WebSocket has none.
 //! - **A session of requests that this side ends is known no more.** A request that waits is answered with `1`, and every later
