@@ -88,8 +88,7 @@
 //! - **The server's transport is the library socketioxide, its engine is ours.** Events are taken in the task that
 //!   reads, by a handler that is there before CONNECT is answered: their order is kept and the first is not lost.
 //!   They wait in a bounded queue, and while it is full the stream is not read. Packets leave through the library's
-//!   adapter as they are; at most 64 at a time, because its heartbeat needs a place in the same queue. None leaves as
-//!   `volatile`, of which the library keeps the latest alone: whoever is to lack an event is told so.
+//!   adapter as they are; at most 64 at a time, because its heartbeat needs a place in the same queue.
 //! - **What the library cannot do is not hidden**: CONNECT_ERROR carries a message alone, the first ping comes at
 //!   once, and a poll that its client gave up does not end the session. It recovers no session, so CONNECT is answered
 //!   with a `sid` alone, and a client that comes back has missed what was sent in between.
