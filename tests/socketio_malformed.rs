@@ -340,7 +340,7 @@ async fn h05_ids_that_nobody_answers_and_a_disconnect_with_more_end_the_session_
     assert_eq!(heard.ended("a DISCONNECT").await, Close::Peer);
 }
 
-/// What is odd and served: as the original does it, or because the library below has taken it apart before this side can judge.
+/// What is odd and served: as the original does it, or because the library below does.
 #[tokio::test]
 async fn h05_h06_h07_what_is_odd_and_served_and_what_becomes_of_it() {
     let heard = Heard::default();
@@ -381,7 +381,7 @@ async fn h05_h06_h07_what_is_odd_and_served_and_what_becomes_of_it() {
     until("it is served", || !heard.0.lock().unwrap().is_empty()).await;
     assert_eq!(heard.take(), ["event n"]);
     until("both are counted", || server.ledger().get(Count::BadBody) == 2).await;
-    // A ping of a client, which the original refuses too, counts as its pong.
+    // A ping of a client, which the original refuses too, counts as its pong in the library.
     let mut raw = Raw::join(server.address()).await;
     raw.send(&["2", "2\u{1}x4", "42[\"n\"]"]).await;
     until("it is served", || !heard.0.lock().unwrap().is_empty()).await;
