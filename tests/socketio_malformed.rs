@@ -279,6 +279,7 @@ async fn h06_an_attachment_announced_before_an_upgrade_comes_after_it_or_ends_th
     let heard = Heard::default();
     let limit = Duration::from_secs(2);
     let server = serve(&heard, Limits { frame_timeout: limit, ..Limits::default() }, quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
     for comes in [true, false] {
         let (mut raw, sid) = joined_by_requests(server.address()).await;
         let mut stream = Raw::dial(server.address()).await;
@@ -301,6 +302,7 @@ async fn h06_an_attachment_announced_before_an_upgrade_comes_after_it_or_ends_th
             assert_eq!(tokio::time::timeout(LIMIT, stream.end()).await, Ok(()));
             assert_eq!(heard.ended("an attachment that never comes").await, Close::SlowFrame(limit));
         }
+        goes_on(&mut neighbour, &heard, "an attachment around an upgrade").await;
     }
 }
 
@@ -498,9 +500,10 @@ async fn h10_a_flood_of_pings_or_pongs_in_requests_ends_their_session() {
 /// A packet that only an upgrade has: the library refuses the request alone, and reads nothing of it behind that. A form (JSONP) it
 /// takes for no packet.
 #[tokio::test]
-async fn what_no_request_may_bring_ends_its_session() {
+async fn h04_h12_what_no_request_may_bring_ends_its_session() {
     let heard = Heard::default();
     let server = serve(&heard, Limits::default(), quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
     let upgrade = "a packet of an upgrade in a request";
     for (packet, name) in [
         ("5", upgrade),
@@ -514,6 +517,7 @@ async fn what_no_request_may_bring_ends_its_session() {
         let end = heard.ended(packet).await.to_string();
         assert!(end.contains(name), "{packet}: {end}");
         assert_eq!(raw.ask(&sid, Some("3")).await.0, 400, "{packet}");
+        goes_on(&mut neighbour, &heard, packet).await;
     }
 }
 
