@@ -544,9 +544,9 @@ async fn h08_h09_frames_that_break_rfc_6455_end_their_connection_by_its_code() {
         ("the first reserved bit", masked_frame(0xc1, b"3"), Some(1002)),
         ("the second reserved bit", masked_frame(0xa1, b"3"), Some(1002)),
         ("the third reserved bit", masked_frame(0x91, b"3"), Some(1002)),
-        ("a length that is too long", [&[0x81, 0xfe, 0, 1, 0, 0, 0, 0][..], b"3"].concat(), Some(1002)),
+        ("a length in two bytes for one", [&[0x81, 0xfe, 0, 1, 0, 0, 0, 0][..], b"3"].concat(), Some(1002)),
         (
-            "one that is much too long",
+            "a length in eight bytes for one",
             [&[0x81, 0xff][..], &[0; 7], &[1, 0, 0, 0, 0], b"3"].concat(),
             Some(1002),
         ),
