@@ -170,8 +170,9 @@ async fn h06_attachments_that_come_too_late_end_the_connection() {
 #[tokio::test]
 async fn h06_attachments_that_never_come_end_the_connection() {
     let heard = Heard::default();
-    let limits = Limits { frame_timeout: Duration::from_millis(300), ..Limits::default() };
-    let server = serve(&heard, limits, quiet()).await;
+    // Long enough for what comes in time on a busy machine.
+    let limit = Duration::from_secs(1);
+    let server = serve(&heard, Limits { frame_timeout: limit, ..Limits::default() }, quiet()).await;
     let mut neighbour = Raw::join(server.address()).await;
     for came in [&[][..], &[&b"x"[..]]] {
         let mut raw = Raw::join(server.address()).await;
@@ -207,8 +208,9 @@ fn in_frames(parts: &[&str]) -> Vec<u8> {
 #[tokio::test]
 async fn h06_attachments_announced_in_fragments_that_never_come_end_the_connection() {
     let heard = Heard::default();
-    let limits = Limits { frame_timeout: Duration::from_millis(300), ..Limits::default() };
-    let server = serve(&heard, limits, quiet()).await;
+    // Long enough for what comes in time on a busy machine.
+    let limit = Duration::from_secs(1);
+    let server = serve(&heard, Limits { frame_timeout: limit, ..Limits::default() }, quiet()).await;
     let mut neighbour = Raw::join(server.address()).await;
     let rest = "-[\"a\",{\"_placeholder\":true,\"num\":0}]";
     for begin in [&["4", "51"][..], &["", "45", "1"], &["451"], &["4", "", "5", "", "1"]] {
@@ -217,7 +219,7 @@ async fn h06_attachments_announced_in_fragments_that_never_come_end_the_connecti
         assert!(raw.write(&frames).await);
         assert_eq!(tokio::time::timeout(LIMIT, raw.end()).await, Ok(()), "{begin:?}");
         let end = heard.ended("an attachment that never comes").await;
-        assert_eq!(end, Close::SlowFrame(Duration::from_millis(300)), "{begin:?}");
+        assert_eq!(end, Close::SlowFrame(limit), "{begin:?}");
         // One that comes costs nothing.
         assert!(neighbour.write(&frames).await);
         neighbour.send_binary(&[b"x"]).await;
@@ -238,8 +240,8 @@ async fn joined_by_requests(address: &str) -> (Raw, String) {
 #[tokio::test]
 async fn h06_attachments_that_never_come_end_a_session_of_requests() {
     let heard = Heard::default();
-    // Long enough for what comes in time on a busy machine.
-    let limit = Duration::from_secs(1);
+    // Long enough for what comes in time on a busy machine, and for a request behind another.
+    let limit = Duration::from_secs(2);
     let server = serve(&heard, Limits { frame_timeout: limit, ..Limits::default() }, quiet()).await;
     let mut neighbour = Raw::join(server.address()).await;
     let announced = "452-[\"a\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]";
@@ -277,6 +279,7 @@ async fn h06_an_attachment_announced_before_an_upgrade_comes_after_it_or_ends_th
     let heard = Heard::default();
     let limit = Duration::from_secs(2);
     let server = serve(&heard, Limits { frame_timeout: limit, ..Limits::default() }, quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
     for comes in [true, false] {
         let (mut raw, sid) = joined_by_requests(server.address()).await;
         let mut stream = Raw::dial(server.address()).await;
@@ -299,6 +302,7 @@ async fn h06_an_attachment_announced_before_an_upgrade_comes_after_it_or_ends_th
             assert_eq!(tokio::time::timeout(LIMIT, stream.end()).await, Ok(()));
             assert_eq!(heard.ended("an attachment that never comes").await, Close::SlowFrame(limit));
         }
+        goes_on(&mut neighbour, &heard, "an attachment around an upgrade").await;
     }
 }
 
@@ -340,7 +344,7 @@ async fn h05_ids_that_nobody_answers_and_a_disconnect_with_more_end_the_session_
     assert_eq!(heard.ended("a DISCONNECT").await, Close::Peer);
 }
 
-/// What is odd and served: as the original does it, or because the library below has taken it apart before this side can judge.
+/// What is odd and served: as the original does it, or because the library below does.
 #[tokio::test]
 async fn h05_h06_h07_what_is_odd_and_served_and_what_becomes_of_it() {
     let heard = Heard::default();
@@ -381,7 +385,7 @@ async fn h05_h06_h07_what_is_odd_and_served_and_what_becomes_of_it() {
     until("it is served", || !heard.0.lock().unwrap().is_empty()).await;
     assert_eq!(heard.take(), ["event n"]);
     until("both are counted", || server.ledger().get(Count::BadBody) == 2).await;
-    // A ping of a client, which the original refuses too, counts as its pong.
+    // A ping of a client, which the original refuses too, counts as its pong in the library.
     let mut raw = Raw::join(server.address()).await;
     raw.send(&["2", "2\u{1}x4", "42[\"n\"]"]).await;
     until("it is served", || !heard.0.lock().unwrap().is_empty()).await;
@@ -496,9 +500,10 @@ async fn h10_a_flood_of_pings_or_pongs_in_requests_ends_their_session() {
 /// A packet that only an upgrade has: the library refuses the request alone, and reads nothing of it behind that. A form (JSONP) it
 /// takes for no packet.
 #[tokio::test]
-async fn what_no_request_may_bring_ends_its_session() {
+async fn h04_h12_what_no_request_may_bring_ends_its_session() {
     let heard = Heard::default();
     let server = serve(&heard, Limits::default(), quiet()).await;
+    let mut neighbour = Raw::join(server.address()).await;
     let upgrade = "a packet of an upgrade in a request";
     for (packet, name) in [
         ("5", upgrade),
@@ -512,6 +517,7 @@ async fn what_no_request_may_bring_ends_its_session() {
         let end = heard.ended(packet).await.to_string();
         assert!(end.contains(name), "{packet}: {end}");
         assert_eq!(raw.ask(&sid, Some("3")).await.0, 400, "{packet}");
+        goes_on(&mut neighbour, &heard, packet).await;
     }
 }
 
@@ -538,9 +544,9 @@ async fn h08_h09_frames_that_break_rfc_6455_end_their_connection_by_its_code() {
         ("the first reserved bit", masked_frame(0xc1, b"3"), Some(1002)),
         ("the second reserved bit", masked_frame(0xa1, b"3"), Some(1002)),
         ("the third reserved bit", masked_frame(0x91, b"3"), Some(1002)),
-        ("a length that is too long", [&[0x81, 0xfe, 0, 1, 0, 0, 0, 0][..], b"3"].concat(), Some(1002)),
+        ("a length in two bytes for one", [&[0x81, 0xfe, 0, 1, 0, 0, 0, 0][..], b"3"].concat(), Some(1002)),
         (
-            "one that is much too long",
+            "a length in eight bytes for one",
             [&[0x81, 0xff][..], &[0; 7], &[1, 0, 0, 0, 0], b"3"].concat(),
             Some(1002),
         ),
@@ -777,18 +783,15 @@ async fn h01_a_head_that_is_too_large_or_never_ends_is_refused() {
     assert!(raw.write(fits.as_bytes()).await);
     assert_eq!(raw.answer().await.0, 200);
     // One byte now and then does not help: the time for the head is one for all of it.
+    let began = tokio::time::Instant::now();
     let mut raw = Raw::dial(server.address()).await;
     assert!(raw.write(format!("{HEAD}X: ").as_bytes()).await);
-    let began = tokio::time::Instant::now();
     let mut now_and_then = tokio::time::interval(Duration::from_millis(50));
-    let mut sent = 0;
+    let (mut sent, mut came) = (0, Vec::new());
     loop {
         tokio::select! {
             biased;
-            rest = raw.rest() => {
-                assert_eq!(rest, "", "no end of headers");
-                break;
-            }
+            goes_on = raw.more(&mut came) => if !goes_on { break },
             _ = now_and_then.tick() => {}
         }
         assert!(began.elapsed() < Duration::from_secs(5), "it goes on after {sent} bytes");
@@ -798,8 +801,11 @@ async fn h01_a_head_that_is_too_large_or_never_ends_is_refused() {
         sent += 1;
     }
     let took = began.elapsed();
+    // It may be reset while a byte is written.
+    came.extend(raw.rest().await.into_bytes());
+    assert_eq!(String::from_utf8_lossy(&came), "", "no end of headers");
     assert!(
-        sent > 0 && (Duration::from_millis(450)..Duration::from_secs(5)).contains(&took),
+        sent > 0 && (Duration::from_millis(500)..Duration::from_secs(5)).contains(&took),
         "{sent} in {took:?}"
     );
 }

@@ -128,9 +128,15 @@ impl Raw {
     /// Everything until the end of the stream.
     pub(crate) async fn rest(&mut self) -> String {
         let mut all = Vec::new();
-        // A stream that was reset has ended too.
-        let _ = timeout(LIMIT, self.0.read_to_end(&mut all)).await.expect("an end in time");
+        let read = async { while self.more(&mut all).await {} };
+        timeout(LIMIT, read).await.expect("an end in time");
         String::from_utf8_lossy(&all).into_owned()
+    }
+
+    /// What comes next is put behind what there is; `false` at the end. Nothing is lost when it is given up.
+    pub(crate) async fn more(&mut self, all: &mut Vec<u8>) -> bool {
+        // A stream that was reset has ended too.
+        self.0.read_buf(all).await.is_ok_and(|count| count > 0)
     }
 
     /// The code of the close frame that comes, if one does before the end.

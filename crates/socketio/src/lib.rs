@@ -116,13 +116,13 @@
 //! - **The heads of packets are read under the library**, in the frames of a WebSocket and in the bodies of requests as they
 //!   pass. Announced attachments are counted: those that never come are a message begun, which `frame_timeout` ends, as it
 //!   ends a request that does not come to its end. An id that the library would drop, so that whoever sent it waits in vain,
-//!   and a DISCONNECT with a payload end the session, and so do more pings and pongs than `max_control_per_second`. A
-//!   request that is refused so is lost as a whole or in part, with what stands in it before the breach.
+//!   and a DISCONNECT with a payload end the session, and so do more pings and pongs than `max_control_per_second`. Of
+//!   a request that is refused so, a handler may still hear what came before the breach in an earlier read, and no more.
 //! - **What this side decides under the library is told to the connections above it**, past the library, whose own word is
 //!   only that the client is gone: over a WebSocket a message beyond its limit or in too many frames, a frame that breaks
-//!   RFC 6455 and a write that stalls, over polling two polls at a time, over both a flood, a head that is none and a
-//!   missing pong, end a connection by their names. Of what it cannot read, the library does not tell whether it is no packet or one too
-//!   large, and neither does this side.
+//!   RFC 6455 and a write that stalls, over polling two polls at a time, over both a flood, the head of a packet
+//!   that is none and a missing pong, end a connection by their names. Of what it cannot read, the library does not tell
+//!   whether it is no packet or one too large, and neither does this side.
 //! - **Texts are looked through once, by the library.** One that is not UTF-8 ends its connection by its name, since
 //!   neither the client nor its stream has ended it, but with a close frame that has no code: to give it 1007 the sieve
 //!   would have to read every byte that the library reads again.

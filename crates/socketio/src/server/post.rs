@@ -287,25 +287,34 @@ mod tests {
         assert!(session.0.has_begun(), "a request that nobody reads says nothing of the stream");
     }
 
+    /// The only request of a session passes or fails, in chunks of every size.
+    fn judged(text: &str, verdict: Option<Verdict>) {
+        for size in 1..20 {
+            let session = Session::new();
+            let read = passed(&mut session.post(text, size, true));
+            let ends = Poll::Ready(
+                verdict.map_or(Ok(text.to_owned()), |_| Err("a request that breaks a rule".to_owned())),
+            );
+            assert_eq!((read, session.0.verdict()), (ends, verdict), "{size} of {text:?}");
+        }
+    }
+
+    #[test]
+    fn h05_packets_of_an_upgrade_and_disconnects_with_more_fail_wherever_they_are_cut() {
+        for (text, breach) in [
+            ("3\u{1e}6", Some("a packet of an upgrade in a request")),
+            ("2probe", Some("a packet of an upgrade in a request")),
+            ("40\u{1e}41{}", Some("a DISCONNECT with a payload")),
+            ("42[\"41{}\"]\u{1e}41", None),
+        ] {
+            judged(text, breach.map(Verdict::Breach));
+        }
+    }
+
     #[test]
     fn h10_more_pings_in_a_second_than_allowed_fail_wherever_they_are_cut() {
-        for size in 1..20 {
-            for (text, verdict) in [
-                ("2\u{1e}3\u{1e}42[]\u{1e}2\u{1e}40", None),
-                ("2\u{1e}3\u{1e}42[]\u{1e}2x\u{1e}3", Some(Verdict::Flood(3))),
-                ("3\u{1e}6", Some(Verdict::Breach("a packet of an upgrade in a request"))),
-                ("2probe", Some(Verdict::Breach("a packet of an upgrade in a request"))),
-                ("40\u{1e}41{}", Some(Verdict::Breach("a DISCONNECT with a payload"))),
-                ("42[\"41{}\"]\u{1e}41", None),
-            ] {
-                let session = Session::new();
-                let read = passed(&mut session.post(text, size, true));
-                let ends = Poll::Ready(
-                    verdict.map_or(Ok(text.to_owned()), |_| Err("a request that breaks a rule".to_owned())),
-                );
-                assert_eq!((read, session.0.verdict()), (ends, verdict), "{size} of {text:?}");
-            }
-        }
+        judged("2\u{1e}3\u{1e}42[]\u{1e}2\u{1e}40", None);
+        judged("2\u{1e}3\u{1e}42[]\u{1e}2x\u{1e}3", Some(Verdict::Flood(3)));
         let session = Session::new();
         for few in ["2\u{1e}2", "3"] {
             session.reads(few, 9);

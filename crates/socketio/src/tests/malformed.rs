@@ -143,16 +143,18 @@ fn h06_a_placeholder_100_000_levels_deep_costs_its_packet() {
 }
 
 #[test]
-fn an_event_beyond_the_limits_on_json_that_comes_before_the_grant_waits_like_any_other() {
+fn a_request_and_an_event_beyond_the_limits_on_json_that_come_before_the_grant_wait_like_any_other() {
     let mut hand = Hand::new(Config::default(), None, Recovery::default());
     hand.say(r#"0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":2000}"#);
     assert_eq!(hand.wrote(), "40");
     let deep = format!("{}{}", "[".repeat(2_000), "]".repeat(2_000));
     hand.say(&format!(r#"427["ask",{deep}]"#));
+    hand.say(&format!(r#"42["told",{deep}]"#));
     assert!(hand.written.is_empty() && hand.counted.is_empty());
     hand.say(r#"40{"sid":"S1"}"#);
     assert!(hand.wrote().starts_with(r#"437[{"error":{"code":"invalid_argument""#));
-    assert_eq!(hand.counted, [Count::BadBody]);
+    assert_eq!((hand.counted, hand.closed), (vec![Count::BadBody; 2], None));
+    assert!(hand.written.is_empty() && hand.delivered.is_empty());
 }
 
 #[test]

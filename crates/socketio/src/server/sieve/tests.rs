@@ -99,7 +99,7 @@ fn contents() -> impl Strategy<Value = Vec<u8>> {
     // A DISCONNECT with more would be judged.
     contents
         .prop_map(|(begin, rest)| [begin, &rest].concat())
-        .prop_filter("none", |it| !it.starts_with(b"41"))
+        .prop_filter("no DISCONNECT with more", |it| !it.starts_with(b"41"))
 }
 
 #[test]
