@@ -286,54 +286,37 @@ mod tests {
         assert!(!place.folder().open(Path::new("pipe")).unwrap().metadata().unwrap().is_file());
     }
 
-    /// What thousands of reads of `path` give while `own` in the folder is time and again a link to `outside`: the harmless bytes,
-    /// and refusals because it leads out.
     #[cfg(unix)]
-    fn reads_while_swapped(place: &Place, (own, outside): (&str, &str), path: &str) -> [usize; 2] {
-        use std::sync::atomic::{AtomicBool, Ordering};
-        let folder = place.0.path().join("plugin");
-        let (own, link, kept) = (folder.join(own), folder.join("link"), folder.join("kept"));
-        std::os::unix::fs::symlink(outside, &link).unwrap();
-        let (files, is_over) = (place.folder(), AtomicBool::new(false));
-        let (mut harmless, mut refused, mut wrong) = (0, 0, Vec::new());
-        std::thread::scope(|scope| {
-            let swaps = scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
-                    for (from, to) in [(&own, &kept), (&link, &own), (&own, &link), (&kept, &own)] {
-                        fs::rename(from, to).unwrap();
-                    }
-                }
-            });
-            // Longer only where the two threads have not met by then.
-            for read in 0..500_000 {
-                if read >= 5_000 && harmless.min(refused) >= 100 {
-                    break;
-                }
-                match files.read(path) {
-                    Ok(bytes) if bytes == b"abc" => harmless += 1,
-                    Err(FileError::Outside) => refused += 1,
-                    // It was just between two names.
-                    Err(_) => {}
-                    Ok(bytes) => wrong.push(bytes),
-                }
+    #[test]
+    fn h21_a_file_or_a_folder_that_has_become_a_link_since_the_look_is_not_opened() {
+        use std::os::unix::fs::symlink;
+        let place = Place::new("swapped");
+        let (files, folder) = (place.folder(), place.0.path().join("plugin"));
+        fs::write(folder.join("sub/secret.txt"), "abc").unwrap();
+        for (name, outside, path) in [("a.txt", "../secret.txt", "a.txt"), ("sub", "..", "sub/secret.txt")] {
+            assert_eq!(files.read(path).unwrap(), b"abc", "{path}");
+            fs::rename(folder.join(name), folder.join("kept")).unwrap();
+            for target in [PathBuf::from(outside), folder.join(outside)] {
+                symlink(&target, folder.join(name)).unwrap();
+                assert_eq!(fs::read(folder.join(path)).unwrap(), b"secret", "the link leads there");
+                assert_eq!(files.open(Path::new(path)).unwrap_err(), FileError::Outside, "{path}");
+                fs::remove_file(folder.join(name)).unwrap();
             }
-            is_over.store(true, Ordering::Relaxed);
-            swaps.join().unwrap();
-        });
-        assert_eq!(wrong, Vec::<Vec<u8>>::new());
-        [harmless, refused]
+            fs::rename(folder.join("kept"), folder.join(name)).unwrap();
+        }
     }
 
     #[cfg(unix)]
     #[test]
-    fn h21_a_file_or_a_folder_that_becomes_a_link_between_the_look_and_the_opening_gives_no_secret() {
-        let place = Place::new("swapped");
-        let met = reads_while_swapped(&place, ("a.txt", "../secret.txt"), "a.txt");
-        assert!(met.into_iter().all(|times| times >= 100), "{met:?}");
-        let place = Place::new("swapped-folder");
-        fs::write(place.0.path().join("plugin/sub/secret.txt"), "abc").unwrap();
-        let met = reads_while_swapped(&place, ("sub", ".."), "sub/secret.txt");
-        assert!(met.into_iter().all(|times| times >= 100), "{met:?}");
+    fn h21_a_folder_whose_name_comes_to_mean_another_gives_its_own_files() {
+        let place = Place::new("moved");
+        let (files, folder) = (place.folder(), place.0.path().join("plugin"));
+        fs::create_dir(place.0.path().join("other")).unwrap();
+        fs::write(place.0.path().join("other/a.txt"), "secret").unwrap();
+        fs::rename(&folder, place.0.path().join("moved")).unwrap();
+        std::os::unix::fs::symlink("other", &folder).unwrap();
+        assert_eq!(fs::read(folder.join("a.txt")).unwrap(), b"secret", "the link leads there");
+        assert_eq!(files.read("a.txt").unwrap(), b"abc");
     }
 
     /// How many bytes this thread has read so far.

@@ -84,25 +84,26 @@ fn refused(why: impl Into<String>) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::HostConfig;
     use crate::tests::scratch::Scratch;
 
-    #[tokio::test]
-    async fn only_so_many_files_are_read_at_a_time() {
-        let folders = Arc::new(Folders::new(1));
+    #[tokio::test(start_paused = true)]
+    async fn h21_four_files_are_read_at_a_time() {
+        let folders = Folders::new(HostConfig::default().max_file_reads);
         let place = Scratch::new("reads");
         std::fs::write(place.path().join("a"), "a").unwrap();
         folders.serve("demo", Folder::new(place.path(), 100).unwrap());
-        let reading = Arc::clone(&folders.reads).acquire_owned().await.unwrap();
-        let read = tokio::spawn({
-            let folders = Arc::clone(&folders);
-            async move { folders.read("demo".into(), "a".into()).await }
-        });
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        assert!(!read.is_finished(), "it waits for its turn");
+        let reading = Arc::clone(&folders.reads).try_acquire_many_owned(4).unwrap();
+        let mut read = pin!(folders.read("demo".into(), "a".into()));
+        let waits = timeout(Duration::from_secs(60), &mut read).await;
+        assert!(waits.is_err(), "it waits for its turn");
         drop(reading);
-        assert_eq!(read.await.unwrap().unwrap().body, Body::binary("", &b"a"[..]));
+        assert_eq!(read.await.unwrap().body, Body::binary("", &b"a"[..]));
     }
 }

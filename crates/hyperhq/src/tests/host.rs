@@ -620,7 +620,7 @@ fn a_file_is_an_attachment_where_its_request_says_so_and_base64_elsewhere() {
 }
 
 #[test]
-fn who_asks_or_answers_beyond_the_limits_on_json_is_answered_and_ends_its_request() {
+fn a_host_that_is_asked_or_answered_beyond_the_limits_on_json_refuses_or_ends_its_call() {
     let host = Host::new(HostConfig::default());
     let (mut line, _) = host.logged_in();
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));

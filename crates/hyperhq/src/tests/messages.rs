@@ -253,7 +253,7 @@ fn notifications_leave_under_their_names_and_none_of_the_flow_itself() {
 }
 
 #[test]
-fn who_asks_or_answers_beyond_the_limits_on_json_is_answered_and_ends_its_call() {
+fn a_plugin_that_is_asked_or_answered_beyond_the_limits_on_json_refuses_or_ends_its_call() {
     let mut hand = quiet(hand());
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let limit = "nested deeper than max_json_depth = 128";
