@@ -114,10 +114,11 @@
 //!   HTTP never reads beyond the head of a request for a WebSocket, so what a client sends along with it, or before
 //!   the answer, goes through the sieve, too.
 //! - **The heads of packets are read under the library**, in the frames of a WebSocket and in the bodies of requests as they
-//!   pass. Announced attachments are counted: those that never come are a message begun, which `frame_timeout` ends, as it
-//!   ends a request that does not come to its end. An id that the library would drop, so that whoever sent it waits in vain,
-//!   and a DISCONNECT with a payload end the session, and so do more pings and pongs than `max_control_per_second`. Of
-//!   a request that is refused so, a handler may still hear what came before the breach in an earlier read, and no more.
+//!   pass. Announced attachments are counted: those that never come are a message begun, which `frame_timeout` ends. A
+//!   request has as long for all that does not come with its head, whatever else comes meanwhile. An id that the library
+//!   would drop, so that whoever sent it waits in vain, and a DISCONNECT with a payload end the session, and so do more
+//!   pings and pongs than `max_control_per_second`. Of a request, what stands before a breach is heard and nothing behind
+//!   it: it is handed on packet by packet.
 //! - **What this side decides under the library is told to the connections above it**, past the library, whose own word is
 //!   only that the client is gone: over a WebSocket a message beyond its limit or in too many frames, a frame that breaks
 //!   RFC 6455 and a write that stalls, over polling two polls at a time, over both a flood, the head of a packet
@@ -129,6 +130,7 @@
 //! - **A session has one gate, whatever carries it.** Its streams and requests meet there: reading and POSTs wait
 //!   while its queue is full, and packets follow when the stream has been flushed or the client has asked again.
 //!   Requests bring seven packets at most, because python-engineio ends a session that brings it more than sixteen.
+//!   A second WebSocket is refused with 400: the library would answer it with 101 and then leave it.
 //! - **What is mounted in a program is a service for each stream, together with the guarded stream** (`mount`). A
 //!   service alone, as libraries offer it, would leave the guards out: they stand below HTTP.
 //! - **A session's head is moved into memory of its own.** The library keeps it as long as the session, and hyper's are

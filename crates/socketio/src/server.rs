@@ -308,6 +308,7 @@ impl Streams {
             sessions: Arc::clone(&self.sessions),
             places: Arc::clone(&self.places),
             address,
+            frame_timeout: self.limits.frame_timeout,
             slot,
         };
         (line, door)

@@ -20,6 +20,13 @@ pub(super) async fn within<W: Future>(clock: &dyn Clock, limit: Duration, work: 
     }
 }
 
+/// An alarm that is set.
+pub(super) fn alarm_at(clock: &dyn Clock, at: Moment) -> Box<dyn Alarm> {
+    let mut alarm = clock.alarm();
+    alarm.set(at);
+    alarm
+}
+
 /// The clock as hyper wants it.
 pub(super) struct HttpTimer {
     clock: Arc<dyn Clock>,
@@ -34,9 +41,7 @@ impl HttpTimer {
     }
 
     fn set(&self, at: Moment) -> Pin<Box<dyn Sleep>> {
-        let mut alarm = self.clock.alarm();
-        alarm.set(at);
-        Box::pin(Waiting(Mutex::new(alarm)))
+        Box::pin(Waiting(Mutex::new(alarm_at(&*self.clock, at))))
     }
 }
 

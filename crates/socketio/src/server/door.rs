@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
-use std::future::{Ready, poll_fn, ready};
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
@@ -156,6 +157,8 @@ pub struct Door {
     pub(super) sessions: Arc<Sessions>,
     pub(super) places: Arc<Places>,
     pub(super) address: Option<String>,
+    /// The longest time for the rest of a request.
+    pub(super) frame_timeout: Duration,
     pub(super) slot: Arc<Slot>,
 }
 
@@ -219,13 +222,16 @@ impl Door {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// The library's id of the session of this name, where a request has one, its gate, and what judges its requests.
-    fn session(&self, name: Option<&str>) -> (Option<String>, Arc<Gate>, Option<Judge>) {
+    /// The library's id of the session of this name, where a request has one, its gate, and what judges a request that `posts`.
+    fn session(&self, name: Option<&str>, posts: bool) -> (Option<String>, Arc<Gate>, Option<Judge>) {
         let Some(name) = name else { return (None, Arc::default(), None) };
         match self.sessions.find(name) {
             Some(Found { id, gate, flood }) => {
-                let judge = Judge::new(Arc::clone(&gate), flood, Arc::clone(&self.places.clock));
-                (Some(id), gate, Some(judge))
+                let judge = posts.then(|| {
+                    let limit = (self.frame_timeout, Arc::clone(&self.places.clock));
+                    Judge::new(Arc::clone(&gate), flood, limit)
+                });
+                (Some(id), gate, judge)
             }
             None => (Some(NO_SESSION.to_owned()), Arc::default(), None),
         }
@@ -258,7 +264,7 @@ impl Service<Request<Incoming>> for Door {
         let name = session_name(request.uri());
         let begins = name.is_none();
         let (posts, gets) = (request.method() == Method::POST, request.method() == Method::GET);
-        let (session, gate, judge) = self.session(name);
+        let (session, gate, judge) = self.session(name, posts);
         let admitted = self.guests.admit(request.headers());
         let place = (admitted && begins).then(|| self.places.take(self.address.as_deref())).flatten();
         let refused = match (admitted, begins && place.is_none()) {
@@ -284,15 +290,15 @@ impl Service<Request<Incoming>> for Door {
         Box::pin(async move {
             if posts {
                 // What a session of requests sends is held up here: its client sends nothing more before it is answered.
-                poll_fn(|cx| gate.poll_read(cx)).await;
+                gate.opened().await;
             }
-            let request = request.map(|body| Post::new(body, judge.filter(|_| posts)));
+            let request = request.map(|body| Post::new(body, judge));
             let answered = Service::call(&service, request);
             let response = if gets && !begins {
                 tokio::select! {
                     biased;
                     response = answered => response,
-                    () = poll_fn(|cx| gate.poll_cut(cx)) => return Ok(session_ends()),
+                    () = gate.ended() => return Ok(session_ends()),
                 }
             } else {
                 answered.await
@@ -301,6 +307,7 @@ impl Service<Request<Incoming>> for Door {
             drop(held);
             // What the request became is the library's word alone: it has a reading of the query of its own.
             Ok(match response.status() {
+                StatusCode::SWITCHING_PROTOCOLS if !gate.carry() => second_websocket(),
                 StatusCode::SWITCHING_PROTOCOLS => {
                     // Requests of several sessions may share a stream; a WebSocket has it for itself.
                     slot.upgraded(&gate);
@@ -323,6 +330,15 @@ impl Service<Request<Incoming>> for Door {
 fn session_ends() -> Response<Answer> {
     let mut response = answer(Response::new(Full::new(Bytes::from_static(b"1"))));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    response
+}
+
+/// The answer to a request for a WebSocket of a session that has one. The library gives one first, and lets go of it in the course.
+fn second_websocket() -> Response<Answer> {
+    let text = Bytes::from_static(b"{\"code\":3,\"message\":\"Bad request\"}");
+    let mut response = answer(Response::new(Full::new(text)));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use tokio::sync::Notify;
+
 use super::verdict::Verdict;
 
-/// Tasks that read at a time: those of two streams, each of which goes on in another task after its upgrade.
+/// Tasks that have read and may have ended since: a stream goes on in another one after its upgrade.
 const READERS: usize = 4;
-/// Requests that wait for what the server has to say: one, and one that takes its place.
-const POLLS: usize = 2;
 
 /// Shared by the stream of one client and all it has joined.
 #[derive(Debug, Default)]
@@ -23,18 +23,19 @@ pub(super) struct Gate {
     lost: AtomicBool,
     /// How often everything written so far has left.
     flushes: AtomicU64,
-    /// Those that read: two streams for as long as a session moves from one to the other.
+    /// Those that read the stream.
     readers: Mutex<Vec<Waker>>,
-    /// Those that wait for more in the name of a client, until nobody wants to say more.
-    polls: Mutex<Vec<Waker>>,
+    /// Tells the requests that wait: there is room again, or nothing more is read.
+    requests: Notify,
     /// Those that wait for the next flush, or the cut.
     writers: Mutex<Vec<Waker>>,
-    /// The stream, and so many requests, have begun a message whose rest is waited for.
-    stream: AtomicBool,
-    requests: AtomicUsize,
+    /// The session has got its WebSocket.
+    carried: AtomicBool,
+    /// The WebSocket has begun a message whose rest is waited for.
+    midway: AtomicBool,
     /// Attachments that a packet has announced and that have not come, whatever carries them.
     due: AtomicU32,
-    /// What was told of these three: something was begun.
+    /// What was told of the two, and of the room for what is missing: the client keeps this side waiting.
     begun: AtomicBool,
     /// Those that want to know about that.
     watchers: Mutex<Vec<Waker>>,
@@ -57,34 +58,57 @@ impl Gate {
         if self.is_cut() {
             return Poll::Ready(Reading::Cut);
         }
-        if self.full.load(Ordering::Acquire) > 0 { Poll::Pending } else { Poll::Ready(Reading::Go) }
+        if self.is_full() { Poll::Pending } else { Poll::Ready(Reading::Go) }
+    }
+
+    /// Ready when a request may be read: no queue is full, or nothing more is read.
+    pub(super) async fn opened(&self) {
+        self.told(|| self.is_cut() || !self.is_full()).await;
+    }
+
+    /// Ready once nothing more is read.
+    pub(super) async fn ended(&self) {
+        self.told(|| self.is_cut()).await;
+    }
+
+    async fn told(&self, so: impl Fn() -> bool) {
+        loop {
+            // Listens before looking, so that a change in between is heard.
+            let change = self.requests.notified();
+            if so() {
+                return;
+            }
+            change.await;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.full.load(Ordering::SeqCst) > 0
     }
 
     /// One more queue is full.
     pub(super) fn fill(&self) {
-        self.full.fetch_add(1, Ordering::AcqRel);
+        if self.full.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.tell();
+        }
     }
 
     /// One fewer.
     pub(super) fn clear(&self) {
-        if self.full.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.full.fetch_sub(1, Ordering::SeqCst) == 1 {
             wake(&self.readers);
+            self.requests.notify_waiters();
+            self.tell();
         }
     }
 
     /// Nothing more is read. What is waiting to be written is written; a session of requests is known no more.
     pub(super) fn cut(&self) {
         self.cut.store(true, Ordering::Release);
-        for waiting in [&self.readers, &self.polls, &self.writers, &self.watchers] {
+        for waiting in [&self.readers, &self.writers, &self.watchers] {
             wake(waiting);
         }
-    }
-
-    /// Ready once nothing more is read.
-    pub(super) fn poll_cut(&self, cx: &Context<'_>) -> Poll<()> {
-        // Kept before looking, so that a change in between wakes it.
-        wait(&self.polls, POLLS, cx);
-        if self.is_cut() { Poll::Ready(()) } else { Poll::Pending }
+        self.requests.notify_waiters();
     }
 
     /// Is nothing more read?
@@ -112,6 +136,11 @@ impl Gate {
         self.lost.load(Ordering::Acquire)
     }
 
+    /// A WebSocket carries the session from now on, or is to; `false` when another one does.
+    pub(super) fn carry(&self) -> bool {
+        !self.carried.swap(true, Ordering::AcqRel)
+    }
+
     /// A packet has announced so many attachments.
     pub(super) fn announce(&self, attachments: u32) {
         self.due.fetch_max(attachments, Ordering::SeqCst);
@@ -123,32 +152,19 @@ impl Gate {
         let _ = self.due.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |due| due.checked_sub(1));
     }
 
-    /// Whether the stream of the session waits for the rest of a message. While `more` is there to be read a beginning is not
+    /// Whether the WebSocket of the session waits for the rest of a message. While `more` is there to be read a beginning is not
     /// told, so that nobody is woken for what has been read together with its rest.
     pub(super) fn set_begun(&self, begun: bool, more: bool) {
-        self.stream.store(begun, Ordering::SeqCst);
+        self.midway.store(begun, Ordering::SeqCst);
         if !more || !self.waits() {
             self.tell();
         }
     }
 
-    /// The rest of a request is waited for until [`finish_request`](Self::finish_request).
-    pub(super) fn begin_request(&self) {
-        self.requests.fetch_add(1, Ordering::SeqCst);
-        self.tell();
-    }
-
-    /// One that was begun is whole, or nothing more of it comes.
-    pub(super) fn finish_request(&self) {
-        self.requests.fetch_sub(1, Ordering::SeqCst);
-        self.tell();
-    }
-
-    /// Is the rest of anything waited for?
+    /// Is the rest of anything waited for? While a queue is full it is this side that lets it wait.
     fn waits(&self) -> bool {
-        self.stream.load(Ordering::SeqCst)
-            || self.requests.load(Ordering::SeqCst) > 0
-            || self.due.load(Ordering::SeqCst) > 0
+        let begun = self.midway.load(Ordering::SeqCst) || self.due.load(Ordering::SeqCst) > 0;
+        begun && !self.is_full()
     }
 
     /// Tells whether that is so to those that want to know; attachments that are due are told by whoever carries them.

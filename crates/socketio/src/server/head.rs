@@ -133,7 +133,11 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::packet::{Kind, Packet, PacketLimits, Parsed};
+    use crate::tests::vectors::load;
 
     fn read(text: &str) -> Result<Head, Verdict> {
         let mut head = Head::default();
@@ -195,6 +199,37 @@ mod tests {
         ] {
             assert!(read(text).is_ok(), "{text}");
         }
+    }
+
+    /// The head of a text that the parser takes, of which both say the same.
+    fn agreed(text: &str) -> Option<Head> {
+        let (packet, due) = match Packet::parse(&Bytes::from(text.to_owned()), &PacketLimits::default()) {
+            Ok(Parsed::Whole(packet)) => (packet, 0),
+            Ok(Parsed::Awaits(packet, due)) => (packet, u32::try_from(due).unwrap()),
+            // Most of that is left to others.
+            Err(_) => return None,
+        };
+        let id = match packet.kind {
+            Kind::Event { id, .. } | Kind::Ack { id, .. } | Kind::Beyond { id, .. } => id,
+            Kind::Connect(_) | Kind::Disconnect | Kind::ConnectError(_) => None,
+        };
+        let Ok(head) = read(&format!("4{text}")) else {
+            assert_eq!(text, "112", "a DISCONNECT with an id, of which only the head makes anything");
+            return None;
+        };
+        assert_eq!((head.due(), (head.digits > 0).then_some(head.number)), (due, id), "{text}");
+        Some(head)
+    }
+
+    #[test]
+    fn it_says_of_recorded_packets_what_the_parser_says() {
+        let files = ["encode", "decode", "decode-invalid", "decode-quirks"];
+        let vectors = files.into_iter().flat_map(|file| load(&format!("socketio-{file}")));
+        let frames = vectors.flat_map(|vector| vector["frames"].as_array().cloned().unwrap_or_default());
+        let heads: Vec<_> = frames.filter_map(|frame| agreed(frame["text"].as_str()?)).collect();
+        let with_id = heads.iter().filter(|head| head.digits > 0).count();
+        let binary = heads.iter().filter(|head| head.due() > 0).count();
+        assert!(heads.len() > 50 && with_id > 5 && binary > 5, "{} {with_id} {binary}", heads.len());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use polywire_core::{Alarm, Clock, Close, Place};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::clock::alarm_at;
 use super::gate::{Gate, Reading};
 use super::sieve::Sieve;
 use super::verdict::Verdict;
@@ -80,11 +81,7 @@ impl<Io> Line<Io> {
             return written;
         }
         let (limit, clock) = &self.write_timeout;
-        let stalled = self.stalled.get_or_insert_with(|| {
-            let mut alarm = clock.alarm();
-            alarm.set(clock.now() + *limit);
-            alarm
-        });
+        let stalled = self.stalled.get_or_insert_with(|| alarm_at(&**clock, clock.now() + *limit));
         if stalled.poll(cx).is_pending() {
             return Poll::Pending;
         }

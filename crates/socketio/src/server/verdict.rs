@@ -18,6 +18,10 @@ pub(super) enum Verdict {
     Fragments(u32),
     /// Nothing could be written for `write_timeout`, which is this.
     Stalled(Duration),
+    /// A request that did not come to its end within `frame_timeout`, which is this.
+    Slow(Duration),
+    /// A request that its client broke off: nothing is wrong with it, and the client is gone.
+    Gone,
     /// No pong within `ping_timeout`, which is this.
     Silent(Duration),
     /// It breaks the protocol, and how.
@@ -62,6 +66,8 @@ impl From<Verdict> for TransportError {
             Verdict::Flood(max) => layer(WebSocketError::ControlFlood(max)),
             Verdict::Fragments(max) => layer(WebSocketError::Fragments(max)),
             Verdict::Stalled(limit) => TransportError::Ended(Close::SlowConsumer(limit)),
+            Verdict::Slow(limit) => TransportError::Ended(Close::SlowFrame(limit)),
+            Verdict::Gone => TransportError::Ended(Close::Peer),
             Verdict::Silent(limit) => TransportError::Ended(Close::Dead(format!("ping_timeout = {limit:?}"))),
             Verdict::Breach(why) | Verdict::NotUtf8(why) => FrameError::Corrupt(why).into(),
         }

@@ -16,7 +16,7 @@ fn file(name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(format!("{VECTORS}/{name}.json")).unwrap()).unwrap()
 }
 
-fn load(name: &str) -> Vec<Value> {
+pub(crate) fn load(name: &str) -> Vec<Value> {
     file(name)["vectors"].as_array().unwrap().clone()
 }
 
