@@ -80,6 +80,34 @@ async fn who_reads_hears_everything_beside_clients_that_do_not() {
     timeout(Duration::from_secs(5), server.shutdown()).await.expect("the shutdown ends");
 }
 
+/// One namespace is busy, and every read of its stream ends within a message. The other is quiet, and not to blame for that.
+#[tokio::test]
+async fn a_quiet_namespace_is_not_late_with_the_messages_of_a_busy_one() {
+    let frame_timeout = Duration::from_millis(500);
+    let ears = Ears::default();
+    let endpoint = Endpoint {
+        limits: Arc::new(Limits { frame_timeout, ..Limits::default() }),
+        observer: Some(Arc::new(ears.clone())),
+        ..Endpoint::new("socketio", ears.clone())
+    };
+    let server = serve(endpoint, ServerConfig::new(["/", "/b"])).await;
+    let mut raw = Raw::join(server.address()).await;
+    raw.send(&["40/b,"]).await;
+    until("both are joined", || server.peers().len() == 2).await;
+    // In two frames, so that the end of one message and the beginning of the next may come together.
+    let begins = [&[0x01, 0x80 | 8, 0, 0, 0, 0], &br#"42["e",1"#[..]].concat();
+    let ends = [0x80, 0x80 | 1, 0, 0, 0, 0, b']'];
+    let began = std::time::Instant::now();
+    assert!(raw.write(&begins).await);
+    while began.elapsed() < 4 * frame_timeout {
+        assert!(raw.write(&[&ends, &begins[..]].concat()).await);
+        ears.next("e").await;
+    }
+    assert_eq!(ears.ends(), [], "messages come all the time");
+    ears.ended(2).await;
+    assert_eq!(ears.ends(), vec![Close::SlowFrame(frame_timeout); 2]);
+}
+
 /// A server whose pings do not come in between, and that has its smallest queues.
 async fn serve_small(ears: &Ears, write_timeout: Duration) -> Server {
     let limits = Limits { write_timeout, max_queue_messages: 16, ..Limits::default() };

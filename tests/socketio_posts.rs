@@ -222,13 +222,17 @@ async fn a_session_has_one_websocket_and_a_second_is_refused() {
     let slow = Slow::new();
     let limit = Duration::from_secs(1);
     let server = slow.serve(Limits { frame_timeout: limit, ..Limits::default() }).await;
-    let (_raw, sid) = joined(&server).await;
+    let (mut raw, sid) = joined(&server).await;
+    let no_websocket = format!("EIO=4&transport=websocket{sid}");
+    assert_eq!(raw.request("GET", &no_websocket, "").await.0, 400, "it asks without the words for it");
     let mut first = Raw::dial(server.address()).await;
     assert!(first.upgrade_of(&sid, "").await.starts_with("HTTP/1.1 101"));
     for probed in [false, true] {
         let mut second = Raw::dial(server.address()).await;
         let head = second.upgrade_of(&sid, "").await;
         assert!(head.starts_with("HTTP/1.1 400"), "{probed}: {head}");
+        // Its end is not that of the session.
+        drop(second);
         if !probed {
             first.send(&["2probe"]).await;
             assert_eq!(first.text().await, "3probe");

@@ -286,8 +286,14 @@ impl Service<Request<Incoming>> for Door {
         let (service, slot, sessions) =
             (self.service.clone(), Arc::clone(&self.slot), Arc::clone(&self.sessions));
         // It is answered at once, and HTTP reads nothing before: see `Heads`.
-        let held = asks_for_websocket(&request).then(|| Held::new(self.slot.gate()));
+        let asks = asks_for_websocket(&request);
+        let held = asks.then(|| Held::new(self.slot.gate()));
+        let claims = asks && !begins;
         Box::pin(async move {
+            // The library would answer it with 101, and take its end for that of the session.
+            if claims && !gate.carry() {
+                return Ok(second_websocket());
+            }
             if posts {
                 // What a session of requests sends is held up here: its client sends nothing more before it is answered.
                 gate.opened().await;
@@ -305,9 +311,13 @@ impl Service<Request<Incoming>> for Door {
             };
             let response = response.map(answer)?;
             drop(held);
+            let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if claims && !upgraded {
+                gate.put_down();
+            }
             // What the request became is the library's word alone: it has a reading of the query of its own.
             Ok(match response.status() {
-                StatusCode::SWITCHING_PROTOCOLS if !gate.carry() => second_websocket(),
+                StatusCode::SWITCHING_PROTOCOLS if !claims && !gate.carry() => second_websocket(),
                 StatusCode::SWITCHING_PROTOCOLS => {
                     // Requests of several sessions may share a stream; a WebSocket has it for itself.
                     slot.upgraded(&gate);
@@ -333,7 +343,7 @@ fn session_ends() -> Response<Answer> {
     response
 }
 
-/// The answer to a request for a WebSocket of a session that has one. The library gives one first, and lets go of it in the course.
+/// The answer to a request for a WebSocket of a session that has one.
 fn second_websocket() -> Response<Answer> {
     let text = Bytes::from_static(b"{\"code\":3,\"message\":\"Bad request\"}");
     let mut response = answer(Response::new(Full::new(text)));

@@ -39,6 +39,8 @@ pub(super) struct Gate {
     begun: AtomicBool,
     /// Those that want to know about that.
     watchers: Mutex<Vec<Waker>>,
+    /// How many messages have been handed on, in whatever namespace.
+    finished: AtomicU64,
 }
 
 /// What may be done with the stream.
@@ -141,6 +143,11 @@ impl Gate {
         !self.carried.swap(true, Ordering::AcqRel)
     }
 
+    /// The one that was to carry it does not.
+    pub(super) fn put_down(&self) {
+        self.carried.store(false, Ordering::Release);
+    }
+
     /// A packet has announced so many attachments.
     pub(super) fn announce(&self, attachments: u32) {
         self.due.fetch_max(attachments, Ordering::SeqCst);
@@ -186,9 +193,27 @@ impl Gate {
         self.begun.load(Ordering::Acquire)
     }
 
+    /// A message is whole, and handed on: what is waited for now is another one, which has its own time.
+    pub(super) fn finish(&self) {
+        self.finished.fetch_add(1, Ordering::AcqRel);
+        if self.has_begun() {
+            wake(&self.watchers);
+        }
+    }
+
+    /// How many have been.
+    pub(super) fn finished(&self) -> u64 {
+        self.finished.load(Ordering::Acquire)
+    }
+
     /// Wakes this task when a message is begun, or whole, or nothing more is read.
     pub(super) fn await_begun(&self, cx: &Context<'_>) {
         wait(&self.watchers, usize::MAX, cx);
+    }
+
+    /// Forgets who waits for that, because one of them is gone; the others come again.
+    pub(super) fn forget_watchers(&self) {
+        wake(&self.watchers);
     }
 
     /// Wakes this task once everything written so far has left, or nothing more is read.
@@ -222,4 +247,27 @@ fn wait(wakers: &Mutex<Vec<Waker>>, most: usize, cx: &Context<'_>) {
 fn wake(wakers: &Mutex<Vec<Waker>>) {
     let wakers = std::mem::take(&mut *wakers.lock().unwrap_or_else(PoisonError::into_inner));
     wakers.into_iter().for_each(Waker::wake);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Task;
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_task_that_waited_and_is_forgotten() {
+        let (gate, task) = (Gate::default(), Arc::new(Task));
+        gate.await_begun(&Context::from_waker(&Waker::from(Arc::clone(&task))));
+        assert_eq!(Arc::strong_count(&task), 2);
+        gate.forget_watchers();
+        assert_eq!(Arc::strong_count(&task), 1);
+    }
 }

@@ -80,10 +80,12 @@ impl Inbound {
             state.holds = true;
             self.gate.fill();
         }
-        if let Some(waker) = state.waker.take() {
-            drop(state);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
             waker.wake();
         }
+        self.gate.finish();
     }
 
     /// The bytes of those that wait here.

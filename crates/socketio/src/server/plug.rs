@@ -79,6 +79,10 @@ pub(super) struct Plug {
     taken: u64,
     waiting: VecDeque<Packet>,
     unsent: usize,
+    /// How many messages of the session had been handed on when this side looked last, and whether it waits for the rest of
+    /// the one that it waited for then.
+    finished: u64,
+    partial: bool,
     /// The flush after which packets are counted, and how many have been handed over since.
     window: (u64, usize),
     /// Tells the server that this one is still there.
@@ -105,6 +109,8 @@ impl Plug {
             taken: 0,
             waiting: VecDeque::new(),
             unsent: 0,
+            finished: 0,
+            partial: false,
             window: (0, 0),
             _counted: counted,
             member,
@@ -204,6 +210,17 @@ impl Plug {
         verdict.map_or(Ok(None), |verdict| Err(verdict.into()))
     }
 
+    /// Is the rest of a message waited for? Not of the one before: the next one has its own time, which begins when this task comes
+    /// back.
+    fn look(&mut self, cx: &Context<'_>) {
+        let (begun, finished) = (self.gate.has_begun(), self.gate.finished());
+        let is_another = std::mem::replace(&mut self.finished, finished) != finished;
+        self.partial = begun && !is_another;
+        if begun && is_another {
+            cx.waker().wake_by_ref();
+        }
+    }
+
     fn packet(&self, parts: Parts) -> Result<Packet, FrameError> {
         let (max, setting) = self.max_bytes;
         let got =
@@ -247,6 +264,7 @@ impl Transport<Packets> for Plug {
             None => match self.member.inbound.poll_take(cx) {
                 Poll::Ready(Came::Packet(parts)) => {
                     self.taken += 1;
+                    self.finished = self.gate.finished();
                     parts
                 }
                 Poll::Ready(Came::Overflow(error)) => return Poll::Ready(Err(error.into())),
@@ -258,6 +276,7 @@ impl Transport<Packets> for Plug {
                         // Another namespace has ended the session: nothing comes any more, not even the library's word.
                         return Poll::Ready(self.end(DisconnectReason::TransportClose));
                     }
+                    self.look(cx);
                     return Poll::Pending;
                 }
             },
@@ -266,7 +285,7 @@ impl Transport<Packets> for Plug {
     }
 
     fn has_partial(&self) -> bool {
-        self.gate.has_begun()
+        self.partial
     }
 
     fn keeps(&self) -> usize {
@@ -325,6 +344,13 @@ impl Transport<Packets> for Plug {
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }
+    }
+}
+
+impl Drop for Plug {
+    /// A client may join and leave as often as it likes.
+    fn drop(&mut self) {
+        self.gate.forget_watchers();
     }
 }
 
