@@ -32,12 +32,7 @@ impl Authenticate for Slow {
 }
 
 async fn serve(limits: Limits, ears: &Ears) -> Server {
-    let endpoint = Endpoint {
-        limits: Arc::new(limits),
-        observer: Some(Arc::new(ears.clone())),
-        ..Endpoint::new("socketio", ears.clone())
-    };
-    listen("127.0.0.1:0", ServerConfig::default(), endpoint).await.unwrap()
+    listen("127.0.0.1:0", ServerConfig::default(), ears.endpoint(limits)).await.unwrap()
 }
 
 #[tokio::test]

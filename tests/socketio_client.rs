@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{
-    Body, CallError, Client, ClientState, Close, Code, Count, CredentialSource, Endpoint, Event, Meta,
-    Reconnect, Request, Route,
+    Body, CallError, Client, ClientState, Close, Code, Count, CredentialSource, Endpoint, Event, Limits,
+    Meta, Reconnect, Request, Route,
 };
 use polywire_socketio::{Config, SEVERAL, dial};
 use polywire_tests::install::SOCKET_IO;
@@ -37,11 +37,7 @@ fn quickly() -> Reconnect {
 
 fn start(port: u16, config: Config, credentials: Arc<dyn CredentialSource>) -> (Client, Ears) {
     let ears = Ears::default();
-    let endpoint = Endpoint {
-        observer: Some(Arc::new(ears.clone())),
-        reconnect: quickly(),
-        ..Endpoint::new("socketio", ears.clone())
-    };
+    let endpoint = Endpoint { reconnect: quickly(), ..ears.endpoint(Limits::default()) };
     let client = dial(&format!("127.0.0.1:{port}"), config, credentials, endpoint).unwrap();
     (client, ears)
 }

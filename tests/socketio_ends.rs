@@ -5,7 +5,6 @@
 #[path = "support/socketio_raw.rs"]
 mod raw;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use polywire_core::{Body, Close, Endpoint, Event, Limits, Peer, Route, Server};
@@ -23,12 +22,7 @@ async fn serve(endpoint: Endpoint, config: ServerConfig) -> Server {
 async fn a_client_that_stops_reading_is_cleaned_up_and_the_shutdown_ends() {
     let limits = Limits { write_timeout: Duration::from_millis(500), ..Limits::default() };
     let ears = Ears::default();
-    let endpoint = Endpoint {
-        limits: Arc::new(limits),
-        observer: Some(Arc::new(ears.clone())),
-        ..Endpoint::new("socketio", ears.clone())
-    };
-    let server = serve(endpoint, ServerConfig::default()).await;
+    let server = serve(ears.endpoint(limits), ServerConfig::default()).await;
     let _raw = Raw::join(server.address()).await;
     let peer = one_peer(&server).await;
     let body = Body::binary("", vec![7; 1 << 20]);
@@ -85,12 +79,8 @@ async fn who_reads_hears_everything_beside_clients_that_do_not() {
 async fn a_quiet_namespace_is_not_late_with_the_messages_of_a_busy_one() {
     let frame_timeout = Duration::from_millis(500);
     let ears = Ears::default();
-    let endpoint = Endpoint {
-        limits: Arc::new(Limits { frame_timeout, ..Limits::default() }),
-        observer: Some(Arc::new(ears.clone())),
-        ..Endpoint::new("socketio", ears.clone())
-    };
-    let server = serve(endpoint, ServerConfig::new(["/", "/b"])).await;
+    let limits = Limits { frame_timeout, ..Limits::default() };
+    let server = serve(ears.endpoint(limits), ServerConfig::new(["/", "/b"])).await;
     let mut raw = Raw::join(server.address()).await;
     raw.send(&["40/b,"]).await;
     until("both are joined", || server.peers().len() == 2).await;
@@ -111,11 +101,6 @@ async fn a_quiet_namespace_is_not_late_with_the_messages_of_a_busy_one() {
 /// A server whose pings do not come in between, and that has its smallest queues.
 async fn serve_small(ears: &Ears, write_timeout: Duration) -> Server {
     let limits = Limits { write_timeout, max_queue_messages: 16, ..Limits::default() };
-    let endpoint = Endpoint {
-        limits: Arc::new(limits),
-        observer: Some(Arc::new(ears.clone())),
-        ..Endpoint::new("socketio", ears.clone())
-    };
     let long = Duration::from_secs(300);
     let config = ServerConfig {
         ping_interval: long,
@@ -123,7 +108,7 @@ async fn serve_small(ears: &Ears, write_timeout: Duration) -> Server {
         max_buffered_packets: 256,
         ..ServerConfig::default()
     };
-    serve(endpoint, config).await
+    serve(ears.endpoint(limits), config).await
 }
 
 /// Says something to it until nobody has room for more.
@@ -245,9 +230,7 @@ async fn a_shutdown_dismisses_no_client_of_requests() {
 async fn a_server_that_closes_tells_of_every_client_once() {
     const CLIENTS: usize = 5;
     let ears = Ears::default();
-    let endpoint =
-        Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
-    let server = serve(endpoint, ServerConfig::new(["/", "/other"])).await;
+    let server = serve(ears.endpoint(Limits::default()), ServerConfig::new(["/", "/other"])).await;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         let mut raw = Raw::join(server.address()).await;

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use polywire_core::{
-    Body, CallError, Client, Close, Code, Count, CredentialSource, Endpoint, Event, Meta, Reconnect, Request,
-    Route,
+    Body, CallError, Client, Close, Code, Count, CredentialSource, Endpoint, Event, Limits, Meta, Reconnect,
+    Request, Route,
 };
 use polywire_socketio::{Config, SEVERAL, Transports, dial};
 use polywire_tests::install::SOCKET_IO;
@@ -37,8 +37,7 @@ impl Pair {
         let package = skip::package(test, &SOCKET_IO)?;
         let (server, port) = peer::socketio_server(&package, flags).await.unwrap();
         let ears = Ears::default();
-        let mut endpoint =
-            Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
+        let mut endpoint = ears.endpoint(Limits::default());
         endpoint.reconnect.first_pause = Duration::from_millis(20);
         endpoint.reconnect.max_pause = Duration::from_millis(200);
         let tokens = Arc::new(Tokens::default());
@@ -307,11 +306,7 @@ async fn h02_a_session_that_the_server_has_forgotten_is_told_and_begun_anew() {
     pair.call("echo", Body::Empty).await.unwrap();
     // A path that nothing answers under.
     let ears = Ears::default();
-    let endpoint = Endpoint {
-        observer: Some(Arc::new(ears.clone())),
-        reconnect: Reconnect::never(),
-        ..Endpoint::new("socketio", ears.clone())
-    };
+    let endpoint = Endpoint { reconnect: Reconnect::never(), ..ears.endpoint(Limits::default()) };
     let config = Config { path: "/control/nothing/".to_owned(), ..over(Transports::Polling) };
     let address = format!("127.0.0.1:{port}");
     let lost = dial(&address, config, Arc::new(Tokens::default()), endpoint).unwrap();

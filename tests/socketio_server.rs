@@ -74,8 +74,7 @@ async fn serve(endpoint: Endpoint, config: ServerConfig) -> Server {
 }
 
 fn dial_at(server: &Server, namespace: &str, credentials: Credentials, ears: &Ears) -> Client {
-    let mut endpoint =
-        Endpoint { observer: Some(Arc::new(ears.clone())), ..Endpoint::new("socketio", ears.clone()) };
+    let mut endpoint = ears.endpoint(Limits::default());
     endpoint.reconnect.max_refusals = 1;
     dial(server.address(), Config::new(namespace), Arc::new(credentials), endpoint).unwrap()
 }
@@ -274,12 +273,7 @@ async fn no_event_to_a_client_is_lost_in_silence() {
 async fn a_message_beyond_max_frame_bytes_ends_the_connection() {
     let limits = Limits { max_frame_bytes: 10_000, ..Limits::default() };
     let ears = Ears::default();
-    let endpoint = Endpoint {
-        limits: Arc::new(limits),
-        observer: Some(Arc::new(ears.clone())),
-        ..Endpoint::new("socketio", ears.clone())
-    };
-    let server = serve(endpoint, ServerConfig::default()).await;
+    let server = serve(ears.endpoint(limits), ServerConfig::default()).await;
     let mut raw = Raw::join(server.address()).await;
     // 42["big",""] and the text make exactly the limit.
     raw.send(&[&format!("42[\"big\",\"{}\"]", "x".repeat(10_000 - 12))]).await;

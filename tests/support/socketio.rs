@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use polywire_core::{
-    Body, BoxFuture, Close, CredentialSource, Credentials, Failure, Handler, HandlerFuture, Incoming,
-    JsonText, Kind, Observe, Peer, Response,
+    Body, BoxFuture, Close, CredentialSource, Credentials, Endpoint, Failure, Handler, HandlerFuture,
+    Incoming, JsonText, Kind, Limits, Observe, Peer, Response,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,6 +59,16 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Ears {
+    /// An end that hears by them, and tells them how connections end.
+    #[must_use]
+    pub fn endpoint(&self, limits: Limits) -> Endpoint {
+        Endpoint {
+            limits: Arc::new(limits),
+            observer: Some(Arc::new(self.clone())),
+            ..Endpoint::new("socketio", self.clone())
+        }
+    }
+
     /// The next event of this name; others before it are forgotten.
     ///
     /// # Panics

@@ -151,22 +151,14 @@ impl Raw {
 
     /// Text messages in one write.
     pub(crate) async fn send(&mut self, messages: &[&str]) {
-        let mut bytes = Vec::new();
-        for message in messages {
-            frame(message.as_bytes(), &mut bytes);
-        }
-        self.0.write_all(&bytes).await.unwrap();
+        let frames: Vec<_> = messages.iter().map(|text| masked_frame(0x81, text.as_bytes())).collect();
+        self.0.write_all(&frames.concat()).await.unwrap();
     }
 
     /// Binary messages in one write.
     pub(crate) async fn send_binary(&mut self, messages: &[&[u8]]) {
-        let mut bytes = Vec::new();
-        for message in messages {
-            let first = bytes.len();
-            frame(message, &mut bytes);
-            bytes[first] = 0x82;
-        }
-        self.0.write_all(&bytes).await.unwrap();
+        let frames: Vec<_> = messages.iter().map(|bytes| masked_frame(0x82, bytes)).collect();
+        self.0.write_all(&frames.concat()).await.unwrap();
     }
 
     /// Opcode and payload of the next frame; `None` at the end.
@@ -220,24 +212,6 @@ fn asked(query: &str, headers: &str) -> String {
     )
 }
 
-/// A masked text frame; the mask is zero.
-fn frame(payload: &[u8], out: &mut Vec<u8>) {
-    out.push(0x81);
-    match payload.len() {
-        short @ 0..126 => out.push(0x80 | u8::try_from(short).unwrap()),
-        middle @ 126..65_536 => {
-            out.push(0x80 | 126);
-            out.extend(u16::try_from(middle).unwrap().to_be_bytes());
-        }
-        long => {
-            out.push(0x80 | 127);
-            out.extend((long as u64).to_be_bytes());
-        }
-    }
-    out.extend([0; 4]);
-    out.extend(payload);
-}
-
 /// Looks again and again, and lets others work in between.
 pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let wait = async {
@@ -252,4 +226,23 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
 pub(crate) async fn one_peer(server: &Server) -> Peer {
     until("a peer", || !server.peers().is_empty()).await;
     server.peers().remove(0)
+}
+
+/// A frame with this first byte; its mask is zero.
+pub(crate) fn masked_frame(first: u8, content: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match content.len() {
+        short @ 0..126 => frame.push(0x80 | u8::try_from(short).unwrap()),
+        middle @ 126..65_536 => {
+            frame.push(0x80 | 126);
+            frame.extend(u16::try_from(middle).unwrap().to_be_bytes());
+        }
+        long => {
+            frame.push(0x80 | 127);
+            frame.extend((long as u64).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(content);
+    frame
 }

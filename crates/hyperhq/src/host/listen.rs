@@ -19,7 +19,7 @@ use super::{Farewell, Folder, HostConfig, HostSession, Launch, Plugins, Process}
 use crate::plugin::{LEGACY, SHUTDOWN};
 
 /// How long plugins may take to answer the `shutdown` of a host that stops. Proposed by the page of the protocol.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A host that listens. Dropped, it ends at once, and so do its plugins' connections, which are told nothing.
 pub struct Host {
@@ -30,7 +30,7 @@ pub struct Host {
     port: u16,
     max_file_bytes: u64,
     /// How long plugins may take to answer when it stops.
-    farewell: Duration,
+    farewell_timeout: Duration,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -79,7 +79,7 @@ impl Host {
         let (clock, random) =
             (Arc::clone(&endpoint.surroundings.clock), Arc::clone(&endpoint.surroundings.random));
         let (port, max_file_bytes) = (config.port, config.max_file_bytes);
-        let farewell = FAREWELL.min(config.limits.drain_timeout);
+        let farewell_timeout = FAREWELL_TIMEOUT.min(config.limits.drain_timeout);
         let starting = Starting::new(config, endpoint)?;
         let first = match port {
             Some(port) => starting.listen(&format!("127.0.0.1:{port}"), around.clone()).await?,
@@ -90,7 +90,7 @@ impl Host {
         // Best effort: some machines have no IPv6.
         servers.extend(starting.listen(&format!("[::1]:{port}"), around).await.ok());
         let Starting { plugins, folders, roster, .. } = starting;
-        Ok(Self { plugins, roster, folders, servers, port, max_file_bytes, farewell, clock, random })
+        Ok(Self { plugins, roster, folders, servers, port, max_file_bytes, farewell_timeout, clock, random })
     }
 
     /// Where it listens.
@@ -205,7 +205,7 @@ impl Host {
     /// # Cancel safety
     /// Dropped before it is done, the connections end at once.
     pub async fn shutdown(self) {
-        let grace = self.farewell;
+        let grace = self.farewell_timeout;
         let ask = |plugin: Peer| async move { farewell(&plugin, grace).await };
         let mut asked: JoinSet<_> = self.roster.all().into_iter().map(ask).collect();
         while asked.join_next().await.is_some() {}

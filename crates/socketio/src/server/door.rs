@@ -311,8 +311,7 @@ impl Service<Request<Incoming>> for Door {
             };
             let response = response.map(answer)?;
             drop(held);
-            let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            if claims && !upgraded {
+            if claims && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 gate.put_down();
             }
             // What the request became is the library's word alone: it has a reading of the query of its own.
