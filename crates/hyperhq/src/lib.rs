@@ -13,10 +13,10 @@
 //! Requests name no errors but a text. A status update names no request: it keeps all of them alive. An answer of the host comes
 //! twice, under two names; the first counts. An event has no proof of delivery.
 //!
-//! An event whose JSON is beyond our limits (levels, keys, digits of a number) is counted as `bad_body` and not handed on. Of a
-//! request or an answer the id is looked for all the same: who asked is refused with the limit's name, and a call whose answer is
-//! beyond them ends as unknown. Of a request without an id a host says so in an `error`, or in a `fileData` without one where it was
-//! for a file; a plugin says nothing.
+//! An event whose JSON is beyond our limits (levels, keys, digits of a number) is not handed on, and counted as `bad_body` where
+//! it would have been heard. Of a request or an answer the id is looked for all the same: who asked is refused with the limit's
+//! name, and a call whose answer is beyond them ends as unknown. Of a request without an id a host says so in an `error`, or in a
+//! `fileData` without one where it was for a file; a plugin says nothing.
 //!
 //! # Decisions, with the road not taken
 //! - **The original host was never run.** What the published guide leaves open follows real plugins and peers written
